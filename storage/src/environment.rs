@@ -1,0 +1,35 @@
+//! What storage takes from outside besides files: time and randomness.
+//!
+//! Both come in through traits, so that a simulation repeats from its seed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::vfs::Vfs;
+
+/// A source of time.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// Wall-clock time in milliseconds since the Unix epoch. May jump in either direction.
+    fn wall_ms(&self) -> i64;
+
+    /// Time since an arbitrary start, counted while the machine sleeps too; never steps back.
+    fn boot(&self) -> Duration;
+}
+
+/// A source of unpredictable bits: journal salts and the broker's id.
+pub trait Entropy: Send + Sync + fmt::Debug {
+    /// Returns 64 bits.
+    fn next_u64(&self) -> u64;
+}
+
+/// The outside world of one data folder.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// The file system, rooted at the data folder.
+    pub vfs: Arc<dyn Vfs>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
