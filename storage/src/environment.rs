@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use crate::vfs::Vfs;
 
+mod system;
+
+pub use system::{SystemClock, SystemEntropy};
+
 /// A source of time.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Wall-clock time in milliseconds since the Unix epoch. May jump in either direction.

@@ -8,4 +8,4 @@
 mod environment;
 pub mod vfs;
 
-pub use environment::{Clock, Entropy, Environment};
+pub use environment::{Clock, Entropy, Environment, SystemClock, SystemEntropy};

@@ -13,6 +13,7 @@ use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod path;
 mod real;
 #[cfg(feature = "test-util")]
 pub mod sim;
