@@ -1,0 +1,16 @@
+//! The wire view: the messages that carry a batch, with the batch left as bytes.
+//!
+//! Both views describe the same bytes. Here field 15 is `bytes` instead of a `RecordBatch`, so that
+//! decoding takes a slice of the receive buffer and encoding copies the batch once, without looking
+//! at a record. What the bytes hold is checked by [`crate::batch`].
+
+mod codec;
+mod fetch;
+mod produce;
+
+pub use codec::{BufferedCodec, BufferedEncoder, ControlCodec, DataCodec};
+pub use fetch::{FetchResponse, FetchedBatch, fetch_response};
+pub use produce::{ProduceBatch, ProduceRequest, produce_request};
+
+/// Number of the field that holds the batch, in every message that carries one.
+const BATCH_TAG: u32 = 15;

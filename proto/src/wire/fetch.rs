@@ -1,0 +1,189 @@
+//! The Fetch response with its batch left as bytes.
+
+use std::fmt;
+
+use bytes::{Buf, BufMut, Bytes};
+use prost::DecodeError;
+use prost::Message;
+use prost::encoding::{self, DecodeContext, WireType};
+
+use super::BATCH_TAG;
+
+/// One message of a Fetch stream; the twin of [`crate::v1::FetchResponse`].
+#[derive(Clone, PartialEq, Message)]
+pub struct FetchResponse {
+    /// Which message. Absent is skipped: it is one that this version does not know.
+    #[prost(oneof = "fetch_response::Response", tags = "1, 2, 3, 4, 5, 6, 7")]
+    pub response: Option<fetch_response::Response>,
+}
+
+/// The messages of a Fetch stream.
+pub mod fetch_response {
+    use crate::v1;
+
+    /// Which message a response is.
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub enum Response {
+        /// What is going to be read.
+        #[prost(message, tag = "1")]
+        Opened(v1::FetchOpened),
+        /// Records.
+        #[prost(message, tag = "2")]
+        Batch(super::FetchedBatch),
+        /// A partition was read to its end.
+        #[prost(message, tag = "3")]
+        CaughtUp(v1::CaughtUp),
+        /// Offsets that hold no record any more.
+        #[prost(message, tag = "4")]
+        Gap(v1::Gap),
+        /// Nothing new, but the stream is alive.
+        #[prost(message, tag = "5")]
+        Heartbeat(v1::Heartbeat),
+        /// The broker is stopping.
+        #[prost(message, tag = "6")]
+        Draining(v1::Draining),
+        /// A topic or partition cannot be read on.
+        #[prost(message, tag = "7")]
+        Failed(v1::SourceFailed),
+    }
+}
+
+impl From<fetch_response::Response> for FetchResponse {
+    fn from(response: fetch_response::Response) -> Self {
+        Self {
+            response: Some(response),
+        }
+    }
+}
+
+/// Records of one partition as they were appended; the twin of [`crate::v1::FetchedBatch`].
+#[derive(Clone, Default, PartialEq)]
+pub struct FetchedBatch {
+    /// Handle of the topic, from `OpenedTopic`.
+    pub handle: u32,
+    /// Number of the partition.
+    pub partition: u32,
+    /// Offset of the first record.
+    pub base_offset: u64,
+    /// Number of records.
+    pub record_count: u32,
+    /// Log sequence number of the entry that holds the batch.
+    pub lsn: u64,
+    /// When the batch was appended, by the broker's clock, in milliseconds since the Unix epoch.
+    pub append_time_ms: i64,
+    /// CRC-32 of `batch`.
+    pub crc: u32,
+    /// Offset of each record minus `base_offset`; empty when record i has `base_offset` + i.
+    pub offset_deltas: Vec<u32>,
+    /// The encoded `RecordBatch`. Decoded from the network it is a slice of the receive buffer.
+    pub batch: Bytes,
+    /// Field 15 occurred more than once, so that `batch` is not what the typed view would show.
+    /// Not encoded.
+    pub is_batch_repeated: bool,
+}
+
+/// Shows sizes only: keys and values belong in no log.
+impl fmt::Debug for FetchedBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchedBatch")
+            .field("handle", &self.handle)
+            .field("partition", &self.partition)
+            .field("base_offset", &self.base_offset)
+            .field("record_count", &self.record_count)
+            .field("lsn", &self.lsn)
+            .field("append_time_ms", &self.append_time_ms)
+            .field("crc", &self.crc)
+            .field("is_sparse", &!self.offset_deltas.is_empty())
+            .field("batch_bytes", &self.batch.len())
+            .field("is_batch_repeated", &self.is_batch_repeated)
+            .finish()
+    }
+}
+
+/// Written by hand because a derived one would take the last of several batches in silence.
+impl Message for FetchedBatch {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        if self.handle != 0 {
+            encoding::uint32::encode(1, &self.handle, buf);
+        }
+        if self.partition != 0 {
+            encoding::uint32::encode(2, &self.partition, buf);
+        }
+        if self.base_offset != 0 {
+            encoding::uint64::encode(3, &self.base_offset, buf);
+        }
+        if self.record_count != 0 {
+            encoding::uint32::encode(4, &self.record_count, buf);
+        }
+        if self.lsn != 0 {
+            encoding::uint64::encode(5, &self.lsn, buf);
+        }
+        if self.append_time_ms != 0 {
+            encoding::int64::encode(6, &self.append_time_ms, buf);
+        }
+        if self.crc != 0 {
+            encoding::fixed32::encode(7, &self.crc, buf);
+        }
+        encoding::uint32::encode_packed(8, &self.offset_deltas, buf);
+        if !self.batch.is_empty() {
+            encoding::bytes::encode(BATCH_TAG, &self.batch, buf);
+        }
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        match tag {
+            1 => encoding::uint32::merge(wire_type, &mut self.handle, buf, ctx),
+            2 => encoding::uint32::merge(wire_type, &mut self.partition, buf, ctx),
+            3 => encoding::uint64::merge(wire_type, &mut self.base_offset, buf, ctx),
+            4 => encoding::uint32::merge(wire_type, &mut self.record_count, buf, ctx),
+            5 => encoding::uint64::merge(wire_type, &mut self.lsn, buf, ctx),
+            6 => encoding::int64::merge(wire_type, &mut self.append_time_ms, buf, ctx),
+            7 => encoding::fixed32::merge(wire_type, &mut self.crc, buf, ctx),
+            8 => encoding::uint32::merge_repeated(wire_type, &mut self.offset_deltas, buf, ctx),
+            BATCH_TAG => {
+                self.is_batch_repeated |= !self.batch.is_empty();
+                encoding::bytes::merge(wire_type, &mut self.batch, buf, ctx)
+            }
+            _ => encoding::skip_field(wire_type, tag, buf, ctx),
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        let mut len = encoding::uint32::encoded_len_packed(8, &self.offset_deltas);
+        if self.handle != 0 {
+            len += encoding::uint32::encoded_len(1, &self.handle);
+        }
+        if self.partition != 0 {
+            len += encoding::uint32::encoded_len(2, &self.partition);
+        }
+        if self.base_offset != 0 {
+            len += encoding::uint64::encoded_len(3, &self.base_offset);
+        }
+        if self.record_count != 0 {
+            len += encoding::uint32::encoded_len(4, &self.record_count);
+        }
+        if self.lsn != 0 {
+            len += encoding::uint64::encoded_len(5, &self.lsn);
+        }
+        if self.append_time_ms != 0 {
+            len += encoding::int64::encoded_len(6, &self.append_time_ms);
+        }
+        if self.crc != 0 {
+            len += encoding::fixed32::encoded_len(7, &self.crc);
+        }
+        if !self.batch.is_empty() {
+            len += encoding::bytes::encoded_len(BATCH_TAG, &self.batch);
+        }
+        len
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
