@@ -1,1 +1,25 @@
-//! Being built.
+//! What this machine can do at best, measured beside what Towpath does.
+//!
+//! [`model`] is the bare model of the hot path: the same transport, checksum, rounds and syncs as
+//! the broker, but no records and no state. [`limits`] are the raw limits under it: a sync, a
+//! loopback connection. The binaries `bare_model` and `raw_limits` print them as text or as JSON
+//! rows ([`report`]), so that a run of `towpath bench` can be paired with them.
+//!
+//! Nothing depends on this crate and nothing here is asserted in CI; `docs/benchmarks.md` says how
+//! to run it.
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod host;
+pub mod limits;
+pub mod model;
+pub mod output;
+pub mod payload;
+pub mod report;
+pub mod round_file;
+pub mod size;
+
+mod aligned;
+mod spread;
+
+pub use error::{Error, Result};
