@@ -7,6 +7,11 @@
 
 #[rustfmt::skip]
 mod generated;
+
+pub mod batch;
+pub mod limits;
+#[cfg(test)]
+mod testing;
 pub mod wire;
 
 /// The typed view of the contract: every message, and the stubs of every service.

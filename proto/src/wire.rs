@@ -14,3 +14,6 @@ pub use produce::{ProduceBatch, ProduceRequest, produce_request};
 
 /// Number of the field that holds the batch, in every message that carries one.
 const BATCH_TAG: u32 = 15;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Every limit of the wire contract, in one place.
+//!
+//! The constants are the broker's defaults; what a broker really accepts it says in
+//! [`v1::Limits`], which `GetServerInfo` and `TopicOpened` carry. Sizes are in bytes.
+
+use crate::v1;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Largest encoded record.
+pub const RECORD_BYTES_MAX: usize = MIB;
+/// Largest encoded batch, and the largest sum of the records of one `Publish`.
+pub const BATCH_BYTES_MAX: usize = 4 * MIB;
+/// Largest commit: all that one journal entry may carry.
+pub const COMMIT_BYTES_MAX: usize = 8 * MIB;
+/// Room in a gRPC message beside the batch that it carries.
+pub const MESSAGE_OVERHEAD_BYTES: usize = 64 * KIB;
+/// Largest gRPC message that either side has to decode.
+pub const MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + MESSAGE_OVERHEAD_BYTES;
+/// Size at which the SDK sends a batch without waiting for more records.
+pub const SDK_BATCH_BYTES: usize = 128 * KIB;
+
+/// Most records in one batch.
+pub const RECORDS_PER_BATCH_MAX: u32 = 65_536;
+/// Largest key.
+pub const KEY_BYTES_MAX: usize = 64 * KIB;
+/// Most headers of one record.
+pub const HEADERS_PER_RECORD_MAX: u32 = 64;
+/// Longest header name.
+pub const HEADER_NAME_BYTES_MAX: usize = 255;
+/// Longest header value.
+pub const HEADER_VALUE_BYTES_MAX: usize = 64 * KIB;
+
+/// Longest topic name.
+pub const TOPIC_NAME_BYTES_MAX: usize = 200;
+/// Partitions of a topic whose creator does not say.
+pub const PARTITION_COUNT_DEFAULT: u32 = 8;
+/// Most partitions of one topic.
+pub const PARTITIONS_PER_TOPIC_MAX: u32 = 10_000;
+/// Most topics of one broker.
+pub const TOPICS_MAX: u32 = 10_000;
+/// Most partitions of all topics together.
+pub const PARTITIONS_MAX: u32 = 20_000;
+
+/// Most topics that one `Produce` stream may have open.
+pub const OPEN_TOPICS_PER_STREAM_MAX: u32 = 1_000;
+/// Most partitions that one `Fetch` stream may read.
+pub const PARTITIONS_PER_FETCH_MAX: u32 = 10_000;
+/// How many of its last batches of a partition a producer may repeat without making a duplicate.
+pub const PRODUCER_WINDOW_BATCHES: u32 = 128;
+/// Most bytes of rows about unnamed producers; beyond it the least recently used are forgotten.
+pub const PRODUCER_ROWS_BYTES_MAX: usize = 32 * MIB;
+
+/// Items on a page of a list whose reader does not say.
+pub const PAGE_SIZE_DEFAULT: u32 = 100;
+/// Most items on a page of a list.
+pub const PAGE_SIZE_MAX: u32 = 1_000;
+
+/// Returns the limits of this file as the broker publishes them.
+pub fn published() -> v1::Limits {
+    v1::Limits {
+        record_bytes_max: RECORD_BYTES_MAX as u64,
+        batch_bytes_max: BATCH_BYTES_MAX as u64,
+        records_per_batch_max: RECORDS_PER_BATCH_MAX,
+        key_bytes_max: KEY_BYTES_MAX as u64,
+        headers_per_record_max: HEADERS_PER_RECORD_MAX,
+        header_name_bytes_max: narrow(HEADER_NAME_BYTES_MAX),
+        header_value_bytes_max: HEADER_VALUE_BYTES_MAX as u64,
+        topic_name_bytes_max: narrow(TOPIC_NAME_BYTES_MAX),
+        partitions_per_topic_max: PARTITIONS_PER_TOPIC_MAX,
+        topics_max: TOPICS_MAX,
+        partitions_max: PARTITIONS_MAX,
+        open_topics_per_stream_max: OPEN_TOPICS_PER_STREAM_MAX,
+        partitions_per_fetch_max: PARTITIONS_PER_FETCH_MAX,
+        producer_window_batches: PRODUCER_WINDOW_BATCHES,
+        page_size_max: PAGE_SIZE_MAX,
+    }
+}
+
+fn narrow(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX)
+}
