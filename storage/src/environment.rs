@@ -8,8 +8,14 @@ use std::time::Duration;
 
 use crate::vfs::Vfs;
 
+#[cfg(feature = "test-util")]
+pub(crate) mod random;
+#[cfg(feature = "test-util")]
+mod sim;
 mod system;
 
+#[cfg(feature = "test-util")]
+pub use sim::{SimClock, SimEntropy};
 pub use system::{SystemClock, SystemEntropy};
 
 /// A source of time.

@@ -5,7 +5,40 @@
 //! unchanged on the simulated disk.
 #![deny(unsafe_code)]
 
+mod buffer;
+mod checkpoint;
 mod environment;
+mod error;
+mod folder;
+pub mod format;
+mod ids;
+mod index;
+mod journal;
+mod layout;
+mod log_reader;
+mod partition_log;
+mod recovery;
+mod segment;
+mod segment_files;
+mod settle;
+mod tail_cache;
 pub mod vfs;
 
-pub use environment::{Clock, Entropy, Environment, SystemClock, SystemEntropy};
+pub use checkpoint::{CheckpointInput, Checkpointer};
+pub use environment::*;
+pub use error::{Corruption, DataLoss, OpenError, Operation, StorageError};
+pub use ids::{BrokerId, Lsn, Offset, OffsetRange, PartitionRef, ProducerId, SegmentRef, TopicId};
+pub use journal::{
+    Append, CommittedFrame, CommittedRound, Journal, JournalFiles, JournalPosition, PreparedFile,
+    Round,
+};
+pub use layout::{
+    ActiveSegment, Placement, PlacementError, Placing, place, position_after, step_ahead,
+};
+pub use log_reader::{DiskRead, LogReader, ReadCursor};
+pub use partition_log::{Frame, PartitionBounds, PartitionLog, ReadLimit, TailRead};
+pub use recovery::{RecoveryReport, StateMachine, Storage, StorageOptions};
+pub use segment::{FIRST_STEP_BYTES, SegmentWish, ensure_segment, remove_segment};
+pub use segment_files::SegmentFiles;
+pub use settle::{DirtySegments, Settler};
+pub use tail_cache::TailCache;

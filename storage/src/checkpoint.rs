@@ -1,0 +1,188 @@
+//! Checkpoints: all rows of the broker's state at one LSN, in a sorted file, written twice.
+//!
+//! A checkpoint is a streaming merge of the one before with the rows that changed since. What it
+//! covers is in the segments and synced before it is written, so the journal behind it is free.
+
+mod reader;
+mod writer;
+
+use std::path::Path;
+
+pub(crate) use reader::CheckpointReader;
+
+use crate::environment::Environment;
+use crate::error::{Operation, StorageError, io_error};
+use crate::folder::{self, CheckpointName};
+use crate::format::checkpoint_file::CheckpointFooter;
+use crate::format::row::Row;
+use crate::ids::{BrokerId, Lsn};
+use crate::journal::JournalPosition;
+use writer::CheckpointWriter;
+
+/// Number of equal files of each checkpoint.
+pub(crate) const COPIES: [u8; 2] = [1, 2];
+
+/// What a checkpoint is made of.
+#[derive(Debug)]
+pub struct CheckpointInput {
+    /// The last entry whose effects it holds.
+    pub lsn: Lsn,
+    /// Where the journal goes on behind that entry.
+    pub continuation: JournalPosition,
+    /// Broker time at that entry, milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// Every row that changed since the previous checkpoint, as it is at `lsn`; each once.
+    pub changed: Vec<Row>,
+}
+
+/// Writes checkpoints. Lives on the maintenance thread.
+#[derive(Debug)]
+pub struct Checkpointer {
+    environment: Environment,
+    broker_id: BrokerId,
+    incarnation: u64,
+    /// The newest checkpoint of which at least one copy is durable.
+    newest: Option<CheckpointName>,
+}
+
+impl Checkpointer {
+    pub(crate) fn new(
+        environment: Environment,
+        broker_id: BrokerId,
+        incarnation: u64,
+        newest: Option<CheckpointName>,
+    ) -> Self {
+        Self {
+            environment,
+            broker_id,
+            incarnation,
+            newest,
+        }
+    }
+
+    /// The life of the data that this process began.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Writes a checkpoint, both copies, and removes older ones. The caller has synced the segments.
+    ///
+    /// On success the journal before `continuation` is not needed any more, and what was dropped at
+    /// or below the LSN may be unlinked.
+    ///
+    /// # Errors
+    /// [`StorageError`]: the previous checkpoint still stands, no journal may be freed, and the
+    /// changed rows must be part of the next attempt.
+    pub fn write(&mut self, input: &mut CheckpointInput) -> Result<(), StorageError> {
+        input
+            .changed
+            .sort_by(|left, right| left.key.cmp(&right.key));
+        let base = self.newest;
+        for copy in COPIES {
+            let name = CheckpointName {
+                lsn: input.lsn,
+                incarnation: self.incarnation,
+                copy,
+            };
+            self.write_copy(base, name, input)?;
+            // A checkpoint of which one copy is durable may already be the newest at the next start;
+            // it never is the base of the second copy, which must be equal to the first.
+            self.newest = Some(name);
+        }
+        self.remove_older(input.lsn)
+    }
+
+    fn write_copy(
+        &self,
+        base: Option<CheckpointName>,
+        name: CheckpointName,
+        input: &CheckpointInput,
+    ) -> Result<(), StorageError> {
+        let vfs = &self.environment.vfs;
+        let path = folder::checkpoint_file(name);
+        let temporary = path.with_extension("checkpoint.tmp");
+        let mut writer = CheckpointWriter::create(&self.environment, &temporary, input.lsn)?;
+        let mut base_rows = base
+            .map(|base| CheckpointReader::open(&self.environment, base))
+            .transpose()?;
+        merge(base_rows.as_mut(), &input.changed, |row| writer.push(row))?;
+        writer.finish(|row_count, blocks_end| CheckpointFooter {
+            lsn: input.lsn,
+            row_count,
+            blocks_end,
+            journal_file: input.continuation.file,
+            journal_position: input.continuation.position,
+            incarnation: self.incarnation,
+            time_ms: input.time_ms,
+            broker_id: self.broker_id,
+        })?;
+        // DURABILITY: content before name; a checkpoint under its own name is always whole.
+        vfs.rename(&temporary, &path)
+            .map_err(io_error(Operation::Rename, &temporary))?;
+        vfs.sync_dir(Path::new(folder::CHECKPOINT))
+            .map_err(io_error(Operation::SyncDir, &path))
+    }
+
+    fn remove_older(&self, lsn: Lsn) -> Result<(), StorageError> {
+        let oldest_kept = CheckpointName {
+            lsn,
+            incarnation: self.incarnation,
+            copy: 0,
+        };
+        for name in list(&self.environment)?
+            .into_iter()
+            .filter(|name| *name < oldest_kept)
+        {
+            let path = folder::checkpoint_file(name);
+            let unlinked = self.environment.vfs.unlink(&path);
+            unlinked.map_err(io_error(Operation::Unlink, path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Merges the rows of `base` with newer ones, both sorted; rows that are gone are left out.
+fn merge(
+    base: Option<&mut CheckpointReader>,
+    changed: &[Row],
+    mut push: impl FnMut(&Row) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let mut changed = changed.iter().peekable();
+    if let Some(base) = base {
+        while let Some(old) = base.next_row()? {
+            while let Some(newer) = changed.next_if(|newer| newer.key < old.key) {
+                push_present(newer, &mut push)?;
+            }
+            match changed.next_if(|newer| newer.key == old.key) {
+                Some(newer) => push_present(newer, &mut push)?,
+                None => push(&old)?,
+            }
+        }
+    }
+    changed.try_for_each(|newer| push_present(newer, &mut push))
+}
+
+fn push_present(
+    row: &Row,
+    push: &mut impl FnMut(&Row) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    if row.value.is_some() {
+        push(row)
+    } else {
+        Ok(())
+    }
+}
+
+/// Names of the checkpoint files in the folder, oldest first.
+pub(crate) fn list(environment: &Environment) -> Result<Vec<CheckpointName>, StorageError> {
+    let entries = environment
+        .vfs
+        .list(Path::new(folder::CHECKPOINT))
+        .map_err(io_error(Operation::List, folder::CHECKPOINT))?;
+    let mut names: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| folder::parse_checkpoint_file(&entry.name))
+        .collect();
+    names.sort_unstable();
+    Ok(names)
+}

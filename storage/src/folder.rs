@@ -1,0 +1,130 @@
+//! Names of files and folders below the root of a data folder.
+
+use std::path::{Path, PathBuf};
+
+use crate::ids::{Lsn, Offset, PartitionRef, SegmentRef, TopicId};
+
+pub(crate) const FORMAT: &str = "FORMAT";
+pub(crate) const LOCK: &str = "LOCK";
+pub(crate) const INITIALIZING: &str = "INITIALIZING";
+pub(crate) const JOURNAL: &str = "journal";
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+pub(crate) const QUARANTINE: &str = "quarantine";
+pub(crate) const TOPICS: &str = "topics";
+/// Suffix of files that are being written; they are removed at open.
+pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// `journal/<number, 20 digits>.journal`
+pub(crate) fn journal_file(number: u64) -> PathBuf {
+    Path::new(JOURNAL).join(format!("{number:020}.journal"))
+}
+
+/// The number in the name of a journal file.
+pub(crate) fn parse_journal_file(name: &str) -> Option<u64> {
+    parse_number(name.strip_suffix(".journal")?)
+}
+
+/// `checkpoint/<lsn, 20 digits>-<incarnation>-<copy>.checkpoint`
+pub(crate) fn checkpoint_file(name: CheckpointName) -> PathBuf {
+    let CheckpointName {
+        lsn,
+        incarnation,
+        copy,
+    } = name;
+    Path::new(CHECKPOINT).join(format!(
+        "{lsn:020}-{incarnation:010}-{copy}.checkpoint",
+        lsn = lsn.get()
+    ))
+}
+
+/// What the name of a checkpoint file says. Ordered by age: recovery of an idle broker writes a new
+/// checkpoint at the same LSN with a higher incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CheckpointName {
+    pub(crate) lsn: Lsn,
+    pub(crate) incarnation: u64,
+    /// 1 or 2: the same checkpoint is written twice.
+    pub(crate) copy: u8,
+}
+
+pub(crate) fn parse_checkpoint_file(name: &str) -> Option<CheckpointName> {
+    let mut parts = name.strip_suffix(".checkpoint")?.split('-');
+    let lsn = Lsn::new(parse_number(parts.next()?)?);
+    let incarnation = parts.next()?.parse().ok()?;
+    let copy = parts.next()?.parse().ok()?;
+    parts.next().is_none().then_some(CheckpointName {
+        lsn,
+        incarnation,
+        copy,
+    })
+}
+
+/// `<id>-<name>`, the folder of a topic below `topics/`.
+pub(crate) fn topic_folder_name(topic: TopicId, name: &str) -> String {
+    format!("{topic}-{name}")
+}
+
+/// The topic id in the name of a topic's folder.
+pub(crate) fn parse_topic_folder(folder_name: &str) -> Option<TopicId> {
+    let (id, name) = folder_name.split_once('-')?;
+    if name.is_empty() || id.starts_with(['0', '+']) {
+        return None;
+    }
+    id.parse().ok().map(TopicId::new)
+}
+
+/// `topics/<folder name>/<partition>`
+pub(crate) fn partition_folder(topic_folder: &str, partition: PartitionRef) -> PathBuf {
+    Path::new(TOPICS)
+        .join(topic_folder)
+        .join(partition.partition.to_string())
+}
+
+/// `topics/<folder name>/<partition>/<base offset, 20 digits>.log`
+pub(crate) fn segment_log(topic_folder: &str, segment: SegmentRef) -> PathBuf {
+    partition_folder(topic_folder, segment.partition)
+        .join(format!("{:020}.log", segment.base.get()))
+}
+
+/// `topics/<folder name>/<partition>/<base offset, 20 digits>.index`
+pub(crate) fn segment_index(topic_folder: &str, segment: SegmentRef) -> PathBuf {
+    segment_log(topic_folder, segment).with_extension("index")
+}
+
+/// The base offset in the name of a segment's log file.
+pub(crate) fn parse_segment_log(name: &str) -> Option<Offset> {
+    parse_number(name.strip_suffix(".log")?).map(Offset::new)
+}
+
+fn parse_number(digits: &str) -> Option<u64> {
+    (digits.len() == 20).then(|| digits.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_the_round_trip() {
+        let name = CheckpointName {
+            lsn: Lsn::new(42),
+            incarnation: 3,
+            copy: 2,
+        };
+        let path = checkpoint_file(name);
+        let file_name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        assert_eq!(parse_checkpoint_file(file_name), Some(name));
+        assert_eq!(parse_journal_file("00000000000000000007.journal"), Some(7));
+        assert_eq!(
+            parse_journal_file("7.journal"),
+            None,
+            "not the form that is written"
+        );
+        assert_eq!(parse_topic_folder("12-orders.eu-1"), Some(TopicId::new(12)));
+        assert_eq!(parse_topic_folder("orders"), None);
+        assert_eq!(parse_topic_folder("012-orders"), None);
+    }
+}

@@ -1,0 +1,53 @@
+//! Bytes on disk to values and back, from slices. One file per structure; nothing here opens files,
+//! allocates from a length that it has not checked, or panics on any input.
+//!
+//! Everything is little-endian. Every structure has a magic number that is not zero, so that
+//! all-zero bytes are never valid. `docs/storage-format.md` describes each field.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+pub mod checkpoint_file;
+pub mod entry;
+pub mod format_file;
+pub mod frame;
+pub mod index_entry;
+pub mod journal_header;
+pub mod row;
+pub mod segment_header;
+
+use crate::vfs::BLOCK_BYTES;
+
+/// The version of every structure in a data folder. A folder of a newer version is refused untouched.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Frames and entries start at multiples of this many bytes.
+pub const ALIGN_BYTES: u64 = 8;
+
+/// Rounds `bytes` up to a multiple of `unit`, a power of two; saturates.
+pub(crate) const fn align_up(bytes: u64, unit: u64) -> u64 {
+    bytes.saturating_add(unit.wrapping_sub(1)) & !unit.wrapping_sub(1)
+}
+
+/// Rounds `bytes` up to whole blocks.
+pub(crate) const fn align_block(bytes: u64) -> u64 {
+    align_up(bytes, BLOCK_BYTES as u64)
+}
+
+/// CRC-32 of the parts one after the other.
+pub(crate) fn crc_of(parts: &[&[u8]]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize()
+}
+
+const _: () = assert!(usize::BITS == 64, "positions are handled as usize");
+
+/// A length that is known to fit, as storage runs on 64-bit machines only.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "usize has 64 bits, asserted above"
+)]
+pub(crate) const fn usize_of(number: u64) -> usize {
+    number as usize
+}

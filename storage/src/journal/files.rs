@@ -1,0 +1,239 @@
+//! Journal files come and go: preparing the next one, recycling those that a checkpoint has freed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::environment::Environment;
+use crate::error::{Operation, StorageError, io_error};
+use crate::folder;
+use crate::format::journal_header::{JOURNAL_HEADER_BYTES, JournalHeader};
+use crate::ids::BrokerId;
+use crate::vfs::{OpenMode, VfsFile, read_full_at, write_all_at};
+
+/// Free files that are kept for recycling; more are removed.
+const SPARE_COUNT_MAX: usize = 4;
+
+/// A journal file that is allocated, has a durable header of a new life, and holds no entry.
+#[derive(Debug)]
+pub struct PreparedFile {
+    pub(super) number: u64,
+    pub(super) salt: u64,
+    pub(super) file: Arc<dyn VfsFile>,
+    pub(super) file_bytes: u64,
+}
+
+impl PreparedFile {
+    /// The file's number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Bytes for rounds.
+    pub fn room_bytes(&self) -> u64 {
+        self.file_bytes - JOURNAL_HEADER_BYTES as u64
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct JournalFileOnDisk {
+    number: u64,
+    file_bytes: u64,
+}
+
+/// Prepares and recycles journal files. Lives on one thread, not necessarily the sequencer's.
+#[derive(Debug)]
+pub struct JournalFiles {
+    environment: Environment,
+    broker_id: BrokerId,
+    /// Size of an ordinary file.
+    file_bytes: u64,
+    next_number: u64,
+    /// In use or awaiting a checkpoint, oldest first.
+    live: Vec<JournalFileOnDisk>,
+    /// Not needed any more: their names are below the continuation of the newest checkpoint.
+    spare: Vec<JournalFileOnDisk>,
+}
+
+impl JournalFiles {
+    /// Takes over the files in the folder: all of them are live until [`JournalFiles::free_before`]
+    /// says otherwise.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] if the folder cannot be listed or a file not be opened.
+    pub(crate) fn open(
+        environment: Environment,
+        broker_id: BrokerId,
+        file_bytes: u64,
+    ) -> Result<Self, StorageError> {
+        let mut live = Vec::new();
+        for number in list(&environment)? {
+            let path = folder::journal_file(number);
+            let file = environment
+                .vfs
+                .open(&path, OpenMode::Read)
+                .map_err(io_error(Operation::Open, &path))?;
+            let file_bytes = file.len().map_err(io_error(Operation::Read, &path))?;
+            live.push(JournalFileOnDisk { number, file_bytes });
+        }
+        let next_number = live.last().map_or(1, |file| file.number + 1);
+        Ok(Self {
+            environment,
+            broker_id,
+            file_bytes,
+            next_number,
+            live,
+            spare: Vec::new(),
+        })
+    }
+
+    /// Number of files that hold entries or are ready to, the spare ones excluded.
+    pub fn live_count(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Makes the next file ready: a spare one with a new salt, or a new one. It has room for a round
+    /// of `round_bytes` even if that is more than an ordinary file has.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`]; out of space leaves everything as it was and may be tried again.
+    pub fn prepare(&mut self, round_bytes: u64) -> Result<PreparedFile, StorageError> {
+        let number = self.next_number;
+        let path = folder::journal_file(number);
+        let file_bytes = self
+            .file_bytes
+            .max(round_bytes + JOURNAL_HEADER_BYTES as u64);
+        let recycled = self
+            .spare
+            .iter()
+            .position(|spare| spare.file_bytes == file_bytes);
+        let file = match recycled {
+            Some(place) => self.recycle(place, &path)?,
+            None => self.create(&path, file_bytes)?,
+        };
+        let previous_salt = read_header(&*file).map_or(0, |header| header.salt);
+        let salt = self.environment.entropy.next_u64();
+        let header = JournalHeader {
+            number,
+            salt,
+            previous_salt,
+            broker_id: self.broker_id,
+        };
+        self.write_header(&path, &header)?;
+        // From here on the number is taken, whatever else happens.
+        self.next_number += 1;
+        self.live.push(JournalFileOnDisk { number, file_bytes });
+        let file = self
+            .environment
+            .vfs
+            .open(&path, OpenMode::WriteDirect)
+            .map_err(io_error(Operation::Open, &path))?;
+        Ok(PreparedFile {
+            number,
+            salt,
+            file,
+            file_bytes,
+        })
+    }
+
+    /// Gives back a prepared file that was not used, for recycling.
+    pub fn give_back(&mut self, file: PreparedFile) {
+        if let Some(place) = self.live.iter().position(|live| live.number == file.number) {
+            self.spare.push(self.live.remove(place));
+        }
+    }
+
+    /// Frees the files before the continuation of a checkpoint whose second copy is durable.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] if a surplus file cannot be removed; it is tried again next time.
+    pub fn free_before(&mut self, continuation: u64) -> Result<(), StorageError> {
+        let still_live = self.live.partition_point(|file| file.number < continuation);
+        self.spare.extend(self.live.drain(..still_live));
+        let ordinary = self.file_bytes;
+        self.spare
+            .sort_by_key(|spare| (spare.file_bytes != ordinary, spare.number));
+        while self.spare.len() > SPARE_COUNT_MAX
+            || self
+                .spare
+                .last()
+                .is_some_and(|spare| spare.file_bytes != ordinary)
+        {
+            let Some(surplus) = self.spare.last() else {
+                break;
+            };
+            let path = folder::journal_file(surplus.number);
+            self.environment
+                .vfs
+                .unlink(&path)
+                .map_err(io_error(Operation::Unlink, &path))?;
+            self.spare.pop();
+        }
+        Ok(())
+    }
+
+    /// Gives a spare file the name of the next one. Its old header does not carry the new number, so
+    /// until the new header is durable the file counts as holding nothing.
+    fn recycle(&mut self, place: usize, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
+        let vfs = &self.environment.vfs;
+        let spare = self.spare.remove(place);
+        let old_path = folder::journal_file(spare.number);
+        if let Err(source) = vfs.rename(&old_path, path) {
+            self.spare.push(spare);
+            return Err(io_error(Operation::Rename, old_path)(source));
+        }
+        vfs.open(path, OpenMode::Write)
+            .map_err(io_error(Operation::Open, path))
+    }
+
+    fn create(&self, path: &Path, file_bytes: u64) -> Result<Arc<dyn VfsFile>, StorageError> {
+        let vfs = &self.environment.vfs;
+        // The number was never used, so a file of that name is what an earlier call left when it
+        // failed half-way.
+        let opened = vfs
+            .open(path, OpenMode::Write)
+            .or_else(|_| vfs.open(path, OpenMode::CreateNew));
+        let file = opened.map_err(io_error(Operation::Create, path))?;
+        if let Err(source) = file.allocate(0, file_bytes) {
+            drop(file);
+            // Space that is reserved for nothing would keep the disk full.
+            if let Err(error) = vfs.unlink(path) {
+                tracing::warn!(%error, path = %path.display(), "unused journal file not removed");
+            }
+            return Err(io_error(Operation::Allocate, path)(source));
+        }
+        Ok(file)
+    }
+
+    fn write_header(&self, path: &Path, header: &JournalHeader) -> Result<(), StorageError> {
+        let vfs = &self.environment.vfs;
+        let file = vfs
+            .open(path, OpenMode::Write)
+            .map_err(io_error(Operation::Open, path))?;
+        // DURABILITY: salt and name are on disk before the first entry of this life is written.
+        write_all_at(&*file, &header.encode(), 0).map_err(io_error(Operation::Write, path))?;
+        file.sync_data().map_err(io_error(Operation::Sync, path))?;
+        vfs.sync_dir(Path::new(folder::JOURNAL))
+            .map_err(io_error(Operation::SyncDir, path))
+    }
+}
+
+/// Numbers of the journal files in the folder, ascending.
+pub(crate) fn list(environment: &Environment) -> Result<Vec<u64>, StorageError> {
+    let entries = environment
+        .vfs
+        .list(Path::new(folder::JOURNAL))
+        .map_err(io_error(Operation::List, folder::JOURNAL))?;
+    let mut numbers: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| folder::parse_journal_file(&entry.name))
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The header of a journal file, if it has an intact one.
+pub(crate) fn read_header(file: &dyn VfsFile) -> Option<JournalHeader> {
+    let mut block = vec![0; JOURNAL_HEADER_BYTES];
+    let count = read_full_at(file, &mut block, 0).ok()?;
+    JournalHeader::decode(block.get(..count)?)
+}

@@ -1,0 +1,358 @@
+//! The reading side of a partition: its end, its segments and the frames that are still in memory.
+//!
+//! The sequencer publishes, the settle thread and retention shrink, everyone reads. Nothing here
+//! touches a file.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::format::frame::FrameHeader;
+use crate::ids::{Lsn, Offset, PartitionRef, SegmentRef};
+use crate::journal::CommittedFrame;
+
+/// A frame as readers get it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Offsets, LSN, time, checksum.
+    pub header: FrameHeader,
+    /// The records.
+    pub payload: Bytes,
+}
+
+/// How much to read at most.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimit {
+    /// Stop before the payloads exceed this, after at least one frame.
+    pub bytes_max: usize,
+    /// Read no frame of a later entry: the durable LSN as it was when the read began, so that a
+    /// commit over several partitions is seen whole.
+    pub lsn_max: Lsn,
+}
+
+/// What a read from memory found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TailRead {
+    /// These frames, the first of which holds the offset.
+    Frames(Vec<Frame>),
+    /// The offset is not in memory; it and everything below `until` is in the segments.
+    OnDisk {
+        /// Where memory, or what is durable, begins to differ.
+        until: Offset,
+    },
+    /// Nothing is to be read at or past the offset yet.
+    AtEnd,
+}
+
+#[derive(Debug)]
+struct TailFrame {
+    frame: Frame,
+    /// What the cache budget was charged for it.
+    cost_bytes: usize,
+}
+
+/// One partition as its readers see it.
+#[derive(Debug)]
+pub struct PartitionLog {
+    partition: PartitionRef,
+    /// Lowest offset that may be read. Written by retention, rises only.
+    log_start: AtomicU64,
+    /// One past the last durable record. Written by the sequencer under the tail's lock, rises only.
+    end: AtomicU64,
+    /// Bytes of frames from the log start. An estimate between checkpoints.
+    size_bytes: AtomicU64,
+    /// Append time of the last frame; `i64::MIN` if there is none.
+    last_append_time_ms: AtomicI64,
+    tail: Mutex<Tail>,
+}
+
+#[derive(Debug)]
+struct Tail {
+    /// The newest frames, dense by offset up to the end.
+    frames: VecDeque<TailFrame>,
+    /// Base offsets of the segments that hold records, ascending.
+    segments: Arc<[Offset]>,
+}
+
+/// What is known of a partition when its log is opened.
+#[derive(Debug, Clone, Default)]
+pub struct PartitionBounds {
+    /// Lowest offset that may be read.
+    pub log_start: Offset,
+    /// One past the last durable record.
+    pub end: Offset,
+    /// Bytes of frames.
+    pub size_bytes: u64,
+    /// Append time of the last frame.
+    pub last_append_time_ms: Option<i64>,
+    /// Base offsets of the segments, ascending.
+    pub segments: Vec<Offset>,
+}
+
+impl PartitionLog {
+    /// A partition without anything in memory.
+    pub fn new(partition: PartitionRef, bounds: PartitionBounds) -> Self {
+        Self {
+            partition,
+            log_start: AtomicU64::new(bounds.log_start.get()),
+            end: AtomicU64::new(bounds.end.get()),
+            size_bytes: AtomicU64::new(bounds.size_bytes),
+            last_append_time_ms: AtomicI64::new(bounds.last_append_time_ms.unwrap_or(i64::MIN)),
+            tail: Mutex::new(Tail {
+                frames: VecDeque::new(),
+                segments: bounds.segments.into(),
+            }),
+        }
+    }
+
+    /// Which partition it is.
+    pub fn partition(&self) -> PartitionRef {
+        self.partition
+    }
+
+    /// Lowest offset that may be read.
+    pub fn log_start(&self) -> Offset {
+        // ORDERING: pairs with the release in `trim`; what was below is not looked for any more.
+        Offset::new(self.log_start.load(Ordering::Acquire))
+    }
+
+    /// One past the last durable record.
+    pub fn end(&self) -> Offset {
+        // ORDERING: pairs with the release in `publish`; the frames below are in the tail or settled.
+        Offset::new(self.end.load(Ordering::Acquire))
+    }
+
+    /// Bytes of frames that may be read.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Append time of the last frame, milliseconds since the Unix epoch.
+    pub fn last_append_time_ms(&self) -> Option<i64> {
+        let time_ms = self.last_append_time_ms.load(Ordering::Relaxed);
+        (time_ms != i64::MIN).then_some(time_ms)
+    }
+
+    /// Makes a durable frame readable. Called by the sequencer, in order, before it stores the
+    /// durable LSN.
+    ///
+    /// # Panics
+    /// If the frame does not continue the partition.
+    pub(crate) fn publish(&self, committed: &CommittedFrame, cost_bytes: usize) {
+        let header = committed.line.frame;
+        let mut tail = self.lock();
+        assert_eq!(
+            header.base_offset.get(),
+            self.end.load(Ordering::Relaxed),
+            "INVARIANT: offsets are dense"
+        );
+        let frame = Frame {
+            header,
+            payload: committed.payload(),
+        };
+        tail.frames.push_back(TailFrame { frame, cost_bytes });
+        self.size_bytes
+            .fetch_add(header.padded_bytes(), Ordering::Relaxed);
+        self.last_append_time_ms
+            .store(header.append_time_ms, Ordering::Relaxed);
+        // ORDERING: a reader that sees the new end finds the frame in the tail.
+        self.end
+            .store(header.next_offset().get(), Ordering::Release);
+    }
+
+    /// Adds a segment that begins at the end.
+    pub fn add_segment(&self, base: Offset) {
+        let mut tail = self.lock();
+        if tail.segments.last().is_none_or(|last| *last < base) {
+            tail.segments = tail.segments.iter().copied().chain([base]).collect();
+        }
+    }
+
+    /// Drops the oldest frame from memory. Called only for frames that are settled.
+    /// Returns what it had been charged.
+    pub(crate) fn evict_front(&self) -> usize {
+        self.lock()
+            .frames
+            .pop_front()
+            .map_or(0, |front| front.cost_bytes)
+    }
+
+    /// Reads frames from memory, beginning with the one that holds `offset`.
+    pub fn read_tail(&self, offset: Offset, limit: ReadLimit) -> TailRead {
+        let tail = self.lock();
+        let end = self.end();
+        if offset >= end {
+            return TailRead::AtEnd;
+        }
+        let until = tail
+            .frames
+            .front()
+            .map_or(end, |front| front.frame.header.base_offset);
+        if offset < until {
+            return TailRead::OnDisk { until };
+        }
+        let first = tail
+            .frames
+            .partition_point(|cached| cached.frame.header.next_offset() <= offset);
+        let mut bytes = 0;
+        let mut frames = Vec::new();
+        for TailFrame { frame, .. } in tail.frames.range(first..) {
+            let has_room = frames.is_empty() || bytes + frame.payload.len() <= limit.bytes_max;
+            if frame.header.lsn > limit.lsn_max || !has_room {
+                break;
+            }
+            bytes += frame.payload.len();
+            frames.push(frame.clone());
+        }
+        if frames.is_empty() {
+            TailRead::AtEnd
+        } else {
+            TailRead::Frames(frames)
+        }
+    }
+
+    /// The segment that holds `offset`, and the base of the one after it.
+    pub(crate) fn segment_of(&self, offset: Offset) -> Option<(SegmentRef, Option<Offset>)> {
+        let segments = self.segments();
+        let after = segments.partition_point(|base| *base <= offset);
+        let base = *segments.get(after.checked_sub(1)?)?;
+        let segment = SegmentRef {
+            partition: self.partition,
+            base,
+        };
+        Some((segment, segments.get(after).copied()))
+    }
+
+    /// Base offsets of the segments, ascending.
+    pub fn segments(&self) -> Arc<[Offset]> {
+        Arc::clone(&self.lock().segments)
+    }
+
+    /// Append time of the oldest frame in memory.
+    pub(crate) fn tail_front(&self) -> Option<FrameHeader> {
+        self.lock().frames.front().map(|front| front.frame.header)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::entry::{DirectoryLine, FrameForm};
+    use crate::format::frame::FramePlace;
+    use crate::ids::TopicId;
+
+    fn committed(base: u64, lsn: u64, payload: &'static [u8]) -> CommittedFrame {
+        let partition = PartitionRef {
+            topic: TopicId::new(1),
+            partition: 0,
+        };
+        let place = FramePlace {
+            segment: SegmentRef {
+                partition,
+                base: Offset::ZERO,
+            },
+            position: 0,
+        };
+        let frame = FrameHeader {
+            payload_bytes: u32::try_from(payload.len()).unwrap(),
+            payload_crc: 0,
+            codec: 0,
+            record_count: 2,
+            base_offset: Offset::new(base),
+            lsn: Lsn::new(lsn),
+            append_time_ms: 5,
+        };
+        let line = DirectoryLine {
+            place,
+            form: FrameForm::Inline,
+            gap_bytes: 0,
+            frame,
+            producer: None,
+        };
+        let mut bytes = vec![0; 64];
+        bytes.extend_from_slice(payload);
+        CommittedFrame {
+            line,
+            bytes: bytes.into(),
+        }
+    }
+
+    fn log() -> PartitionLog {
+        let partition = PartitionRef {
+            topic: TopicId::new(1),
+            partition: 0,
+        };
+        let log = PartitionLog::new(partition, PartitionBounds::default());
+        for (base, lsn, payload) in [(0, 1, &b"aaaa"[..]), (2, 2, b"bbbb"), (4, 3, b"cccc")] {
+            log.publish(&committed(base, lsn, payload), 10);
+        }
+        log
+    }
+
+    fn bases(read: TailRead) -> Vec<u64> {
+        match read {
+            TailRead::Frames(frames) => frames
+                .iter()
+                .map(|frame| frame.header.base_offset.get())
+                .collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_read_starts_with_the_frame_that_holds_the_offset() {
+        let all = ReadLimit {
+            bytes_max: 100,
+            lsn_max: Lsn::new(9),
+        };
+        assert_eq!(bases(log().read_tail(Offset::new(3), all)), [2, 4]);
+        assert_eq!(log().read_tail(Offset::new(6), all), TailRead::AtEnd);
+        let two = ReadLimit {
+            bytes_max: 8,
+            ..all
+        };
+        assert_eq!(bases(log().read_tail(Offset::ZERO, two)), [0, 2]);
+        let none = ReadLimit {
+            bytes_max: 0,
+            ..all
+        };
+        assert_eq!(
+            bases(log().read_tail(Offset::ZERO, none)),
+            [0],
+            "at least one"
+        );
+    }
+
+    #[test]
+    fn a_read_shows_nothing_of_a_later_entry() {
+        let before = ReadLimit {
+            bytes_max: 100,
+            lsn_max: Lsn::new(2),
+        };
+        assert_eq!(bases(log().read_tail(Offset::ZERO, before)), [0, 2]);
+        assert_eq!(log().read_tail(Offset::new(4), before), TailRead::AtEnd);
+    }
+
+    #[test]
+    fn what_was_evicted_is_on_disk() {
+        let all = ReadLimit {
+            bytes_max: 100,
+            lsn_max: Lsn::new(9),
+        };
+        let log = log();
+        assert_eq!(log.evict_front(), 10);
+        assert_eq!(
+            log.read_tail(Offset::new(1), all),
+            TailRead::OnDisk {
+                until: Offset::new(2)
+            }
+        );
+        assert_eq!(bases(log.read_tail(Offset::new(2), all)), [2, 4]);
+    }
+}

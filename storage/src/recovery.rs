@@ -1,0 +1,399 @@
+//! Opening a data folder: newest checkpoint, replay of the journal behind it, a new checkpoint, and
+//! only then service.
+//!
+//! Everything that replay found is made durable again before anyone sees it, so nothing is ever
+//! served or acknowledged that is only in the page cache. No journal file is appended to after it was
+//! read. A crash at any point of recovery leaves a folder that the next recovery opens the same way.
+
+mod initialize;
+mod quarantine;
+mod replay;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) use initialize::is_initialized;
+
+use crate::checkpoint::{self, CheckpointInput, CheckpointReader, Checkpointer};
+use crate::environment::Environment;
+use crate::error::{DataLoss, OpenError, Operation, StorageError, io_error};
+use crate::folder::{self, CheckpointName};
+use crate::format::checkpoint_file::CheckpointFooter;
+use crate::format::entry::DirectoryLine;
+use crate::format::format_file::{FormatFile, FormatFileError};
+use crate::format::row::Row;
+use crate::ids::{BrokerId, Lsn};
+use crate::journal::{Journal, JournalFiles, JournalPosition};
+use crate::log_reader::LogReader;
+use crate::segment_files::SegmentFiles;
+use crate::settle::{DirtySegments, Settler};
+use crate::vfs::{LockError, LockGuard, OpenMode, read_full_at};
+use replay::Replay;
+
+/// Size of a journal file, unless the disk is small.
+const JOURNAL_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const JOURNAL_FILE_BYTES_MIN: u64 = 1024 * 1024;
+
+/// Choices that do not change what is on disk means.
+#[derive(Debug, Clone)]
+pub struct StorageOptions {
+    /// Size of a journal file, bytes; none for 1/16 of the disk, between 1 and 64 MiB.
+    pub journal_file_bytes: Option<u64>,
+    /// Segment files kept open.
+    pub open_file_count_max: usize,
+}
+
+impl Default for StorageOptions {
+    fn default() -> Self {
+        Self {
+            journal_file_bytes: None,
+            open_file_count_max: 256,
+        }
+    }
+}
+
+/// The state that rows and appends add up to. Implemented by the broker's core.
+pub trait StateMachine {
+    /// Takes a row as it is now: from the checkpoint, or changed by the entry that is being replayed.
+    fn apply_row(&mut self, row: Row);
+
+    /// Takes the effect of one append on its partition and its producer.
+    fn apply_append(&mut self, line: &DirectoryLine);
+
+    /// All rows that changed since the checkpoint was loaded, as they are now.
+    fn take_changed(&mut self) -> Vec<Row>;
+
+    /// Called between the rows of the checkpoint and the first replayed entry.
+    fn checkpoint_loaded(&mut self);
+}
+
+/// What recovery found and did.
+#[derive(Debug, Default)]
+pub struct RecoveryReport {
+    /// Whether the folder was created.
+    pub is_new: bool,
+    /// Entries replayed from the journal.
+    pub entry_count: u64,
+    /// Frames written again to their segments.
+    pub frame_count: u64,
+    /// Records that were acknowledged and are lost to damage.
+    pub losses: Vec<DataLoss>,
+    /// Bytes behind the last entry that were set aside.
+    pub quarantined_bytes: u64,
+}
+
+/// An open data folder, in the parts that its threads own.
+#[derive(Debug)]
+pub struct Storage {
+    /// For the sequencer.
+    pub journal: Journal,
+    /// For whoever prepares journal files.
+    pub journal_files: JournalFiles,
+    /// For the settle thread.
+    pub settler: Settler,
+    /// For the maintenance thread.
+    pub checkpointer: Checkpointer,
+    /// For the maintenance thread.
+    pub dirty: Arc<DirtySegments>,
+    /// For the read pool.
+    pub reader: LogReader,
+    /// Shared.
+    pub files: Arc<SegmentFiles>,
+    /// Identity of the folder.
+    pub broker_id: BrokerId,
+    /// The life of the data that began with this start.
+    pub incarnation: u64,
+    /// Last entry.
+    pub lsn: Lsn,
+    /// Broker time of the last entry, milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// What recovery found and did.
+    pub report: RecoveryReport,
+    /// Keeps others out of the folder.
+    pub lock: Box<dyn LockGuard>,
+}
+
+impl Storage {
+    /// Opens a data folder, or makes one where there is none, and brings `state` to the last entry.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the folder can be opened again, by this or by an older release if the error is
+    /// [`OpenError::NewerFormat`], which leaves every byte as it was.
+    pub fn open(
+        environment: &Environment,
+        options: &StorageOptions,
+        state: &mut dyn StateMachine,
+    ) -> Result<Self, OpenError> {
+        check_format_version(environment)?;
+        let lock = lock(environment)?;
+        let is_new = !is_initialized(environment)?;
+        let file_bytes = journal_file_bytes(environment, options)?;
+        if is_new {
+            initialize::initialize(environment, file_bytes)?;
+        }
+        let format =
+            read_format(environment)?.ok_or_else(|| not_usable(environment, "no FORMAT"))?;
+        remove_temporary_files(environment)?;
+        let mut recovery = Recovery::begin(environment, options, format.broker_id, file_bytes)?;
+        let footer = recovery.load_checkpoint(state)?;
+        let replayed = recovery.replay(&footer, state)?;
+        let mut storage = recovery.finish(&footer, replayed, state, lock)?;
+        storage.report.is_new = is_new;
+        Ok(storage)
+    }
+}
+
+struct Recovery<'a> {
+    environment: &'a Environment,
+    broker_id: BrokerId,
+    files: Arc<SegmentFiles>,
+    dirty: Arc<DirtySegments>,
+    settler: Settler,
+    journal_files: JournalFiles,
+    newest: Option<CheckpointName>,
+}
+
+struct Replayed {
+    lsn: Lsn,
+    time_ms: i64,
+    report: RecoveryReport,
+}
+
+impl<'a> Recovery<'a> {
+    fn begin(
+        environment: &'a Environment,
+        options: &StorageOptions,
+        broker_id: BrokerId,
+        file_bytes: u64,
+    ) -> Result<Self, StorageError> {
+        let count_max = options.open_file_count_max;
+        let files = Arc::new(SegmentFiles::open(
+            environment.clone(),
+            broker_id,
+            count_max,
+        )?);
+        let dirty = Arc::new(DirtySegments::default());
+        let settler = Settler::new(Arc::clone(&files), Arc::clone(&dirty));
+        let journal_files = JournalFiles::open(environment.clone(), broker_id, file_bytes)?;
+        Ok(Self {
+            environment,
+            broker_id,
+            files,
+            dirty,
+            settler,
+            journal_files,
+            newest: None,
+        })
+    }
+
+    /// Loads the newest checkpoint that is whole.
+    fn load_checkpoint(
+        &mut self,
+        state: &mut dyn StateMachine,
+    ) -> Result<CheckpointFooter, OpenError> {
+        let names = checkpoint::list(self.environment)?;
+        for name in names.iter().rev() {
+            match check_checkpoint(self.environment, *name, self.broker_id) {
+                Ok(()) => {
+                    let mut reader = CheckpointReader::open(self.environment, *name)?;
+                    while let Some(row) = reader.next_row()? {
+                        state.apply_row(row);
+                    }
+                    state.checkpoint_loaded();
+                    self.newest = Some(*name);
+                    return Ok(*reader.footer());
+                }
+                Err(StorageError::Corrupt(corruption)) => {
+                    tracing::error!(%corruption, "checkpoint is damaged, trying an older one");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(not_usable(self.environment, "no checkpoint is intact"))
+    }
+
+    fn replay(
+        &mut self,
+        footer: &CheckpointFooter,
+        state: &mut dyn StateMachine,
+    ) -> Result<Replayed, OpenError> {
+        // The name of a newer checkpoint that is damaged still says what had been durable.
+        let named = checkpoint::list(self.environment)?
+            .last()
+            .map_or(Lsn::ZERO, |name| name.lsn);
+        let replay = Replay {
+            environment: self.environment,
+            files: &self.files,
+            settler: &mut self.settler,
+            state,
+            named_durable: named,
+            report: RecoveryReport::default(),
+        };
+        replay.run(self.broker_id, footer)
+    }
+
+    /// Makes durable what was replayed, under a new incarnation and with a new journal file.
+    fn finish(
+        mut self,
+        footer: &CheckpointFooter,
+        replayed: Replayed,
+        state: &mut dyn StateMachine,
+        lock: Box<dyn LockGuard>,
+    ) -> Result<Storage, OpenError> {
+        // DURABILITY: segments, then the new journal file, then the checkpoint that names it; only
+        // after its second copy is the old journal free.
+        self.dirty.sync(&self.files)?;
+        let first = self.journal_files.prepare(0)?;
+        let continuation = JournalPosition {
+            file: first.number(),
+            position: crate::format::journal_header::JOURNAL_HEADER_BYTES as u64,
+        };
+        let incarnation = footer.incarnation + 1;
+        let mut checkpointer = Checkpointer::new(
+            self.environment.clone(),
+            self.broker_id,
+            incarnation,
+            self.newest,
+        );
+        let mut input = CheckpointInput {
+            lsn: replayed.lsn,
+            continuation,
+            time_ms: replayed.time_ms,
+            changed: state.take_changed(),
+        };
+        checkpointer.write(&mut input)?;
+        self.journal_files.free_before(continuation.file)?;
+        Ok(Storage {
+            journal: Journal::new(Arc::clone(&self.files), first, replayed.lsn),
+            journal_files: self.journal_files,
+            settler: self.settler,
+            checkpointer,
+            dirty: self.dirty,
+            reader: LogReader::new(Arc::clone(&self.files)),
+            files: self.files,
+            broker_id: self.broker_id,
+            incarnation,
+            lsn: replayed.lsn,
+            time_ms: replayed.time_ms,
+            report: replayed.report,
+            lock,
+        })
+    }
+}
+
+/// Reads a whole checkpoint without using it.
+fn check_checkpoint(
+    environment: &Environment,
+    name: CheckpointName,
+    broker_id: BrokerId,
+) -> Result<(), StorageError> {
+    let mut reader = CheckpointReader::open(environment, name)?;
+    if reader.footer().broker_id != broker_id {
+        return Err(crate::error::Corruption {
+            path: folder::checkpoint_file(name),
+            position: 0,
+            what: "the checkpoint belongs to another data folder".to_owned(),
+        }
+        .into());
+    }
+    while reader.next_row()?.is_some() {}
+    Ok(())
+}
+
+fn not_usable(environment: &Environment, what: &str) -> OpenError {
+    OpenError::NotUsable {
+        path: environment.vfs.describe(Path::new("")),
+        what: what.to_owned(),
+    }
+}
+
+/// Refuses a newer folder before anything in it is touched, the lock file included.
+fn check_format_version(environment: &Environment) -> Result<(), OpenError> {
+    read_format(environment).map(drop)
+}
+
+fn read_format(environment: &Environment) -> Result<Option<FormatFile>, OpenError> {
+    let path = Path::new(folder::FORMAT);
+    let file = match environment.vfs.open(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io_error(Operation::Open, path)(source).into()),
+    };
+    let mut bytes = vec![0; 4096];
+    let count = read_full_at(&*file, &mut bytes, 0).map_err(io_error(Operation::Read, path))?;
+    match FormatFile::decode(bytes.get(..count).unwrap_or_default()) {
+        Ok(format) => Ok(Some(format)),
+        Err(FormatFileError::Newer { found }) => Err(OpenError::NewerFormat {
+            found,
+            supported: crate::format::FORMAT_VERSION,
+        }),
+        Err(FormatFileError::Damaged) => Err(not_usable(environment, "the file FORMAT is damaged")),
+    }
+}
+
+fn lock(environment: &Environment) -> Result<Box<dyn LockGuard>, OpenError> {
+    let path = Path::new(folder::LOCK);
+    environment.vfs.lock(path).map_err(|error| match error {
+        LockError::Held { pid } => OpenError::Locked {
+            path: environment.vfs.describe(Path::new("")),
+            pid,
+        },
+        LockError::Io(source) => io_error(Operation::Open, path)(source).into(),
+    })
+}
+
+fn journal_file_bytes(
+    environment: &Environment,
+    options: &StorageOptions,
+) -> Result<u64, StorageError> {
+    if let Some(bytes) = options.journal_file_bytes {
+        return Ok(crate::format::align_block(bytes));
+    }
+    let space = environment
+        .vfs
+        .space()
+        .map_err(io_error(Operation::Read, ""))?;
+    let share = space.total_bytes / 16;
+    Ok(crate::format::align_block(
+        share.clamp(JOURNAL_FILE_BYTES_MIN, JOURNAL_FILE_BYTES_MAX),
+    ))
+}
+
+/// Removes what writers left when they were interrupted before the rename that would have counted.
+fn remove_temporary_files(environment: &Environment) -> Result<(), StorageError> {
+    for dir in ["", folder::CHECKPOINT] {
+        let entries = environment
+            .vfs
+            .list(Path::new(dir))
+            .map_err(io_error(Operation::List, dir))?;
+        for entry in entries {
+            if entry.name.ends_with(folder::TEMPORARY_SUFFIX) {
+                let path = Path::new(dir).join(&entry.name);
+                environment
+                    .vfs
+                    .unlink(&path)
+                    .map_err(io_error(Operation::Unlink, path))?;
+            } else if dir.is_empty() && !is_known(&entry.name) {
+                tracing::warn!(
+                    name = entry.name,
+                    "unknown name in the data folder left alone"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_known(name: &str) -> bool {
+    use folder::{CHECKPOINT, FORMAT, INITIALIZING, JOURNAL, LOCK, QUARANTINE, TOPICS};
+    [
+        CHECKPOINT,
+        FORMAT,
+        INITIALIZING,
+        JOURNAL,
+        LOCK,
+        QUARANTINE,
+        TOPICS,
+    ]
+    .contains(&name)
+}

@@ -1,0 +1,229 @@
+//! Replay: the entries behind the checkpoint, applied again and written to their segments again.
+
+use std::ops::ControlFlow;
+
+use super::{OpenError, RecoveryReport, Replayed, StateMachine, quarantine};
+use crate::environment::Environment;
+use crate::error::{DataLoss, Operation, StorageError, io_error};
+use crate::format::checkpoint_file::CheckpointFooter;
+use crate::format::entry::{DirectoryLine, EntryKind, FrameForm};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::format::usize_of;
+use crate::ids::{BrokerId, Lsn, OffsetRange};
+use crate::journal::scan::{JournalEnd, JournalScanner, ScannedEntry};
+use crate::journal::{CommittedFrame, JournalPosition};
+use crate::segment::{SegmentWish, ensure_segment};
+use crate::segment_files::SegmentFiles;
+use crate::settle::Settler;
+use crate::vfs::{read_full_at, write_all_at};
+
+/// Inline frames that are collected before they are written to their segments.
+const SETTLE_BYTES: usize = 4 * 1024 * 1024;
+
+pub(super) struct Replay<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) files: &'a SegmentFiles,
+    pub(super) settler: &'a mut Settler,
+    pub(super) state: &'a mut dyn StateMachine,
+    /// The highest LSN in the name of a checkpoint file.
+    pub(super) named_durable: Lsn,
+    pub(super) report: RecoveryReport,
+}
+
+impl Replay<'_> {
+    pub(super) fn run(
+        mut self,
+        broker_id: BrokerId,
+        footer: &CheckpointFooter,
+    ) -> Result<Replayed, OpenError> {
+        let continuation = JournalPosition {
+            file: footer.journal_file,
+            position: footer.journal_position,
+        };
+        let scanner = JournalScanner::open(self.environment, broker_id, continuation, footer.lsn)?;
+        let mut scanner = scanner.ok_or_else(|| OpenError::JournalDamaged {
+            after_lsn: footer.lsn,
+            what: format!(
+                "journal file {} is missing or is not that file",
+                continuation.file
+            ),
+        })?;
+        let (mut lsn, mut time_ms) = (footer.lsn, footer.time_ms);
+        let mut frames = Vec::new();
+        let end = loop {
+            match scanner.next_entry()? {
+                ControlFlow::Continue(entry) => {
+                    (lsn, time_ms) = (entry.header.lsn, entry.header.time_ms);
+                    self.apply(entry, &mut frames)?;
+                }
+                ControlFlow::Break(end) => break end,
+            }
+        };
+        self.settle(&mut frames)?;
+        self.judge(lsn, end)?;
+        Ok(Replayed {
+            lsn,
+            time_ms,
+            report: self.report,
+        })
+    }
+
+    fn apply(
+        &mut self,
+        entry: ScannedEntry,
+        frames: &mut Vec<CommittedFrame>,
+    ) -> Result<(), StorageError> {
+        for line in &entry.lines {
+            self.state.apply_append(line);
+        }
+        for row in entry.rows {
+            self.state.apply_row(row);
+        }
+        if entry.header.kind == EntryKind::Decision {
+            self.report.entry_count += 1;
+        }
+        self.report.frame_count += entry.frames.len() as u64;
+        for line in &entry.damaged {
+            tracing::error!(lsn = %entry.header.lsn, file = entry.position.file,
+                position = entry.position.position, "records in the journal are damaged");
+            self.keep_or_lose(line)?;
+        }
+        let mut inline = entry.frames.into_iter();
+        for line in entry.lines {
+            match line.form {
+                FrameForm::Reference => frames.push(self.check_referenced(line)?),
+                FrameForm::Inline if entry.damaged.contains(&line) => {}
+                FrameForm::Inline => frames.extend(inline.next()),
+            }
+        }
+        if frames.iter().map(|frame| frame.bytes.len()).sum::<usize>() >= SETTLE_BYTES {
+            self.settle(frames)?;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, frames: &mut Vec<CommittedFrame>) -> Result<(), StorageError> {
+        for chunk in
+            frames.chunk_by(|left, right| left.line.place.segment == right.line.place.segment)
+        {
+            self.salvage_segment(chunk)?;
+        }
+        self.settler.settle(frames)?;
+        frames.clear();
+        Ok(())
+    }
+
+    /// Appends are made only to segments whose files are durable. One that is missing all the same was
+    /// lost; what the journal holds of it is kept in a new file.
+    fn salvage_segment(&self, chunk: &[CommittedFrame]) -> Result<(), StorageError> {
+        let Some(first) = chunk.first() else {
+            return Ok(());
+        };
+        let segment = first.line.place.segment;
+        match self.files.log(segment) {
+            Err(error) if error.is_not_found() => {
+                tracing::error!(%segment, "segment file is missing, records behind the checkpoint are kept");
+                let topic_name = "salvaged".to_owned();
+                let allocated_end = first.line.place.position;
+                let wish = SegmentWish {
+                    segment,
+                    topic_name,
+                    next_position: 0,
+                    allocated_end,
+                };
+                ensure_segment(self.files, &wish).map(drop)
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// An entry that names bytes by reference was written after they were durable.
+    fn check_referenced(&mut self, line: DirectoryLine) -> Result<CommittedFrame, StorageError> {
+        if !self.is_in_segment(&line)? {
+            self.lose(&line);
+        }
+        Ok(CommittedFrame {
+            line,
+            bytes: bytes::Bytes::new(),
+        })
+    }
+
+    /// A frame that is damaged in the journal may have been settled before the damage.
+    fn keep_or_lose(&mut self, line: &DirectoryLine) -> Result<(), StorageError> {
+        if self.is_in_segment(line)? {
+            return Ok(());
+        }
+        self.lose(line);
+        // No frame of a lost round may be found in its place.
+        let segment = line.place.segment;
+        let file = self.files.log(segment)?;
+        write_all_at(&*file, &[0; FRAME_HEADER_BYTES], line.place.position)
+            .map_err(io_error(Operation::Write, self.files.log_path(segment)))
+    }
+
+    fn lose(&mut self, line: &DirectoryLine) {
+        let loss = DataLoss {
+            partition: line.place.segment.partition,
+            range: OffsetRange {
+                start: line.frame.base_offset,
+                end: line.frame.next_offset(),
+            },
+        };
+        tracing::error!(%loss, "acknowledged records are lost to damage");
+        self.report.losses.push(loss);
+    }
+
+    fn is_in_segment(&self, line: &DirectoryLine) -> Result<bool, StorageError> {
+        let segment = line.place.segment;
+        let file = match self.files.log(segment) {
+            Err(error) if error.is_not_found() => return Ok(false),
+            other => other?,
+        };
+        let mut bytes = vec![0; usize_of(line.frame.frame_bytes())];
+        let count = read_full_at(&*file, &mut bytes, line.place.position)
+            .map_err(io_error(Operation::Read, self.files.log_path(segment)))?;
+        let bytes = bytes.get(..count).unwrap_or_default();
+        let is_frame = FrameHeader::decode(bytes, &line.place) == Ok(line.frame);
+        Ok(is_frame
+            && bytes
+                .get(FRAME_HEADER_BYTES..)
+                .is_some_and(|it| line.frame.matches(it)))
+    }
+
+    /// Sets a torn tail aside; refuses to start over damage.
+    fn judge(&mut self, lsn: Lsn, end: JournalEnd) -> Result<(), OpenError> {
+        match end {
+            JournalEnd::Torn { at, .. } if self.named_durable > lsn => {
+                let what = format!(
+                    "a checkpoint names lsn {} but the journal ends in file {} at position {}",
+                    self.named_durable, at.file, at.position
+                );
+                Err(OpenError::JournalDamaged {
+                    after_lsn: lsn,
+                    what,
+                })
+            }
+            JournalEnd::Torn {
+                at,
+                remains: Some(bytes),
+            } => {
+                let name = format!("journal-{:020}-{}.bytes", at.file, at.position);
+                quarantine::set_aside(self.environment, &name, &bytes)?;
+                self.report.quarantined_bytes += bytes.len() as u64;
+                Ok(())
+            }
+            JournalEnd::Torn { remains: None, .. } => Ok(()),
+            JournalEnd::Damaged { at, what, evidence } => {
+                let what = format!(
+                    "{what} in file {} at position {}, and an entry in file {} at position {} says \
+                     that it was durable",
+                    at.file, at.position, evidence.file, evidence.position
+                );
+                Err(OpenError::JournalDamaged {
+                    after_lsn: lsn,
+                    what,
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Settling: the frames of durable rounds go into their segments, in the background.
+//!
+//! What is settled here is durable only after the checkpoint's syncs; until then the journal holds it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::IoSlice;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Operation, StorageError, io_error};
+use crate::format::ALIGN_BYTES;
+use crate::format::entry::FrameForm;
+use crate::format::usize_of;
+use crate::ids::SegmentRef;
+use crate::index::IndexWriter;
+use crate::journal::CommittedFrame;
+use crate::segment_files::SegmentFiles;
+use crate::vfs::{BLOCK_BYTES, VfsFile, write_all_vectored_at};
+
+/// Index writers that are kept; beyond it all are forgotten and reopened when needed.
+const INDEX_WRITER_COUNT_MAX: usize = 1024;
+/// Segments with unsynced writes that may wait for the next checkpoint; each pins two descriptors.
+const DIRTY_COUNT_MAX: usize = 256;
+
+static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+
+#[derive(Debug)]
+struct DirtySegment {
+    log: Arc<dyn VfsFile>,
+    index: Arc<dyn VfsFile>,
+}
+
+/// Segments that were written to since they were last synced. A dirty segment is never closed: its
+/// entry here holds the descriptors through which it was written.
+#[derive(Debug, Default)]
+pub struct DirtySegments {
+    segments: Mutex<BTreeMap<SegmentRef, DirtySegment>>,
+    /// Held while syncing, so that whoever finds the map empty knows that all syncs have returned.
+    syncing: Mutex<()>,
+}
+
+impl DirtySegments {
+    /// Syncs every dirty segment and its index.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] of the first that failed. Nothing is known about its content then; the
+    /// process must end without a checkpoint, and recovery writes the frames again.
+    pub fn sync(&self, files: &SegmentFiles) -> Result<usize, StorageError> {
+        // DURABILITY: a checkpoint must not overtake a sync that the settle thread has begun.
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let dirty =
+            std::mem::take(&mut *self.segments.lock().unwrap_or_else(PoisonError::into_inner));
+        let count = dirty.len();
+        for (segment, DirtySegment { log, index }) in dirty {
+            log.sync_data()
+                .map_err(io_error(Operation::Sync, files.log_path(segment)))?;
+            index
+                .sync_data()
+                .map_err(io_error(Operation::Sync, files.index_path(segment)))?;
+        }
+        Ok(count)
+    }
+
+    fn add(&self, segment: SegmentRef, log: Arc<dyn VfsFile>, index: Arc<dyn VfsFile>) -> usize {
+        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        segments.insert(segment, DirtySegment { log, index });
+        segments.len()
+    }
+
+    /// Forgets segments that are about to be removed.
+    pub(crate) fn forget(&self, is_gone: impl Fn(SegmentRef) -> bool) {
+        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        segments.retain(|segment, _| !is_gone(*segment));
+    }
+}
+
+/// Writes frames into segments. Lives on the settle thread.
+#[derive(Debug)]
+pub struct Settler {
+    files: Arc<SegmentFiles>,
+    dirty: Arc<DirtySegments>,
+    indexes: HashMap<SegmentRef, IndexWriter>,
+}
+
+impl Settler {
+    pub(crate) fn new(files: Arc<SegmentFiles>, dirty: Arc<DirtySegments>) -> Self {
+        Self {
+            files,
+            dirty,
+            indexes: HashMap::new(),
+        }
+    }
+
+    /// Writes the inline frames to their places and indexes all of them.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`]. The frames remain in the journal; the process must end, since the
+    /// segments' content is unknown, and recovery writes them again.
+    pub fn settle(&mut self, frames: &[CommittedFrame]) -> Result<(), StorageError> {
+        let mut by_segment: BTreeMap<SegmentRef, Vec<&CommittedFrame>> = BTreeMap::new();
+        for frame in frames {
+            by_segment
+                .entry(frame.line.place.segment)
+                .or_default()
+                .push(frame);
+        }
+        for (segment, frames) in by_segment {
+            self.settle_segment(segment, &frames)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what is known of a segment that is about to be removed.
+    pub fn forget(&mut self, segment: SegmentRef) {
+        self.indexes.remove(&segment);
+        self.dirty.forget(|dirty| dirty == segment);
+    }
+
+    fn settle_segment(
+        &mut self,
+        segment: SegmentRef,
+        frames: &[&CommittedFrame],
+    ) -> Result<(), StorageError> {
+        let Some(first) = frames.first() else {
+            return Ok(());
+        };
+        let log = self.files.log(segment)?;
+        self.open_index(segment, first.line.place.position)?;
+        for run in frames.chunk_by(|left, right| is_contiguous(left, right)) {
+            self.write_run(&*log, segment, run)?;
+        }
+        let files = Arc::clone(&self.files);
+        let Some(index) = self.indexes.get_mut(&segment) else {
+            return Ok(());
+        };
+        for frame in frames {
+            index.note(&files, &frame.line.frame, frame.line.place.position)?;
+        }
+        if self.dirty.add(segment, log, index.file()) > DIRTY_COUNT_MAX {
+            self.dirty.sync(&self.files)?;
+        }
+        Ok(())
+    }
+
+    fn open_index(&mut self, segment: SegmentRef, position: u64) -> Result<(), StorageError> {
+        if !self.indexes.contains_key(&segment) {
+            if self.indexes.len() >= INDEX_WRITER_COUNT_MAX {
+                self.indexes.clear();
+            }
+            let writer = IndexWriter::open(&self.files, segment, position)?;
+            self.indexes.insert(segment, writer);
+        }
+        Ok(())
+    }
+
+    /// Writes frames that lie one behind the other with one call.
+    fn write_run(
+        &self,
+        log: &dyn VfsFile,
+        segment: SegmentRef,
+        run: &[&CommittedFrame],
+    ) -> Result<(), StorageError> {
+        let Some(first) = run.first() else {
+            return Ok(());
+        };
+        let gap_bytes = u64::from(first.line.gap_bytes);
+        let mut slices = Vec::with_capacity(2 * run.len() + 1);
+        slices.push(IoSlice::new(zeros(gap_bytes)));
+        // What went by reference is in its place already; only the gap before it is to be filled.
+        for frame in run
+            .iter()
+            .filter(|frame| frame.line.form == FrameForm::Inline)
+        {
+            let padding = frame.line.frame.padded_bytes() - frame.line.frame.frame_bytes();
+            slices.push(IoSlice::new(&frame.bytes));
+            slices.push(IoSlice::new(zeros(padding)));
+        }
+        slices.retain(|slice| !slice.is_empty());
+        let start = first.line.place.position - gap_bytes;
+        write_all_vectored_at(log, &mut slices, start)
+            .map_err(io_error(Operation::Write, self.files.log_path(segment)))
+    }
+}
+
+fn zeros(count: u64) -> &'static [u8] {
+    ZEROS.get(..usize_of(count)).unwrap_or_default()
+}
+
+fn is_contiguous(left: &CommittedFrame, right: &CommittedFrame) -> bool {
+    let end = left.line.place.position + left.line.frame.padded_bytes();
+    left.line.form == right.line.form && end == right.line.place.position
+}
+
+const _: () = assert!(ALIGN_BYTES < BLOCK_BYTES as u64);
