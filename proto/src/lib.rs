@@ -8,8 +8,15 @@
 #[rustfmt::skip]
 mod generated;
 
+pub mod address;
 pub mod batch;
+pub mod ids;
 pub mod limits;
+pub mod names;
+pub mod partitioner;
+pub mod problem;
+pub mod reason;
+pub mod status;
 #[cfg(test)]
 mod testing;
 pub mod wire;

@@ -1,0 +1,250 @@
+//! Why the broker refused or failed: the reasons, and what follows from each.
+//!
+//! Both ends share this list. `error.proto` shows it to other languages, `docs/errors.md` to
+//! people; tests compare the three.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use std::fmt;
+use std::str::FromStr;
+
+use tonic::Code;
+
+use crate::v1;
+
+/// Defines the enum with its texts and its numbers on the wire from one list.
+macro_rules! reasons {
+    ($($(#[$attribute:meta])* $name:ident = $text:literal,)*) => {
+        /// Why the broker refused or failed. Names and meanings are part of the contract.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ErrorReason {
+            $($(#[$attribute])* $name,)*
+        }
+
+        impl ErrorReason {
+            /// Every reason, in the order of `error.proto`.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Returns the name that travels in `google.rpc.ErrorInfo`.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+
+        impl From<ErrorReason> for v1::ErrorReason {
+            fn from(reason: ErrorReason) -> Self {
+                match reason {
+                    $(ErrorReason::$name => Self::$name,)*
+                }
+            }
+        }
+
+        impl TryFrom<v1::ErrorReason> for ErrorReason {
+            type Error = UnknownReason;
+
+            /// Only the unspecified reason has no counterpart.
+            fn try_from(reason: v1::ErrorReason) -> Result<Self, UnknownReason> {
+                match reason {
+                    v1::ErrorReason::Unspecified => Err(UnknownReason),
+                    $(v1::ErrorReason::$name => Ok(Self::$name),)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A field has a value that is not allowed.
+    InvalidArgument = "INVALID_ARGUMENT",
+    /// A record is larger than allowed.
+    RecordTooLarge = "RECORD_TOO_LARGE",
+    /// A batch is larger than allowed.
+    BatchTooLarge = "BATCH_TOO_LARGE",
+    /// A new group or subscription does not say where to start reading.
+    StartUnset = "START_UNSET",
+    /// There is no topic of this name or id.
+    TopicNotFound = "TOPIC_NOT_FOUND",
+    /// The topic has no partition of this number.
+    PartitionNotFound = "PARTITION_NOT_FOUND",
+    /// There is a topic of this name already.
+    TopicExists = "TOPIC_EXISTS",
+    /// There is no consumer group of this name.
+    GroupNotFound = "GROUP_NOT_FOUND",
+    /// There is no subscription of this name.
+    SubscriptionNotFound = "SUBSCRIPTION_NOT_FOUND",
+    /// There is a subscription of this name already.
+    SubscriptionExists = "SUBSCRIPTION_EXISTS",
+    /// The offset is outside of what may be read.
+    OffsetOutOfRange = "OFFSET_OUT_OF_RANGE",
+    /// Stored records are damaged or gone.
+    LogCorrupt = "LOG_CORRUPT",
+    /// A batch of the producer is missing before this one.
+    SequenceGap = "SEQUENCE_GAP",
+    /// A newer life of the named producer has taken over.
+    ProducerFenced = "PRODUCER_FENCED",
+    /// The broker does not know the producer of a batch that is not its first.
+    ProducerUnknown = "PRODUCER_UNKNOWN",
+    /// The partition does not end where the request expects it to.
+    ExpectedOffsetMismatch = "EXPECTED_OFFSET_MISMATCH",
+    /// The key does not have the version that the request expects.
+    ExpectedVersionMismatch = "EXPECTED_VERSION_MISMATCH",
+    /// The record's entity version is not above the last one.
+    StaleEntityVersion = "STALE_ENTITY_VERSION",
+    /// The request belongs to an assignment that is over.
+    GenerationStale = "GENERATION_STALE",
+    /// The group does not know the member.
+    MemberUnknown = "MEMBER_UNKNOWN",
+    /// The delivery was given back before it was settled.
+    LeaseExpired = "LEASE_EXPIRED",
+    /// Another consumer holds the exclusive subscription.
+    SubscriptionBusy = "SUBSCRIPTION_BUSY",
+    /// Too much work is waiting.
+    Overloaded = "OVERLOADED",
+    /// A limit of the broker is reached.
+    LimitReached = "LIMIT_REACHED",
+    /// The disk is full, or nearly.
+    StorageFull = "STORAGE_FULL",
+    /// The broker is stopping and takes no new work.
+    ShuttingDown = "SHUTTING_DOWN",
+    /// The disk failed while the request was on its way there.
+    StorageFailed = "STORAGE_FAILED",
+    /// A fault in the broker itself.
+    Internal = "INTERNAL",
+}
+
+/// Whether and how a request that failed for a reason is worth sending again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RetryAdvice {
+    /// The same request may succeed later.
+    Same,
+    /// It may succeed after the client has read or joined again.
+    AfterRefresh,
+    /// It will not succeed before something is changed.
+    Never,
+}
+
+/// A reason that this version does not know: decide by the gRPC code alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("reason is not known")]
+pub struct UnknownReason;
+
+impl ErrorReason {
+    /// Returns the gRPC status code that a call refused for this reason ends with.
+    pub const fn code(self) -> Code {
+        match self {
+            Self::InvalidArgument
+            | Self::RecordTooLarge
+            | Self::BatchTooLarge
+            | Self::StartUnset => Code::InvalidArgument,
+            Self::TopicNotFound
+            | Self::PartitionNotFound
+            | Self::GroupNotFound
+            | Self::SubscriptionNotFound => Code::NotFound,
+            Self::TopicExists | Self::SubscriptionExists => Code::AlreadyExists,
+            Self::OffsetOutOfRange => Code::OutOfRange,
+            Self::LogCorrupt => Code::DataLoss,
+            Self::SequenceGap
+            | Self::ProducerFenced
+            | Self::ProducerUnknown
+            | Self::StaleEntityVersion
+            | Self::LeaseExpired
+            | Self::SubscriptionBusy => Code::FailedPrecondition,
+            Self::ExpectedOffsetMismatch
+            | Self::ExpectedVersionMismatch
+            | Self::GenerationStale
+            | Self::MemberUnknown => Code::Aborted,
+            Self::Overloaded | Self::LimitReached | Self::StorageFull => Code::ResourceExhausted,
+            Self::ShuttingDown => Code::Unavailable,
+            Self::StorageFailed | Self::Internal => Code::Internal,
+        }
+    }
+
+    /// Returns what to do with a request that was refused for this reason.
+    pub const fn retry_advice(self) -> RetryAdvice {
+        match self {
+            Self::Overloaded
+            | Self::LimitReached
+            | Self::StorageFull
+            | Self::ShuttingDown
+            | Self::SubscriptionBusy => RetryAdvice::Same,
+            Self::SequenceGap
+            | Self::ProducerUnknown
+            | Self::ExpectedOffsetMismatch
+            | Self::ExpectedVersionMismatch
+            | Self::GenerationStale
+            | Self::MemberUnknown => RetryAdvice::AfterRefresh,
+            Self::InvalidArgument
+            | Self::RecordTooLarge
+            | Self::BatchTooLarge
+            | Self::StartUnset
+            | Self::TopicNotFound
+            | Self::PartitionNotFound
+            | Self::TopicExists
+            | Self::GroupNotFound
+            | Self::SubscriptionNotFound
+            | Self::SubscriptionExists
+            | Self::OffsetOutOfRange
+            | Self::LogCorrupt
+            | Self::ProducerFenced
+            | Self::StaleEntityVersion
+            | Self::LeaseExpired
+            | Self::StorageFailed
+            | Self::Internal => RetryAdvice::Never,
+        }
+    }
+
+    /// Whether the broker promises that the request changed nothing.
+    pub const fn has_no_side_effects(self) -> bool {
+        match self {
+            Self::StorageFailed | Self::Internal => false,
+            Self::InvalidArgument
+            | Self::RecordTooLarge
+            | Self::BatchTooLarge
+            | Self::StartUnset
+            | Self::TopicNotFound
+            | Self::PartitionNotFound
+            | Self::TopicExists
+            | Self::GroupNotFound
+            | Self::SubscriptionNotFound
+            | Self::SubscriptionExists
+            | Self::OffsetOutOfRange
+            | Self::LogCorrupt
+            | Self::SequenceGap
+            | Self::ProducerFenced
+            | Self::ProducerUnknown
+            | Self::ExpectedOffsetMismatch
+            | Self::ExpectedVersionMismatch
+            | Self::StaleEntityVersion
+            | Self::GenerationStale
+            | Self::MemberUnknown
+            | Self::LeaseExpired
+            | Self::SubscriptionBusy
+            | Self::Overloaded
+            | Self::LimitReached
+            | Self::StorageFull
+            | Self::ShuttingDown => true,
+        }
+    }
+}
+
+impl fmt::Display for ErrorReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ErrorReason {
+    type Err = UnknownReason;
+
+    fn from_str(text: &str) -> Result<Self, UnknownReason> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| reason.as_str() == text)
+            .ok_or(UnknownReason)
+    }
+}
+
+#[cfg(test)]
+mod tests;
