@@ -8,6 +8,7 @@ use prost::Message;
 use prost::encoding::{self, DecodeContext, WireType};
 
 use super::BATCH_TAG;
+use crate::ids::Offset;
 
 /// One message of a Fetch stream; the twin of [`crate::v1::FetchResponse`].
 #[derive(Clone, PartialEq, Message)]
@@ -80,6 +81,27 @@ pub struct FetchedBatch {
     /// Field 15 occurred more than once, so that `batch` is not what the typed view would show.
     /// Not encoded.
     pub is_batch_repeated: bool,
+}
+
+impl FetchedBatch {
+    /// Returns the offset of the record at this place in the batch; none where there is no record.
+    pub fn offset_of(&self, index: u32) -> Option<Offset> {
+        let delta = if self.offset_deltas.is_empty() {
+            (index < self.record_count).then_some(index)
+        } else {
+            self.offset_deltas.get(index as usize).copied()
+        };
+        delta.map(|delta| Offset::new(self.base_offset).advance(delta.into()))
+    }
+
+    /// Returns one past the offset of the last record, where reading goes on.
+    pub fn next_offset(&self) -> Offset {
+        let base = Offset::new(self.base_offset);
+        match self.offset_deltas.last() {
+            Some(&last) => base.advance(last.into()).next(),
+            None => base.advance(self.record_count.into()),
+        }
+    }
 }
 
 /// Shows sizes only: keys and values belong in no log.

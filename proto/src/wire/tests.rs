@@ -1,13 +1,22 @@
 //! Both views read and write the same bytes, and the wire view notices what it cannot merge.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;
-use tonic::codec::{Codec, Encoder};
+use tonic::Streaming;
+use tonic::codec::{Codec, EncodeBody, Encoder};
+use tonic::codegen::tokio_stream;
 
 use super::*;
+use crate::ids::Offset;
+use crate::limits::{BATCH_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::testing::seeded;
 use crate::v1;
+
+type ProduceCodec = DataCodec<ProduceRequest, v1::ProduceResponse>;
 
 fn any_records() -> impl Strategy<Value = v1::RecordBatch> {
     let bytes = || proptest::collection::vec(any::<u8>(), 0..50).prop_map(Bytes::from);
@@ -258,6 +267,36 @@ fn fields_of_a_newer_version_are_skipped() {
 }
 
 #[test]
+fn offsets_of_a_batch_are_dense_or_given() {
+    let offset = |number| Some(Offset::new(number));
+    let dense = FetchedBatch {
+        base_offset: 10,
+        record_count: 3,
+        ..FetchedBatch::default()
+    };
+    assert_eq!(
+        [0, 2, 3].map(|i| dense.offset_of(i)),
+        [offset(10), offset(12), None],
+        "dense"
+    );
+    assert_eq!(dense.next_offset(), Offset::new(13), "after a dense batch");
+    let sparse = FetchedBatch {
+        offset_deltas: vec![0, 4, 9],
+        ..dense
+    };
+    assert_eq!(
+        [1, 2, 3].map(|i| sparse.offset_of(i)),
+        [offset(14), offset(19), None],
+        "sparse"
+    );
+    assert_eq!(
+        sparse.next_offset(),
+        Offset::new(20),
+        "after a sparse batch"
+    );
+}
+
+#[test]
 fn no_view_shows_what_is_in_a_batch() {
     let batch = Bytes::from_static(b"secret");
     let produce = ProduceBatch {
@@ -277,7 +316,38 @@ fn no_view_shows_what_is_in_a_batch() {
 
 #[test]
 fn the_data_codec_uses_buffers_of_64_kib() {
-    let mut codec = DataCodec::<ProduceRequest, v1::ProduceResponse>::default();
+    let mut codec = ProduceCodec::default();
     let settings = format!("{:?}", codec.encoder().buffer_settings());
     assert_eq!(settings.matches("65536").count(), 2, "{settings}");
+}
+
+#[test]
+fn messages_of_any_size_pass_through_the_codec() {
+    let sent: Vec<_> = [0, 1, 100, 70_000, 300_000, BATCH_BYTES_MAX]
+        .map(|size| ProduceBatch {
+            batch: vec![7; size].into(),
+            ..ProduceBatch::default()
+        })
+        .map(ProduceRequest::produce)
+        .into();
+    let mut codec = ProduceCodec::default();
+    let source = tokio_stream::iter(sent.clone().into_iter().map(Ok));
+    let body = EncodeBody::new_client(codec.encoder(), source, None, None);
+    let mut decoder = BufferedCodec::<(), ProduceRequest, 1024>::default();
+    let limit = Some(MESSAGE_BYTES_MAX);
+    let mut stream = Streaming::new_request(decoder.decoder(), body, None, limit);
+    let mut received = Vec::new();
+    while let Some(request) = ready(stream.message()).expect("the message is read") {
+        received.push(request);
+    }
+    assert!(received == sent, "every message arrives as it was sent");
+}
+
+/// Returns what a future gives that never has to wait.
+fn ready<F: Future>(future: F) -> F::Output {
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(future).poll(&mut context) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the future waits"),
+    }
 }
