@@ -1,1 +1,6 @@
-//! Being built.
+//! The Towpath broker as a library.
+//!
+//! [`core`] decides, `runtime` owns the threads that make decisions durable, `api` speaks gRPC.
+#![forbid(unsafe_code)]
+
+pub mod core;

@@ -27,6 +27,9 @@ pub mod vfs;
 pub use checkpoint::{CheckpointInput, Checkpointer};
 pub use environment::*;
 pub use error::{Corruption, DataLoss, OpenError, Operation, StorageError};
+pub use format::entry::{DirectoryLine, FrameForm, ProducerStamp};
+pub use format::frame::{FrameHeader, FramePlace};
+pub use format::row::{Row, RowKey};
 pub use ids::{BrokerId, Lsn, Offset, OffsetRange, PartitionRef, ProducerId, SegmentRef, TopicId};
 pub use journal::{
     Append, CommittedFrame, CommittedRound, Journal, JournalFiles, JournalPosition, PreparedFile,

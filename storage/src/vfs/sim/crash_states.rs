@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec;
 
 use super::SimDisk;
-use super::crash::{CrashMode, LossMode, Plan};
+use super::crash::{LossMode, Plan};
 use super::extents::pages_of;
 use super::file::File;
 use super::image::Change;
@@ -47,7 +47,7 @@ enum Ways {
 }
 
 impl CrashStates {
-    pub(super) fn new(disk: &SimDisk, state: State, limit: usize) -> Self {
+    pub(super) fn new(state: State, limit: usize) -> Self {
         let combinations = Combinations::new(&state, limit);
         let ways = if combinations.count <= limit as u64 {
             Ways::All {
@@ -62,7 +62,7 @@ impl CrashStates {
                 draws_left: limit * 4,
             }
         };
-        let kill = Some(disk.crash(&CrashMode::Kill));
+        let kill = Some(SimDisk::from_state(state.after_kill()));
         Self {
             kill,
             state,

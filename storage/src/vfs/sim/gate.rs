@@ -74,7 +74,7 @@ struct PowerOff;
 /// Whether an error says that the power of the simulated disk is off, after
 /// [`SimDisk::stop_before`](super::SimDisk::stop_before).
 pub fn is_power_off(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<PowerOff>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<PowerOff>())
 }
 
 impl Gate {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::iter;
 use std::ops::Range;
 
 use super::extents::{Extents, pages_of};
@@ -177,7 +178,7 @@ impl Loss {
                 _ => ((written.start / self.sector_bytes + then_sectors) * self.sector_bytes)
                     .min(written.end),
             };
-            return vec![written.start..end];
+            return iter::once(written.start..end).collect();
         }
         sectors_of(&written, self.sector_bytes)
             .filter(|sector| self.sectors.keeps(*sector, index, file.pending.len()))

@@ -69,6 +69,13 @@ impl State {
         }
     }
 
+    /// The same disk after its process was killed.
+    pub(super) fn after_kill(&self) -> Self {
+        let mut volume = self.volume.clone();
+        volume.close_all();
+        self.restarted(volume)
+    }
+
     /// A number above that of every earlier change.
     pub(super) fn stamp(&mut self) -> u64 {
         self.stamps += 1;

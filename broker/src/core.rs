@@ -1,0 +1,131 @@
+//! The broker's decisions: one deterministic state machine.
+//!
+//! `decide` functions take the state as it is and say what becomes of a command: rows and appends, or
+//! a refusal. `apply` functions are the only place where the state changes; replay after a crash runs
+//! them alone. Nothing here does I/O, reads a clock, draws a random number or waits.
+
+mod append;
+mod apply;
+mod broker_time;
+mod changes;
+mod producer;
+mod row;
+mod topic;
+
+use std::collections::BTreeMap;
+
+use towpath_proto::limits;
+use towpath_proto::names::TopicName;
+use towpath_storage::{PartitionRef, TopicId};
+
+pub use append::{AppendDecision, AppendRefusal, AppendRequest};
+pub use broker_time::{BrokerTime, TimeJump};
+pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
+pub use topic::{CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Partition, Topic};
+
+use changes::Changes;
+use producer::Producers;
+
+/// Numbers that decisions depend on.
+#[derive(Debug, Clone)]
+pub struct CoreLimits {
+    /// A segment is left when the next frame would make it longer, bytes.
+    pub segment_bytes_max: u64,
+    /// Most topics.
+    pub topic_count_max: usize,
+    /// Most partitions of all topics together.
+    pub partition_count_max: usize,
+    /// Rows about producers beyond which the least recently used are forgotten, bytes.
+    pub producer_rows_bytes_max: usize,
+    /// Producers that were silent for longer are forgotten, milliseconds.
+    pub producer_idle_ms_max: i64,
+}
+
+impl Default for CoreLimits {
+    fn default() -> Self {
+        Self {
+            segment_bytes_max: 256 * 1024 * 1024,
+            topic_count_max: limits::TOPICS_MAX as usize,
+            partition_count_max: limits::PARTITIONS_MAX as usize,
+            producer_rows_bytes_max: limits::PRODUCER_ROWS_BYTES_MAX,
+            producer_idle_ms_max: 24 * 60 * 60 * 1000,
+        }
+    }
+}
+
+/// Everything that the broker knows and must not forget, except the records.
+#[derive(Debug)]
+pub struct State {
+    limits: CoreLimits,
+    /// Id of the next topic; ids are never used again.
+    next_topic: u64,
+    topics: BTreeMap<TopicId, Topic>,
+    names: BTreeMap<TopicName, TopicId>,
+    /// Topics that were deleted and whose files may still be there.
+    dropped: BTreeMap<TopicId, TopicName>,
+    producers: Producers,
+    changes: Changes,
+    /// Set from outside while the disk is nearly full; not durable.
+    is_space_low: bool,
+}
+
+impl State {
+    /// The state of a broker that holds nothing.
+    pub fn new(limits: CoreLimits) -> Self {
+        Self {
+            limits,
+            next_topic: 1,
+            topics: BTreeMap::new(),
+            names: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            producers: Producers::default(),
+            changes: Changes::default(),
+            is_space_low: false,
+        }
+    }
+
+    /// The numbers that decisions depend on.
+    pub fn limits(&self) -> &CoreLimits {
+        &self.limits
+    }
+
+    /// The topic of a name.
+    pub fn topic_named(&self, name: &TopicName) -> Option<&Topic> {
+        self.topics.get(self.names.get(name)?)
+    }
+
+    /// The topic with an id.
+    pub fn topic(&self, id: TopicId) -> Option<&Topic> {
+        self.topics.get(&id)
+    }
+
+    /// All topics, in the order of their ids.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.values()
+    }
+
+    /// Names of all topics, in order.
+    pub fn topic_names(&self) -> impl Iterator<Item = &TopicName> {
+        self.names.keys()
+    }
+
+    /// One partition.
+    pub fn partition(&self, partition: PartitionRef) -> Option<&Partition> {
+        self.topics.get(&partition.topic)?.partition(partition.partition)
+    }
+
+    /// Topics that were deleted and whose files have not been reported removed.
+    pub fn dropped(&self) -> impl Iterator<Item = (TopicId, &TopicName)> {
+        self.dropped.iter().map(|(id, name)| (*id, name))
+    }
+
+    /// Says whether the disk is nearly full.
+    pub fn set_space_low(&mut self, is_low: bool) {
+        self.is_space_low = is_low;
+    }
+
+    /// Rows that changed since the last checkpoint.
+    pub fn changed_row_count(&self) -> usize {
+        self.changes.len()
+    }
+}

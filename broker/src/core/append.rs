@@ -1,0 +1,201 @@
+//! Deciding on a batch: who sent it, whether it is new, and where it goes.
+
+use towpath_proto::ids;
+use towpath_storage::{
+    DirectoryLine, FrameForm, FrameHeader, FramePlace, Lsn, PartitionRef, Placement,
+    PlacementError, Placing, ProducerId, ProducerStamp, Row, SegmentRef, TopicId, place,
+};
+
+use super::State;
+use super::producer::{Outcome, ProducerPartition, SequenceVerdict};
+use super::row::RowId;
+
+/// A batch, without its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct AppendRequest {
+    /// Where it is to go.
+    pub partition: PartitionRef,
+    /// Who sent it; none for records that are published one by one.
+    pub producer: Option<ProducerStamp>,
+    /// Length of the encoded batch.
+    pub payload_bytes: u32,
+    /// CRC-32 of the encoded batch.
+    pub payload_crc: u32,
+    /// Number of records, at least 1.
+    pub record_count: u32,
+}
+
+/// What becomes of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppendDecision {
+    /// It is appended like this.
+    Append(DirectoryLine),
+    /// It was seen before; its outcome then.
+    Repeated(Outcome),
+    /// It must wait until its partition has room.
+    Wait(PlacementError),
+}
+
+/// Why a batch is not appended. Nothing changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendRefusal {
+    /// The topic does not exist, or not any more.
+    #[error("topic {topic} not found")]
+    TopicNotFound {
+        /// Its number.
+        topic: TopicId,
+    },
+    /// The topic has fewer partitions.
+    #[error("partition {partition} not found, the topic has {partition_count}")]
+    PartitionNotFound {
+        /// The number asked for.
+        partition: u32,
+        /// How many there are.
+        partition_count: u32,
+    },
+    /// A batch before this one is missing, or this one is too old to be remembered.
+    #[error("sequence {received} does not follow, expected {expected}")]
+    SequenceGap {
+        /// The next sequence.
+        expected: ids::Sequence,
+        /// The one received.
+        received: ids::Sequence,
+    },
+    /// The producer is not known, and the batch is not its first.
+    #[error("the producer is not known")]
+    ProducerUnknown,
+    /// A newer life of the producer has taken over.
+    #[error("the producer was taken over by epoch {epoch}")]
+    ProducerFenced {
+        /// The newer life.
+        epoch: u32,
+    },
+    /// The disk is nearly full.
+    #[error("the disk is full")]
+    StorageFull,
+}
+
+impl State {
+    /// Decides on a batch as part of the entry `lsn` at broker time `now_ms`.
+    ///
+    /// # Errors
+    /// [`AppendRefusal`].
+    pub fn append(
+        &self,
+        request: &AppendRequest,
+        placing: Placing,
+        lsn: Lsn,
+        now_ms: i64,
+    ) -> Result<AppendDecision, AppendRefusal> {
+        let PartitionRef { topic: topic_id, partition } = request.partition;
+        let topic =
+            self.topics.get(&topic_id).ok_or(AppendRefusal::TopicNotFound { topic: topic_id })?;
+        let found = topic.partition(partition).ok_or_else(|| AppendRefusal::PartitionNotFound {
+            partition,
+            partition_count: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
+        })?;
+        if let Some(stamp) = request.producer
+            && let Some(outcome) = self.judge(request.partition, stamp)?
+        {
+            return Ok(AppendDecision::Repeated(outcome));
+        }
+        if self.is_space_low {
+            return Err(AppendRefusal::StorageFull);
+        }
+        let frame = FrameHeader {
+            payload_bytes: request.payload_bytes,
+            payload_crc: request.payload_crc,
+            codec: 0,
+            record_count: request.record_count,
+            base_offset: found.end,
+            lsn,
+            append_time_ms: now_ms,
+        };
+        let active = found.active.as_ref();
+        let limit = self.limits.segment_bytes_max;
+        let Placement { position, gap_bytes } =
+            match place(active, frame.padded_bytes(), placing, limit) {
+                Ok(placement) => placement,
+                Err(needs) => return Ok(AppendDecision::Wait(needs)),
+            };
+        let base = active.map_or(found.end, |active| active.base);
+        let segment = SegmentRef { partition: request.partition, base };
+        Ok(AppendDecision::Append(DirectoryLine {
+            place: FramePlace { segment, position },
+            form: match placing {
+                Placing::Inline => FrameForm::Inline,
+                Placing::RunStart | Placing::RunRest => FrameForm::Reference,
+            },
+            gap_bytes,
+            frame,
+            producer: request.producer,
+        }))
+    }
+
+    /// Decides on a batch that is refused for good: its sequence is spent, so that the producer may
+    /// go on. `None` if it was spent or accepted before.
+    ///
+    /// # Errors
+    /// [`AppendRefusal`] if the sequence is not the next one.
+    pub fn spend_sequence(
+        &self,
+        partition: PartitionRef,
+        stamp: ProducerStamp,
+        reason: i32,
+        now_ms: i64,
+    ) -> Result<Option<Row>, AppendRefusal> {
+        if self.partition(partition).is_none() {
+            return Err(AppendRefusal::TopicNotFound { topic: partition.topic });
+        }
+        if self.judge(partition, stamp)?.is_some() {
+            return Ok(None);
+        }
+        let known = self.producers.get(stamp.id, partition);
+        let outcome = Outcome::Spent { reason };
+        let after = ProducerPartition::after(known, stamp, outcome, now_ms);
+        Ok(Some(RowId::Producer(stamp.id, partition).put(&after.to_row())))
+    }
+
+    /// The earlier outcome of a repeated batch; none for the next one.
+    fn judge(
+        &self,
+        partition: PartitionRef,
+        stamp: ProducerStamp,
+    ) -> Result<Option<Outcome>, AppendRefusal> {
+        match self.producers.judge(partition, stamp) {
+            SequenceVerdict::Next => Ok(None),
+            SequenceVerdict::Repeated(outcome) => Ok(Some(outcome)),
+            SequenceVerdict::Gap { expected } => Err(AppendRefusal::SequenceGap {
+                expected: ids::Sequence::new(expected),
+                received: ids::Sequence::new(stamp.sequence),
+            }),
+            SequenceVerdict::Unknown => Err(AppendRefusal::ProducerUnknown),
+            SequenceVerdict::Fenced { epoch } => Err(AppendRefusal::ProducerFenced { epoch }),
+        }
+    }
+
+    /// The last sequence of a producer in each partition of a topic that it has written to.
+    pub fn last_sequences(
+        &self,
+        producer: ProducerId,
+        topic: TopicId,
+    ) -> impl Iterator<Item = (u32, u64)> {
+        self.producers.last_sequences(producer, topic)
+    }
+
+    /// Decides which producers to forget at broker time `now_ms`; none while few are remembered and
+    /// none was silent for long.
+    pub fn forget_producers(&self, now_ms: i64) -> Vec<Row> {
+        let idle_before_ms = now_ms - self.limits.producer_idle_ms_max;
+        self.producers
+            .forgettable(idle_before_ms, self.limits.producer_rows_bytes_max)
+            .into_iter()
+            .map(|(producer, partition)| RowId::Producer(producer, partition).gone())
+            .collect()
+    }
+
+    /// Whether producers take more room than they may.
+    pub fn has_surplus_producers(&self) -> bool {
+        self.producers.bytes() > self.limits.producer_rows_bytes_max
+    }
+}

@@ -1,0 +1,137 @@
+//! Applying: the only place where the state changes, in service and in replay alike.
+
+use towpath_proto::names::TopicName;
+use towpath_storage::{DirectoryLine, Row, StateMachine, TopicId, position_after};
+
+use super::State;
+use super::producer::ProducerPartition;
+use super::row::{BrokerRow, DroppedRow, PartitionRow, ProducerRow, RowId, TopicRow, decode};
+use super::topic::{Partition, Topic};
+
+impl StateMachine for State {
+    fn apply_row(&mut self, row: Row) {
+        let Some(id) = RowId::parse(&row.key) else {
+            // A newer release would have raised the format version.
+            tracing::error!(table = row.key.table, "row of an unknown table left out");
+            return;
+        };
+        let value = row.value.as_ref();
+        match id {
+            RowId::Broker => {
+                self.next_topic = value.map_or(1, |it| decode::<BrokerRow>(it).next_topic);
+            }
+            RowId::Topic(topic) => match value {
+                Some(value) => self.put_topic(topic, &decode(value)),
+                None => self.remove_topic(topic),
+            },
+            RowId::Partition(partition) => {
+                let row = value.map(decode::<PartitionRow>);
+                let topic = self.topics.get_mut(&partition.topic);
+                let place = topic
+                    .and_then(|topic| topic.partitions.get_mut(partition.partition as usize));
+                if let Some(place) = place {
+                    *place = row.as_ref().map(Partition::from_row).unwrap_or_default();
+                }
+            }
+            RowId::Producer(producer, partition) => {
+                let known = value.map(|it| ProducerPartition::from_row(&decode::<ProducerRow>(it)));
+                self.producers.put(producer, partition, known);
+            }
+            RowId::Dropped(topic) => match value.and_then(|it| parse_name(topic, &decode::<DroppedRow>(it).name)) {
+                Some(name) => drop(self.dropped.insert(topic, name)),
+                None => drop(self.dropped.remove(&topic)),
+            },
+        }
+        self.changes.note(id);
+    }
+
+    fn apply_append(&mut self, line: &DirectoryLine) {
+        let partition_ref = line.place.segment.partition;
+        let partition = self
+            .topics
+            .get_mut(&partition_ref.topic)
+            .and_then(|topic| topic.partitions.get_mut(partition_ref.partition as usize));
+        let Some(partition) = partition else {
+            // INVARIANT: an append is decided only for a partition that exists.
+            tracing::error!(partition = %partition_ref, "append to an unknown partition left out");
+            return;
+        };
+        assert_eq!(partition.end, line.frame.base_offset, "INVARIANT: offsets are dense");
+        partition.end = line.frame.next_offset();
+        partition.last_append_time_ms = Some(line.frame.append_time_ms);
+        partition.size_bytes += line.frame.padded_bytes();
+        if let Some(active) = partition.active.as_mut() {
+            active.next_position = position_after(line);
+        }
+        self.changes.note(RowId::Partition(partition_ref));
+        if let Some(stamp) = line.producer {
+            self.producers.append(line, stamp);
+            self.changes.note(RowId::Producer(stamp.id, partition_ref));
+        }
+    }
+
+    fn take_changed(&mut self) -> Vec<Row> {
+        let changed = self.changes.take();
+        changed.into_iter().map(|id| self.row(id)).collect()
+    }
+
+    fn checkpoint_loaded(&mut self) {
+        self.changes.take();
+    }
+}
+
+impl State {
+    /// Marks rows as changed again, after a checkpoint that took them had failed.
+    pub fn give_back(&mut self, rows: &[Row]) {
+        for id in rows.iter().filter_map(|row| RowId::parse(&row.key)) {
+            self.changes.note(id);
+        }
+    }
+
+    fn row(&self, id: RowId) -> Row {
+        match id {
+            RowId::Broker => id.put(&BrokerRow { next_topic: self.next_topic }),
+            RowId::Topic(topic) => {
+                self.topics.get(&topic).map_or_else(|| id.gone(), |topic| id.put(&topic.to_row()))
+            }
+            RowId::Partition(partition) => self
+                .partition(partition)
+                .map_or_else(|| id.gone(), |partition| id.put(&partition.to_row())),
+            RowId::Producer(producer, partition) => self
+                .producers
+                .get(producer, partition)
+                .map_or_else(|| id.gone(), |known| id.put(&known.to_row())),
+            RowId::Dropped(topic) => self.dropped.get(&topic).map_or_else(
+                || id.gone(),
+                |name| id.put(&DroppedRow { name: name.as_str().to_owned() }),
+            ),
+        }
+    }
+
+    fn put_topic(&mut self, id: TopicId, row: &TopicRow) {
+        if let Some(name) = parse_name(id, &row.name) {
+            self.names.insert(name.clone(), id);
+            self.topics.insert(id, Topic::from_row(id, name, row));
+        }
+    }
+
+    fn remove_topic(&mut self, id: TopicId) {
+        let Some(topic) = self.topics.remove(&id) else { return };
+        self.names.remove(&topic.name);
+        for (partition, _) in (0..).zip(&topic.partitions) {
+            let partition = towpath_storage::PartitionRef { topic: id, partition };
+            self.changes.note(RowId::Partition(partition));
+        }
+        for (producer, partition) in self.producers.remove_topic(id) {
+            self.changes.note(RowId::Producer(producer, partition));
+        }
+    }
+}
+
+fn parse_name(topic: TopicId, name: &str) -> Option<TopicName> {
+    let parsed = TopicName::new(name);
+    if let Err(error) = &parsed {
+        tracing::error!(%topic, %error, "topic with an impossible name left out");
+    }
+    parsed.ok()
+}

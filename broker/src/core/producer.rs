@@ -1,0 +1,374 @@
+//! Idempotent producers: which batches were accepted, so that a repeated one makes no duplicate.
+//!
+//! One rule for each producer and partition: the sequence after the last is new; one of the last 128
+//! is answered as it was the first time; anything else is refused without effect.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use towpath_proto::limits::PRODUCER_WINDOW_BATCHES;
+use towpath_storage::{DirectoryLine, Lsn, Offset, PartitionRef, ProducerId, ProducerStamp, TopicId};
+
+use super::row::{OutcomeRow, ProducerRow};
+
+/// Memory and row bytes of a producer in a partition, without its outcomes.
+const BASE_BYTES: usize = 96;
+/// Memory and row bytes of one outcome.
+const OUTCOME_BYTES: usize = 32;
+
+/// Where an accepted batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptedBatch {
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// Number of its records.
+    pub record_count: u32,
+    /// The entry that appended it.
+    pub lsn: Lsn,
+    /// Broker time of that entry, milliseconds since the Unix epoch.
+    pub append_time_ms: i64,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is on disk.
+    Accepted(AcceptedBatch),
+    /// It was refused for good and its sequence is spent.
+    Spent {
+        /// Number of the reason in `error.proto`.
+        reason: i32,
+    },
+}
+
+/// What a sequence number means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SequenceVerdict {
+    /// The next batch.
+    Next,
+    /// A batch that was seen before; its outcome then.
+    Repeated(Outcome),
+    /// Neither; the next batch carries `expected`.
+    Gap {
+        /// The sequence that would be next.
+        expected: u64,
+    },
+    /// The producer is not known, and the batch is not its first.
+    Unknown,
+    /// A newer life of the producer has taken over.
+    Fenced {
+        /// The newer life.
+        epoch: u32,
+    },
+}
+
+/// What one producer has written to one partition.
+#[derive(Debug, Clone)]
+pub(super) struct ProducerPartition {
+    epoch: u32,
+    last_sequence: u64,
+    last_used_ms: i64,
+    /// Of the last sequences, oldest first; never empty.
+    outcomes: VecDeque<Outcome>,
+}
+
+impl ProducerPartition {
+    fn judge(&self, stamp: ProducerStamp) -> SequenceVerdict {
+        if stamp.epoch < self.epoch {
+            return SequenceVerdict::Fenced { epoch: self.epoch };
+        }
+        if stamp.epoch > self.epoch {
+            return match stamp.sequence {
+                0 => SequenceVerdict::Next,
+                _ => SequenceVerdict::Gap { expected: 0 },
+            };
+        }
+        let expected = self.last_sequence + 1;
+        if stamp.sequence == expected {
+            return SequenceVerdict::Next;
+        }
+        let age = usize::try_from(self.last_sequence.wrapping_sub(stamp.sequence));
+        let outcome = age
+            .ok()
+            .and_then(|age| self.outcomes.len().checked_sub(age.checked_add(1)?))
+            .and_then(|place| self.outcomes.get(place));
+        outcome.map_or(SequenceVerdict::Gap { expected }, |it| SequenceVerdict::Repeated(*it))
+    }
+
+    fn bytes(&self) -> usize {
+        BASE_BYTES + OUTCOME_BYTES * self.outcomes.len()
+    }
+
+    fn push(&mut self, outcome: Outcome) {
+        if self.outcomes.len() >= PRODUCER_WINDOW_BATCHES as usize {
+            self.outcomes.pop_front();
+        }
+        self.outcomes.push_back(outcome);
+    }
+
+    pub(super) fn from_row(row: &ProducerRow) -> Self {
+        Self {
+            epoch: row.epoch,
+            last_sequence: row.last_sequence,
+            last_used_ms: row.last_used_ms,
+            outcomes: row.outcomes.iter().map(Outcome::from).collect(),
+        }
+    }
+
+    pub(super) fn to_row(&self) -> ProducerRow {
+        ProducerRow {
+            epoch: self.epoch,
+            last_sequence: self.last_sequence,
+            last_used_ms: self.last_used_ms,
+            outcomes: self.outcomes.iter().map(OutcomeRow::from).collect(),
+        }
+    }
+
+    /// As it is after one more outcome; `known` is none for the first batch of a producer.
+    pub(super) fn after(
+        known: Option<&Self>,
+        stamp: ProducerStamp,
+        outcome: Outcome,
+        now_ms: i64,
+    ) -> Self {
+        let same_life = known.filter(|known| known.epoch == stamp.epoch).cloned();
+        let mut after = same_life.unwrap_or(Self {
+            epoch: stamp.epoch,
+            last_sequence: 0,
+            last_used_ms: now_ms,
+            outcomes: VecDeque::new(),
+        });
+        after.last_sequence = stamp.sequence;
+        after.last_used_ms = now_ms;
+        after.push(outcome);
+        after
+    }
+}
+
+/// All producers that are remembered.
+#[derive(Debug, Default)]
+pub(super) struct Producers {
+    known: BTreeMap<(ProducerId, PartitionRef), ProducerPartition>,
+    bytes: usize,
+}
+
+impl Producers {
+    pub(super) fn get(
+        &self,
+        producer: ProducerId,
+        partition: PartitionRef,
+    ) -> Option<&ProducerPartition> {
+        self.known.get(&(producer, partition))
+    }
+
+    pub(super) fn judge(&self, partition: PartitionRef, stamp: ProducerStamp) -> SequenceVerdict {
+        match self.get(stamp.id, partition) {
+            Some(known) => known.judge(stamp),
+            None if stamp.sequence == 0 => SequenceVerdict::Next,
+            None => SequenceVerdict::Unknown,
+        }
+    }
+
+    /// The last sequence of a producer in each partition of a topic that it has written to.
+    pub(super) fn last_sequences(
+        &self,
+        producer: ProducerId,
+        topic: TopicId,
+    ) -> impl Iterator<Item = (u32, u64)> {
+        let first = PartitionRef { topic, partition: 0 };
+        let last = PartitionRef { topic, partition: u32::MAX };
+        self.known
+            .range((producer, first)..=(producer, last))
+            .map(|((_, partition), known)| (partition.partition, known.last_sequence))
+    }
+
+    /// Takes the effect of an append.
+    pub(super) fn append(&mut self, line: &DirectoryLine, stamp: ProducerStamp) {
+        let outcome = Outcome::Accepted(AcceptedBatch {
+            base_offset: line.frame.base_offset,
+            record_count: line.frame.record_count,
+            lsn: line.frame.lsn,
+            append_time_ms: line.frame.append_time_ms,
+        });
+        let now_ms = line.frame.append_time_ms;
+        match self.known.get_mut(&(stamp.id, line.place.segment.partition)) {
+            Some(known) if known.epoch == stamp.epoch => {
+                let before = known.bytes();
+                known.last_sequence = stamp.sequence;
+                known.last_used_ms = now_ms;
+                known.push(outcome);
+                self.bytes += known.bytes() - before;
+            }
+            known => {
+                let after = ProducerPartition::after(known.as_deref(), stamp, outcome, now_ms);
+                self.put(stamp.id, line.place.segment.partition, Some(after));
+            }
+        }
+    }
+
+    pub(super) fn put(
+        &mut self,
+        producer: ProducerId,
+        partition: PartitionRef,
+        value: Option<ProducerPartition>,
+    ) {
+        let key = (producer, partition);
+        let new_bytes = value.as_ref().map_or(0, ProducerPartition::bytes);
+        let old = match value {
+            Some(value) => self.known.insert(key, value),
+            None => self.known.remove(&key),
+        };
+        self.bytes -= old.map_or(0, |old| old.bytes());
+        self.bytes += new_bytes;
+    }
+
+    /// Forgets everything about a topic; returns which rows are gone.
+    pub(super) fn remove_topic(&mut self, topic: TopicId) -> Vec<(ProducerId, PartitionRef)> {
+        let gone = self
+            .known
+            .extract_if(.., |(_, partition), _| partition.topic == topic)
+            .map(|(key, known)| {
+                self.bytes -= known.bytes();
+                key
+            })
+            .collect();
+        gone
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The rows to forget: those idle since before `idle_before_ms`, and the least recently used ones
+    /// until a tenth of `bytes_max` is free.
+    pub(super) fn forgettable(
+        &self,
+        idle_before_ms: i64,
+        bytes_max: usize,
+    ) -> Vec<(ProducerId, PartitionRef)> {
+        let mut by_age: Vec<_> =
+            self.known.iter().map(|(key, known)| (known.last_used_ms, *key, known.bytes())).collect();
+        by_age.sort_unstable();
+        let mut surplus = match self.bytes > bytes_max {
+            true => self.bytes - bytes_max / 10 * 9,
+            false => 0,
+        };
+        by_age
+            .into_iter()
+            .take_while(|(last_used_ms, _, bytes)| {
+                let is_surplus = surplus > 0;
+                surplus = surplus.saturating_sub(*bytes);
+                is_surplus || *last_used_ms < idle_before_ms
+            })
+            .map(|(_, key, _)| key)
+            .collect()
+    }
+}
+
+impl From<&OutcomeRow> for Outcome {
+    fn from(row: &OutcomeRow) -> Self {
+        if row.record_count == 0 {
+            return Self::Spent { reason: row.refusal };
+        }
+        Self::Accepted(AcceptedBatch {
+            base_offset: Offset::new(row.base_offset),
+            record_count: row.record_count,
+            lsn: Lsn::new(row.lsn),
+            append_time_ms: row.append_time_ms,
+        })
+    }
+}
+
+impl From<&Outcome> for OutcomeRow {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Accepted(batch) => Self {
+                base_offset: batch.base_offset.get(),
+                record_count: batch.record_count,
+                lsn: batch.lsn.get(),
+                append_time_ms: batch.append_time_ms,
+                refusal: 0,
+            },
+            Outcome::Spent { reason } => Self { refusal: *reason, ..Self::default() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(sequence: u64) -> ProducerStamp {
+        ProducerStamp { id: ProducerId::new([1; 16]), epoch: 0, sequence }
+    }
+
+    fn accepted(base: u64) -> Outcome {
+        Outcome::Accepted(AcceptedBatch {
+            base_offset: Offset::new(base),
+            record_count: 1,
+            lsn: Lsn::new(base + 1),
+            append_time_ms: 5,
+        })
+    }
+
+    const PARTITION: PartitionRef = PartitionRef { topic: TopicId::new(1), partition: 0 };
+
+    fn producers(batches: u64) -> Producers {
+        let mut producers = Producers::default();
+        for sequence in 0..batches {
+            let known = producers.get(stamp(0).id, PARTITION);
+            let after = ProducerPartition::after(known, stamp(sequence), accepted(sequence), 5);
+            producers.put(stamp(0).id, PARTITION, Some(after));
+        }
+        producers
+    }
+
+    #[test]
+    fn only_the_next_sequence_is_new_and_the_window_is_answered_again() {
+        let empty = Producers::default();
+        assert_eq!(empty.judge(PARTITION, stamp(0)), SequenceVerdict::Next);
+        assert_eq!(empty.judge(PARTITION, stamp(1)), SequenceVerdict::Unknown);
+        let known = producers(200);
+        assert_eq!(known.judge(PARTITION, stamp(200)), SequenceVerdict::Next);
+        assert_eq!(known.judge(PARTITION, stamp(201)), SequenceVerdict::Gap { expected: 200 });
+        for sequence in 72..200 {
+            let verdict = known.judge(PARTITION, stamp(sequence));
+            assert_eq!(verdict, SequenceVerdict::Repeated(accepted(sequence)));
+        }
+        assert_eq!(known.judge(PARTITION, stamp(71)), SequenceVerdict::Gap { expected: 200 });
+        assert_eq!(known.judge(PARTITION, stamp(u64::MAX)), SequenceVerdict::Gap { expected: 200 });
+    }
+
+    #[test]
+    fn an_older_life_is_fenced_and_a_newer_one_starts_afresh() {
+        let mut known = producers(3);
+        let newer = ProducerStamp { epoch: 1, ..stamp(0) };
+        assert_eq!(known.judge(PARTITION, newer), SequenceVerdict::Next);
+        let newer_gap = ProducerStamp { epoch: 1, ..stamp(4) };
+        assert_eq!(known.judge(PARTITION, newer_gap), SequenceVerdict::Gap { expected: 0 });
+        let after =
+            ProducerPartition::after(known.get(newer.id, PARTITION), newer, accepted(9), 5);
+        known.put(newer.id, PARTITION, Some(after));
+        assert_eq!(known.judge(PARTITION, stamp(3)), SequenceVerdict::Fenced { epoch: 1 });
+        assert_eq!(known.judge(PARTITION, newer), SequenceVerdict::Repeated(accepted(9)));
+    }
+
+    #[test]
+    fn rows_survive_the_round_trip() {
+        let mut known = producers(3).get(stamp(0).id, PARTITION).unwrap().clone();
+        known.push(Outcome::Spent { reason: 3 });
+        let again = ProducerPartition::from_row(&known.to_row());
+        assert_eq!(again.outcomes, known.outcomes);
+        assert_eq!(again.last_sequence, known.last_sequence);
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_rows_that_are_left() {
+        let mut known = producers(130);
+        assert_eq!(known.bytes(), BASE_BYTES + 128 * OUTCOME_BYTES);
+        assert_eq!(known.forgettable(5, usize::MAX), []);
+        assert_eq!(known.forgettable(6, usize::MAX), [(stamp(0).id, PARTITION)], "idle");
+        assert_eq!(known.forgettable(0, 100), [(stamp(0).id, PARTITION)], "over the bound");
+        assert_eq!(known.remove_topic(PARTITION.topic), [(stamp(0).id, PARTITION)]);
+        assert_eq!(known.bytes(), 0);
+    }
+}

@@ -1,0 +1,208 @@
+//! How the state is written down: one row for each topic, partition, and producer in a partition.
+//!
+//! Values are protobuf messages, so that later releases can add fields; keys are fixed-width numbers.
+
+use bytes::{Buf, BufMut, Bytes};
+use prost::Message;
+use towpath_storage::{PartitionRef, ProducerId, Row, RowKey, TopicId};
+
+const TABLE_BROKER: u16 = 1;
+const TABLE_TOPIC: u16 = 2;
+const TABLE_PARTITION: u16 = 3;
+const TABLE_PRODUCER: u16 = 4;
+const TABLE_DROPPED: u16 = 5;
+
+/// Names a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RowId {
+    /// The one row about the broker itself.
+    Broker,
+    /// A topic.
+    Topic(TopicId),
+    /// A partition to which something was appended.
+    Partition(PartitionRef),
+    /// What one producer has written to one partition.
+    Producer(ProducerId, PartitionRef),
+    /// A deleted topic whose files may still be there.
+    Dropped(TopicId),
+}
+
+impl RowId {
+    pub(super) fn key(&self) -> RowKey {
+        let mut key = Vec::with_capacity(28);
+        let table = match self {
+            Self::Broker => TABLE_BROKER,
+            Self::Topic(topic) => {
+                key.put_u64_le(topic.get());
+                TABLE_TOPIC
+            }
+            Self::Partition(partition) => {
+                put_partition(&mut key, *partition);
+                TABLE_PARTITION
+            }
+            Self::Producer(producer, partition) => {
+                key.put_slice(producer.as_bytes());
+                put_partition(&mut key, *partition);
+                TABLE_PRODUCER
+            }
+            Self::Dropped(topic) => {
+                key.put_u64_le(topic.get());
+                TABLE_DROPPED
+            }
+        };
+        RowKey { table, key: key.into() }
+    }
+
+    /// `None` for a table or key that this release does not know.
+    pub(super) fn parse(key: &RowKey) -> Option<Self> {
+        let mut bytes = &key.key[..];
+        let id = match key.table {
+            TABLE_BROKER => Self::Broker,
+            TABLE_TOPIC => Self::Topic(get_topic(&mut bytes)?),
+            TABLE_PARTITION => Self::Partition(get_partition(&mut bytes)?),
+            TABLE_PRODUCER => {
+                let (producer, mut rest) = bytes.split_first_chunk()?;
+                let partition = get_partition(&mut rest)?;
+                bytes = rest;
+                Self::Producer(ProducerId::new(*producer), partition)
+            }
+            TABLE_DROPPED => Self::Dropped(get_topic(&mut bytes)?),
+            _ => return None,
+        };
+        bytes.is_empty().then_some(id)
+    }
+
+    /// The row with a value.
+    pub(super) fn put(&self, value: &impl Message) -> Row {
+        Row { key: self.key(), value: Some(value.encode_to_vec().into()) }
+    }
+
+    /// The row, gone.
+    pub(super) fn gone(&self) -> Row {
+        Row { key: self.key(), value: None }
+    }
+}
+
+fn put_partition(key: &mut Vec<u8>, partition: PartitionRef) {
+    key.put_u64_le(partition.topic.get());
+    key.put_u32_le(partition.partition);
+}
+
+fn get_topic(bytes: &mut &[u8]) -> Option<TopicId> {
+    bytes.try_get_u64_le().ok().map(TopicId::new)
+}
+
+fn get_partition(bytes: &mut &[u8]) -> Option<PartitionRef> {
+    let topic = get_topic(bytes)?;
+    let partition = bytes.try_get_u32_le().ok()?;
+    Some(PartitionRef { topic, partition })
+}
+
+/// Value of the broker's row.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct BrokerRow {
+    #[prost(uint64, tag = "1")]
+    pub(super) next_topic: u64,
+}
+
+/// Value of a topic's row.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TopicRow {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(uint32, tag = "2")]
+    pub(super) partition_count: u32,
+    #[prost(int64, tag = "3")]
+    pub(super) create_time_ms: i64,
+}
+
+/// Value of a deleted topic's row.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DroppedRow {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+}
+
+/// Value of a partition's row.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PartitionRow {
+    #[prost(uint64, tag = "1")]
+    pub(super) log_start: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) end: u64,
+    #[prost(int64, optional, tag = "3")]
+    pub(super) last_append_time_ms: Option<i64>,
+    #[prost(uint64, tag = "4")]
+    pub(super) size_bytes: u64,
+    /// Where the next frame goes in the last segment.
+    #[prost(uint64, tag = "5")]
+    pub(super) next_position: u64,
+    /// Base offset of each segment, ascending.
+    #[prost(uint64, repeated, tag = "6")]
+    pub(super) segment_bases: Vec<u64>,
+}
+
+/// Value of a producer's row.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ProducerRow {
+    #[prost(uint32, tag = "1")]
+    pub(super) epoch: u32,
+    #[prost(uint64, tag = "2")]
+    pub(super) last_sequence: u64,
+    #[prost(int64, tag = "3")]
+    pub(super) last_used_ms: i64,
+    /// The outcomes of the last sequences, oldest first.
+    #[prost(message, repeated, tag = "4")]
+    pub(super) outcomes: Vec<OutcomeRow>,
+}
+
+/// What became of one batch.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct OutcomeRow {
+    #[prost(uint64, tag = "1")]
+    pub(super) base_offset: u64,
+    /// 0 if the batch was refused for good.
+    #[prost(uint32, tag = "2")]
+    pub(super) record_count: u32,
+    #[prost(uint64, tag = "3")]
+    pub(super) lsn: u64,
+    #[prost(int64, tag = "4")]
+    pub(super) append_time_ms: i64,
+    /// Number of the reason in `error.proto`, if the batch was refused.
+    #[prost(int32, tag = "5")]
+    pub(super) refusal: i32,
+}
+
+/// Reads a value that this release or an older one wrote.
+///
+/// # Panics
+/// If the bytes are not such a value. They passed their checksum, so the state is not what any
+/// release wrote, and going on could only make it worse.
+#[expect(clippy::panic, reason = "an impossible state must stop the broker")]
+pub(super) fn decode<M: Message + Default>(value: &Bytes) -> M {
+    match M::decode(value.clone()) {
+        Ok(message) => message,
+        Err(error) => panic!("INVARIANT: a row with a valid checksum is well formed: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_ids_survive_the_round_trip() {
+        let partition = PartitionRef { topic: TopicId::new(7), partition: 3 };
+        for id in [
+            RowId::Broker,
+            RowId::Topic(TopicId::new(1)),
+            RowId::Partition(partition),
+            RowId::Producer(ProducerId::new([9; 16]), partition),
+            RowId::Dropped(TopicId::new(2)),
+        ] {
+            assert_eq!(RowId::parse(&id.key()), Some(id));
+        }
+        let unknown = RowKey { table: 999, key: Bytes::new() };
+        assert_eq!(RowId::parse(&unknown), None);
+    }
+}
