@@ -40,6 +40,7 @@
     reason = "what a simulated disk holds is in memory, so its places and sizes fit in a usize"
 )]
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -162,7 +163,7 @@ impl SimDisk {
             stamps: 0,
             descriptors: 0,
             descriptors_max: options.descriptors_max,
-            locks: Default::default(),
+            locks: BTreeSet::new(),
             pid: options.pid,
             sector_bytes: options.sector_bytes,
             sync_failure: options.sync_failure,
