@@ -1,4 +1,4 @@
-//! A buffer that O_DIRECT accepts: its first byte and its padded length are multiples of 4 KiB.
+//! A buffer that `O_DIRECT` accepts: its first byte and its padded length are multiples of 4 KiB.
 //!
 //! Made without unsafe code: a vector one block too long, used from its first aligned byte.
 

@@ -21,16 +21,17 @@ pub struct Machine {
     pub memory_gib: u64,
     /// Kernel release.
     pub kernel: String,
-    /// Type of the file system that was measured, for example `ext4`.
-    pub file_system: String,
+    /// Type of the file system that was measured, for example `ext4`, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_system: Option<String>,
 }
 
 impl Machine {
-    /// Describes this machine and the file system of `dir`.
+    /// Describes this machine and the file system of `dir`, if a file system is measured.
     ///
     /// # Errors
     /// Those of `/proc` and of `dir`.
-    pub fn describe(dir: &Path) -> Result<Self> {
+    pub fn describe(dir: Option<&Path>) -> Result<Self> {
         let processors = read("/proc/cpuinfo")?;
         let memory = read("/proc/meminfo")?;
         let memory_kib: u64 = field(&memory, "MemTotal")
@@ -43,12 +44,12 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_gib: (memory_kib + KIB_PER_GIB / 2) / KIB_PER_GIB,
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            file_system: file_system(dir)?,
+            file_system: dir.map(file_system).transpose()?,
         })
     }
 }
 
-/// Processor time spent between two moments, and what a neighbour took.
+/// Processor time spent between two moments, and how much of the machine others had.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
     /// Wall clock time in seconds.
@@ -59,6 +60,8 @@ pub struct Usage {
     pub client_cpu_seconds: f64,
     /// Share of all processor time that the hypervisor gave to others, in percent.
     pub steal_percent: f64,
+    /// Share of all processor time that other processes of this machine had, in percent.
+    pub others_percent: f64,
 }
 
 /// Measures a [`Usage`] from its start to [`Meter::stop`].
@@ -92,14 +95,16 @@ impl Meter {
     /// Those of `/proc`: the server may have ended.
     pub fn stop(self) -> Result<Usage> {
         let seconds = self.start.elapsed().as_secs_f64();
-        let server_ticks = self.server_pid.map(process_ticks).transpose()?;
-        let client_ticks = process_ticks(std::process::id())?;
-        let host = HostTicks::read()?;
+        let server_ticks = self.server_pid.map_or(Ok(0), process_ticks)? - self.server_ticks;
+        let client_ticks = process_ticks(std::process::id())? - self.client_ticks;
+        let host = HostTicks::read()?.since(&self.host);
+        let other_ticks = host.busy.saturating_sub(server_ticks + client_ticks);
         Ok(Usage {
             seconds,
-            server_cpu_seconds: server_ticks.map(|end| ticks_to_seconds(end - self.server_ticks)),
-            client_cpu_seconds: ticks_to_seconds(client_ticks - self.client_ticks),
-            steal_percent: host.steal_percent_since(&self.host),
+            server_cpu_seconds: self.server_pid.map(|_| ticks_to_seconds(server_ticks)),
+            client_cpu_seconds: ticks_to_seconds(client_ticks),
+            steal_percent: host.percent(host.stolen),
+            others_percent: host.percent(other_ticks),
         })
     }
 }
@@ -108,6 +113,8 @@ impl Meter {
 #[derive(Debug)]
 struct HostTicks {
     total: u64,
+    /// Neither idle nor stolen.
+    busy: u64,
     stolen: u64,
 }
 
@@ -125,16 +132,27 @@ impl HostTicks {
             .skip(1)
             .map_while(first_number)
             .collect();
+        let at = |index: usize| ticks.get(index).copied().unwrap_or(0);
+        let (user, nice, system, interrupts) = (at(0), at(1), at(2), at(5) + at(6));
+        let (idle, stolen) = (at(3) + at(4), at(7));
+        let busy = user + nice + system + interrupts;
         Self {
-            total: ticks.iter().take(8).sum(),
-            stolen: ticks.get(7).copied().unwrap_or(0),
+            total: busy + idle + stolen,
+            busy,
+            stolen,
         }
     }
 
-    fn steal_percent_since(&self, earlier: &Self) -> f64 {
-        let total = self.total.saturating_sub(earlier.total).max(1);
-        let stolen = self.stolen.saturating_sub(earlier.stolen);
-        100.0 * ticks_to_seconds(stolen) / ticks_to_seconds(total)
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            total: self.total.saturating_sub(earlier.total),
+            busy: self.busy.saturating_sub(earlier.busy),
+            stolen: self.stolen.saturating_sub(earlier.stolen),
+        }
+    }
+
+    fn percent(&self, ticks: u64) -> f64 {
+        100.0 * ticks_to_seconds(ticks) / ticks_to_seconds(self.total.max(1))
     }
 }
 
@@ -208,11 +226,12 @@ mod tests {
     }
 
     #[test]
-    fn stolen_time_is_a_share_of_all_time_without_guests() {
+    fn host_time_is_split_into_busy_idle_and_stolen_without_guests() {
         let before = HostTicks::parse("cpu  10 0 10 80 0 0 0 0 5 0\ncpu0 1 1 1\n");
-        let after = HostTicks::parse("cpu  60 0 20 115 0 0 0 5 9 0\ncpu0 1 1 1\n");
-        assert_eq!(before.total, 100);
-        assert!((after.steal_percent_since(&before) - 5.0).abs() < 1e-9);
+        let after = HostTicks::parse("cpu  60 1 20 110 3 1 1 4 9 0\ncpu0 1 1 1\n");
+        let between = after.since(&before);
+        assert_eq!((between.total, between.busy, between.stolen), (100, 63, 4));
+        assert!((between.percent(between.stolen) - 4.0).abs() < 1e-9);
     }
 
     #[test]
@@ -231,8 +250,8 @@ mod tests {
 
     #[test]
     fn the_machine_has_a_file_system_and_a_core() {
-        let machine = Machine::describe(Path::new("/proc")).unwrap();
-        assert_eq!(machine.file_system, "proc");
+        let machine = Machine::describe(Some(Path::new("/proc"))).unwrap();
+        assert_eq!(machine.file_system.as_deref(), Some("proc"));
         assert!(machine.cores > 0 && machine.memory_gib > 0);
     }
 }

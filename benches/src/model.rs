@@ -24,3 +24,6 @@ mod service;
 mod watermark;
 mod wire;
 mod writer;
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,7 @@ async fn run(cli: Cli) -> Result<()> {
 
 async fn compare(plan: &Plan, format: Format) -> Result<()> {
     let program = std::env::current_exe().map_err(Error::io("find this program"))?;
-    let machine = Machine::describe(&plan.variants.dir)?;
+    let machine = Machine::describe(Some(&plan.variants.dir))?;
     let mut report = Report::start(std::io::stdout(), format, machine)?;
     pair::run(plan, &program, &mut report).await?;
     report.finish()
@@ -92,7 +92,7 @@ async fn compare(plan: &Plan, format: Format) -> Result<()> {
 
 impl Target {
     async fn measure(&self, measure: Measure, format: Format) -> Result<()> {
-        let machine = Machine::describe(&std::env::temp_dir())?;
+        let machine = Machine::describe(None)?;
         let mut report = Report::start(std::io::stdout(), format, machine)?;
         let mut client = Client::connect(self.server).await?;
         for message_bytes in self.workload.sizes(measure).iter().copied() {

@@ -2,7 +2,6 @@
 //!
 //! `docs/benchmarks.md` says how to run it and what its rows mean.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -35,8 +34,8 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     let dir = match &cli.command {
-        Command::Sync(plan) => plan.variants.dir.as_path(),
-        Command::Loopback(_) => Path::new("/"),
+        Command::Sync(plan) => Some(plan.variants.dir.as_path()),
+        Command::Loopback(_) => None,
     };
     let mut report = Report::start(std::io::stdout(), cli.output, Machine::describe(dir)?)?;
     match &cli.command {

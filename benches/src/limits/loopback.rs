@@ -21,7 +21,7 @@ pub struct LoopbackPlan {
     #[arg(long, value_parser = parse_bytes, default_value = "4GB")]
     pub bytes: usize,
     /// Bytes of one write and one read, at most 64 MiB.
-    #[arg(long = "size", value_parser = parse_bytes, value_delimiter = ',', default_value = "64KiB,256KiB")]
+    #[arg(long = "size", value_parser = parse_bytes, value_delimiter = ',', default_value = "64KiB,1MiB")]
     pub write_bytes: Vec<usize>,
 }
 

@@ -93,8 +93,10 @@ impl Rounds {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::round_file::{Durability, FileKind, RoundFileOptions, WriteMode};
     use crate::size::MIB;
 
     fn arrival(sequence: u64, len: usize) -> Arrival {
@@ -127,5 +129,35 @@ mod tests {
             );
         }
         assert_eq!(taken, [vec![0, 1, 2, 3], vec![4, 5, 6]]);
+    }
+
+    #[test]
+    fn streams_of_a_round_that_was_not_written_are_failed_and_not_acknowledged() {
+        let file = RoundFile::create(RoundFileOptions {
+            dir: std::env::temp_dir(),
+            write: WriteMode::Buffered,
+            kind: FileKind::Fresh,
+            durability: Durability::Fdatasync,
+            file_bytes: 1,
+        });
+        let (sender, arrivals) = mpsc::channel();
+        let too_large = arrival(0, ROUND_BYTES_MAX + 1);
+        let acks = Arc::clone(&too_large.acks);
+        sender.send(too_large).unwrap();
+        run(arrivals, file.unwrap()).unwrap_err();
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(Some(Err(status))) = acks.poll_above(0, &mut context) else {
+            panic!("the stream was not failed");
+        };
+        assert_eq!(status.code(), tonic::Code::Internal);
+        let after = acks.poll_above(0, &mut context);
+        assert!(
+            matches!(after, Poll::Ready(None)),
+            "the round was acknowledged"
+        );
+        assert!(
+            sender.send(arrival(1, 1)).is_err(),
+            "the queue is still open"
+        );
     }
 }

@@ -45,6 +45,8 @@ pub struct Figures {
     pub client_cpu_seconds_per_gb: f64,
     /// Share of processor time that the hypervisor gave to others.
     pub steal_percent: f64,
+    /// Share of processor time that other processes of the machine had.
+    pub others_percent: f64,
     /// Time from sending one message to its acknowledgement, where each was timed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_us: Option<LatencyUs>,
@@ -101,6 +103,7 @@ impl Figures {
             server_cpu_seconds_per_gb: usage.server_cpu_seconds.map(|cpu| cpu / gigabytes),
             client_cpu_seconds_per_gb: usage.client_cpu_seconds / gigabytes,
             steal_percent: usage.steal_percent,
+            others_percent: usage.others_percent,
             latency_us: None,
         }
     }

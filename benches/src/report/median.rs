@@ -15,6 +15,8 @@ pub struct Median {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) server_cpu_seconds_per_gb: Option<Spread>,
     pub(super) client_cpu_seconds_per_gb: Spread,
+    pub(super) steal_percent: Spread,
+    pub(super) others_percent: Spread,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) latency_us: Option<LatencySpreadUs>,
 }
@@ -39,6 +41,8 @@ impl Median {
                 figures.iter().filter_map(|f| f.server_cpu_seconds_per_gb),
             ),
             client_cpu_seconds_per_gb: spread(|f| f.client_cpu_seconds_per_gb)?,
+            steal_percent: spread(|f| f.steal_percent)?,
+            others_percent: spread(|f| f.others_percent)?,
             latency_us: LatencySpreadUs::of(&latencies),
         })
     }

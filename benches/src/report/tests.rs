@@ -20,6 +20,7 @@ fn figures(seconds: f64) -> Figures {
         server_cpu_seconds: Some(0.5),
         client_cpu_seconds: 0.25,
         steal_percent: 1.0,
+        others_percent: 2.0,
     };
     Figures::new(1_000_000, 1000, usage)
 }
@@ -30,7 +31,7 @@ fn print(format: Format) -> String {
         cores: 2,
         memory_gib: 24,
         kernel: "6".to_owned(),
-        file_system: "ext4".to_owned(),
+        file_system: Some("ext4".to_owned()),
     };
     let mut sink = Vec::new();
     let mut report = Report::start(&mut sink, format, machine).unwrap();
