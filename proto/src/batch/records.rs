@@ -232,10 +232,8 @@ fn parse_header(header: &[u8]) -> Result<(&str, &[u8]), Fault> {
             tag => return Err(Fault::UnknownField { tag }),
         }
     }
-    let name = name
-        .filter(|name| !name.is_empty())
-        .ok_or(Fault::HeaderNameEmpty)?;
-    let name = str::from_utf8(name).map_err(|_position| Fault::HeaderNameNotUtf8)?;
+    let name = str::from_utf8(name.unwrap_or_default());
+    let name = name.map_err(|_position| Fault::HeaderNameNotUtf8)?;
     Ok((name, value.unwrap_or_default()))
 }
 
