@@ -1,0 +1,16 @@
+//! Threads, queues and time around the core: what makes decisions durable, visible and answered.
+//!
+//! One sequencer thread orders and syncs; one settle thread writes segments and allocates; one
+//! maintenance thread writes checkpoints and removes what was dropped; two threads read. Each is a
+//! plain loop around a struct with a step function, so a simulation can drive the same steps with a
+//! scheduler of its own.
+
+pub mod command;
+pub mod engine;
+pub mod maintenance;
+pub mod published;
+pub mod queue;
+pub mod read_pool;
+pub mod sequencer;
+pub mod settle;
+pub mod threads;

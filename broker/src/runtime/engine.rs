@@ -1,0 +1,155 @@
+//! An open broker without threads: the parts that the threads drive, wired to each other.
+//!
+//! [`super::threads`] runs them for real; a simulation runs the same steps one at a time.
+
+use std::sync::Arc;
+
+use towpath_storage::{
+    Environment, LogReader, OpenError, RecoveryReport, Storage, StorageError, StorageOptions,
+};
+
+use super::command::{CommandQueue, Taken};
+use super::maintenance::{CheckpointJob, MaintenanceShared, MaintenanceWorker};
+use super::published::{PublishedState, TopicTable};
+use super::queue::WorkQueue;
+use super::sequencer::{Sequencer, SequencerLimits, Shared};
+use super::settle::{SettleProgress, SettleWorker};
+use crate::core::{BrokerTime, CoreLimits, State};
+
+/// Numbers that the engine keeps to.
+#[derive(Debug, Clone, Default)]
+pub struct EngineOptions {
+    /// Files and journal.
+    pub storage: StorageOptions,
+    /// Decisions.
+    pub core: CoreLimits,
+    /// Rounds.
+    pub sequencer: SequencerLimits,
+}
+
+/// Who this broker is.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity {
+    /// Of the data folder.
+    pub broker_id: towpath_storage::BrokerId,
+    /// Of this life of its data.
+    pub incarnation: u64,
+}
+
+/// An open broker without threads.
+#[derive(Debug)]
+pub struct Engine {
+    /// Orders and syncs.
+    pub sequencer: Sequencer,
+    /// Settles and allocates.
+    pub settle_worker: SettleWorker,
+    /// Checkpoints and removes.
+    pub maintenance_worker: MaintenanceWorker,
+    /// What they share.
+    pub shared: Shared,
+    /// Reads segments.
+    pub reader: LogReader,
+    /// Who it is.
+    pub identity: Identity,
+    /// What recovery found and did.
+    pub report: RecoveryReport,
+    /// Keeps others out of the folder.
+    pub lock: Box<dyn towpath_storage::vfs::LockGuard>,
+}
+
+impl Engine {
+    /// Opens a data folder and brings everything to where it was.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(environment: &Environment, options: &EngineOptions) -> Result<Self, OpenError> {
+        let mut state = State::new(options.core.clone());
+        let storage = Storage::open(environment, &options.storage, &mut state)?;
+        let clock = &environment.clock;
+        let time = BrokerTime::new(storage.time_ms, clock.wall_ms(), clock.boot());
+        let published = PublishedState::new(TopicTable::default(), storage.lsn, time.now_ms());
+        let shared = Shared {
+            environment: environment.clone(),
+            commands: Arc::new(CommandQueue::default()),
+            published: Arc::new(published),
+            settle: Arc::new(WorkQueue::default()),
+            progress: Arc::new(SettleProgress::new(storage.lsn)),
+            maintenance: Arc::new(WorkQueue::default()),
+        };
+        let settle_worker = SettleWorker::new(
+            storage.settler,
+            Arc::clone(&storage.files),
+            storage.journal_files,
+            Arc::clone(&shared.progress),
+            Arc::clone(&shared.commands),
+        );
+        let maintenance_shared = MaintenanceShared {
+            files: storage.files,
+            progress: Arc::clone(&shared.progress),
+            settle: Arc::clone(&shared.settle),
+            commands: Arc::clone(&shared.commands),
+        };
+        let maintenance_worker = MaintenanceWorker::new(
+            environment.clone(),
+            storage.checkpointer,
+            storage.dirty,
+            maintenance_shared,
+        );
+        // Their deletion is in the checkpoint that recovery has written.
+        maintenance_worker.remove_dropped(state.dropped().map(|(topic, _)| topic).collect());
+        let identity =
+            Identity { broker_id: storage.broker_id, incarnation: storage.incarnation };
+        let sequencer =
+            Sequencer::new(shared.clone(), options.sequencer.clone(), state, storage.journal, time);
+        Ok(Self {
+            sequencer,
+            settle_worker,
+            maintenance_worker,
+            shared,
+            reader: storage.reader,
+            identity,
+            report: storage.report,
+            lock: storage.lock,
+        })
+    }
+
+    /// Carries out one round of what has arrived. Returns whether there was anything.
+    ///
+    /// # Errors
+    /// As [`Sequencer::round`].
+    pub fn step_round(&mut self) -> Result<bool, StorageError> {
+        let taken: Taken = self.shared.commands.try_take(self.sequencer.appetite());
+        let has_work = !taken.is_empty() || self.sequencer.has_backlog();
+        if has_work {
+            self.sequencer.round(taken)?;
+        }
+        Ok(has_work)
+    }
+
+    /// Does one piece of the settle thread's work. Returns whether there was any.
+    ///
+    /// # Errors
+    /// As [`SettleWorker::step`].
+    pub fn step_settle(&mut self) -> Result<bool, StorageError> {
+        let Some(work) = self.shared.settle.try_pop() else { return Ok(false) };
+        self.settle_worker.step(work)?;
+        Ok(true)
+    }
+
+    /// Does one piece of the maintenance thread's work, if it need not wait for settling. Returns
+    /// whether there was any.
+    ///
+    /// # Errors
+    /// As [`MaintenanceWorker::checkpoint`].
+    pub fn step_maintenance(&mut self) -> Result<bool, StorageError> {
+        let Some(job): Option<CheckpointJob> = self.shared.maintenance.try_pop() else {
+            return Ok(false);
+        };
+        if !self.maintenance_worker.is_settled(job.input.lsn) {
+            self.shared.maintenance.push_urgent(job);
+            return Ok(false);
+        }
+        self.maintenance_worker.checkpoint(job)?;
+        Ok(true)
+    }
+}

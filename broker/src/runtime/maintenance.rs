@@ -1,0 +1,146 @@
+//! The maintenance thread's work: checkpoints, removing dropped topics, watching the disk's space.
+
+use std::sync::Arc;
+
+use towpath_storage::{
+    CheckpointInput, Checkpointer, DirtySegments, Environment, Lsn, SegmentFiles, Space,
+    StorageError, TopicId, remove_topic,
+};
+
+use super::command::{CommandQueue, ControlCommand, Event};
+use super::queue::WorkQueue;
+use super::settle::{SettleProgress, SettleWork};
+
+/// Produce is refused while less than this part of the disk is available...
+const LOW_DIVISOR: u64 = 20;
+/// ... or less than this many bytes, if that is less.
+const LOW_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// A checkpoint to be written.
+#[derive(Debug)]
+pub struct CheckpointJob {
+    /// What it holds.
+    pub input: CheckpointInput,
+    /// Topics that were dropped at or below its LSN and whose files may go afterwards.
+    pub dropped: Vec<TopicId>,
+}
+
+/// The maintenance thread's half of the storage.
+#[derive(Debug)]
+pub struct MaintenanceWorker {
+    environment: Environment,
+    checkpointer: Checkpointer,
+    dirty: Arc<DirtySegments>,
+    files: Arc<SegmentFiles>,
+    progress: Arc<SettleProgress>,
+    settle: Arc<WorkQueue<SettleWork>>,
+    commands: Arc<CommandQueue>,
+    is_space_low: bool,
+}
+
+impl MaintenanceWorker {
+    /// Takes over its parts of the storage.
+    pub fn new(
+        environment: Environment,
+        checkpointer: Checkpointer,
+        dirty: Arc<DirtySegments>,
+        shared: MaintenanceShared,
+    ) -> Self {
+        let MaintenanceShared { files, progress, settle, commands } = shared;
+        let is_space_low = false;
+        Self { environment, checkpointer, dirty, files, progress, settle, commands, is_space_low }
+    }
+
+    /// Whether the segments hold everything that the job's checkpoint covers.
+    pub fn is_settled(&self, lsn: Lsn) -> bool {
+        self.progress.settled() >= lsn
+    }
+
+    /// Writes a checkpoint whose frames are settled, frees the journal behind it and removes what was
+    /// dropped. A failure to write the checkpoint is reported to the sequencer, which tries again.
+    ///
+    /// # Errors
+    /// [`StorageError`] if a segment could not be synced: its content is unknown, and the broker must
+    /// end with the journal as it is.
+    pub fn checkpoint(&mut self, mut job: CheckpointJob) -> Result<(), StorageError> {
+        let segment_count = self.dirty.sync(&self.files)?;
+        let row_count = job.input.changed.len();
+        if let Err(error) = self.checkpointer.write(&mut job.input) {
+            tracing::error!(%error, lsn = %job.input.lsn, "checkpoint failed and will be tried again");
+            self.commands.push_event(Event::CheckpointFailed(job.input.changed));
+            return Ok(());
+        }
+        tracing::debug!(lsn = %job.input.lsn, row_count, segment_count, "checkpoint written");
+        let before = job.input.continuation.file;
+        self.settle.push(SettleWork::FreeJournal { before });
+        self.remove_dropped(job.dropped);
+        self.commands.push_event(Event::CheckpointDone);
+        Ok(())
+    }
+
+    /// Removes the files of topics whose deletion is in a checkpoint.
+    pub fn remove_dropped(&self, topics: Vec<TopicId>) {
+        let mut removed = Vec::new();
+        for topic in topics {
+            self.settle.push(SettleWork::Forget(topic));
+            match remove_topic(&self.files, topic) {
+                Ok(()) => removed.push(topic),
+                Err(error) => {
+                    tracing::error!(%error, %topic, "files of a deleted topic not removed, will be tried again");
+                }
+            }
+        }
+        if !removed.is_empty() {
+            let command = ControlCommand::ForgetDropped { topics: removed };
+            // A broker that stops forgets them at its next start.
+            drop(self.commands.push_control(command));
+        }
+    }
+
+    /// Looks at the disk and tells the sequencer when it becomes nearly full, or is no longer.
+    pub fn watch_space(&mut self) {
+        let Ok(space) = self.environment.vfs.space() else { return };
+        let is_low = is_low(space);
+        if is_low != self.is_space_low {
+            self.is_space_low = is_low;
+            let available_bytes = space.available_bytes;
+            if is_low {
+                tracing::error!(available_bytes, "disk is nearly full, produce is refused");
+            } else {
+                tracing::info!(available_bytes, "disk has room again");
+            }
+            self.commands.push_event(Event::SpaceLow(is_low));
+        }
+    }
+}
+
+/// What the maintenance thread shares with others.
+#[derive(Debug)]
+pub struct MaintenanceShared {
+    /// Open segment files.
+    pub files: Arc<SegmentFiles>,
+    /// How far settling has come.
+    pub progress: Arc<SettleProgress>,
+    /// Work of the settle thread.
+    pub settle: Arc<WorkQueue<SettleWork>>,
+    /// The sequencer's commands.
+    pub commands: Arc<CommandQueue>,
+}
+
+fn is_low(space: Space) -> bool {
+    space.available_bytes < (space.total_bytes / LOW_DIVISOR).min(LOW_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_twentieth_of_a_small_disk_and_a_gibibyte_of_a_large_one_are_low() {
+        let space = |total_bytes, available_bytes| Space { total_bytes, available_bytes };
+        assert!(is_low(space(1000, 49)), "below a twentieth");
+        assert!(!is_low(space(1000, 50)), "a twentieth");
+        assert!(!is_low(space(1 << 50, 1 << 30)), "a gibibyte is enough");
+        assert!(is_low(space(1 << 50, (1 << 30) - 1)), "below");
+    }
+}

@@ -1,0 +1,323 @@
+//! The sequencer: one round after the other.
+//!
+//! A round takes what has arrived, decides and applies it in order, makes it durable with one sync, and
+//! only then lets the world see it: first the partitions' ends, then the durable LSN, then the
+//! answers. State moves when it is sequenced, so the next command is decided on it; since every
+//! answer waits for the sync, sequenced state never has to be undone. A failed sync ends the process.
+
+mod control;
+mod data;
+mod draft;
+mod upkeep;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use towpath_storage::{
+    Environment, Journal, Lsn, PartitionRef, Row, StorageError, TailCache, TopicId,
+};
+
+use super::command::{Appetite, CommandQueue, DataCommand, Event, Taken};
+use super::maintenance::CheckpointJob;
+use super::published::{PublishedState, TopicTable, TopicView};
+use super::queue::WorkQueue;
+use super::settle::{SettleProgress, SettleWork};
+use crate::core::{BrokerTime, State};
+use draft::Draft;
+
+/// Sizes that the sequencer keeps to.
+#[derive(Debug, Clone)]
+pub struct SequencerLimits {
+    /// Most bytes of batches in one round.
+    pub round_bytes_max: usize,
+    /// Memory of settled frames.
+    pub tail_cache_bytes: usize,
+    /// Memory of unsettled frames beyond which no batch is taken.
+    pub unsettled_bytes_max: u64,
+    /// A run of one partition from here on goes by reference.
+    pub reference_bytes_min: usize,
+    /// Journal files that may be in use before a checkpoint begins; twice as many stop produce.
+    pub checkpoint_journal_files: u64,
+    /// Bytes appended before a checkpoint begins.
+    pub checkpoint_appended_bytes: u64,
+    /// Changed rows before a checkpoint begins.
+    pub checkpoint_row_count: usize,
+}
+
+impl Default for SequencerLimits {
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        Self {
+            round_bytes_max: 4 * MIB,
+            tail_cache_bytes: 64 * MIB,
+            unsettled_bytes_max: 64 * MIB as u64,
+            reference_bytes_min: 512 * 1024,
+            checkpoint_journal_files: 4,
+            checkpoint_appended_bytes: 1024 * MIB as u64,
+            checkpoint_row_count: 1_000_000,
+        }
+    }
+}
+
+/// Room in the journal that is kept for commands which make room.
+const RESERVE_BYTES: u64 = 128 * 1024;
+
+/// What the sequencer shares with the other threads.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Time and files.
+    pub environment: Environment,
+    /// What it is asked to do.
+    pub commands: Arc<CommandQueue>,
+    /// What the world sees.
+    pub published: Arc<PublishedState>,
+    /// Work of the settle thread.
+    pub settle: Arc<WorkQueue<SettleWork>>,
+    /// How far settling has come.
+    pub progress: Arc<SettleProgress>,
+    /// Work of the maintenance thread.
+    pub maintenance: Arc<WorkQueue<CheckpointJob>>,
+}
+
+/// Orders every change of the broker. The only writer of the journal and of what is published.
+#[derive(Debug)]
+pub struct Sequencer {
+    shared: Shared,
+    limits: SequencerLimits,
+    state: State,
+    journal: Journal,
+    time: BrokerTime,
+    tail: TailCache,
+    table: TopicTable,
+    next_lsn: Lsn,
+    /// Batches that wait for room in their partition, in order.
+    lines: BTreeMap<PartitionRef, VecDeque<DataCommand>>,
+    /// Batches that did not fit into the last round, to be taken before all others.
+    backlog: VecDeque<DataCommand>,
+    /// Partitions whose segment is being made ready.
+    wished: BTreeSet<PartitionRef>,
+    journal_wish: JournalWish,
+    checkpoint: CheckpointState,
+    /// Whether the last entry is evidence that all before it are durable.
+    is_marked: bool,
+    /// Broker time at which idle producers are looked for next, milliseconds since the Unix epoch.
+    forget_at_ms: i64,
+}
+
+/// What is known about the next journal file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum JournalWish {
+    /// Nothing was asked for, or it has come.
+    None,
+    /// It was asked for.
+    Asked,
+    /// There was no room on the disk.
+    Full,
+}
+
+/// When the next checkpoint is due.
+#[derive(Debug, Default)]
+struct CheckpointState {
+    is_running: bool,
+    /// Journal files that were begun since the last one was taken.
+    first_file: u64,
+    appended_bytes: u64,
+    /// Topics dropped since the last one was taken.
+    dropped: Vec<TopicId>,
+    /// Broker time of the first drop, milliseconds since the Unix epoch.
+    dropped_at_ms: Option<i64>,
+}
+
+impl Sequencer {
+    /// Starts behind what recovery found.
+    pub fn new(
+        shared: Shared,
+        limits: SequencerLimits,
+        state: State,
+        journal: Journal,
+        time: BrokerTime,
+    ) -> Self {
+        let next_lsn = journal.durable().next();
+        let mut table = TopicTable::default();
+        state.topics().for_each(|topic| table.insert(Arc::new(TopicView::new(topic))));
+        shared.published.set_topics(table.clone());
+        let first_file = journal.position().file;
+        Self {
+            tail: TailCache::new(limits.tail_cache_bytes),
+            forget_at_ms: time.now_ms(),
+            shared,
+            limits,
+            state,
+            journal,
+            time,
+            table,
+            next_lsn,
+            lines: BTreeMap::new(),
+            backlog: VecDeque::new(),
+            wished: BTreeSet::new(),
+            journal_wish: JournalWish::None,
+            checkpoint: CheckpointState { first_file, ..CheckpointState::default() },
+            is_marked: true,
+        }
+    }
+
+    /// The state as of the last round, for tests and for messages at the start.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Whether batches wait for room in their partition.
+    pub fn is_waiting(&self) -> bool {
+        !self.lines.is_empty() || !self.backlog.is_empty()
+    }
+
+    /// Does what is due after a silence: writes a mark, forgets idle producers, starts a checkpoint.
+    ///
+    /// # Errors
+    /// As [`Sequencer::round`].
+    pub fn idle(&mut self) -> Result<(), StorageError> {
+        self.mark()?;
+        self.round(Taken::default())
+    }
+
+    /// What the next round can take.
+    pub fn appetite(&self) -> Appetite {
+        let takes_control = self.journal.room_bytes() > RESERVE_BYTES / 2;
+        let is_behind = self.shared.progress.is_behind(self.limits.unsettled_bytes_max)
+            || self.journal_files_in_use() >= 2 * self.limits.checkpoint_journal_files;
+        let data_bytes_max =
+            if is_behind || self.is_stuck() { 0 } else { self.limits.round_bytes_max };
+        Appetite { takes_control, data_bytes_max }
+    }
+
+    /// Whether batches wait that the next round can take, even if nothing arrives.
+    pub fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty() && !self.is_stuck()
+    }
+
+    /// Whether the oldest batch waits for a journal file.
+    fn is_stuck(&self) -> bool {
+        !self.backlog.is_empty() && self.journal_wish == JournalWish::Asked
+    }
+
+    fn journal_files_in_use(&self) -> u64 {
+        self.journal.position().file - self.checkpoint.first_file
+    }
+
+    /// Carries out one round.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the round could not be made durable. Its commands were answered as
+    /// indeterminate; the process must end.
+    pub fn round(&mut self, taken: Taken) -> Result<(), StorageError> {
+        let clock = &self.shared.environment.clock;
+        if let Some(jump) = self.time.advance(clock.wall_ms(), clock.boot()) {
+            tracing::warn!(difference_ms = jump.difference_ms, "wall clock is far from broker time");
+        }
+        let mut draft = Draft::default();
+        // What waited in lines is older than what did not fit into the last round.
+        let mut data = VecDeque::new();
+        for event in taken.events {
+            self.take_event(event, &mut draft, &mut data);
+        }
+        for command in taken.control {
+            self.take_control(command, &mut draft, &mut data);
+        }
+        data.append(&mut self.backlog);
+        data.extend(taken.data);
+        self.take_data(data, &mut draft);
+        self.upkeep(&mut draft);
+        self.finish(draft)
+    }
+
+    /// Writes the mark after a silence or before a stop.
+    ///
+    /// # Errors
+    /// As [`Sequencer::round`].
+    pub fn mark(&mut self) -> Result<(), StorageError> {
+        let mut draft = Draft::default();
+        if !self.is_marked && self.fits(&draft, 0) {
+            draft.round.push_mark(self.next_lsn, self.time.now_ms());
+            self.next_lsn = self.next_lsn.next();
+            self.finish(draft)?;
+            self.is_marked = true;
+        }
+        Ok(())
+    }
+
+    /// Answers everything that waits as not begun: the broker stops.
+    pub fn refuse_waiting(&mut self) {
+        let lines = std::mem::take(&mut self.lines).into_values().flatten();
+        for command in lines.chain(std::mem::take(&mut self.backlog)) {
+            command.fail(false);
+        }
+    }
+
+    /// Makes the round durable and shows it to the world.
+    fn finish(&mut self, draft: Draft) -> Result<(), StorageError> {
+        let Draft { round, answers, table_changes, settle_work, .. } = draft;
+        if !round.is_empty() {
+            let committed = match self.journal.commit(round) {
+                Ok(committed) => committed,
+                Err(error) => {
+                    answers.into_iter().for_each(|answer| answer.fail());
+                    return Err(error);
+                }
+            };
+            self.is_marked = false;
+            self.publish(committed, table_changes);
+        }
+        for work in settle_work {
+            self.shared.settle.push_urgent(work);
+        }
+        // DURABILITY: an answer leaves only now, when the entry on which it rests is on disk.
+        answers.into_iter().for_each(|answer| answer.send());
+        self.tail.evict(self.shared.progress.settled());
+        self.start_checkpoint();
+        Ok(())
+    }
+
+    /// Applies rows that were decided, as part of the present round.
+    fn apply_rows(&mut self, rows: &[Row]) {
+        use towpath_storage::StateMachine;
+        rows.iter().for_each(|row| self.state.apply_row(row.clone()));
+    }
+
+    /// Takes the next LSN for an entry of the present round.
+    fn take_lsn(&mut self) -> Lsn {
+        let lsn = self.next_lsn;
+        self.next_lsn = lsn.next();
+        lsn
+    }
+
+    fn take_event(&mut self, event: Event, draft: &mut Draft, data: &mut VecDeque<DataCommand>) {
+        match event {
+            Event::SegmentReady { segment, allocated_end } => {
+                self.wished.remove(&segment.partition);
+                self.state.segment_ready(segment.partition, segment.base, allocated_end);
+                data.extend(self.lines.remove(&segment.partition).unwrap_or_default());
+            }
+            Event::SegmentFull { segment } => {
+                self.wished.remove(&segment.partition);
+                let line = self.lines.remove(&segment.partition).unwrap_or_default();
+                line.into_iter().for_each(|command| draft.refuse_full(command));
+            }
+            Event::SegmentDamaged { segment } => {
+                self.wished.remove(&segment.partition);
+                self.roll(segment.partition, draft);
+            }
+            Event::JournalFileReady(file) => {
+                self.journal_wish = JournalWish::None;
+                draft.settle_work.extend(self.journal.provide(file).map(SettleWork::GiveBack));
+            }
+            Event::JournalFull => self.journal_wish = JournalWish::Full,
+            Event::CheckpointDone => self.checkpoint.is_running = false,
+            Event::CheckpointFailed(rows) => {
+                self.checkpoint.is_running = false;
+                self.state.give_back(&rows);
+            }
+            Event::SpaceLow(is_low) => self.state.set_space_low(is_low),
+            Event::Settled => {}
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Commands that change something else than records.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use towpath_proto::names::TopicName;
+use towpath_storage::{
+    FIRST_STEP_BYTES, PartitionRef, ProducerId, Row, SegmentRef, SegmentWish, TopicId,
+};
+
+use super::super::command::{
+    AppendAnswer, ControlCommand, DataCommand, OpenedTopic, Permits,
+};
+use super::super::published::TopicView;
+use super::super::settle::SettleWork;
+use super::Sequencer;
+use super::draft::{Draft, PendingAnswer, TableChange};
+use crate::core::{DeleteTopicRefusal, Outcome};
+
+impl Sequencer {
+    /// Decides on one control command. Batches whose partition it changes go to `data`.
+    pub(super) fn take_control(
+        &mut self,
+        command: ControlCommand,
+        draft: &mut Draft,
+        data: &mut VecDeque<DataCommand>,
+    ) {
+        match command {
+            ControlCommand::CreateTopic { wish, is_dry_run, answer } => {
+                match self.state.create_topic(&wish, self.time.now_ms()) {
+                    Ok((topic, rows)) if !is_dry_run => {
+                        self.push_rows(rows, draft);
+                        if let Some(topic) = self.state.topic(topic) {
+                            let view = Arc::new(TopicView::new(topic));
+                            draft.table_changes.push(TableChange::Created(view, answer));
+                        }
+                    }
+                    result => {
+                        let result = result.map(|_| None);
+                        draft.answers.push(PendingAnswer::CreateTopic { answer, result });
+                    }
+                }
+            }
+            ControlCommand::DeleteTopic { name, topic_id, is_dry_run, answer } => {
+                let decided = self.state.delete_topic(&name, topic_id);
+                let result = match decided {
+                    Ok((id, rows)) => self.view(id, &name).inspect(|_| {
+                        if !is_dry_run {
+                            self.push_rows(rows, draft);
+                            self.drop_topic(id, draft, data);
+                        }
+                    }),
+                    Err(refusal) => Err(refusal),
+                };
+                draft.answers.push(PendingAnswer::DeleteTopic { answer, result });
+            }
+            ControlCommand::OpenTopic { name, topic_id, producer, answer } => {
+                let result = self.open_topic(&name, topic_id, producer);
+                draft.answers.push(PendingAnswer::OpenTopic { answer, result });
+            }
+            ControlCommand::SpendSequence { partition, stamp, reason, sink, ticket } => {
+                let decided =
+                    self.state.spend_sequence(partition, stamp, reason, self.time.now_ms());
+                let answer = match decided {
+                    Ok(row) => {
+                        self.push_rows(row.into_iter().collect(), draft);
+                        AppendAnswer::Spent { reason }
+                    }
+                    Err(refusal) => AppendAnswer::Refused(refusal),
+                };
+                let permits = Permits::default();
+                draft.answers.push(PendingAnswer::Append { sink, ticket, answer, permits });
+            }
+            ControlCommand::ForgetDropped { topics } => {
+                let rows = self.state.forget_dropped(&topics);
+                self.push_rows(rows, draft);
+            }
+        }
+    }
+
+    /// Adds an entry of rows to the round and applies it.
+    pub(super) fn push_rows(&mut self, rows: Vec<Row>, draft: &mut Draft) {
+        if !rows.is_empty() {
+            self.apply_rows(&rows);
+            let lsn = self.take_lsn();
+            draft.round.push(lsn, self.time.now_ms(), Vec::new(), rows);
+        }
+    }
+
+    /// Begins a new segment of a partition: first an entry names it, then its files are made.
+    pub(super) fn roll(&mut self, partition: PartitionRef, draft: &mut Draft) {
+        if let Some(rows) = self.state.roll(partition) {
+            self.push_rows(rows, draft);
+            if let Some(active) = self.state.partition(partition).and_then(|it| it.active()) {
+                let segment = SegmentRef { partition, base: active.base };
+                draft.table_changes.push(TableChange::Rolled(segment));
+            }
+        }
+        self.wish(partition, FIRST_STEP_BYTES, draft);
+    }
+
+    /// Asks for the active segment of a partition to be made ready up to `allocated_end`.
+    pub(super) fn wish(&mut self, partition: PartitionRef, allocated_end: u64, draft: &mut Draft) {
+        let Some(topic) = self.state.topic(partition.topic) else { return };
+        let active = self.state.partition(partition).and_then(|it| it.active());
+        if let Some(active) = active
+            && self.wished.insert(partition)
+        {
+            draft.settle_work.push(SettleWork::Segment(SegmentWish {
+                segment: SegmentRef { partition, base: active.base },
+                topic_name: topic.name().as_str().to_owned(),
+                next_position: active.next_position,
+                allocated_end,
+            }));
+        }
+    }
+
+    fn view(
+        &self,
+        id: TopicId,
+        name: &TopicName,
+    ) -> Result<Arc<TopicView>, DeleteTopicRefusal> {
+        let refusal = || DeleteTopicRefusal::NotFound { name: name.clone() };
+        self.table.with_id(id).map(Arc::clone).ok_or_else(refusal)
+    }
+
+    fn open_topic(
+        &self,
+        name: &TopicName,
+        topic_id: Option<TopicId>,
+        producer: ProducerId,
+    ) -> Result<OpenedTopic, DeleteTopicRefusal> {
+        // Deleting and opening look a topic up by the same rule.
+        let (id, _) = self.state.delete_topic(name, topic_id)?;
+        let topic = self.view(id, name)?;
+        let last_sequences = self.state.last_sequences(producer, id).collect();
+        Ok(OpenedTopic { topic, last_sequences })
+    }
+
+    fn drop_topic(&mut self, id: TopicId, draft: &mut Draft, data: &mut VecDeque<DataCommand>) {
+        draft.table_changes.push(TableChange::Deleted(id));
+        self.checkpoint.dropped.push(id);
+        self.checkpoint.dropped_at_ms.get_or_insert(self.time.now_ms());
+        let first = PartitionRef { topic: id, partition: 0 };
+        let last = PartitionRef { topic: id, partition: u32::MAX };
+        let waiting: Vec<_> = self.lines.range(first..=last).map(|(it, _)| *it).collect();
+        for partition in waiting {
+            data.extend(self.lines.remove(&partition).unwrap_or_default());
+        }
+        self.wished.retain(|partition| partition.topic != id);
+    }
+}
+
+/// What a repeated batch is answered with.
+pub(super) fn repeat(outcome: Outcome) -> AppendAnswer {
+    match outcome {
+        Outcome::Accepted(batch) => AppendAnswer::Accepted { batch, is_duplicate: true },
+        Outcome::Spent { reason } => AppendAnswer::Spent { reason },
+    }
+}
+

@@ -1,0 +1,238 @@
+//! Batches: deciding on each, waiting for room, choosing what goes by reference.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use towpath_storage::{
+    Append, DirectoryLine, Lsn, PartitionRef, PlacementError, Placing, SegmentRef, StateMachine,
+    step_ahead,
+};
+
+use super::super::command::{AppendAnswer, DataCommand, Published};
+use super::super::settle::SettleWork;
+use super::control::repeat;
+use super::draft::{Draft, PendingAnswer, Run};
+use super::{JournalWish, RESERVE_BYTES, Sequencer};
+use crate::core::{AcceptedBatch, AppendDecision, AppendRefusal, AppendRequest};
+
+/// What an entry takes beside its batches' bytes: header, directory line, frame header, padding.
+const ENTRY_OVERHEAD_BYTES: u64 = 256;
+
+/// What came of a command.
+enum Verdict {
+    /// It was answered.
+    Answered,
+    /// It waits in its partition's line.
+    Wait(DataCommand, PartitionRef, PlacementError),
+    /// The round is full.
+    NoRoom(DataCommand),
+}
+
+impl Sequencer {
+    /// Decides on batches in order. What the round cannot hold waits in the backlog.
+    pub(super) fn take_data(&mut self, mut data: VecDeque<DataCommand>, draft: &mut Draft) {
+        draft.run = self.choose_run(&data);
+        while let Some(command) = data.pop_front() {
+            if let Some(partition) = self.line_of(&command) {
+                self.lines.entry(partition).or_default().push_back(command);
+                continue;
+            }
+            match self.decide(command, draft) {
+                Verdict::Answered => {}
+                Verdict::Wait(command, partition, needs) => {
+                    self.line_up(command, partition, needs, draft);
+                }
+                Verdict::NoRoom(command) => {
+                    data.push_front(command);
+                    self.backlog = data;
+                    self.ask_for_room(draft);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The partition whose line the command must join to keep its order.
+    fn line_of(&self, command: &DataCommand) -> Option<PartitionRef> {
+        if self.lines.is_empty() {
+            return None;
+        }
+        let mut partitions = command.appends().map(|(request, _)| request.partition);
+        partitions.find(|partition| self.lines.contains_key(partition))
+    }
+
+    /// The partition with the longest run, if it is long enough to be written once.
+    fn choose_run(&self, data: &VecDeque<DataCommand>) -> Option<Run> {
+        let mut bytes_of: BTreeMap<PartitionRef, usize> = BTreeMap::new();
+        for command in data {
+            if let DataCommand::Append { request, payload, .. } = command {
+                *bytes_of.entry(request.partition).or_default() += payload.len();
+            }
+        }
+        let longest = bytes_of.into_iter().max_by_key(|(_, bytes)| *bytes)?;
+        (longest.1 >= self.limits.reference_bytes_min)
+            .then_some(Run { partition: longest.0, segment: None })
+    }
+
+    fn decide(&mut self, command: DataCommand, draft: &mut Draft) -> Verdict {
+        let room = room_of(&command);
+        if !self.fits(draft, room + RESERVE_BYTES) {
+            if self.journal_wish == JournalWish::Full {
+                draft.refuse_full(command);
+                return Verdict::Answered;
+            }
+            return Verdict::NoRoom(command);
+        }
+        match command {
+            DataCommand::Append { .. } => self.decide_append(command, draft),
+            DataCommand::Publish { .. } => self.decide_publish(command, draft),
+        }
+    }
+
+    fn decide_append(&mut self, command: DataCommand, draft: &mut Draft) -> Verdict {
+        let DataCommand::Append { request, payload, sink, ticket, permits } = command else {
+            return Verdict::Answered;
+        };
+        let placing = draft.placing(request.partition);
+        let decision = self.state.append(&request, placing, self.next_lsn, self.time.now_ms());
+        let answer = match decision {
+            Ok(AppendDecision::Append(line)) => {
+                let batch = accepted(&line);
+                self.push_appends(vec![Append { line, payload }], draft);
+                AppendAnswer::Accepted { batch, is_duplicate: false }
+            }
+            Ok(AppendDecision::Repeated(outcome)) => repeat(outcome),
+            Ok(AppendDecision::Wait(needs)) => {
+                let command = DataCommand::Append { request, payload, sink, ticket, permits };
+                return Verdict::Wait(command, request.partition, needs);
+            }
+            Err(refusal) => AppendAnswer::Refused(refusal),
+        };
+        draft.answers.push(PendingAnswer::Append { sink, ticket, answer, permits });
+        Verdict::Answered
+    }
+
+    fn decide_publish(&mut self, command: DataCommand, draft: &mut Draft) -> Verdict {
+        let DataCommand::Publish { appends, answer, permits } = command else {
+            return Verdict::Answered;
+        };
+        let (lsn, append_time_ms) = (self.next_lsn, self.time.now_ms());
+        let result = match self.place_all(&appends, lsn, append_time_ms) {
+            Ok(Ok(lines)) => {
+                let base_offsets = lines.iter().map(|line| line.frame.base_offset).collect();
+                let appends = lines.into_iter().zip(appends);
+                self.push_appends(
+                    appends.map(|(line, (_, payload))| Append { line, payload }).collect(),
+                    draft,
+                );
+                Ok(Published { base_offsets, lsn, append_time_ms })
+            }
+            Ok(Err((partition, needs))) => {
+                let command = DataCommand::Publish { appends, answer, permits };
+                return Verdict::Wait(command, partition, needs);
+            }
+            Err(refusal) => Err(refusal),
+        };
+        draft.answers.push(PendingAnswer::Publish { answer, result, permits });
+        Verdict::Answered
+    }
+
+    /// Finds a place for each batch of one entry: all of them, or the first that must wait.
+    #[expect(clippy::type_complexity, reason = "three outcomes, used once")]
+    fn place_all(
+        &self,
+        appends: &[(AppendRequest, Bytes)],
+        lsn: Lsn,
+        now_ms: i64,
+    ) -> Result<Result<Vec<DirectoryLine>, (PartitionRef, PlacementError)>, AppendRefusal> {
+        let mut lines = Vec::with_capacity(appends.len());
+        for (request, _) in appends {
+            match self.state.append(request, Placing::Inline, lsn, now_ms)? {
+                AppendDecision::Append(line) => lines.push(line),
+                AppendDecision::Wait(needs) => return Ok(Err((request.partition, needs))),
+                // Published batches carry no sequence.
+                AppendDecision::Repeated(_) => {}
+            }
+        }
+        Ok(Ok(lines))
+    }
+
+    /// Adds an entry of batches to the round and applies it.
+    fn push_appends(&mut self, appends: Vec<Append>, draft: &mut Draft) {
+        for append in &appends {
+            self.state.apply_append(&append.line);
+            draft.note(&append.line);
+            self.step_ahead(append.line.place.segment.partition, draft);
+        }
+        let lsn = self.take_lsn();
+        draft.round.push(lsn, self.time.now_ms(), appends, Vec::new());
+    }
+
+    fn step_ahead(&mut self, partition: PartitionRef, draft: &mut Draft) {
+        let limit = self.state.limits().segment_bytes_max;
+        let active = self.state.partition(partition).and_then(|it| it.active());
+        if let Some(allocated_end) = active.and_then(|active| step_ahead(active, limit)) {
+            self.wish(partition, allocated_end, draft);
+        }
+    }
+
+    fn line_up(
+        &mut self,
+        command: DataCommand,
+        partition: PartitionRef,
+        needs: PlacementError,
+        draft: &mut Draft,
+    ) {
+        match needs {
+            PlacementError::NeedsSegment => self.roll(partition, draft),
+            PlacementError::NeedsSpace { allocated_end } => {
+                self.wish(partition, allocated_end, draft);
+            }
+        }
+        self.lines.entry(partition).or_default().push_back(command);
+    }
+
+    /// Whether `room` more bytes of entries fit into the round.
+    pub(super) fn fits(&self, draft: &Draft, room: u64) -> bool {
+        draft.round.journal_bytes() + room + ENTRY_OVERHEAD_BYTES <= self.journal.round_bytes_max()
+    }
+
+    /// Asks for a journal file that holds what is first in the backlog.
+    fn ask_for_room(&mut self, draft: &mut Draft) {
+        let round_bytes = self.backlog.front().map_or(0, room_of) + 2 * RESERVE_BYTES;
+        if self.journal_wish == JournalWish::None && draft.round.is_empty() {
+            self.journal_wish = JournalWish::Asked;
+            draft.settle_work.push(SettleWork::JournalFile { round_bytes });
+        }
+    }
+}
+
+impl Draft {
+    fn placing(&self, partition: PartitionRef) -> Placing {
+        match self.run {
+            Some(Run { partition: of, segment: None }) if of == partition => Placing::RunStart,
+            Some(Run { partition: of, segment: Some(_) }) if of == partition => Placing::RunRest,
+            _ => Placing::Inline,
+        }
+    }
+
+    fn note(&mut self, line: &DirectoryLine) {
+        self.appended_bytes += line.frame.padded_bytes();
+        if let Some(run) = self.run.as_mut().filter(|run| run.partition == line.place.segment.partition) {
+            run.segment.get_or_insert(SegmentRef { ..line.place.segment });
+        }
+    }
+}
+
+fn room_of(command: &DataCommand) -> u64 {
+    command.appends().map(|(_, payload)| payload.len() as u64 + ENTRY_OVERHEAD_BYTES).sum()
+}
+
+fn accepted(line: &DirectoryLine) -> AcceptedBatch {
+    AcceptedBatch {
+        base_offset: line.frame.base_offset,
+        record_count: line.frame.record_count,
+        lsn: line.frame.lsn,
+        append_time_ms: line.frame.append_time_ms,
+    }
+}

@@ -1,0 +1,123 @@
+//! A round while it is being decided: its entries, and what is to happen once they are durable.
+
+use std::sync::Arc;
+
+use towpath_storage::{PartitionRef, Round, SegmentRef, TopicId};
+
+use super::super::command::{
+    Answer, AppendAnswer, AppendSink, CommandError, DataCommand, OpenedTopic, Permits, Published,
+    Ticket, send,
+};
+use super::super::published::TopicView;
+use super::super::settle::SettleWork;
+use crate::core::{AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal};
+
+/// What one round adds up to.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) round: Round,
+    pub(super) answers: Vec<PendingAnswer>,
+    pub(super) table_changes: Vec<TableChange>,
+    /// Sent once the round is durable: files are made only for segments that a durable entry names.
+    pub(super) settle_work: Vec<SettleWork>,
+    /// The run that goes by reference.
+    pub(super) run: Option<Run>,
+    /// Bytes of batches in the round.
+    pub(super) appended_bytes: u64,
+}
+
+/// The one partition of a round whose batches go to the segment first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    pub(super) partition: PartitionRef,
+    /// Set by the first batch.
+    pub(super) segment: Option<SegmentRef>,
+}
+
+/// A change of what the world sees.
+#[derive(Debug)]
+pub(super) enum TableChange {
+    Created(Arc<TopicView>, Answer<Option<Arc<TopicView>>, CreateTopicRefusal>),
+    Deleted(TopicId),
+    Rolled(SegmentRef),
+}
+
+/// An answer that waits for the round to be durable.
+#[derive(Debug)]
+pub(super) enum PendingAnswer {
+    Append { sink: Arc<dyn AppendSink>, ticket: Ticket, answer: AppendAnswer, permits: Permits },
+    Publish {
+        answer: Answer<Published, AppendRefusal>,
+        result: Result<Published, AppendRefusal>,
+        permits: Permits,
+    },
+    CreateTopic {
+        answer: Answer<Option<Arc<TopicView>>, CreateTopicRefusal>,
+        result: Result<Option<Arc<TopicView>>, CreateTopicRefusal>,
+    },
+    DeleteTopic {
+        answer: Answer<Arc<TopicView>, DeleteTopicRefusal>,
+        result: Result<Arc<TopicView>, DeleteTopicRefusal>,
+    },
+    OpenTopic {
+        answer: Answer<OpenedTopic, DeleteTopicRefusal>,
+        result: Result<OpenedTopic, DeleteTopicRefusal>,
+    },
+}
+
+impl PendingAnswer {
+    /// Gives the answer.
+    pub(super) fn send(self) {
+        match self {
+            Self::Append { sink, ticket, answer, permits } => {
+                sink.answer(ticket, answer);
+                drop(permits);
+            }
+            Self::Publish { answer, result, permits } => {
+                send(answer, result.map_err(CommandError::Refused));
+                drop(permits);
+            }
+            Self::CreateTopic { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::DeleteTopic { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::OpenTopic { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+        }
+    }
+
+    /// Answers that the disk failed: nothing is known, refusals included, since they were decided on
+    /// state that may never have become durable.
+    pub(super) fn fail(self) {
+        match self {
+            Self::Append { sink, ticket, .. } => sink.answer(ticket, AppendAnswer::Failed),
+            Self::Publish { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::CreateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::DeleteTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::OpenTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
+        }
+    }
+}
+
+impl Draft {
+    /// Answers a batch, with the round.
+    pub(super) fn refuse(&mut self, command: DataCommand, refusal: AppendRefusal) {
+        match command {
+            DataCommand::Append { sink, ticket, permits, .. } => {
+                let answer = AppendAnswer::Refused(refusal);
+                self.answers.push(PendingAnswer::Append { sink, ticket, answer, permits });
+            }
+            DataCommand::Publish { answer, permits, .. } => {
+                self.answers.push(PendingAnswer::Publish { answer, result: Err(refusal), permits });
+            }
+        }
+    }
+
+    /// Refuses for want of space.
+    pub(super) fn refuse_full(&mut self, command: DataCommand) {
+        self.refuse(command, AppendRefusal::StorageFull);
+    }
+}

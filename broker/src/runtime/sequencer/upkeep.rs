@@ -1,0 +1,147 @@
+//! What the sequencer does of its own accord: showing a durable round, keeping a journal file ahead,
+//! forgetting idle producers, starting checkpoints.
+
+use std::sync::Arc;
+
+use towpath_storage::{CheckpointInput, CommittedRound, StateMachine};
+
+use super::super::command::send;
+use super::super::maintenance::CheckpointJob;
+use super::super::settle::SettleWork;
+use super::draft::{Draft, TableChange};
+use super::{JournalWish, Sequencer};
+
+/// How often idle producers are looked for.
+const FORGET_INTERVAL_MS: i64 = 60_000;
+/// How long a checkpoint waits after something was dropped, so that it takes more of them.
+const DROP_DELAY_MS: i64 = 1_000;
+
+impl Sequencer {
+    /// Adds what is due to the round.
+    pub(super) fn upkeep(&mut self, draft: &mut Draft) {
+        if self.journal.wants_file() && self.journal_wish == JournalWish::None {
+            self.journal_wish = JournalWish::Asked;
+            draft.settle_work.push(SettleWork::JournalFile { round_bytes: 0 });
+        }
+        if self.journal_wish == JournalWish::Full {
+            // Asked again with every round, so that service resumes when there is room.
+            self.journal_wish = JournalWish::Asked;
+            draft.settle_work.push(SettleWork::JournalFile { round_bytes: 0 });
+        }
+        let is_due = self.time.now_ms() >= self.forget_at_ms;
+        if (is_due || self.state.has_surplus_producers()) && self.fits(draft, FORGET_ROOM_BYTES) {
+            self.forget_at_ms = self.time.now_ms() + FORGET_INTERVAL_MS;
+            let rows = self.state.forget_producers(self.time.now_ms());
+            for chunk in rows.chunks(FORGET_ROWS_MAX).take(1) {
+                self.push_rows(chunk.to_vec(), draft);
+            }
+        }
+        self.checkpoint.appended_bytes += draft.appended_bytes;
+    }
+
+    /// Shows a durable round to the world.
+    pub(super) fn publish(&mut self, committed: CommittedRound, changes: Vec<TableChange>) {
+        for change in &changes {
+            if let TableChange::Rolled(segment) = change
+                && let Some(topic) = self.table.with_id(segment.partition.topic)
+                && let Some(handle) = topic.partition(segment.partition.partition)
+            {
+                handle.log().add_segment(segment.base);
+            }
+        }
+        let partition_of = |place: usize| {
+            let segment = committed.frames.get(place)?.line.place.segment;
+            let topic = self.table.with_id(segment.partition.topic)?;
+            topic.partition(segment.partition.partition)
+        };
+        self.tail.publish(&committed, |place| partition_of(place).map(|handle| handle.log()));
+        self.shared.published.set_durable(committed.last_lsn, self.time.now_ms());
+        let mut woken = None;
+        for place in 0..committed.frames.len() {
+            let Some(handle) = partition_of(place) else { continue };
+            // Batches of one partition come in runs: one wake for each run.
+            if woken != Some(handle.log().partition()) {
+                handle.wake();
+                woken = Some(handle.log().partition());
+            }
+        }
+        self.settle(committed);
+        self.change_table(changes);
+    }
+
+    fn settle(&self, committed: CommittedRound) {
+        let bytes = match committed.frames.is_empty() {
+            true => 0,
+            false => committed.pinned_bytes as u64,
+        };
+        self.shared.progress.add_unsettled(bytes);
+        let (frames, lsn) = (committed.frames, committed.last_lsn);
+        self.shared.settle.push(SettleWork::Frames { frames, lsn, bytes });
+    }
+
+    fn change_table(&mut self, changes: Vec<TableChange>) {
+        let mut is_changed = false;
+        let mut created = Vec::new();
+        for change in changes {
+            match change {
+                TableChange::Created(view, answer) => {
+                    self.table.insert(Arc::clone(&view));
+                    is_changed = true;
+                    created.push((answer, view));
+                }
+                TableChange::Deleted(id) => {
+                    if let Some(view) = self.table.remove(id) {
+                        view.mark_deleted();
+                        is_changed = true;
+                    }
+                }
+                TableChange::Rolled(_) => {}
+            }
+        }
+        if is_changed {
+            self.shared.published.set_topics(self.table.clone());
+        }
+        for (answer, view) in created {
+            send(answer, Ok(Some(view)));
+        }
+    }
+
+    /// Swaps the changed rows out and hands them to the maintenance thread, if it is time.
+    pub(super) fn start_checkpoint(&mut self) {
+        let is_dropped_long = self
+            .checkpoint
+            .dropped_at_ms
+            .is_some_and(|dropped_at| self.time.now_ms() >= dropped_at + DROP_DELAY_MS);
+        let is_due = self.journal_files_in_use() >= self.limits.checkpoint_journal_files
+            || self.checkpoint.appended_bytes >= self.limits.checkpoint_appended_bytes
+            || self.state.changed_row_count() >= self.limits.checkpoint_row_count
+            || is_dropped_long;
+        if is_due && !self.checkpoint.is_running {
+            self.take_checkpoint();
+        }
+    }
+
+    /// Starts a checkpoint at the last durable entry.
+    pub fn take_checkpoint(&mut self) {
+        let continuation = self.journal.position();
+        let input = CheckpointInput {
+            lsn: self.journal.durable(),
+            continuation,
+            time_ms: self.time.now_ms(),
+            changed: self.state.take_changed(),
+        };
+        self.checkpoint.is_running = true;
+        self.checkpoint.first_file = continuation.file;
+        self.checkpoint.appended_bytes = 0;
+        self.checkpoint.dropped_at_ms = None;
+        // All that were dropped so far, those of a failed attempt included.
+        self.checkpoint.dropped.clear();
+        let dropped = self.state.dropped().map(|(topic, _)| topic).collect();
+        self.shared.maintenance.push(CheckpointJob { input, dropped });
+    }
+}
+
+/// Rows of producers that one entry forgets.
+const FORGET_ROWS_MAX: usize = 1_000;
+/// Room that such an entry takes.
+const FORGET_ROOM_BYTES: u64 = 64 * 1024;

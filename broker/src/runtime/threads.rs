@@ -1,0 +1,254 @@
+//! The broker's own threads: each a loop around the step of one worker, joined at the end.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use towpath_storage::StorageError;
+
+use super::command::{Appetite, CommandQueue};
+use super::engine::Engine;
+use super::maintenance::{CheckpointJob, MaintenanceWorker};
+use super::queue::{Popped, WorkQueue};
+use super::read_pool::ReadPool;
+use super::sequencer::{Sequencer, Shared};
+use super::settle::{SettleWork, SettleWorker};
+
+/// Silence after which a mark is written, so that the last round too has later evidence.
+const MARK_AFTER: Duration = Duration::from_millis(100);
+/// How often the disk's space is looked at.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a stop waits for batches that wait for room.
+const LINES_WAIT: Duration = Duration::from_secs(2);
+/// Threads that read segments.
+const READ_THREAD_COUNT: usize = 2;
+
+/// Why the broker cannot go on, once it cannot.
+#[derive(Debug, Default)]
+pub struct Failure {
+    cause: OnceLock<String>,
+    failed: Notify,
+}
+
+impl Failure {
+    /// The cause, if the broker failed.
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.get().map(String::as_str)
+    }
+
+    /// Waits until the broker fails. Safe to drop.
+    pub async fn wait(&self) -> &str {
+        loop {
+            let notified = self.failed.notified();
+            if let Some(cause) = self.cause() {
+                return cause;
+            }
+            notified.await;
+        }
+    }
+
+    fn set(&self, error: &StorageError) {
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        tracing::error!(cause = text, "the broker cannot go on");
+        if self.cause.set(text).is_ok() {
+            self.failed.notify_waiters();
+        }
+    }
+}
+
+/// The running threads of one broker.
+#[derive(Debug)]
+pub struct Threads {
+    shared: Shared,
+    read_pool: ReadPool,
+    failure: Arc<Failure>,
+    sequencer: Mutex<Option<JoinHandle<()>>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    is_maintenance_stopped: Arc<AtomicBool>,
+    /// Held until the last thread has ended.
+    _lock: Box<dyn towpath_storage::vfs::LockGuard>,
+}
+
+impl Threads {
+    /// Starts the threads of an open engine.
+    ///
+    /// # Errors
+    /// What the operating system says if it has no more threads.
+    pub fn start(engine: Engine, read_pool: ReadPool) -> io::Result<Self> {
+        let Engine { sequencer, settle_worker, maintenance_worker, shared, lock, .. } = engine;
+        let failure = Arc::new(Failure::default());
+        let is_maintenance_stopped = Arc::new(AtomicBool::new(false));
+        let sequencer = {
+            let (commands, failure) = (Arc::clone(&shared.commands), Arc::clone(&failure));
+            spawn("sequencer", move || run_sequencer(sequencer, &commands, &failure))?
+        };
+        let settle = {
+            let (work, failure) = (Arc::clone(&shared.settle), Arc::clone(&failure));
+            let commands = Arc::clone(&shared.commands);
+            spawn("settle", move || run_settle(settle_worker, &work, &commands, &failure))?
+        };
+        let maintenance = {
+            let run = MaintenanceRun {
+                worker: maintenance_worker,
+                jobs: Arc::clone(&shared.maintenance),
+                shared: shared.clone(),
+                failure: Arc::clone(&failure),
+                is_stopped: Arc::clone(&is_maintenance_stopped),
+            };
+            spawn("maintenance", move || run.run())?
+        };
+        let mut workers = vec![settle, maintenance];
+        for _ in 0..READ_THREAD_COUNT {
+            let pool = read_pool.clone();
+            workers.push(spawn("read", move || pool.work())?);
+        }
+        Ok(Self {
+            shared,
+            read_pool,
+            failure,
+            sequencer: Mutex::new(Some(sequencer)),
+            workers: Mutex::new(workers),
+            is_maintenance_stopped,
+            _lock: lock,
+        })
+    }
+
+    /// Why the broker cannot go on, once it cannot.
+    pub fn failure(&self) -> &Arc<Failure> {
+        &self.failure
+    }
+
+    /// Takes no more commands, finishes those that were taken, and joins all threads. Blocks; calling
+    /// it again does nothing.
+    pub fn stop(&self) {
+        self.shared.commands.close();
+        // The sequencer first: it may still need files made ready by the others.
+        let sequencer = self.sequencer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        sequencer.into_iter().for_each(join);
+        // ORDERING: only a flag; the queue's own lock orders it.
+        self.is_maintenance_stopped.store(true, Ordering::Relaxed);
+        self.shared.maintenance.close();
+        self.shared.settle.close();
+        self.read_pool.close();
+        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        workers.into_iter().for_each(join);
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    Builder::new().name(format!("towpath-{name}")).spawn(body)
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the broker panicked");
+    }
+}
+
+fn run_sequencer(mut sequencer: Sequencer, commands: &CommandQueue, failure: &Failure) {
+    if let Err(error) = sequence(&mut sequencer, commands, failure) {
+        failure.set(&error);
+    }
+    commands.close();
+    sequencer.refuse_waiting();
+    // What came after the last round was never begun.
+    let everything = Appetite { takes_control: true, data_bytes_max: usize::MAX };
+    let left = commands.try_take(everything);
+    left.control.into_iter().for_each(|command| command.fail(false));
+    left.data.into_iter().for_each(|command| command.fail(false));
+}
+
+fn sequence(
+    sequencer: &mut Sequencer,
+    commands: &CommandQueue,
+    failure: &Failure,
+) -> Result<(), StorageError> {
+    let mut patience = LINES_WAIT.as_millis() / MARK_AFTER.as_millis();
+    loop {
+        let timeout = if sequencer.has_backlog() { Duration::ZERO } else { MARK_AFTER };
+        let taken = commands.take(sequencer.appetite(), timeout);
+        if failure.cause().is_some() {
+            return Ok(());
+        }
+        let (is_empty, is_closed) = (taken.is_empty(), taken.is_closed);
+        if !is_empty || sequencer.has_backlog() {
+            sequencer.round(taken)?;
+        } else if is_closed && (!sequencer.is_waiting() || patience == 0) {
+            return sequencer.mark();
+        } else if is_closed {
+            patience -= 1;
+        } else {
+            sequencer.idle()?;
+        }
+    }
+}
+
+fn run_settle(
+    mut worker: SettleWorker,
+    work: &WorkQueue<SettleWork>,
+    commands: &CommandQueue,
+    failure: &Failure,
+) {
+    while let Popped::Work(piece) = work.pop(None) {
+        if let Err(error) = worker.step(piece) {
+            failure.set(&error);
+            commands.close();
+            work.close();
+            return;
+        }
+    }
+}
+
+struct MaintenanceRun {
+    worker: MaintenanceWorker,
+    jobs: Arc<WorkQueue<CheckpointJob>>,
+    shared: Shared,
+    failure: Arc<Failure>,
+    is_stopped: Arc<AtomicBool>,
+}
+
+impl MaintenanceRun {
+    fn run(mut self) {
+        self.worker.watch_space();
+        loop {
+            match self.jobs.pop(Some(WATCH_INTERVAL)) {
+                Popped::Work(job) => {
+                    if let Err(error) = self.checkpoint(job) {
+                        self.failure.set(&error);
+                        self.shared.commands.close();
+                        return;
+                    }
+                }
+                Popped::TimedOut => self.worker.watch_space(),
+                Popped::Closed => return,
+            }
+        }
+    }
+
+    /// Waits until everything is settled, and writes the checkpoint. A stop ends the wait: the journal
+    /// holds everything that the checkpoint would have covered.
+    fn checkpoint(&mut self, job: CheckpointJob) -> Result<(), StorageError> {
+        while !self.shared.progress.wait_settled(job.input.lsn, WATCH_INTERVAL) {
+            self.worker.watch_space();
+            let is_over = self.is_stopped.load(Ordering::Relaxed) || self.failure.cause().is_some();
+            if is_over {
+                return Ok(());
+            }
+        }
+        self.worker.checkpoint(job)
+    }
+}
