@@ -1,0 +1,222 @@
+//! Topics as they are asked for and as they are shown.
+
+use std::time::SystemTime;
+
+use towpath_proto::ids::{Lsn, Offset, PartitionId, TopicId};
+use towpath_proto::names::TopicName;
+use towpath_proto::v1;
+
+use crate::Error;
+use crate::time::from_ms;
+
+/// A topic to be created.
+#[derive(Debug, Clone)]
+#[must_use = "does nothing before it is given to `Admin::create_topic`"]
+pub struct NewTopic {
+    name: String,
+    partition_count: Option<u32>,
+    is_dry_run: bool,
+}
+
+impl NewTopic {
+    /// A topic of this name, with the broker's defaults for everything else.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            partition_count: None,
+            is_dry_run: false,
+        }
+    }
+
+    /// Sets the number of partitions, which cannot be changed later. Default: the broker's, 8.
+    pub const fn partitions(mut self, count: u32) -> Self {
+        self.partition_count = Some(count);
+        self
+    }
+
+    /// Only asks whether it would succeed.
+    pub const fn dry_run(mut self) -> Self {
+        self.is_dry_run = true;
+        self
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn agrees_with(&self, topic: &Topic) -> bool {
+        self.partition_count
+            .is_none_or(|count| count == topic.partition_count)
+    }
+
+    pub(super) fn to_request(&self) -> v1::CreateTopicRequest {
+        v1::CreateTopicRequest {
+            name: self.name.clone(),
+            partition_count: self.partition_count.unwrap_or_default(),
+            config: None,
+            validate_only: self.is_dry_run,
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for NewTopic {
+    fn from(name: T) -> Self {
+        Self::new(name)
+    }
+}
+
+/// A topic to be deleted.
+#[derive(Debug, Clone)]
+#[must_use = "does nothing before it is given to `Admin::delete_topic`"]
+pub struct TopicDeletion {
+    name: String,
+    topic_id: Option<TopicId>,
+    is_dry_run: bool,
+}
+
+impl TopicDeletion {
+    /// Whatever topic has this name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            topic_id: None,
+            is_dry_run: false,
+        }
+    }
+
+    /// Only the topic with this id, so that one that was created again under the name stays.
+    pub const fn only(mut self, topic_id: TopicId) -> Self {
+        self.topic_id = Some(topic_id);
+        self
+    }
+
+    /// Only asks what would be deleted.
+    pub const fn dry_run(mut self) -> Self {
+        self.is_dry_run = true;
+        self
+    }
+
+    pub(super) fn to_request(&self) -> v1::DeleteTopicRequest {
+        v1::DeleteTopicRequest {
+            name: self.name.clone(),
+            topic_id: self.topic_id.map(TopicId::get),
+            validate_only: self.is_dry_run,
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for TopicDeletion {
+    fn from(name: T) -> Self {
+        Self::new(name)
+    }
+}
+
+/// A topic as the broker shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Topic {
+    /// Its name.
+    pub name: TopicName,
+    /// Which life of the name it is; 0 for a dry run of a creation.
+    pub topic_id: TopicId,
+    /// Number of partitions.
+    pub partition_count: u32,
+    /// The partitions in the order of their numbers; lists leave them out.
+    pub partitions: Vec<TopicPartition>,
+    /// Number of offsets from log start to end, over all partitions.
+    pub record_count: u64,
+    /// Bytes on disk, over all partitions.
+    pub size_bytes: u64,
+    /// When it was created, by the broker's clock.
+    pub create_time: SystemTime,
+}
+
+impl Topic {
+    pub(super) fn from_proto(topic: v1::Topic) -> Result<Self, Error> {
+        let name = TopicName::new(&topic.name)
+            .map_err(|error| Error::protocol("the broker sent a bad topic name").because(error))?;
+        let partitions = topic.partitions.iter().map(TopicPartition::from_proto);
+        Ok(Self {
+            name,
+            topic_id: TopicId::new(topic.topic_id),
+            partition_count: topic.partition_count,
+            partitions: partitions.collect(),
+            record_count: topic.record_count,
+            size_bytes: topic.size_bytes,
+            create_time: from_ms(topic.create_time_ms),
+        })
+    }
+}
+
+/// Where one partition begins and ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicPartition {
+    /// Its number.
+    pub partition: PartitionId,
+    /// The lowest offset that may still be read.
+    pub log_start_offset: Offset,
+    /// One past the last durable record.
+    pub end_offset: Offset,
+    /// Bytes on disk.
+    pub size_bytes: u64,
+    /// Append time of the oldest record, where it is at hand.
+    pub first_append_time: Option<SystemTime>,
+    /// Append time of the newest record, where it is at hand.
+    pub last_append_time: Option<SystemTime>,
+}
+
+impl TopicPartition {
+    fn from_proto(partition: &v1::TopicPartition) -> Self {
+        Self {
+            partition: PartitionId::new(partition.partition),
+            log_start_offset: Offset::new(partition.log_start_offset),
+            end_offset: Offset::new(partition.end_offset),
+            size_bytes: partition.size_bytes,
+            first_append_time: partition.first_append_time_ms.map(from_ms),
+            last_append_time: partition.last_append_time_ms.map(from_ms),
+        }
+    }
+}
+
+/// What a place in a topic stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LookedUpOffsets {
+    /// One for each partition, in the order of their numbers.
+    pub offsets: Vec<LookedUpOffset>,
+    /// Which life of the topic's name it is.
+    pub topic_id: TopicId,
+    /// The durable LSN that the offsets belong to.
+    pub lsn: Lsn,
+}
+
+/// What a place stands for in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LookedUpOffset {
+    /// Number of the partition.
+    pub partition: PartitionId,
+    /// The offset.
+    pub offset: Offset,
+    /// The lowest offset that may still be read.
+    pub log_start_offset: Offset,
+    /// One past the last durable record.
+    pub end_offset: Offset,
+}
+
+impl LookedUpOffsets {
+    pub(super) fn from_proto(response: &v1::LookupOffsetsResponse) -> Self {
+        let offsets = response.offsets.iter().map(|found| LookedUpOffset {
+            partition: PartitionId::new(found.partition),
+            offset: Offset::new(found.offset),
+            log_start_offset: Offset::new(found.log_start_offset),
+            end_offset: Offset::new(found.end_offset),
+        });
+        Self {
+            offsets: offsets.collect(),
+            topic_id: TopicId::new(response.topic_id),
+            lsn: Lsn::new(response.lsn),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The entry to the SDK: one client for each broker, shared by everything that talks to it.
+
+mod builder;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use crate::backoff::Backoff;
+use crate::error::Effects;
+use crate::outage::Outage;
+use crate::producer::ProducerBuilder;
+use crate::reader::{ReaderBuilder, Source};
+use crate::time::later;
+use crate::transport::Transport;
+use crate::{Admin, Error, ErrorKind, RetryAdvice};
+
+pub use builder::ClientBuilder;
+
+/// A connection to a broker. Cheap to clone; all clones share the same connections.
+///
+/// Nothing is connected before it is needed, and what breaks is connected again for as long as
+/// somebody wants it. A client belongs to the tokio runtime in which it is first used.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: Arc<Shared>,
+}
+
+/// What all parts of a client share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) url: String,
+    pub(crate) transport: Transport,
+    pub(crate) outage: Outage,
+    /// Where events come from that do not say so themselves.
+    pub(crate) source: String,
+    pub(crate) give_up_after: Duration,
+    /// Every task of every producer.
+    pub(crate) tasks: TaskTracker,
+    /// Asks every task to finish what it has and to end.
+    pub(crate) closing: CancellationToken,
+}
+
+/// Whether a call may be made again when it is not known what became of the last try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repetition {
+    /// It changes nothing: as often as it takes.
+    Harmless,
+    /// Only after a try that certainly changed nothing.
+    AfterNoEffect,
+}
+
+impl Client {
+    /// A client for the broker at this URL, such as `http://127.0.0.1:7600`. Connects nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Rejected`] if `url` is not the URL of a broker.
+    pub fn connect(url: impl Into<String>) -> Result<Self, Error> {
+        Self::builder().url(url).build()
+    }
+
+    /// A client for the broker that the environment names: `TOWPATH_URL`, by default
+    /// `http://127.0.0.1:7600`, and `TOWPATH_SOURCE` for [`ClientBuilder::source`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Rejected`] if `TOWPATH_URL` is not the URL of a broker.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::builder().from_env().build()
+    }
+
+    /// Starts to set up a client.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::new()
+    }
+
+    /// Starts to set up a producer for a topic.
+    pub fn producer(&self, topic: impl Into<String>) -> ProducerBuilder {
+        ProducerBuilder::new(Arc::clone(&self.inner), topic.into())
+    }
+
+    /// Starts to set up a reader of one or more topics.
+    pub fn reader<S: Into<Source>>(&self, sources: impl IntoIterator<Item = S>) -> ReaderBuilder {
+        let sources = sources.into_iter().map(Into::into).collect();
+        ReaderBuilder::new(Arc::clone(&self.inner), sources)
+    }
+
+    /// Topics, offsets and the broker itself.
+    pub fn admin(&self) -> Admin {
+        Admin::new(Arc::clone(&self.inner))
+    }
+
+    /// The URL of the broker.
+    pub fn url(&self) -> &str {
+        &self.inner.url
+    }
+
+    /// Closes every producer of this client as [`Producer::close`](crate::Producer::close) does
+    /// and returns when all of them have ended; their receipts tell what became of the records.
+    /// Readers and calls are not affected.
+    ///
+    /// Dropping the future leaves the producers closing.
+    pub async fn close(&self) {
+        self.inner.closing.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner
+    }
+}
+
+impl Shared {
+    /// Makes a call on the connection for short calls, again and again until it succeeds, cannot
+    /// succeed or the client gives up.
+    pub(crate) async fn call<T, F>(
+        &self,
+        repetition: Repetition,
+        mut call: impl FnMut(Channel) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let deadline = later(Instant::now(), self.give_up_after);
+        let mut backoff = Backoff::new();
+        let mut last_error = None;
+        loop {
+            let Ok(outcome) = timeout_at(deadline, call(self.transport.control())).await else {
+                return Err(last_error.unwrap_or_else(|| self.timed_out(repetition)));
+            };
+            let error = match outcome {
+                Ok(response) => {
+                    self.outage.end(&self.url);
+                    return Ok(response.into_inner());
+                }
+                Err(status) => self.error_of(status),
+            };
+            let is_repeatable = match repetition {
+                Repetition::Harmless => error.retry_advice() == RetryAdvice::Same,
+                Repetition::AfterNoEffect => error.is_worth_repeating(),
+            };
+            let wait = error.retry_after().unwrap_or_else(|| backoff.next_wait());
+            if !is_repeatable || Instant::now() + wait >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(wait).await;
+            last_error = Some(error);
+        }
+    }
+
+    /// Takes over a status; one that says that the broker is out of reach is also logged, once.
+    pub(crate) fn error_of(&self, status: Status) -> Error {
+        let error = Error::from_status(status);
+        match error.kind() {
+            ErrorKind::Connect | ErrorKind::Unavailable => {
+                let error = error.with("url", &self.url);
+                self.outage.begin(&self.url, &error);
+                error
+            }
+            _ => error,
+        }
+    }
+
+    fn timed_out(&self, repetition: Repetition) -> Error {
+        let effects = match repetition {
+            Repetition::Harmless => Effects::None,
+            Repetition::AfterNoEffect => Effects::Possible,
+        };
+        Error::timeout(effects, "the broker did not answer in time")
+            .with("url", &self.url)
+            .with("waited", format_args!("{:?}", self.give_up_after))
+    }
+}

@@ -1,0 +1,77 @@
+//! Setting up a producer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use towpath_proto::limits::SDK_BATCH_BYTES;
+
+use super::Producer;
+use crate::client::Shared;
+
+const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Settings of a [`Producer`]; ends in [`ProducerBuilder::build`].
+#[derive(Debug, Clone)]
+#[must_use = "does nothing before `build`"]
+pub struct ProducerBuilder {
+    client: Arc<Shared>,
+    options: ProducerOptions,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct ProducerOptions {
+    pub(super) topic: String,
+    pub(super) in_flight_bytes_max: usize,
+    pub(super) batch_bytes: usize,
+    pub(super) linger: Duration,
+    pub(super) give_up_after: Duration,
+}
+
+impl ProducerBuilder {
+    pub(crate) fn new(client: Arc<Shared>, topic: String) -> Self {
+        let give_up_after = client.give_up_after;
+        Self {
+            client,
+            options: ProducerOptions {
+                topic,
+                in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
+                batch_bytes: SDK_BATCH_BYTES,
+                linger: Duration::ZERO,
+                give_up_after,
+            },
+        }
+    }
+
+    /// Sets how many bytes of records may be taken and not answered. Default: 16 MiB.
+    pub fn max_in_flight_bytes(mut self, bytes: usize) -> Self {
+        self.options.in_flight_bytes_max = bytes;
+        self
+    }
+
+    /// Sets the size at which a batch is sent without waiting for more records. Default: 128 KiB.
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.options.batch_bytes = bytes;
+        self
+    }
+
+    /// Sets how long a batch that is not full waits for more records. Default: not at all.
+    pub fn linger(mut self, duration: Duration) -> Self {
+        self.options.linger = duration;
+        self
+    }
+
+    /// Sets how long after a record was taken its outcome is waited for. Default: the client's,
+    /// 30 s.
+    pub fn give_up_after(mut self, duration: Duration) -> Self {
+        self.options.give_up_after = duration;
+        self
+    }
+
+    /// Makes the producer. Connects nothing before the first record.
+    pub fn build(self) -> Producer {
+        let _ = (self.client, self.options);
+        Producer {
+            inner: Arc::new(()),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Records on their way in and on their way out.
+
+mod header;
+mod received;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use towpath_proto::batch::NewRecord;
+use towpath_proto::ids::PartitionId;
+
+use crate::time::to_ms;
+
+pub use header::Header;
+pub(crate) use received::BatchHead;
+pub use received::ReceivedRecord;
+
+/// A record to be written: optional key, value, headers, time.
+///
+/// ```
+/// use towpath_client::Record;
+///
+/// let record = Record::new(r#"{"order":42}"#).key("42").header("origin", "web");
+/// # let _ = record;
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    key: Option<Bytes>,
+    value: Option<Bytes>,
+    headers: Vec<Header>,
+    event_time_ms: Option<i64>,
+    partition: Option<PartitionId>,
+    /// An event that has not been told where it comes from: the client adds it when it sends.
+    wants_source: bool,
+}
+
+impl Record {
+    /// A record with a value and nothing else.
+    pub fn new(value: impl Into<Bytes>) -> Self {
+        Self {
+            value: Some(value.into()),
+            ..Self::default()
+        }
+    }
+
+    /// A record with a key and no value: the entity that the key names is gone.
+    pub fn tombstone(key: impl Into<Bytes>) -> Self {
+        Self::default().key(key)
+    }
+
+    /// Sets the key, which picks the partition and names the entity the record is about. Records of
+    /// one key keep their order.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Bytes>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Adds a header; a name may occur more than once.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) -> Self {
+        self.headers.push(Header::new(name, value));
+        self
+    }
+
+    /// Sets when the event happened, in whole milliseconds. It plays no part in order or retention.
+    #[must_use]
+    pub fn event_time(mut self, time: SystemTime) -> Self {
+        self.event_time_ms = Some(to_ms(time));
+        self
+    }
+
+    /// Sets the partition, whatever the key says.
+    #[must_use]
+    pub const fn partition(mut self, partition: PartitionId) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// The key as it was set.
+    pub const fn key_bytes(&self) -> Option<&Bytes> {
+        self.key.as_ref()
+    }
+
+    /// The value as it was set.
+    pub const fn value_bytes(&self) -> Option<&Bytes> {
+        self.value.as_ref()
+    }
+
+    /// The headers, in the order they were added.
+    pub fn headers(&self) -> &[Header] {
+        &self.headers
+    }
+
+    /// The partition that was set.
+    pub const fn chosen_partition(&self) -> Option<PartitionId> {
+        self.partition
+    }
+
+    pub(crate) fn reserve_headers(&mut self, count: usize) {
+        self.headers.reserve_exact(count);
+    }
+
+    pub(crate) const fn ask_for_source(&mut self) {
+        self.wants_source = true;
+    }
+
+    /// The record as a batch takes it. `source` is added to events that do not have one.
+    pub(crate) fn as_new_record<'a>(
+        &'a self,
+        source: &'a str,
+    ) -> NewRecord<'a, impl Iterator<Item = (&'a str, &'a [u8])> + Clone> {
+        let headers = self.headers.iter().map(Header::as_pair);
+        let source = self
+            .wants_source
+            .then_some((crate::event::SOURCE, source.as_bytes()));
+        NewRecord {
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: headers.chain(source),
+            event_time_ms: self.event_time_ms,
+        }
+    }
+
+    /// The record as a unary call takes it.
+    pub(crate) fn to_proto(&self, source: &str) -> towpath_proto::v1::Record {
+        let mut headers: Vec<_> = self.headers.iter().map(Header::to_proto).collect();
+        if self.wants_source {
+            headers.push(Header::new(crate::event::SOURCE, source.to_owned()).to_proto());
+        }
+        towpath_proto::v1::Record {
+            key: self.key.clone(),
+            value: self.value.clone(),
+            headers,
+            event_time_ms: self.event_time_ms,
+        }
+    }
+}
+
+/// Shows sizes only: keys and values belong in no log.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("key_bytes", &self.key.as_ref().map(Bytes::len))
+            .field("value_bytes", &self.value.as_ref().map(Bytes::len))
+            .field("header_count", &self.headers.len())
+            .field("event_time_ms", &self.event_time_ms)
+            .field("partition", &self.partition)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

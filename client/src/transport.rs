@@ -1,0 +1,132 @@
+//! The connections of a client: one for short calls, a few for the streams that carry records.
+//!
+//! A connection is made when it is first used and made again when it is used after it broke. The
+//! only place that knows how: nothing of it is seen outside the crate.
+
+mod dial;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use towpath_proto::limits::MESSAGE_BYTES_MAX;
+use towpath_proto::v1::fetch_service_client::FetchServiceClient;
+use towpath_proto::v1::produce_service_client::ProduceServiceClient;
+
+use crate::Error;
+
+pub(crate) use dial::Dial;
+
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Larger frames mean fewer system calls; beyond this size nothing is gained any more.
+const FRAME_BYTES: u32 = 256 * 1024;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+const USER_AGENT: &str = concat!("towpath-client/", env!("CARGO_PKG_VERSION"));
+
+/// How to reach the broker.
+#[derive(Debug, Clone)]
+pub(crate) struct TransportOptions {
+    pub(crate) url: String,
+    pub(crate) data_connections: usize,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) dial: Option<Dial>,
+}
+
+/// The connections of one client.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    endpoint: Endpoint,
+    dial: Option<Dial>,
+    control: OnceLock<Channel>,
+    data: Box<[OnceLock<Channel>]>,
+    /// Which data connection the next stream begins with.
+    next_data: AtomicUsize,
+}
+
+impl Transport {
+    /// Prepares connections without making one.
+    ///
+    /// # Errors
+    ///
+    /// `Rejected` if the URL is not one of a broker.
+    pub(crate) fn new(options: TransportOptions) -> Result<Self, Error> {
+        let endpoint = endpoint(&options)?;
+        let data = std::iter::repeat_with(OnceLock::new).take(options.data_connections.max(1));
+        Ok(Self {
+            endpoint,
+            dial: options.dial,
+            control: OnceLock::new(),
+            data: data.collect(),
+            next_data: AtomicUsize::new(0),
+        })
+    }
+
+    /// Number of connections that carry records.
+    pub(crate) fn data_connections(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Returns where to begin, so that the streams of a client spread over its connections.
+    pub(crate) fn next_data_connection(&self) -> usize {
+        self.next_data.fetch_add(1, Ordering::Relaxed) % self.data.len()
+    }
+
+    /// The connection for short calls. Must be called within a tokio runtime.
+    pub(crate) fn control(&self) -> Channel {
+        self.control.get_or_init(|| self.open()).clone()
+    }
+
+    /// A stub for Produce on a data connection. Must be called within a tokio runtime.
+    pub(crate) fn produce(&self, connection: usize) -> ProduceServiceClient<Channel> {
+        ProduceServiceClient::new(self.data_channel(connection))
+    }
+
+    /// A stub for Fetch on a data connection. Must be called within a tokio runtime.
+    pub(crate) fn fetch(&self, connection: usize) -> FetchServiceClient<Channel> {
+        FetchServiceClient::new(self.data_channel(connection))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn data_channel(&self, connection: usize) -> Channel {
+        let slot = self.data.get(connection % self.data.len());
+        slot.unwrap_or(&self.control)
+            .get_or_init(|| self.open())
+            .clone()
+    }
+
+    fn open(&self) -> Channel {
+        match &self.dial {
+            None => self.endpoint.connect_lazy(),
+            Some(dial) => self.endpoint.connect_with_connector_lazy(dial.connector()),
+        }
+    }
+}
+
+fn endpoint(options: &TransportOptions) -> Result<Endpoint, Error> {
+    let refused = || Error::invalid("url", "not the URL of a broker").with("url", &options.url);
+    let hint = "a URL has the form http://host:port, such as http://127.0.0.1:7600";
+    let url = match options.url.contains("://") {
+        true => options.url.clone(),
+        false => format!("http://{}", options.url),
+    };
+    let endpoint = Endpoint::from_shared(url)
+        .map_err(|error| refused().with_hint(hint).because(error.to_string()))?;
+    if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().host().is_none() {
+        return Err(refused().with_hint(hint));
+    }
+    Ok(endpoint
+        .user_agent(USER_AGENT)
+        .map_err(|error| refused().because(error.to_string()))?
+        .connect_timeout(options.connect_timeout)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(KEEPALIVE_INTERVAL))
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES))
+}
