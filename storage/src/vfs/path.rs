@@ -6,11 +6,15 @@ use std::path::{Component, Path};
 /// Splits a path into its names; the empty path is the root itself.
 ///
 /// # Errors
-/// Kind `InvalidInput` for an absolute path and for any part that is not a plain UTF-8 name.
+/// Kind `InvalidInput` for an absolute path and for any part that is not a plain UTF-8 name
+/// without a zero byte.
 pub(super) fn split(path: &Path) -> io::Result<Vec<&str>> {
     path.components()
         .map(|component| match component {
-            Component::Normal(name) => name.to_str().ok_or_else(|| refuse(path)),
+            Component::Normal(name) => name
+                .to_str()
+                .filter(|name| !name.contains('\0'))
+                .ok_or_else(|| refuse(path)),
             _ => Err(refuse(path)),
         })
         .collect()
@@ -50,7 +54,7 @@ mod tests {
 
     #[test]
     fn ways_out_of_the_root_are_refused() {
-        for path in ["/a", "..", "a/..", "a/../b", "./a"] {
+        for path in ["/a", "..", "a/..", "a/../b", "./a", "a\0b"] {
             let error = split(Path::new(path)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "path={path}");
         }

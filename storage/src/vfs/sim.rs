@@ -329,3 +329,6 @@ impl SimDisk {
         state.volume.file_mut(id)?.damage(position, change)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use super::crash::{LossMode, Plan};
 use super::extents::pages_of;
 use super::file::File;
 use super::image::Change;
-use super::loss::{Filling, Loss, Sectors, sectors_of};
+use super::loss::{Filling, Lengths, Loss, Sectors, possible_lengths, sectors_of};
 use super::names::{Names, NodeId};
 use super::state::State;
 use crate::environment::random::SplitMix;
@@ -178,7 +178,7 @@ impl Combinations {
 /// What can become of one file.
 #[derive(Debug)]
 struct FileChoices {
-    lengths: Vec<usize>,
+    lengths: Vec<Lengths>,
     /// For each sector the numbers of changes after which its versions end.
     versions: Vec<(u64, Vec<usize>)>,
     fillings: Vec<Filling>,
@@ -187,7 +187,7 @@ struct FileChoices {
 impl FileChoices {
     fn new(file: &File, sector_bytes: u64) -> Self {
         Self {
-            lengths: distinct_lengths(file),
+            lengths: possible_lengths(file),
             versions: versions(file, sector_bytes),
             fillings: fillings(file),
         }
@@ -213,20 +213,6 @@ impl FileChoices {
     }
 }
 
-/// The numbers of first changes that differ in length, cuts or allocation.
-fn distinct_lengths(file: &File) -> Vec<usize> {
-    let mut distinct = vec![0];
-    let mut length = file.durable.length;
-    for (index, pending) in file.pending.iter().enumerate() {
-        let after = pending.change.length_after(length);
-        if after != length {
-            distinct.push(index + 1);
-        }
-        length = after;
-    }
-    distinct
-}
-
 fn versions(file: &File, sector_bytes: u64) -> Vec<(u64, Vec<usize>)> {
     let mut ends_by_sector: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for (index, pending) in file.pending.iter().enumerate() {
@@ -242,20 +228,19 @@ fn versions(file: &File, sector_bytes: u64) -> Vec<(u64, Vec<usize>)> {
     ends_by_sector.into_iter().collect()
 }
 
-/// Anything but zeros only where a write has allocated blocks.
+/// Anything but zeros only where a write may have allocated blocks.
 fn fillings(file: &File) -> Vec<Filling> {
-    let allocates = |change: &Change| {
-        let range = change.written();
-        file.durable
-            .extents
-            .missing(&pages_of(range.start, range.end - range.start))
-            > 0
-    };
-    if file
-        .pending
-        .iter()
-        .any(|pending| allocates(&pending.change))
-    {
+    let mut length = file.durable.length;
+    let mut allocates = false;
+    for pending in &file.pending {
+        // What is cut away and written again is allocated anew.
+        allocates |= pending.change.cuts(length).is_some();
+        let written = pending.change.written();
+        let pages = pages_of(written.start, written.end - written.start);
+        allocates |= file.durable.extents.missing(&pages) > 0;
+        length = pending.change.length_after(length);
+    }
+    if allocates {
         vec![Filling::Zeros, Filling::Noise(NOISE_SEED), Filling::Stale]
     } else {
         vec![Filling::Zeros]

@@ -98,6 +98,14 @@ impl Change {
         }
     }
 
+    /// The first byte that it covers.
+    pub(super) fn start(&self) -> u64 {
+        match self {
+            Self::Write { position, .. } | Self::Allocate { position, .. } => *position,
+            Self::SetLength { length } => *length,
+        }
+    }
+
     /// The length to which a file of the given length is cut, if it is.
     pub(super) fn cuts(&self, before: u64) -> Option<u64> {
         match self {

@@ -4,6 +4,7 @@
 //! the pending changes is kept. Bytes reach it sector by sector in any order, but the versions of one
 //! sector in theirs: each sector keeps some prefix of the writes to it. A sector is never torn.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::iter;
@@ -18,13 +19,21 @@ use crate::environment::random::{SplitMix, mix};
 /// What of a file's pending changes survives.
 #[derive(Debug, Clone)]
 pub(super) struct Loss {
-    /// Number of pending changes whose length, cut and allocation survive.
-    pub(super) lengths: usize,
+    pub(super) lengths: Lengths,
     /// Whose bytes survive.
     pub(super) sectors: Sectors,
     /// What stands where a block was allocated and its bytes did not survive.
     pub(super) filling: Filling,
     pub(super) sector_bytes: u64,
+}
+
+/// Which lengths, cuts and allocations survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lengths {
+    /// Number of first changes that do.
+    pub(super) changes: usize,
+    /// The length in the middle of the next change: a file system grows a file as it writes it back.
+    pub(super) then: Option<u64>,
 }
 
 /// Which pending writes of each sector survive: those among the first so many changes.
@@ -68,7 +77,10 @@ impl Loss {
     /// any.
     pub(super) fn prefix(changes: usize, then_sectors: u64, sector_bytes: u64) -> Self {
         Self {
-            lengths: changes + usize::from(then_sectors > 0),
+            lengths: Lengths {
+                changes: changes + usize::from(then_sectors > 0),
+                then: None,
+            },
             sectors: Sectors::Prefix {
                 changes,
                 then_sectors,
@@ -81,7 +93,10 @@ impl Loss {
     /// All lengths survive and no bytes.
     pub(super) fn size_first(file: &File, filling: Filling, sector_bytes: u64) -> Self {
         Self {
-            lengths: file.pending.len(),
+            lengths: Lengths {
+                changes: file.pending.len(),
+                then: None,
+            },
             sectors: Sectors::Prefix {
                 changes: 0,
                 then_sectors: 0,
@@ -93,10 +108,13 @@ impl Loss {
 
     /// Draws a number of lengths, and for each sector which of its writes survive.
     pub(super) fn random(file: &File, random: &mut SplitMix, sector_bytes: u64) -> Self {
-        let count = file.pending.len() as u64;
+        let all = Lengths {
+            changes: file.pending.len(),
+            then: None,
+        };
         let lengths = match random.below(3) {
-            0 => random.below(count + 1),
-            _ => count,
+            0 => pick(&possible_lengths(file), random).unwrap_or(all),
+            _ => all,
         };
         let filling = match random.below(4) {
             0 => Filling::Noise(random.next_u64()),
@@ -104,7 +122,7 @@ impl Loss {
             _ => Filling::Zeros,
         };
         Self {
-            lengths: lengths as usize,
+            lengths,
             sectors: Sectors::Random {
                 seed: random.next_u64(),
             },
@@ -114,7 +132,7 @@ impl Loss {
     }
 
     pub(super) fn lengths_kept(&self, file: &File) -> usize {
-        self.lengths.min(file.pending.len())
+        self.lengths.changes.min(file.pending.len())
     }
 
     /// The file as it is after the power came back. Nothing is stale; see [`Self::apply_over`].
@@ -131,10 +149,10 @@ impl Loss {
         let mut length = image.length;
         for (index, pending) in file.pending.iter().enumerate() {
             let change = &pending.change;
-            let is_length_kept = index < self.lengths;
+            let is_length_kept = index < self.lengths.changes;
             let cut = change.cuts(length);
             length = change.length_after(length);
-            if is_length_kept {
+            if is_length_kept || (index == self.lengths.changes && self.lengths.then.is_some()) {
                 fresh.note(change, &image, cut);
             } else {
                 lost_cuts.extend(cut);
@@ -158,6 +176,12 @@ impl Loss {
             if is_length_kept {
                 image.apply_length(change);
             }
+        }
+        if let Some(length) = self.lengths.then {
+            image
+                .extents
+                .insert(pages_of(image.length, length.saturating_sub(image.length)));
+            image.length = image.length.max(length);
         }
         image.pages.cut(image.length);
         fresh.fill(&mut image, self.filling, stale);
@@ -281,7 +305,11 @@ impl Sectors {
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lengths of {} changes, bytes ", self.lengths)?;
+        write!(f, "lengths of {} changes", self.lengths.changes)?;
+        if let Some(length) = self.lengths.then {
+            write!(f, " and up to {length}")?;
+        }
+        f.write_str(", bytes ")?;
         match &self.sectors {
             Sectors::Prefix {
                 changes,
@@ -300,6 +328,48 @@ impl fmt::Display for Loss {
             filling => write!(f, ", new blocks {filling:?}"),
         }
     }
+}
+
+/// The lengths that can survive: after each change that makes a difference, and in the middle of one that
+/// extends the file.
+pub(super) fn possible_lengths(file: &File) -> Vec<Lengths> {
+    let mut possible = vec![Lengths {
+        changes: 0,
+        then: None,
+    }];
+    let mut length = file.durable.length;
+    for (index, pending) in file.pending.iter().enumerate() {
+        let after = pending.change.length_after(length);
+        for then in block_borders(length.max(pending.change.start()), after) {
+            possible.push(Lengths {
+                changes: index,
+                then: Some(then),
+            });
+        }
+        if after != length {
+            possible.push(Lengths {
+                changes: index + 1,
+                then: None,
+            });
+        }
+        length = after;
+    }
+    possible
+}
+
+/// The first, the middle and the last block border between two positions.
+fn block_borders(start: u64, end: u64) -> Vec<u64> {
+    let (first, last) = (start / BLOCK + 1, end.div_ceil(BLOCK).saturating_sub(1));
+    let mut borders = match first.cmp(&last) {
+        Ordering::Greater => Vec::new(),
+        _ => vec![first, first.midpoint(last), last],
+    };
+    borders.dedup();
+    borders.into_iter().map(|border| border * BLOCK).collect()
+}
+
+pub(super) fn pick<T: Copy>(some: &[T], random: &mut SplitMix) -> Option<T> {
+    some.get(random.below(some.len() as u64) as usize).copied()
 }
 
 /// The sectors that bytes lie in.

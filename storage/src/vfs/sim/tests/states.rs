@@ -1,0 +1,271 @@
+//! The enumeration of crash states against a plain model, and the samples against the enumeration.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_disk_with_nothing_pending_has_one_state_besides_the_kill() {
+    let disk = disk();
+    create_durable(&disk, "f", b"x");
+    let states = disk.crash_states(0);
+    assert!(!states.is_complete(), "one is more than none");
+    let states: Vec<_> = disk.crash_states(1).collect();
+    assert_eq!(states.len(), 2);
+    assert_eq!(states[0].description, "kill");
+    assert!(
+        states
+            .iter()
+            .all(|state| state.disk.content_hash() == disk.content_hash()),
+        "same"
+    );
+}
+
+#[test]
+fn states_are_distinct_and_say_what_survived() {
+    let disk = disk();
+    let file = create(&disk, "f");
+    write(&file, 0, &sectors(1, 3));
+    let states: Vec<_> = disk.crash_states(10_000).skip(1).collect();
+    let hashes: BTreeSet<_> = states
+        .iter()
+        .map(|state| state.disk.content_hash())
+        .collect();
+    assert_eq!(hashes.len(), states.len());
+    let texts: BTreeSet<_> = states.iter().map(|state| &state.description).collect();
+    assert_eq!(texts.len(), states.len());
+    // No name; length 0; of each of three sectors the bytes, zeros or noise.
+    assert_eq!(states.len(), 1 + 1 + (8 + 7), "{texts:#?}");
+}
+
+#[test]
+fn too_many_states_are_sampled_and_that_is_said() {
+    let disk = disk();
+    let file = create_durable(&disk, "f", &sectors(0, 40));
+    write(&file, 0, &sectors(1, 40));
+    let states = disk.crash_states(200);
+    assert!(!states.is_complete(), "two to the fortieth");
+    let found: Vec<_> = states
+        .skip(1)
+        .map(|state| read(&state.disk, "f").unwrap())
+        .collect();
+    assert_eq!(found.len(), 200);
+    let distinct: BTreeSet<_> = found.iter().collect();
+    assert_eq!(distinct.len(), 200);
+    let mut without_first = sectors(1, 40);
+    without_first[..SECTOR].fill(0);
+    let mut without_last = sectors(1, 40);
+    without_last[39 * SECTOR..].fill(0);
+    for plain in [sectors(0, 40), sectors(1, 40), without_first, without_last] {
+        assert!(
+            distinct.contains(&plain),
+            "the characteristic ones are among them"
+        );
+    }
+}
+
+#[test]
+fn a_sample_tries_each_name_and_file_alone() {
+    let disk = disk();
+    for number in 0..12 {
+        let file = create(&disk, &format!("f{number:02}"));
+        write(&file, 0, &sectors(1, 1));
+    }
+    let states = disk.crash_states(400);
+    assert!(!states.is_complete(), "two to the twelfth, and more");
+    let mut counts = BTreeSet::new();
+    for state in states {
+        let paths = state.disk.paths();
+        let whole = paths
+            .iter()
+            .filter(|path| read(&state.disk, path).unwrap() == sectors(1, 1));
+        counts.insert((paths.len(), whole.count()));
+    }
+    for (names, files) in [
+        (0, 0),
+        (12, 12),
+        (12, 11),
+        (12, 1),
+        (12, 0),
+        (11, 11),
+        (1, 1),
+    ] {
+        assert!(
+            counts.contains(&(names, files)),
+            "names={names} files={files} in {counts:?}"
+        );
+    }
+}
+
+/// A change of a file that is all allocated and durable: four sectors, a value for each.
+#[derive(Debug, Clone)]
+enum Change {
+    Write {
+        start: usize,
+        count: usize,
+        value: u8,
+    },
+    SetLen {
+        sectors: usize,
+    },
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        4 => (0..4_usize, 1..3_usize, 1..200_u8)
+            .prop_map(|(start, count, value)| Change::Write { start, count, value }),
+        1 => (0..5_usize).prop_map(|sectors| Change::SetLen { sectors }),
+    ]
+}
+
+/// All outcomes, by trying for every prefix of lengths every subset of (change, sector): a subset
+/// counts if no sector has a later write without its earlier ones, and no write after a cut that is
+/// lost in what the cut made new.
+fn model(changes: &[Change]) -> BTreeSet<Vec<u8>> {
+    let mut writes = Vec::new();
+    for (index, change) in changes.iter().enumerate() {
+        if let Change::Write {
+            start,
+            count,
+            value,
+        } = change
+        {
+            writes.extend((*start..start + count).map(|sector| (index, sector, *value)));
+        }
+    }
+    let mut outcomes = BTreeSet::new();
+    for lengths in 0..=changes.len() {
+        for subset in 0..1_u32 << writes.len() {
+            let is_kept = |place: usize| subset & (1 << place) != 0;
+            let is_in_order = (0..writes.len()).all(|later| {
+                (0..later).all(|earlier| {
+                    writes[earlier].1 != writes[later].1 || is_kept(earlier) || !is_kept(later)
+                })
+            });
+            if is_in_order {
+                let kept: Vec<_> = (0..writes.len()).filter(|place| is_kept(*place)).collect();
+                let kept: Vec<_> = kept.into_iter().map(|place| writes[place]).collect();
+                outcomes.extend(outcome(changes, lengths, &kept));
+            }
+        }
+    }
+    outcomes
+}
+
+/// The file if so many lengths and these sectors (change, sector, value) survive; none if they cannot.
+fn outcome(changes: &[Change], lengths: usize, kept: &[(usize, usize, u8)]) -> Option<Vec<u8>> {
+    let mut file = [9_u8; 8];
+    let (mut length, mut live_length, mut lost_cut) = (4, 4, usize::MAX);
+    for (index, change) in changes.iter().enumerate() {
+        match change {
+            Change::Write { start, count, .. } => {
+                for (_, sector, value) in kept.iter().filter(|(of, _, _)| *of == index) {
+                    if *sector >= lost_cut {
+                        return None;
+                    }
+                    file[*sector] = *value;
+                }
+                live_length = live_length.max(start + count);
+                if index < lengths {
+                    length = length.max(start + count);
+                }
+            }
+            Change::SetLen { sectors } => {
+                if index < lengths {
+                    length = *sectors;
+                    file[length..].fill(0);
+                } else if *sectors < live_length {
+                    lost_cut = lost_cut.min(*sectors);
+                }
+                live_length = *sectors;
+            }
+        }
+    }
+    // The model's file starts with values in four sectors and zeros behind.
+    let past_end = file[4..]
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| (at + 4, *byte));
+    let bytes: Vec<_> = file[..4]
+        .iter()
+        .copied()
+        .enumerate()
+        .chain(past_end)
+        .collect();
+    let kept_past: BTreeSet<_> = kept.iter().map(|(_, sector, _)| *sector).collect();
+    let value = |(at, byte): (usize, u8)| {
+        if at >= 4 && byte == 9 && !kept_past.contains(&at) {
+            0
+        } else {
+            byte
+        }
+    };
+    Some(
+        bytes
+            .into_iter()
+            .map(value)
+            .take(length)
+            .flat_map(|value| sectors(value, 1))
+            .collect(),
+    )
+}
+
+/// Noise differs from draw to draw, and the model has none.
+fn is_noisy(outcome: &[u8]) -> bool {
+    outcome
+        .chunks(SECTOR)
+        .any(|sector| sector.iter().any(|byte| *byte != sector[0]))
+}
+
+fn run(changes: &[Change]) -> SimDisk {
+    let disk = disk();
+    let file = create(&disk, "f");
+    // Allocated as far as any write goes, so that no block shows noise before it is cut away.
+    file.allocate(0, 8 * SECTOR_AT).unwrap();
+    file.set_len(4 * SECTOR_AT).unwrap();
+    write(&file, 0, &sectors(9, 4));
+    file.sync_data().unwrap();
+    sync_dir(&disk, "");
+    for change in changes {
+        match change {
+            Change::Write {
+                start,
+                count,
+                value,
+            } => {
+                write(&file, *start as u64 * SECTOR_AT, &sectors(*value, *count));
+            }
+            Change::SetLen { sectors } => file.set_len(*sectors as u64 * SECTOR_AT).unwrap(),
+        }
+    }
+    disk
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_enumeration_visits_exactly_what_can_happen(changes in prop::collection::vec(change(), 0..5)) {
+        let disk = run(&changes);
+        let mut found: BTreeSet<_> = all_outcomes(&disk, "f").into_iter().flatten().collect();
+        found.retain(|outcome| !is_noisy(outcome));
+        prop_assert_eq!(found, model(&changes));
+    }
+
+    #[test]
+    fn what_is_drawn_is_what_can_happen(changes in prop::collection::vec(change(), 1..5)) {
+        let disk = run(&changes);
+        let possible = all_outcomes(&disk, "f");
+        for mode in [
+            |seed| LossMode::Prefix { seed },
+            |seed| LossMode::Sectors { seed },
+            |seed| LossMode::Mixed { seed },
+        ] {
+            for seed in 0..40 {
+                let drawn = after(&disk, mode(seed), "f");
+                let is_noisy = drawn.as_deref().is_some_and(is_noisy);
+                prop_assert!(is_noisy || possible.contains(&drawn), "mode={:?}", mode(seed));
+            }
+        }
+    }
+}
