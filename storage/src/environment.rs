@@ -13,6 +13,8 @@ pub(crate) mod random;
 #[cfg(feature = "test-util")]
 mod sim;
 mod system;
+#[cfg(test)]
+pub(crate) mod testing;
 
 #[cfg(feature = "test-util")]
 pub use sim::{SimClock, SimEntropy};

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 use towpath_storage::vfs::sim::{SimDisk, SimOptions};
 use towpath_storage::vfs::{
     BLOCK_BYTES, DirEntry, EntryKind, LockError, LockGuard, OpenMode, RealVfs, Vfs, VfsFile,
@@ -27,15 +27,13 @@ use towpath_storage::{Entropy, SystemEntropy};
 fn the_simulated_disk_answers_as_the_file_systems_of_the_machine() {
     let seed = seed();
     println!("SEED={seed}");
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config {
         cases: 150,
+        rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
         ..Config::default()
     };
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    TestRunner::new_with_rng(config, rng)
+    TestRunner::new(config)
         .run(&prop::collection::vec(step(), 1..80), |steps| {
             for parent in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
                 if parent.is_dir() {

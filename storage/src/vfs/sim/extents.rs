@@ -81,8 +81,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::environment::testing::seeded;
 
     proptest! {
+        #![proptest_config(seeded(256))]
+
         #[test]
         fn extents_are_a_set(steps in prop::collection::vec((any::<bool>(), 0..40_u64, 0..9_u64), 1..30)) {
             let mut extents = Extents::default();

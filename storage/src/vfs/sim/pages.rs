@@ -241,6 +241,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::environment::testing::seeded;
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -278,7 +279,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(seeded(64))]
 
         #[test]
         fn pages_hold_what_a_plain_buffer_holds(steps in prop::collection::vec(step(), 1..12)) {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::environment::testing::seeded;
 
 #[test]
 fn a_disk_with_nothing_pending_has_one_state_besides_the_kill() {
@@ -242,7 +243,7 @@ fn run(changes: &[Change]) -> SimDisk {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(seeded(48))]
 
     #[test]
     fn the_enumeration_visits_exactly_what_can_happen(changes in prop::collection::vec(change(), 0..5)) {
