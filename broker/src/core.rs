@@ -111,7 +111,9 @@ impl State {
 
     /// One partition.
     pub fn partition(&self, partition: PartitionRef) -> Option<&Partition> {
-        self.topics.get(&partition.topic)?.partition(partition.partition)
+        self.topics
+            .get(&partition.topic)?
+            .partition(partition.partition)
     }
 
     /// Topics that were deleted and whose files have not been reported removed.

@@ -14,8 +14,10 @@ use crate::segment::FIRST_STEP_BYTES;
 pub struct ActiveSegment {
     /// Offset of its first record.
     pub base: Offset,
-    /// Where the next frame goes, if it needs no alignment.
+    /// End of the last frame: where the next one goes, if it needs no alignment.
     pub next_position: u64,
+    /// Whether the last frame went by reference. The rest of its last block belongs to it.
+    pub is_after_run: bool,
     /// End of the space that is known to be allocated; 0 until the files were reported ready. Not
     /// durable: learnt anew after each start.
     pub allocated_end: u64,
@@ -27,8 +29,24 @@ impl ActiveSegment {
         Self {
             base,
             next_position: SEGMENT_HEADER_BYTES,
+            is_after_run: false,
             allocated_end: 0,
         }
+    }
+
+    /// Where an inline frame would go.
+    pub fn inline_position(&self) -> u64 {
+        if self.is_after_run {
+            align_block(self.next_position)
+        } else {
+            self.next_position
+        }
+    }
+
+    /// Takes the effect of an append.
+    pub fn append(&mut self, line: &DirectoryLine) {
+        self.next_position = line.place.position + line.frame.padded_bytes();
+        self.is_after_run = line.form == FrameForm::Reference;
     }
 
     /// Whether it holds no frame.
@@ -83,8 +101,9 @@ pub fn place(
 ) -> Result<Placement, PlacementError> {
     let active = active.ok_or(PlacementError::NeedsSegment)?;
     let position = match placing {
-        Placing::Inline | Placing::RunRest => active.next_position,
+        Placing::Inline => active.inline_position(),
         Placing::RunStart => align_block(active.next_position),
+        Placing::RunRest => active.next_position,
     };
     let end = match placing {
         Placing::Inline => position + padded_bytes,
@@ -97,7 +116,13 @@ pub fn place(
         let allocated_end = next_step(active.allocated_end, end, segment_bytes_max);
         return Err(PlacementError::NeedsSpace { allocated_end });
     }
-    let gap_bytes = u16::try_from(position - active.next_position).unwrap_or(u16::MAX);
+    // The gap behind a run was written with it.
+    let gap_bytes = if active.is_after_run {
+        0
+    } else {
+        position - active.next_position
+    };
+    let gap_bytes = u16::try_from(gap_bytes).unwrap_or(u16::MAX);
     Ok(Placement {
         position,
         gap_bytes,
@@ -128,15 +153,6 @@ fn next_step(allocated_end: u64, needed_end: u64, segment_bytes_max: u64) -> u64
         .max(align_block(needed_end))
 }
 
-/// Where the frame after `line` may start.
-pub fn position_after(line: &DirectoryLine) -> u64 {
-    let end = line.place.position + line.frame.padded_bytes();
-    match line.form {
-        FrameForm::Inline => end,
-        FrameForm::Reference => align_block(end),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,9 +161,9 @@ mod tests {
 
     fn active(next_position: u64, allocated_end: u64) -> ActiveSegment {
         ActiveSegment {
-            base: Offset::ZERO,
             next_position,
             allocated_end,
+            ..ActiveSegment::new(Offset::ZERO)
         }
     }
 
@@ -196,6 +212,22 @@ mod tests {
             }),
             "the padding behind the run needs room too"
         );
+    }
+
+    #[test]
+    fn a_run_is_contiguous_and_the_rest_of_its_last_block_is_its_own() {
+        let after_run = ActiveSegment {
+            is_after_run: true,
+            ..active(8200, 65_536)
+        };
+        let position_of = |placing| {
+            let placement = place(Some(&after_run), 80, placing, MAX).unwrap();
+            assert_eq!(placement.gap_bytes, 0, "written with the run");
+            placement.position
+        };
+        assert_eq!(position_of(Placing::RunRest), 8200);
+        assert_eq!(position_of(Placing::Inline), 12_288);
+        assert_eq!(position_of(Placing::RunStart), 12_288);
     }
 
     #[test]

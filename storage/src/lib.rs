@@ -35,14 +35,12 @@ pub use journal::{
     Append, CommittedFrame, CommittedRound, Journal, JournalFiles, JournalPosition, PreparedFile,
     Round,
 };
-pub use layout::{
-    ActiveSegment, Placement, PlacementError, Placing, place, position_after, step_ahead,
-};
+pub use layout::{ActiveSegment, Placement, PlacementError, Placing, place, step_ahead};
 pub use log_reader::{DiskRead, LogReader, ReadCursor};
 pub use partition_log::{Frame, PartitionBounds, PartitionLog, ReadLimit, TailRead};
 pub use recovery::{RecoveryReport, StateMachine, Storage, StorageOptions};
 pub use segment::{FIRST_STEP_BYTES, SegmentWish, ensure_segment, remove_segment, remove_topic};
-pub use vfs::Space;
 pub use segment_files::SegmentFiles;
 pub use settle::{DirtySegments, Settler};
 pub use tail_cache::TailCache;
+pub use vfs::Space;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Corruption, Operation, StorageError, io_error};
 use crate::folder;
 use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::ids::SegmentRef;
+use crate::ids::{PartitionRef, SegmentRef, TopicId};
 use crate::segment_files::SegmentFiles;
 use crate::vfs::{OpenMode, VfsFile, read_full_at, write_all_at};
 
@@ -48,7 +48,8 @@ pub fn ensure_segment(files: &SegmentFiles, wish: &SegmentWish) -> Result<u64, S
     let path = files.log_path(wish.segment);
     let mut block = vec![0; usize::try_from(SEGMENT_HEADER_BYTES).unwrap_or_default()];
     let count = read_full_at(&*file, &mut block, 0).map_err(io_error(Operation::Read, &path))?;
-    let found = SegmentHeader::decode(block.get(..count).unwrap_or_default());
+    block.truncate(count);
+    let found = SegmentHeader::decode(&block);
     if found.is_some_and(|header| header == header_of(files, wish.segment)) {
         return grow(&*file, &path, wish.allocated_end);
     }
@@ -159,4 +160,55 @@ pub fn remove_segment(files: &SegmentFiles, segment: SegmentRef) -> Result<(), S
         }
     }
     Ok(())
+}
+
+/// Removes the files of a topic and its folders. Names that storage did not give are left alone, and
+/// with them the folder that holds them. Calling it again is no error.
+///
+/// # Errors
+/// [`StorageError::Io`]; it may be called again.
+pub fn remove_topic(files: &SegmentFiles, topic: TopicId) -> Result<(), StorageError> {
+    let Some(folder_name) = files.topic_folder(topic) else {
+        return Ok(());
+    };
+    let vfs = &files.environment().vfs;
+    let topic_path = Path::new(folder::TOPICS).join(&*folder_name);
+    for entry in vfs
+        .list(&topic_path)
+        .map_err(io_error(Operation::List, &topic_path))?
+    {
+        let Ok(number) = entry.name.parse() else {
+            continue;
+        };
+        let partition = PartitionRef {
+            topic,
+            partition: number,
+        };
+        let path = folder::partition_folder(&folder_name, partition);
+        for file in vfs.list(&path).map_err(io_error(Operation::List, &path))? {
+            if let Some(base) = folder::parse_segment_log(&file.name) {
+                remove_segment(files, SegmentRef { partition, base })?;
+            }
+        }
+        remove_empty_dir(files, &path)?;
+    }
+    remove_empty_dir(files, &topic_path)?;
+    let topics = Path::new(folder::TOPICS);
+    vfs.sync_dir(topics)
+        .map_err(io_error(Operation::SyncDir, &topic_path))?;
+    files.remove_topic_folder(topic);
+    Ok(())
+}
+
+fn remove_empty_dir(files: &SegmentFiles, path: &Path) -> Result<(), StorageError> {
+    match files.environment().vfs.remove_dir(path) {
+        Err(source) if source.kind() == ErrorKind::DirectoryNotEmpty => {
+            tracing::warn!(path = %path.display(), "folder of a deleted topic holds unknown names and stays");
+            Ok(())
+        }
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(io_error(Operation::Unlink, path)(source))
+        }
+        _ => Ok(()),
+    }
 }

@@ -10,7 +10,7 @@ use crate::error::{Operation, StorageError, io_error};
 use crate::format::ALIGN_BYTES;
 use crate::format::entry::FrameForm;
 use crate::format::usize_of;
-use crate::ids::SegmentRef;
+use crate::ids::{SegmentRef, TopicId};
 use crate::index::IndexWriter;
 use crate::journal::CommittedFrame;
 use crate::segment_files::SegmentFiles;
@@ -109,10 +109,12 @@ impl Settler {
         Ok(())
     }
 
-    /// Forgets what is known of a segment that is about to be removed.
-    pub fn forget(&mut self, segment: SegmentRef) {
-        self.indexes.remove(&segment);
-        self.dirty.forget(|dirty| dirty == segment);
+    /// Forgets what is known of a topic whose files are about to be removed.
+    pub fn forget_topic(&mut self, topic: TopicId) {
+        self.indexes
+            .retain(|segment, _| segment.partition.topic != topic);
+        self.dirty
+            .forget(|segment| segment.partition.topic == topic);
     }
 
     fn settle_segment(

@@ -1,1 +1,15 @@
-//! Being built.
+//! Harness of the tests that need more than one crate.
+//!
+//! [`stepper`] drives a broker without threads, one step at a time, on a simulated disk; [`model`]
+//! remembers what it acknowledged and compares.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a harness fails by panicking"
+)]
+
+pub mod model;
+pub mod stepper;

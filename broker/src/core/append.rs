@@ -87,13 +87,20 @@ impl State {
         lsn: Lsn,
         now_ms: i64,
     ) -> Result<AppendDecision, AppendRefusal> {
-        let PartitionRef { topic: topic_id, partition } = request.partition;
-        let topic =
-            self.topics.get(&topic_id).ok_or(AppendRefusal::TopicNotFound { topic: topic_id })?;
-        let found = topic.partition(partition).ok_or_else(|| AppendRefusal::PartitionNotFound {
+        let PartitionRef {
+            topic: topic_id,
             partition,
-            partition_count: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
-        })?;
+        } = request.partition;
+        let topic = self
+            .topics
+            .get(&topic_id)
+            .ok_or(AppendRefusal::TopicNotFound { topic: topic_id })?;
+        let found = topic
+            .partition(partition)
+            .ok_or_else(|| AppendRefusal::PartitionNotFound {
+                partition,
+                partition_count: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
+            })?;
         if let Some(stamp) = request.producer
             && let Some(outcome) = self.judge(request.partition, stamp)?
         {
@@ -113,13 +120,18 @@ impl State {
         };
         let active = found.active.as_ref();
         let limit = self.limits.segment_bytes_max;
-        let Placement { position, gap_bytes } =
-            match place(active, frame.padded_bytes(), placing, limit) {
-                Ok(placement) => placement,
-                Err(needs) => return Ok(AppendDecision::Wait(needs)),
-            };
+        let Placement {
+            position,
+            gap_bytes,
+        } = match place(active, frame.padded_bytes(), placing, limit) {
+            Ok(placement) => placement,
+            Err(needs) => return Ok(AppendDecision::Wait(needs)),
+        };
         let base = active.map_or(found.end, |active| active.base);
-        let segment = SegmentRef { partition: request.partition, base };
+        let segment = SegmentRef {
+            partition: request.partition,
+            base,
+        };
         Ok(AppendDecision::Append(DirectoryLine {
             place: FramePlace { segment, position },
             form: match placing {
@@ -145,7 +157,9 @@ impl State {
         now_ms: i64,
     ) -> Result<Option<Row>, AppendRefusal> {
         if self.partition(partition).is_none() {
-            return Err(AppendRefusal::TopicNotFound { topic: partition.topic });
+            return Err(AppendRefusal::TopicNotFound {
+                topic: partition.topic,
+            });
         }
         if self.judge(partition, stamp)?.is_some() {
             return Ok(None);
@@ -153,7 +167,9 @@ impl State {
         let known = self.producers.get(stamp.id, partition);
         let outcome = Outcome::Spent { reason };
         let after = ProducerPartition::after(known, stamp, outcome, now_ms);
-        Ok(Some(RowId::Producer(stamp.id, partition).put(&after.to_row())))
+        Ok(Some(
+            RowId::Producer(stamp.id, partition).put(&after.to_row()),
+        ))
     }
 
     /// The earlier outcome of a repeated batch; none for the next one.

@@ -1,7 +1,7 @@
 //! Applying: the only place where the state changes, in service and in replay alike.
 
 use towpath_proto::names::TopicName;
-use towpath_storage::{DirectoryLine, Row, StateMachine, TopicId, position_after};
+use towpath_storage::{DirectoryLine, Row, StateMachine, TopicId};
 
 use super::State;
 use super::producer::ProducerPartition;
@@ -27,8 +27,8 @@ impl StateMachine for State {
             RowId::Partition(partition) => {
                 let row = value.map(decode::<PartitionRow>);
                 let topic = self.topics.get_mut(&partition.topic);
-                let place = topic
-                    .and_then(|topic| topic.partitions.get_mut(partition.partition as usize));
+                let place =
+                    topic.and_then(|topic| topic.partitions.get_mut(partition.partition as usize));
                 if let Some(place) = place {
                     *place = row.as_ref().map(Partition::from_row).unwrap_or_default();
                 }
@@ -37,10 +37,12 @@ impl StateMachine for State {
                 let known = value.map(|it| ProducerPartition::from_row(&decode::<ProducerRow>(it)));
                 self.producers.put(producer, partition, known);
             }
-            RowId::Dropped(topic) => match value.and_then(|it| parse_name(topic, &decode::<DroppedRow>(it).name)) {
-                Some(name) => drop(self.dropped.insert(topic, name)),
-                None => drop(self.dropped.remove(&topic)),
-            },
+            RowId::Dropped(topic) => {
+                match value.and_then(|it| parse_name(topic, &decode::<DroppedRow>(it).name)) {
+                    Some(name) => drop(self.dropped.insert(topic, name)),
+                    None => drop(self.dropped.remove(&topic)),
+                }
+            }
         }
         self.changes.note(id);
     }
@@ -56,12 +58,15 @@ impl StateMachine for State {
             tracing::error!(partition = %partition_ref, "append to an unknown partition left out");
             return;
         };
-        assert_eq!(partition.end, line.frame.base_offset, "INVARIANT: offsets are dense");
+        assert_eq!(
+            partition.end, line.frame.base_offset,
+            "INVARIANT: offsets are dense"
+        );
         partition.end = line.frame.next_offset();
         partition.last_append_time_ms = Some(line.frame.append_time_ms);
         partition.size_bytes += line.frame.padded_bytes();
         if let Some(active) = partition.active.as_mut() {
-            active.next_position = position_after(line);
+            active.append(line);
         }
         self.changes.note(RowId::Partition(partition_ref));
         if let Some(stamp) = line.producer {
@@ -90,10 +95,13 @@ impl State {
 
     fn row(&self, id: RowId) -> Row {
         match id {
-            RowId::Broker => id.put(&BrokerRow { next_topic: self.next_topic }),
-            RowId::Topic(topic) => {
-                self.topics.get(&topic).map_or_else(|| id.gone(), |topic| id.put(&topic.to_row()))
-            }
+            RowId::Broker => id.put(&BrokerRow {
+                next_topic: self.next_topic,
+            }),
+            RowId::Topic(topic) => self
+                .topics
+                .get(&topic)
+                .map_or_else(|| id.gone(), |topic| id.put(&topic.to_row())),
             RowId::Partition(partition) => self
                 .partition(partition)
                 .map_or_else(|| id.gone(), |partition| id.put(&partition.to_row())),
@@ -103,7 +111,11 @@ impl State {
                 .map_or_else(|| id.gone(), |known| id.put(&known.to_row())),
             RowId::Dropped(topic) => self.dropped.get(&topic).map_or_else(
                 || id.gone(),
-                |name| id.put(&DroppedRow { name: name.as_str().to_owned() }),
+                |name| {
+                    id.put(&DroppedRow {
+                        name: name.as_str().to_owned(),
+                    })
+                },
             ),
         }
     }
@@ -116,10 +128,15 @@ impl State {
     }
 
     fn remove_topic(&mut self, id: TopicId) {
-        let Some(topic) = self.topics.remove(&id) else { return };
+        let Some(topic) = self.topics.remove(&id) else {
+            return;
+        };
         self.names.remove(&topic.name);
         for (partition, _) in (0..).zip(&topic.partitions) {
-            let partition = towpath_storage::PartitionRef { topic: id, partition };
+            let partition = towpath_storage::PartitionRef {
+                topic: id,
+                partition,
+            };
             self.changes.note(RowId::Partition(partition));
         }
         for (producer, partition) in self.producers.remove_topic(id) {

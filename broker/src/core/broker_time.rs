@@ -31,7 +31,12 @@ impl BrokerTime {
     /// Starts the clock after the entry at `last_ms`.
     pub fn new(last_ms: i64, wall_ms: i64, boot: Duration) -> Self {
         let now_ms = last_ms.max(wall_ms);
-        Self { now_ms, boot, rest: Duration::ZERO, is_jump_reported: false }
+        Self {
+            now_ms,
+            boot,
+            rest: Duration::ZERO,
+            is_jump_reported: false,
+        }
     }
 
     /// Milliseconds since the Unix epoch, as of the last [`BrokerTime::advance`].
@@ -81,7 +86,12 @@ mod tests {
     fn a_step_back_of_the_wall_clock_only_slows_the_clock_down() {
         let mut time = BrokerTime::new(0, 1_000_000, SECOND);
         let jump = time.advance(0, 2 * SECOND);
-        assert_eq!(jump, Some(TimeJump { difference_ms: -1_001_000 }));
+        assert_eq!(
+            jump,
+            Some(TimeJump {
+                difference_ms: -1_001_000
+            })
+        );
         assert_eq!(time.now_ms(), 1_000_900, "a second, less a tenth");
         assert_eq!(time.advance(1000, 3 * SECOND), None, "reported once");
         assert_eq!(time.now_ms(), 1_001_800);
@@ -90,7 +100,10 @@ mod tests {
     #[test]
     fn a_jump_ahead_of_the_wall_clock_is_approached_slowly() {
         let mut time = BrokerTime::new(0, 0, SECOND);
-        assert!(time.advance(365 * 86_400_000, 2 * SECOND).is_some(), "reported");
+        assert!(
+            time.advance(365 * 86_400_000, 2 * SECOND).is_some(),
+            "reported"
+        );
         assert_eq!(time.now_ms(), 1100);
     }
 
@@ -100,6 +113,10 @@ mod tests {
         for step in 1..=10_000_u32 {
             time.advance(0, Duration::from_micros(100) * step);
         }
-        assert!(time.now_ms() >= 900, "a second passed in small steps: {}", time.now_ms());
+        assert!(
+            time.now_ms() >= 900,
+            "a second passed in small steps: {}",
+            time.now_ms()
+        );
     }
 }

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use towpath_proto::limits::PRODUCER_WINDOW_BATCHES;
-use towpath_storage::{DirectoryLine, Lsn, Offset, PartitionRef, ProducerId, ProducerStamp, TopicId};
+use towpath_storage::{
+    DirectoryLine, Lsn, Offset, PartitionRef, ProducerId, ProducerStamp, TopicId,
+};
 
 use super::row::{OutcomeRow, ProducerRow};
 
@@ -91,7 +93,9 @@ impl ProducerPartition {
             .ok()
             .and_then(|age| self.outcomes.len().checked_sub(age.checked_add(1)?))
             .and_then(|place| self.outcomes.get(place));
-        outcome.map_or(SequenceVerdict::Gap { expected }, |it| SequenceVerdict::Repeated(*it))
+        outcome.map_or(SequenceVerdict::Gap { expected }, |it| {
+            SequenceVerdict::Repeated(*it)
+        })
     }
 
     fn bytes(&self) -> usize {
@@ -174,8 +178,14 @@ impl Producers {
         producer: ProducerId,
         topic: TopicId,
     ) -> impl Iterator<Item = (u32, u64)> {
-        let first = PartitionRef { topic, partition: 0 };
-        let last = PartitionRef { topic, partition: u32::MAX };
+        let first = PartitionRef {
+            topic,
+            partition: 0,
+        };
+        let last = PartitionRef {
+            topic,
+            partition: u32::MAX,
+        };
         self.known
             .range((producer, first)..=(producer, last))
             .map(|((_, partition), known)| (partition.partition, known.last_sequence))
@@ -190,7 +200,10 @@ impl Producers {
             append_time_ms: line.frame.append_time_ms,
         });
         let now_ms = line.frame.append_time_ms;
-        match self.known.get_mut(&(stamp.id, line.place.segment.partition)) {
+        match self
+            .known
+            .get_mut(&(stamp.id, line.place.segment.partition))
+        {
             Some(known) if known.epoch == stamp.epoch => {
                 let before = known.bytes();
                 known.last_sequence = stamp.sequence;
@@ -245,8 +258,11 @@ impl Producers {
         idle_before_ms: i64,
         bytes_max: usize,
     ) -> Vec<(ProducerId, PartitionRef)> {
-        let mut by_age: Vec<_> =
-            self.known.iter().map(|(key, known)| (known.last_used_ms, *key, known.bytes())).collect();
+        let mut by_age: Vec<_> = self
+            .known
+            .iter()
+            .map(|(key, known)| (known.last_used_ms, *key, known.bytes()))
+            .collect();
         by_age.sort_unstable();
         let mut surplus = match self.bytes > bytes_max {
             true => self.bytes - bytes_max / 10 * 9,
@@ -267,7 +283,9 @@ impl Producers {
 impl From<&OutcomeRow> for Outcome {
     fn from(row: &OutcomeRow) -> Self {
         if row.record_count == 0 {
-            return Self::Spent { reason: row.refusal };
+            return Self::Spent {
+                reason: row.refusal,
+            };
         }
         Self::Accepted(AcceptedBatch {
             base_offset: Offset::new(row.base_offset),
@@ -288,7 +306,10 @@ impl From<&Outcome> for OutcomeRow {
                 append_time_ms: batch.append_time_ms,
                 refusal: 0,
             },
-            Outcome::Spent { reason } => Self { refusal: *reason, ..Self::default() },
+            Outcome::Spent { reason } => Self {
+                refusal: *reason,
+                ..Self::default()
+            },
         }
     }
 }
@@ -298,7 +319,11 @@ mod tests {
     use super::*;
 
     fn stamp(sequence: u64) -> ProducerStamp {
-        ProducerStamp { id: ProducerId::new([1; 16]), epoch: 0, sequence }
+        ProducerStamp {
+            id: ProducerId::new([1; 16]),
+            epoch: 0,
+            sequence,
+        }
     }
 
     fn accepted(base: u64) -> Outcome {
@@ -310,7 +335,10 @@ mod tests {
         })
     }
 
-    const PARTITION: PartitionRef = PartitionRef { topic: TopicId::new(1), partition: 0 };
+    const PARTITION: PartitionRef = PartitionRef {
+        topic: TopicId::new(1),
+        partition: 0,
+    };
 
     fn producers(batches: u64) -> Producers {
         let mut producers = Producers::default();
@@ -329,27 +357,50 @@ mod tests {
         assert_eq!(empty.judge(PARTITION, stamp(1)), SequenceVerdict::Unknown);
         let known = producers(200);
         assert_eq!(known.judge(PARTITION, stamp(200)), SequenceVerdict::Next);
-        assert_eq!(known.judge(PARTITION, stamp(201)), SequenceVerdict::Gap { expected: 200 });
+        assert_eq!(
+            known.judge(PARTITION, stamp(201)),
+            SequenceVerdict::Gap { expected: 200 }
+        );
         for sequence in 72..200 {
             let verdict = known.judge(PARTITION, stamp(sequence));
             assert_eq!(verdict, SequenceVerdict::Repeated(accepted(sequence)));
         }
-        assert_eq!(known.judge(PARTITION, stamp(71)), SequenceVerdict::Gap { expected: 200 });
-        assert_eq!(known.judge(PARTITION, stamp(u64::MAX)), SequenceVerdict::Gap { expected: 200 });
+        assert_eq!(
+            known.judge(PARTITION, stamp(71)),
+            SequenceVerdict::Gap { expected: 200 }
+        );
+        assert_eq!(
+            known.judge(PARTITION, stamp(u64::MAX)),
+            SequenceVerdict::Gap { expected: 200 }
+        );
     }
 
     #[test]
     fn an_older_life_is_fenced_and_a_newer_one_starts_afresh() {
         let mut known = producers(3);
-        let newer = ProducerStamp { epoch: 1, ..stamp(0) };
+        let newer = ProducerStamp {
+            epoch: 1,
+            ..stamp(0)
+        };
         assert_eq!(known.judge(PARTITION, newer), SequenceVerdict::Next);
-        let newer_gap = ProducerStamp { epoch: 1, ..stamp(4) };
-        assert_eq!(known.judge(PARTITION, newer_gap), SequenceVerdict::Gap { expected: 0 });
-        let after =
-            ProducerPartition::after(known.get(newer.id, PARTITION), newer, accepted(9), 5);
+        let newer_gap = ProducerStamp {
+            epoch: 1,
+            ..stamp(4)
+        };
+        assert_eq!(
+            known.judge(PARTITION, newer_gap),
+            SequenceVerdict::Gap { expected: 0 }
+        );
+        let after = ProducerPartition::after(known.get(newer.id, PARTITION), newer, accepted(9), 5);
         known.put(newer.id, PARTITION, Some(after));
-        assert_eq!(known.judge(PARTITION, stamp(3)), SequenceVerdict::Fenced { epoch: 1 });
-        assert_eq!(known.judge(PARTITION, newer), SequenceVerdict::Repeated(accepted(9)));
+        assert_eq!(
+            known.judge(PARTITION, stamp(3)),
+            SequenceVerdict::Fenced { epoch: 1 }
+        );
+        assert_eq!(
+            known.judge(PARTITION, newer),
+            SequenceVerdict::Repeated(accepted(9))
+        );
     }
 
     #[test]
@@ -366,9 +417,20 @@ mod tests {
         let mut known = producers(130);
         assert_eq!(known.bytes(), BASE_BYTES + 128 * OUTCOME_BYTES);
         assert_eq!(known.forgettable(5, usize::MAX), []);
-        assert_eq!(known.forgettable(6, usize::MAX), [(stamp(0).id, PARTITION)], "idle");
-        assert_eq!(known.forgettable(0, 100), [(stamp(0).id, PARTITION)], "over the bound");
-        assert_eq!(known.remove_topic(PARTITION.topic), [(stamp(0).id, PARTITION)]);
+        assert_eq!(
+            known.forgettable(6, usize::MAX),
+            [(stamp(0).id, PARTITION)],
+            "idle"
+        );
+        assert_eq!(
+            known.forgettable(0, 100),
+            [(stamp(0).id, PARTITION)],
+            "over the bound"
+        );
+        assert_eq!(
+            known.remove_topic(PARTITION.topic),
+            [(stamp(0).id, PARTITION)]
+        );
         assert_eq!(known.bytes(), 0);
     }
 }

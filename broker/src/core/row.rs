@@ -50,7 +50,10 @@ impl RowId {
                 TABLE_DROPPED
             }
         };
-        RowKey { table, key: key.into() }
+        RowKey {
+            table,
+            key: key.into(),
+        }
     }
 
     /// `None` for a table or key that this release does not know.
@@ -74,12 +77,18 @@ impl RowId {
 
     /// The row with a value.
     pub(super) fn put(&self, value: &impl Message) -> Row {
-        Row { key: self.key(), value: Some(value.encode_to_vec().into()) }
+        Row {
+            key: self.key(),
+            value: Some(value.encode_to_vec().into()),
+        }
     }
 
     /// The row, gone.
     pub(super) fn gone(&self) -> Row {
-        Row { key: self.key(), value: None }
+        Row {
+            key: self.key(),
+            value: None,
+        }
     }
 }
 
@@ -192,7 +201,10 @@ mod tests {
 
     #[test]
     fn row_ids_survive_the_round_trip() {
-        let partition = PartitionRef { topic: TopicId::new(7), partition: 3 };
+        let partition = PartitionRef {
+            topic: TopicId::new(7),
+            partition: 3,
+        };
         for id in [
             RowId::Broker,
             RowId::Topic(TopicId::new(1)),
@@ -202,7 +214,10 @@ mod tests {
         ] {
             assert_eq!(RowId::parse(&id.key()), Some(id));
         }
-        let unknown = RowKey { table: 999, key: Bytes::new() };
+        let unknown = RowKey {
+            table: 999,
+            key: Bytes::new(),
+        };
         assert_eq!(RowId::parse(&unknown), None);
     }
 }

@@ -18,8 +18,15 @@ pub struct Topic {
 
 impl Topic {
     pub(super) fn from_row(id: TopicId, name: TopicName, row: &TopicRow) -> Self {
-        let partitions = (0..row.partition_count).map(|_| Partition::default()).collect();
-        Self { id, name, create_time_ms: row.create_time_ms, partitions }
+        let partitions = (0..row.partition_count)
+            .map(|_| Partition::default())
+            .collect();
+        Self {
+            id,
+            name,
+            create_time_ms: row.create_time_ms,
+            partitions,
+        }
     }
 
     /// The topic's number.
@@ -90,7 +97,7 @@ impl Partition {
             end: self.end.get(),
             last_append_time_ms: self.last_append_time_ms,
             size_bytes: self.size_bytes,
-            next_position: self.active.map_or(0, |active| active.next_position),
+            next_position: self.active.map_or(0, |active| active.inline_position()),
             segment_bases: self.segment_bases.iter().map(|base| base.get()).collect(),
         }
     }
@@ -191,16 +198,25 @@ impl State {
     ) -> Result<(TopicId, Vec<Row>), CreateTopicRefusal> {
         if let Some(topic_id) = self.names.get(&wish.name) {
             let name = wish.name.clone();
-            return Err(CreateTopicRefusal::Exists { name, topic_id: *topic_id });
+            return Err(CreateTopicRefusal::Exists {
+                name,
+                topic_id: *topic_id,
+            });
         }
         if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&wish.partition_count) {
             let partition_count = wish.partition_count;
             return Err(CreateTopicRefusal::PartitionCount { partition_count });
         }
         if self.topics.len() >= self.limits.topic_count_max {
-            return Err(CreateTopicRefusal::TooManyTopics { count: self.topics.len() });
+            return Err(CreateTopicRefusal::TooManyTopics {
+                count: self.topics.len(),
+            });
         }
-        let count: usize = self.topics.values().map(|topic| topic.partitions.len()).sum();
+        let count: usize = self
+            .topics
+            .values()
+            .map(|topic| topic.partitions.len())
+            .sum();
         let count_max = self.limits.partition_count_max;
         if count + wish.partition_count as usize > count_max {
             return Err(CreateTopicRefusal::TooManyPartitions { count, count_max });
@@ -211,8 +227,16 @@ impl State {
             partition_count: wish.partition_count,
             create_time_ms: now_ms,
         };
-        let broker = BrokerRow { next_topic: self.next_topic + 1 };
-        Ok((topic_id, vec![RowId::Broker.put(&broker), RowId::Topic(topic_id).put(&topic)]))
+        let broker = BrokerRow {
+            next_topic: self.next_topic + 1,
+        };
+        Ok((
+            topic_id,
+            vec![
+                RowId::Broker.put(&broker),
+                RowId::Topic(topic_id).put(&topic),
+            ],
+        ))
     }
 
     /// Decides on deleting a topic: of this name and, if given, of this id.
@@ -228,13 +252,20 @@ impl State {
         let id = found
             .filter(|id| topic_id.is_none_or(|wanted| wanted == *id))
             .ok_or_else(|| DeleteTopicRefusal::NotFound { name: name.clone() })?;
-        let dropped = DroppedRow { name: name.as_str().to_owned() };
-        Ok((id, vec![RowId::Topic(id).gone(), RowId::Dropped(id).put(&dropped)]))
+        let dropped = DroppedRow {
+            name: name.as_str().to_owned(),
+        };
+        Ok((
+            id,
+            vec![RowId::Topic(id).gone(), RowId::Dropped(id).put(&dropped)],
+        ))
     }
 
     /// Decides that the files of deleted topics are gone for good.
     pub fn forget_dropped(&self, topics: &[TopicId]) -> Vec<Row> {
-        let known = topics.iter().filter(|topic| self.dropped.contains_key(topic));
+        let known = topics
+            .iter()
+            .filter(|topic| self.dropped.contains_key(topic));
         known.map(|topic| RowId::Dropped(*topic).gone()).collect()
     }
 

@@ -135,26 +135,34 @@ impl DataCommand {
         const OVERHEAD_BYTES: usize = 256;
         match self {
             Self::Append { payload, .. } => payload.len() + OVERHEAD_BYTES,
-            Self::Publish { appends, .. } => {
-                appends.iter().map(|(_, payload)| payload.len() + OVERHEAD_BYTES).sum()
-            }
+            Self::Publish { appends, .. } => appends
+                .iter()
+                .map(|(_, payload)| payload.len() + OVERHEAD_BYTES)
+                .sum(),
         }
     }
 
     /// Its batches.
     pub fn appends(&self) -> impl Iterator<Item = (&AppendRequest, &Bytes)> {
         let (one, many) = match self {
-            Self::Append { request, payload, .. } => (Some((request, payload)), &[][..]),
+            Self::Append {
+                request, payload, ..
+            } => (Some((request, payload)), &[][..]),
             Self::Publish { appends, .. } => (None, &appends[..]),
         };
-        one.into_iter().chain(many.iter().map(|(request, payload)| (request, payload)))
+        one.into_iter()
+            .chain(many.iter().map(|(request, payload)| (request, payload)))
     }
 
     /// Answers that the broker stops, or that the disk failed.
     pub fn fail(self, is_begun: bool) {
         match self {
             Self::Append { sink, ticket, .. } => {
-                let answer = if is_begun { AppendAnswer::Failed } else { AppendAnswer::ShuttingDown };
+                let answer = if is_begun {
+                    AppendAnswer::Failed
+                } else {
+                    AppendAnswer::ShuttingDown
+                };
                 sink.answer(ticket, answer);
             }
             Self::Publish { answer, .. } => fail(answer, is_begun),
@@ -224,7 +232,11 @@ impl ControlCommand {
             Self::DeleteTopic { answer, .. } => fail(answer, is_begun),
             Self::OpenTopic { answer, .. } => fail(answer, is_begun),
             Self::SpendSequence { sink, ticket, .. } => {
-                let answer = if is_begun { AppendAnswer::Failed } else { AppendAnswer::ShuttingDown };
+                let answer = if is_begun {
+                    AppendAnswer::Failed
+                } else {
+                    AppendAnswer::ShuttingDown
+                };
                 sink.answer(ticket, answer);
             }
             Self::ForgetDropped { .. } => {}
@@ -233,7 +245,11 @@ impl ControlCommand {
 }
 
 fn fail<T, R>(answer: Answer<T, R>, is_begun: bool) {
-    let error = if is_begun { CommandError::Failed } else { CommandError::ShuttingDown };
+    let error = if is_begun {
+        CommandError::Failed
+    } else {
+        CommandError::ShuttingDown
+    };
     send(answer, Err(error));
 }
 
@@ -380,8 +396,11 @@ impl CommandQueue {
             return taken;
         }
         arrived.is_sleeping = true;
-        let mut arrived =
-            self.wake.wait_timeout(arrived, timeout).unwrap_or_else(PoisonError::into_inner).0;
+        let mut arrived = self
+            .wake
+            .wait_timeout(arrived, timeout)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
         arrived.is_sleeping = false;
         arrived.take(appetite)
     }
@@ -407,7 +426,12 @@ impl Arrived {
         };
         let data = self.take_data(appetite.data_bytes_max);
         let is_closed = self.is_closed && self.control.is_empty() && self.data.is_empty();
-        Taken { events, control, data, is_closed }
+        Taken {
+            events,
+            control,
+            data,
+            is_closed,
+        }
     }
 
     fn take_data(&mut self, bytes_max: usize) -> VecDeque<DataCommand> {

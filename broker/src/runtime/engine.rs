@@ -97,10 +97,17 @@ impl Engine {
         );
         // Their deletion is in the checkpoint that recovery has written.
         maintenance_worker.remove_dropped(state.dropped().map(|(topic, _)| topic).collect());
-        let identity =
-            Identity { broker_id: storage.broker_id, incarnation: storage.incarnation };
-        let sequencer =
-            Sequencer::new(shared.clone(), options.sequencer.clone(), state, storage.journal, time);
+        let identity = Identity {
+            broker_id: storage.broker_id,
+            incarnation: storage.incarnation,
+        };
+        let sequencer = Sequencer::new(
+            shared.clone(),
+            options.sequencer.clone(),
+            state,
+            storage.journal,
+            time,
+        );
         Ok(Self {
             sequencer,
             settle_worker,
@@ -131,7 +138,9 @@ impl Engine {
     /// # Errors
     /// As [`SettleWorker::step`].
     pub fn step_settle(&mut self) -> Result<bool, StorageError> {
-        let Some(work) = self.shared.settle.try_pop() else { return Ok(false) };
+        let Some(work) = self.shared.settle.try_pop() else {
+            return Ok(false);
+        };
         self.settle_worker.step(work)?;
         Ok(true)
     }

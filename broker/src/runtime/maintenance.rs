@@ -46,9 +46,23 @@ impl MaintenanceWorker {
         dirty: Arc<DirtySegments>,
         shared: MaintenanceShared,
     ) -> Self {
-        let MaintenanceShared { files, progress, settle, commands } = shared;
+        let MaintenanceShared {
+            files,
+            progress,
+            settle,
+            commands,
+        } = shared;
         let is_space_low = false;
-        Self { environment, checkpointer, dirty, files, progress, settle, commands, is_space_low }
+        Self {
+            environment,
+            checkpointer,
+            dirty,
+            files,
+            progress,
+            settle,
+            commands,
+            is_space_low,
+        }
     }
 
     /// Whether the segments hold everything that the job's checkpoint covers.
@@ -67,7 +81,8 @@ impl MaintenanceWorker {
         let row_count = job.input.changed.len();
         if let Err(error) = self.checkpointer.write(&mut job.input) {
             tracing::error!(%error, lsn = %job.input.lsn, "checkpoint failed and will be tried again");
-            self.commands.push_event(Event::CheckpointFailed(job.input.changed));
+            self.commands
+                .push_event(Event::CheckpointFailed(job.input.changed));
             return Ok(());
         }
         tracing::debug!(lsn = %job.input.lsn, row_count, segment_count, "checkpoint written");
@@ -99,7 +114,9 @@ impl MaintenanceWorker {
 
     /// Looks at the disk and tells the sequencer when it becomes nearly full, or is no longer.
     pub fn watch_space(&mut self) {
-        let Ok(space) = self.environment.vfs.space() else { return };
+        let Ok(space) = self.environment.vfs.space() else {
+            return;
+        };
         let is_low = is_low(space);
         if is_low != self.is_space_low {
             self.is_space_low = is_low;
@@ -137,7 +154,10 @@ mod tests {
 
     #[test]
     fn a_twentieth_of_a_small_disk_and_a_gibibyte_of_a_large_one_are_low() {
-        let space = |total_bytes, available_bytes| Space { total_bytes, available_bytes };
+        let space = |total_bytes, available_bytes| Space {
+            total_bytes,
+            available_bytes,
+        };
         assert!(is_low(space(1000, 49)), "below a twentieth");
         assert!(!is_low(space(1000, 50)), "a twentieth");
         assert!(!is_low(space(1 << 50, 1 << 30)), "a gibibyte is enough");

@@ -30,7 +30,10 @@ impl PartitionHandle {
             segments: known.segment_bases().to_vec(),
         };
         let log = Arc::new(PartitionLog::new(partition, bounds));
-        Self { log, waiters: Mutex::default() }
+        Self {
+            log,
+            waiters: Mutex::default(),
+        }
     }
 
     /// The readable part.
@@ -80,7 +83,13 @@ impl TopicView {
         let partitions = (0..)
             .zip(topic.partitions())
             .map(|(partition, known)| {
-                PartitionHandle::new(PartitionRef { topic: topic.id(), partition }, known)
+                PartitionHandle::new(
+                    PartitionRef {
+                        topic: topic.id(),
+                        partition,
+                    },
+                    known,
+                )
             })
             .collect();
         Self {
@@ -155,7 +164,9 @@ impl TopicTable {
     ) -> impl Iterator<Item = &'a Arc<TopicView>> {
         use std::ops::Bound;
         let start = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
-        self.by_name.range((start, Bound::Unbounded)).map(|(_, topic)| topic)
+        self.by_name
+            .range((start, Bound::Unbounded))
+            .map(|(_, topic)| topic)
     }
 
     /// Names of all topics, in order.

@@ -31,8 +31,14 @@ pub struct WorkQueue<T> {
 
 impl<T> Default for WorkQueue<T> {
     fn default() -> Self {
-        let waiting = Waiting { work: VecDeque::new(), is_closed: false };
-        Self { waiting: Mutex::new(waiting), arrived: Condvar::new() }
+        let waiting = Waiting {
+            work: VecDeque::new(),
+            is_closed: false,
+        };
+        Self {
+            waiting: Mutex::new(waiting),
+            arrived: Condvar::new(),
+        }
     }
 }
 
@@ -71,7 +77,10 @@ impl<T> WorkQueue<T> {
                 return Popped::Closed;
             }
             let Some(timeout) = timeout else {
-                waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                waiting = self
+                    .arrived
+                    .wait(waiting)
+                    .unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let (again, result) = self
@@ -80,7 +89,10 @@ impl<T> WorkQueue<T> {
                 .unwrap_or_else(PoisonError::into_inner);
             waiting = again;
             if result.timed_out() {
-                return waiting.work.pop_front().map_or(Popped::TimedOut, Popped::Work);
+                return waiting
+                    .work
+                    .pop_front()
+                    .map_or(Popped::TimedOut, Popped::Work);
             }
         }
     }

@@ -139,7 +139,9 @@ impl Sequencer {
     ) -> Self {
         let next_lsn = journal.durable().next();
         let mut table = TopicTable::default();
-        state.topics().for_each(|topic| table.insert(Arc::new(TopicView::new(topic))));
+        state
+            .topics()
+            .for_each(|topic| table.insert(Arc::new(TopicView::new(topic))));
         shared.published.set_topics(table.clone());
         let first_file = journal.position().file;
         Self {
@@ -156,7 +158,10 @@ impl Sequencer {
             backlog: VecDeque::new(),
             wished: BTreeSet::new(),
             journal_wish: JournalWish::None,
-            checkpoint: CheckpointState { first_file, ..CheckpointState::default() },
+            checkpoint: CheckpointState {
+                first_file,
+                ..CheckpointState::default()
+            },
             is_marked: true,
         }
     }
@@ -183,11 +188,20 @@ impl Sequencer {
     /// What the next round can take.
     pub fn appetite(&self) -> Appetite {
         let takes_control = self.journal.room_bytes() > RESERVE_BYTES / 2;
-        let is_behind = self.shared.progress.is_behind(self.limits.unsettled_bytes_max)
+        let is_behind = self
+            .shared
+            .progress
+            .is_behind(self.limits.unsettled_bytes_max)
             || self.journal_files_in_use() >= 2 * self.limits.checkpoint_journal_files;
-        let data_bytes_max =
-            if is_behind || self.is_stuck() { 0 } else { self.limits.round_bytes_max };
-        Appetite { takes_control, data_bytes_max }
+        let data_bytes_max = if is_behind || self.is_stuck() {
+            0
+        } else {
+            self.limits.round_bytes_max
+        };
+        Appetite {
+            takes_control,
+            data_bytes_max,
+        }
     }
 
     /// Whether batches wait that the next round can take, even if nothing arrives.
@@ -212,7 +226,10 @@ impl Sequencer {
     pub fn round(&mut self, taken: Taken) -> Result<(), StorageError> {
         let clock = &self.shared.environment.clock;
         if let Some(jump) = self.time.advance(clock.wall_ms(), clock.boot()) {
-            tracing::warn!(difference_ms = jump.difference_ms, "wall clock is far from broker time");
+            tracing::warn!(
+                difference_ms = jump.difference_ms,
+                "wall clock is far from broker time"
+            );
         }
         let mut draft = Draft::default();
         // What waited in lines is older than what did not fit into the last round.
@@ -255,7 +272,13 @@ impl Sequencer {
 
     /// Makes the round durable and shows it to the world.
     fn finish(&mut self, draft: Draft) -> Result<(), StorageError> {
-        let Draft { round, answers, table_changes, settle_work, .. } = draft;
+        let Draft {
+            round,
+            answers,
+            table_changes,
+            settle_work,
+            ..
+        } = draft;
         if !round.is_empty() {
             let committed = match self.journal.commit(round) {
                 Ok(committed) => committed,
@@ -280,7 +303,8 @@ impl Sequencer {
     /// Applies rows that were decided, as part of the present round.
     fn apply_rows(&mut self, rows: &[Row]) {
         use towpath_storage::StateMachine;
-        rows.iter().for_each(|row| self.state.apply_row(row.clone()));
+        rows.iter()
+            .for_each(|row| self.state.apply_row(row.clone()));
     }
 
     /// Takes the next LSN for an entry of the present round.
@@ -292,15 +316,20 @@ impl Sequencer {
 
     fn take_event(&mut self, event: Event, draft: &mut Draft, data: &mut VecDeque<DataCommand>) {
         match event {
-            Event::SegmentReady { segment, allocated_end } => {
+            Event::SegmentReady {
+                segment,
+                allocated_end,
+            } => {
                 self.wished.remove(&segment.partition);
-                self.state.segment_ready(segment.partition, segment.base, allocated_end);
+                self.state
+                    .segment_ready(segment.partition, segment.base, allocated_end);
                 data.extend(self.lines.remove(&segment.partition).unwrap_or_default());
             }
             Event::SegmentFull { segment } => {
                 self.wished.remove(&segment.partition);
                 let line = self.lines.remove(&segment.partition).unwrap_or_default();
-                line.into_iter().for_each(|command| draft.refuse_full(command));
+                line.into_iter()
+                    .for_each(|command| draft.refuse_full(command));
             }
             Event::SegmentDamaged { segment } => {
                 self.wished.remove(&segment.partition);
@@ -308,7 +337,9 @@ impl Sequencer {
             }
             Event::JournalFileReady(file) => {
                 self.journal_wish = JournalWish::None;
-                draft.settle_work.extend(self.journal.provide(file).map(SettleWork::GiveBack));
+                draft
+                    .settle_work
+                    .extend(self.journal.provide(file).map(SettleWork::GiveBack));
             }
             Event::JournalFull => self.journal_wish = JournalWish::Full,
             Event::CheckpointDone => self.checkpoint.is_running = false,

@@ -55,7 +55,10 @@ pub struct SettleProgress {
 impl SettleProgress {
     /// Progress of a broker that starts behind `lsn`.
     pub fn new(lsn: Lsn) -> Self {
-        Self { settled: AtomicU64::new(lsn.get()), ..Self::default() }
+        Self {
+            settled: AtomicU64::new(lsn.get()),
+            ..Self::default()
+        }
     }
 
     /// Every frame of entries up to this one is in its segment.
@@ -83,7 +86,9 @@ impl SettleProgress {
     /// Waits until everything up to `lsn` is settled, at most `timeout`. Returns whether it is.
     pub(super) fn wait_settled(&self, lsn: Lsn, timeout: Duration) -> bool {
         let moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.moved.wait_timeout_while(moving, timeout, |()| self.settled() < lsn);
+        let waited = self
+            .moved
+            .wait_timeout_while(moving, timeout, |()| self.settled() < lsn);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         self.settled() >= lsn
     }
@@ -122,7 +127,13 @@ impl SettleWorker {
         progress: Arc<SettleProgress>,
         commands: Arc<CommandQueue>,
     ) -> Self {
-        Self { settler, files, journal_files, progress, commands }
+        Self {
+            settler,
+            files,
+            journal_files,
+            progress,
+            commands,
+        }
     }
 
     /// Does one piece of work and tells the sequencer.
@@ -151,7 +162,10 @@ impl SettleWorker {
     fn make_ready(&self, wish: &SegmentWish) -> Result<(), StorageError> {
         let segment = wish.segment;
         let event = match ensure_segment(&self.files, wish) {
-            Ok(allocated_end) => Event::SegmentReady { segment, allocated_end },
+            Ok(allocated_end) => Event::SegmentReady {
+                segment,
+                allocated_end,
+            },
             Err(error) if error.is_full() => {
                 tracing::warn!(%segment, %error, "no room for a segment");
                 Event::SegmentFull { segment }

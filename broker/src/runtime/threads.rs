@@ -83,17 +83,28 @@ impl Threads {
     /// # Errors
     /// What the operating system says if it has no more threads.
     pub fn start(engine: Engine, read_pool: ReadPool) -> io::Result<Self> {
-        let Engine { sequencer, settle_worker, maintenance_worker, shared, lock, .. } = engine;
+        let Engine {
+            sequencer,
+            settle_worker,
+            maintenance_worker,
+            shared,
+            lock,
+            ..
+        } = engine;
         let failure = Arc::new(Failure::default());
         let is_maintenance_stopped = Arc::new(AtomicBool::new(false));
         let sequencer = {
             let (commands, failure) = (Arc::clone(&shared.commands), Arc::clone(&failure));
-            spawn("sequencer", move || run_sequencer(sequencer, &commands, &failure))?
+            spawn("sequencer", move || {
+                run_sequencer(sequencer, &commands, &failure)
+            })?
         };
         let settle = {
             let (work, failure) = (Arc::clone(&shared.settle), Arc::clone(&failure));
             let commands = Arc::clone(&shared.commands);
-            spawn("settle", move || run_settle(settle_worker, &work, &commands, &failure))?
+            spawn("settle", move || {
+                run_settle(settle_worker, &work, &commands, &failure)
+            })?
         };
         let maintenance = {
             let run = MaintenanceRun {
@@ -131,14 +142,19 @@ impl Threads {
     pub fn stop(&self) {
         self.shared.commands.close();
         // The sequencer first: it may still need files made ready by the others.
-        let sequencer = self.sequencer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sequencer = self
+            .sequencer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         sequencer.into_iter().for_each(join);
         // ORDERING: only a flag; the queue's own lock orders it.
         self.is_maintenance_stopped.store(true, Ordering::Relaxed);
         self.shared.maintenance.close();
         self.shared.settle.close();
         self.read_pool.close();
-        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        let workers =
+            std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         workers.into_iter().for_each(join);
     }
 }
@@ -166,10 +182,17 @@ fn run_sequencer(mut sequencer: Sequencer, commands: &CommandQueue, failure: &Fa
     commands.close();
     sequencer.refuse_waiting();
     // What came after the last round was never begun.
-    let everything = Appetite { takes_control: true, data_bytes_max: usize::MAX };
+    let everything = Appetite {
+        takes_control: true,
+        data_bytes_max: usize::MAX,
+    };
     let left = commands.try_take(everything);
-    left.control.into_iter().for_each(|command| command.fail(false));
-    left.data.into_iter().for_each(|command| command.fail(false));
+    left.control
+        .into_iter()
+        .for_each(|command| command.fail(false));
+    left.data
+        .into_iter()
+        .for_each(|command| command.fail(false));
 }
 
 fn sequence(
@@ -179,7 +202,11 @@ fn sequence(
 ) -> Result<(), StorageError> {
     let mut patience = LINES_WAIT.as_millis() / MARK_AFTER.as_millis();
     loop {
-        let timeout = if sequencer.has_backlog() { Duration::ZERO } else { MARK_AFTER };
+        let timeout = if sequencer.has_backlog() {
+            Duration::ZERO
+        } else {
+            MARK_AFTER
+        };
         let taken = commands.take(sequencer.appetite(), timeout);
         if failure.cause().is_some() {
             return Ok(());
@@ -242,7 +269,11 @@ impl MaintenanceRun {
     /// Waits until everything is settled, and writes the checkpoint. A stop ends the wait: the journal
     /// holds everything that the checkpoint would have covered.
     fn checkpoint(&mut self, job: CheckpointJob) -> Result<(), StorageError> {
-        while !self.shared.progress.wait_settled(job.input.lsn, WATCH_INTERVAL) {
+        while !self
+            .shared
+            .progress
+            .wait_settled(job.input.lsn, WATCH_INTERVAL)
+        {
             self.worker.watch_space();
             let is_over = self.is_stopped.load(Ordering::Relaxed) || self.failure.cause().is_some();
             if is_over {

@@ -8,9 +8,7 @@ use towpath_storage::{
     FIRST_STEP_BYTES, PartitionRef, ProducerId, Row, SegmentRef, SegmentWish, TopicId,
 };
 
-use super::super::command::{
-    AppendAnswer, ControlCommand, DataCommand, OpenedTopic, Permits,
-};
+use super::super::command::{AppendAnswer, ControlCommand, DataCommand, OpenedTopic, Permits};
 use super::super::published::TopicView;
 use super::super::settle::SettleWork;
 use super::Sequencer;
@@ -26,22 +24,31 @@ impl Sequencer {
         data: &mut VecDeque<DataCommand>,
     ) {
         match command {
-            ControlCommand::CreateTopic { wish, is_dry_run, answer } => {
-                match self.state.create_topic(&wish, self.time.now_ms()) {
-                    Ok((topic, rows)) if !is_dry_run => {
-                        self.push_rows(rows, draft);
-                        if let Some(topic) = self.state.topic(topic) {
-                            let view = Arc::new(TopicView::new(topic));
-                            draft.table_changes.push(TableChange::Created(view, answer));
-                        }
-                    }
-                    result => {
-                        let result = result.map(|_| None);
-                        draft.answers.push(PendingAnswer::CreateTopic { answer, result });
+            ControlCommand::CreateTopic {
+                wish,
+                is_dry_run,
+                answer,
+            } => match self.state.create_topic(&wish, self.time.now_ms()) {
+                Ok((topic, rows)) if !is_dry_run => {
+                    self.push_rows(rows, draft);
+                    if let Some(topic) = self.state.topic(topic) {
+                        let view = Arc::new(TopicView::new(topic));
+                        draft.table_changes.push(TableChange::Created(view, answer));
                     }
                 }
-            }
-            ControlCommand::DeleteTopic { name, topic_id, is_dry_run, answer } => {
+                result => {
+                    let result = result.map(|_| None);
+                    draft
+                        .answers
+                        .push(PendingAnswer::CreateTopic { answer, result });
+                }
+            },
+            ControlCommand::DeleteTopic {
+                name,
+                topic_id,
+                is_dry_run,
+                answer,
+            } => {
                 let decided = self.state.delete_topic(&name, topic_id);
                 let result = match decided {
                     Ok((id, rows)) => self.view(id, &name).inspect(|_| {
@@ -52,15 +59,31 @@ impl Sequencer {
                     }),
                     Err(refusal) => Err(refusal),
                 };
-                draft.answers.push(PendingAnswer::DeleteTopic { answer, result });
+                draft
+                    .answers
+                    .push(PendingAnswer::DeleteTopic { answer, result });
             }
-            ControlCommand::OpenTopic { name, topic_id, producer, answer } => {
+            ControlCommand::OpenTopic {
+                name,
+                topic_id,
+                producer,
+                answer,
+            } => {
                 let result = self.open_topic(&name, topic_id, producer);
-                draft.answers.push(PendingAnswer::OpenTopic { answer, result });
+                draft
+                    .answers
+                    .push(PendingAnswer::OpenTopic { answer, result });
             }
-            ControlCommand::SpendSequence { partition, stamp, reason, sink, ticket } => {
+            ControlCommand::SpendSequence {
+                partition,
+                stamp,
+                reason,
+                sink,
+                ticket,
+            } => {
                 let decided =
-                    self.state.spend_sequence(partition, stamp, reason, self.time.now_ms());
+                    self.state
+                        .spend_sequence(partition, stamp, reason, self.time.now_ms());
                 let answer = match decided {
                     Ok(row) => {
                         self.push_rows(row.into_iter().collect(), draft);
@@ -69,7 +92,12 @@ impl Sequencer {
                     Err(refusal) => AppendAnswer::Refused(refusal),
                 };
                 let permits = Permits::default();
-                draft.answers.push(PendingAnswer::Append { sink, ticket, answer, permits });
+                draft.answers.push(PendingAnswer::Append {
+                    sink,
+                    ticket,
+                    answer,
+                    permits,
+                });
             }
             ControlCommand::ForgetDropped { topics } => {
                 let rows = self.state.forget_dropped(&topics);
@@ -92,7 +120,10 @@ impl Sequencer {
         if let Some(rows) = self.state.roll(partition) {
             self.push_rows(rows, draft);
             if let Some(active) = self.state.partition(partition).and_then(|it| it.active()) {
-                let segment = SegmentRef { partition, base: active.base };
+                let segment = SegmentRef {
+                    partition,
+                    base: active.base,
+                };
                 draft.table_changes.push(TableChange::Rolled(segment));
             }
         }
@@ -101,13 +132,18 @@ impl Sequencer {
 
     /// Asks for the active segment of a partition to be made ready up to `allocated_end`.
     pub(super) fn wish(&mut self, partition: PartitionRef, allocated_end: u64, draft: &mut Draft) {
-        let Some(topic) = self.state.topic(partition.topic) else { return };
+        let Some(topic) = self.state.topic(partition.topic) else {
+            return;
+        };
         let active = self.state.partition(partition).and_then(|it| it.active());
         if let Some(active) = active
             && self.wished.insert(partition)
         {
             draft.settle_work.push(SettleWork::Segment(SegmentWish {
-                segment: SegmentRef { partition, base: active.base },
+                segment: SegmentRef {
+                    partition,
+                    base: active.base,
+                },
                 topic_name: topic.name().as_str().to_owned(),
                 next_position: active.next_position,
                 allocated_end,
@@ -115,11 +151,7 @@ impl Sequencer {
         }
     }
 
-    fn view(
-        &self,
-        id: TopicId,
-        name: &TopicName,
-    ) -> Result<Arc<TopicView>, DeleteTopicRefusal> {
+    fn view(&self, id: TopicId, name: &TopicName) -> Result<Arc<TopicView>, DeleteTopicRefusal> {
         let refusal = || DeleteTopicRefusal::NotFound { name: name.clone() };
         self.table.with_id(id).map(Arc::clone).ok_or_else(refusal)
     }
@@ -134,15 +166,26 @@ impl Sequencer {
         let (id, _) = self.state.delete_topic(name, topic_id)?;
         let topic = self.view(id, name)?;
         let last_sequences = self.state.last_sequences(producer, id).collect();
-        Ok(OpenedTopic { topic, last_sequences })
+        Ok(OpenedTopic {
+            topic,
+            last_sequences,
+        })
     }
 
     fn drop_topic(&mut self, id: TopicId, draft: &mut Draft, data: &mut VecDeque<DataCommand>) {
         draft.table_changes.push(TableChange::Deleted(id));
         self.checkpoint.dropped.push(id);
-        self.checkpoint.dropped_at_ms.get_or_insert(self.time.now_ms());
-        let first = PartitionRef { topic: id, partition: 0 };
-        let last = PartitionRef { topic: id, partition: u32::MAX };
+        self.checkpoint
+            .dropped_at_ms
+            .get_or_insert(self.time.now_ms());
+        let first = PartitionRef {
+            topic: id,
+            partition: 0,
+        };
+        let last = PartitionRef {
+            topic: id,
+            partition: u32::MAX,
+        };
         let waiting: Vec<_> = self.lines.range(first..=last).map(|(it, _)| *it).collect();
         for partition in waiting {
             data.extend(self.lines.remove(&partition).unwrap_or_default());
@@ -154,8 +197,10 @@ impl Sequencer {
 /// What a repeated batch is answered with.
 pub(super) fn repeat(outcome: Outcome) -> AppendAnswer {
     match outcome {
-        Outcome::Accepted(batch) => AppendAnswer::Accepted { batch, is_duplicate: true },
+        Outcome::Accepted(batch) => AppendAnswer::Accepted {
+            batch,
+            is_duplicate: true,
+        },
         Outcome::Spent { reason } => AppendAnswer::Spent { reason },
     }
 }
-

@@ -65,13 +65,18 @@ impl Sequencer {
     fn choose_run(&self, data: &VecDeque<DataCommand>) -> Option<Run> {
         let mut bytes_of: BTreeMap<PartitionRef, usize> = BTreeMap::new();
         for command in data {
-            if let DataCommand::Append { request, payload, .. } = command {
+            if let DataCommand::Append {
+                request, payload, ..
+            } = command
+            {
                 *bytes_of.entry(request.partition).or_default() += payload.len();
             }
         }
         let longest = bytes_of.into_iter().max_by_key(|(_, bytes)| *bytes)?;
-        (longest.1 >= self.limits.reference_bytes_min)
-            .then_some(Run { partition: longest.0, segment: None })
+        (longest.1 >= self.limits.reference_bytes_min).then_some(Run {
+            partition: longest.0,
+            segment: None,
+        })
     }
 
     fn decide(&mut self, command: DataCommand, draft: &mut Draft) -> Verdict {
@@ -90,30 +95,58 @@ impl Sequencer {
     }
 
     fn decide_append(&mut self, command: DataCommand, draft: &mut Draft) -> Verdict {
-        let DataCommand::Append { request, payload, sink, ticket, permits } = command else {
+        let DataCommand::Append {
+            request,
+            payload,
+            sink,
+            ticket,
+            permits,
+        } = command
+        else {
             return Verdict::Answered;
         };
         let placing = draft.placing(request.partition);
-        let decision = self.state.append(&request, placing, self.next_lsn, self.time.now_ms());
+        let decision = self
+            .state
+            .append(&request, placing, self.next_lsn, self.time.now_ms());
         let answer = match decision {
             Ok(AppendDecision::Append(line)) => {
                 let batch = accepted(&line);
                 self.push_appends(vec![Append { line, payload }], draft);
-                AppendAnswer::Accepted { batch, is_duplicate: false }
+                AppendAnswer::Accepted {
+                    batch,
+                    is_duplicate: false,
+                }
             }
             Ok(AppendDecision::Repeated(outcome)) => repeat(outcome),
             Ok(AppendDecision::Wait(needs)) => {
-                let command = DataCommand::Append { request, payload, sink, ticket, permits };
+                let command = DataCommand::Append {
+                    request,
+                    payload,
+                    sink,
+                    ticket,
+                    permits,
+                };
                 return Verdict::Wait(command, request.partition, needs);
             }
             Err(refusal) => AppendAnswer::Refused(refusal),
         };
-        draft.answers.push(PendingAnswer::Append { sink, ticket, answer, permits });
+        draft.answers.push(PendingAnswer::Append {
+            sink,
+            ticket,
+            answer,
+            permits,
+        });
         Verdict::Answered
     }
 
     fn decide_publish(&mut self, command: DataCommand, draft: &mut Draft) -> Verdict {
-        let DataCommand::Publish { appends, answer, permits } = command else {
+        let DataCommand::Publish {
+            appends,
+            answer,
+            permits,
+        } = command
+        else {
             return Verdict::Answered;
         };
         let (lsn, append_time_ms) = (self.next_lsn, self.time.now_ms());
@@ -122,18 +155,32 @@ impl Sequencer {
                 let base_offsets = lines.iter().map(|line| line.frame.base_offset).collect();
                 let appends = lines.into_iter().zip(appends);
                 self.push_appends(
-                    appends.map(|(line, (_, payload))| Append { line, payload }).collect(),
+                    appends
+                        .map(|(line, (_, payload))| Append { line, payload })
+                        .collect(),
                     draft,
                 );
-                Ok(Published { base_offsets, lsn, append_time_ms })
+                Ok(Published {
+                    base_offsets,
+                    lsn,
+                    append_time_ms,
+                })
             }
             Ok(Err((partition, needs))) => {
-                let command = DataCommand::Publish { appends, answer, permits };
+                let command = DataCommand::Publish {
+                    appends,
+                    answer,
+                    permits,
+                };
                 return Verdict::Wait(command, partition, needs);
             }
             Err(refusal) => Err(refusal),
         };
-        draft.answers.push(PendingAnswer::Publish { answer, result, permits });
+        draft.answers.push(PendingAnswer::Publish {
+            answer,
+            result,
+            permits,
+        });
         Verdict::Answered
     }
 
@@ -165,7 +212,9 @@ impl Sequencer {
             self.step_ahead(append.line.place.segment.partition, draft);
         }
         let lsn = self.take_lsn();
-        draft.round.push(lsn, self.time.now_ms(), appends, Vec::new());
+        draft
+            .round
+            .push(lsn, self.time.now_ms(), appends, Vec::new());
     }
 
     fn step_ahead(&mut self, partition: PartitionRef, draft: &mut Draft) {
@@ -202,7 +251,9 @@ impl Sequencer {
         let round_bytes = self.backlog.front().map_or(0, room_of) + 2 * RESERVE_BYTES;
         if self.journal_wish == JournalWish::None && draft.round.is_empty() {
             self.journal_wish = JournalWish::Asked;
-            draft.settle_work.push(SettleWork::JournalFile { round_bytes });
+            draft
+                .settle_work
+                .push(SettleWork::JournalFile { round_bytes });
         }
     }
 }
@@ -210,22 +261,37 @@ impl Sequencer {
 impl Draft {
     fn placing(&self, partition: PartitionRef) -> Placing {
         match self.run {
-            Some(Run { partition: of, segment: None }) if of == partition => Placing::RunStart,
-            Some(Run { partition: of, segment: Some(_) }) if of == partition => Placing::RunRest,
+            Some(Run {
+                partition: of,
+                segment: None,
+            }) if of == partition => Placing::RunStart,
+            Some(Run {
+                partition: of,
+                segment: Some(_),
+            }) if of == partition => Placing::RunRest,
             _ => Placing::Inline,
         }
     }
 
     fn note(&mut self, line: &DirectoryLine) {
         self.appended_bytes += line.frame.padded_bytes();
-        if let Some(run) = self.run.as_mut().filter(|run| run.partition == line.place.segment.partition) {
-            run.segment.get_or_insert(SegmentRef { ..line.place.segment });
+        if let Some(run) = self
+            .run
+            .as_mut()
+            .filter(|run| run.partition == line.place.segment.partition)
+        {
+            run.segment.get_or_insert(SegmentRef {
+                ..line.place.segment
+            });
         }
     }
 }
 
 fn room_of(command: &DataCommand) -> u64 {
-    command.appends().map(|(_, payload)| payload.len() as u64 + ENTRY_OVERHEAD_BYTES).sum()
+    command
+        .appends()
+        .map(|(_, payload)| payload.len() as u64 + ENTRY_OVERHEAD_BYTES)
+        .sum()
 }
 
 fn accepted(line: &DirectoryLine) -> AcceptedBatch {

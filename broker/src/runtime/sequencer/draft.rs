@@ -37,7 +37,10 @@ pub(super) struct Run {
 /// A change of what the world sees.
 #[derive(Debug)]
 pub(super) enum TableChange {
-    Created(Arc<TopicView>, Answer<Option<Arc<TopicView>>, CreateTopicRefusal>),
+    Created(
+        Arc<TopicView>,
+        Answer<Option<Arc<TopicView>>, CreateTopicRefusal>,
+    ),
     Deleted(TopicId),
     Rolled(SegmentRef),
 }
@@ -45,7 +48,12 @@ pub(super) enum TableChange {
 /// An answer that waits for the round to be durable.
 #[derive(Debug)]
 pub(super) enum PendingAnswer {
-    Append { sink: Arc<dyn AppendSink>, ticket: Ticket, answer: AppendAnswer, permits: Permits },
+    Append {
+        sink: Arc<dyn AppendSink>,
+        ticket: Ticket,
+        answer: AppendAnswer,
+        permits: Permits,
+    },
     Publish {
         answer: Answer<Published, AppendRefusal>,
         result: Result<Published, AppendRefusal>,
@@ -69,11 +77,20 @@ impl PendingAnswer {
     /// Gives the answer.
     pub(super) fn send(self) {
         match self {
-            Self::Append { sink, ticket, answer, permits } => {
+            Self::Append {
+                sink,
+                ticket,
+                answer,
+                permits,
+            } => {
                 sink.answer(ticket, answer);
                 drop(permits);
             }
-            Self::Publish { answer, result, permits } => {
+            Self::Publish {
+                answer,
+                result,
+                permits,
+            } => {
                 send(answer, result.map_err(CommandError::Refused));
                 drop(permits);
             }
@@ -106,12 +123,28 @@ impl Draft {
     /// Answers a batch, with the round.
     pub(super) fn refuse(&mut self, command: DataCommand, refusal: AppendRefusal) {
         match command {
-            DataCommand::Append { sink, ticket, permits, .. } => {
+            DataCommand::Append {
+                sink,
+                ticket,
+                permits,
+                ..
+            } => {
                 let answer = AppendAnswer::Refused(refusal);
-                self.answers.push(PendingAnswer::Append { sink, ticket, answer, permits });
+                self.answers.push(PendingAnswer::Append {
+                    sink,
+                    ticket,
+                    answer,
+                    permits,
+                });
             }
-            DataCommand::Publish { answer, permits, .. } => {
-                self.answers.push(PendingAnswer::Publish { answer, result: Err(refusal), permits });
+            DataCommand::Publish {
+                answer, permits, ..
+            } => {
+                self.answers.push(PendingAnswer::Publish {
+                    answer,
+                    result: Err(refusal),
+                    permits,
+                });
             }
         }
     }

@@ -21,12 +21,16 @@ impl Sequencer {
     pub(super) fn upkeep(&mut self, draft: &mut Draft) {
         if self.journal.wants_file() && self.journal_wish == JournalWish::None {
             self.journal_wish = JournalWish::Asked;
-            draft.settle_work.push(SettleWork::JournalFile { round_bytes: 0 });
+            draft
+                .settle_work
+                .push(SettleWork::JournalFile { round_bytes: 0 });
         }
         if self.journal_wish == JournalWish::Full {
             // Asked again with every round, so that service resumes when there is room.
             self.journal_wish = JournalWish::Asked;
-            draft.settle_work.push(SettleWork::JournalFile { round_bytes: 0 });
+            draft
+                .settle_work
+                .push(SettleWork::JournalFile { round_bytes: 0 });
         }
         let is_due = self.time.now_ms() >= self.forget_at_ms;
         if (is_due || self.state.has_surplus_producers()) && self.fits(draft, FORGET_ROOM_BYTES) {
@@ -54,11 +58,17 @@ impl Sequencer {
             let topic = self.table.with_id(segment.partition.topic)?;
             topic.partition(segment.partition.partition)
         };
-        self.tail.publish(&committed, |place| partition_of(place).map(|handle| handle.log()));
-        self.shared.published.set_durable(committed.last_lsn, self.time.now_ms());
+        self.tail.publish(&committed, |place| {
+            partition_of(place).map(|handle| handle.log())
+        });
+        self.shared
+            .published
+            .set_durable(committed.last_lsn, self.time.now_ms());
         let mut woken = None;
         for place in 0..committed.frames.len() {
-            let Some(handle) = partition_of(place) else { continue };
+            let Some(handle) = partition_of(place) else {
+                continue;
+            };
             // Batches of one partition come in runs: one wake for each run.
             if woken != Some(handle.log().partition()) {
                 handle.wake();
@@ -76,7 +86,9 @@ impl Sequencer {
         };
         self.shared.progress.add_unsettled(bytes);
         let (frames, lsn) = (committed.frames, committed.last_lsn);
-        self.shared.settle.push(SettleWork::Frames { frames, lsn, bytes });
+        self.shared
+            .settle
+            .push(SettleWork::Frames { frames, lsn, bytes });
     }
 
     fn change_table(&mut self, changes: Vec<TableChange>) {
@@ -137,7 +149,9 @@ impl Sequencer {
         // All that were dropped so far, those of a failed attempt included.
         self.checkpoint.dropped.clear();
         let dropped = self.state.dropped().map(|(topic, _)| topic).collect();
-        self.shared.maintenance.push(CheckpointJob { input, dropped });
+        self.shared
+            .maintenance
+            .push(CheckpointJob { input, dropped });
     }
 }
 

@@ -1,0 +1,103 @@
+//! Every crash state of every operation that changes the disk.
+//!
+//! A script runs once to count its file operations. Then it runs again for each operation, with the
+//! power going off just before it, and every state that the disk may be left in is opened: what was
+//! acknowledged must be there, once, at its offset; nothing may be there that was not sent; and the
+//! broker must go on from there. Recovery is itself interrupted at each of its operations.
+//!
+//! `STATES=n` tries up to n states for each operation (default 12); all of them by `STATES=1000000`.
+
+mod recovery;
+mod scripts;
+
+use towpath_broker::runtime::engine::EngineOptions;
+use towpath_storage::StorageError;
+use towpath_storage::vfs::sim::{SimDisk, SimOptions, Trace};
+use towpath_tests::model::Model;
+use towpath_tests::stepper::{Stepper, environment, small_options};
+
+/// Something to be interrupted.
+type Script = fn(&mut Stepper) -> Result<(), StorageError>;
+
+const ENTROPY_SEED: u64 = 11;
+
+fn states_max() -> usize {
+    std::env::var("STATES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(12)
+}
+
+fn blank_disk(sector_bytes: u64) -> SimDisk {
+    SimDisk::new(SimOptions {
+        sector_bytes,
+        trace: Trace::Off,
+        ..SimOptions::default()
+    })
+}
+
+/// Runs a script until it ends or the power goes off; returns what is known afterwards.
+fn run(disk: &SimDisk, script: Script, options: &EngineOptions) -> Model {
+    let Ok(mut stepper) =
+        Stepper::open(&environment(disk, ENTROPY_SEED), options, Model::default())
+    else {
+        return Model::default();
+    };
+    let outcome = script(&mut stepper);
+    assert!(
+        outcome.is_ok() || disk.is_stopped(),
+        "only the power stops the script: {outcome:?}"
+    );
+    stepper.note_answers();
+    if !disk.is_stopped() {
+        stepper.check();
+    }
+    stepper.model
+}
+
+/// Opens a crashed disk, compares, goes on, and compares again after a kill.
+fn check_recovery(disk: &SimDisk, model: &Model, options: &EngineOptions, what: &str) {
+    let opened = Stepper::open(&environment(disk, ENTROPY_SEED + 1), options, model.clone());
+    let mut stepper = match opened {
+        Ok(stepper) => stepper,
+        Err(error) => panic!("{what}: cannot be opened: {error:?}"),
+    };
+    stepper.check();
+    stepper.send_doubtful();
+    stepper.settle_down().unwrap();
+    stepper.note_answers();
+    stepper.check();
+    let model = stepper.model.clone();
+    drop(stepper);
+    let again = Stepper::open(&environment(disk, ENTROPY_SEED + 2), options, model);
+    again
+        .unwrap_or_else(|error| panic!("{what}: cannot be opened again: {error:?}"))
+        .check();
+}
+
+/// Interrupts a script before each of its operations and recovers from every state.
+fn check_script(name: &str, script: Script) {
+    let options = small_options();
+    for sector_bytes in [512, 4096] {
+        let whole = blank_disk(sector_bytes);
+        run(&whole, script, &options);
+        let operations = whole.operations();
+        let mut state_count = 0;
+        for k in 0..=operations {
+            let disk = blank_disk(sector_bytes);
+            disk.stop_before(k);
+            let model = run(&disk, script, &options);
+            for state in disk.crash_states(states_max()) {
+                let what = format!("{name}, operation {k}, {}", state.description);
+                let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    check_recovery(&state.disk, &model, &options, &what);
+                }));
+                assert!(caught.is_ok(), "failed: {what}");
+                state_count += 1;
+            }
+        }
+        println!(
+            "{name}: {operations} operations, sectors of {sector_bytes}, {state_count} states"
+        );
+    }
+}

@@ -1,0 +1,356 @@
+//! A broker without threads on a simulated disk: commands go in, steps are taken one at a time, answers
+//! are compared with the model.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use towpath_broker::core::{AppendRequest, CoreLimits, CreateTopic};
+use towpath_broker::runtime::command::{
+    AppendAnswer, AppendSink, ControlCommand, DataCommand, Permits, Ticket,
+};
+use towpath_broker::runtime::engine::{Engine, EngineOptions};
+use towpath_broker::runtime::published::PartitionHandle;
+use towpath_broker::runtime::sequencer::SequencerLimits;
+use towpath_proto::names::TopicName;
+use towpath_storage::vfs::sim::SimDisk;
+use towpath_storage::{
+    Environment, Offset, OpenError, PartitionRef, ProducerId, ProducerStamp, ReadLimit, SimClock,
+    SimEntropy, StorageError, StorageOptions, TailRead,
+};
+
+use crate::model::{Deletion, Model, SentBatch, payload};
+
+/// Sizes at which every mechanism is reached with a few kilobytes.
+pub fn small_options() -> EngineOptions {
+    EngineOptions {
+        storage: StorageOptions {
+            journal_file_bytes: Some(512 * 1024),
+            open_file_count_max: 16,
+        },
+        core: CoreLimits {
+            segment_bytes_max: 64 * 1024,
+            ..CoreLimits::default()
+        },
+        sequencer: SequencerLimits {
+            tail_cache_bytes: 32 * 1024,
+            reference_bytes_min: 12 * 1024,
+            ..SequencerLimits::default()
+        },
+    }
+}
+
+/// The outside world of a broker on a simulated disk.
+pub fn environment(disk: &SimDisk, seed: u64) -> Environment {
+    Environment {
+        vfs: disk.vfs(),
+        clock: Arc::new(SimClock::new(1_700_000_000_000)),
+        entropy: Arc::new(SimEntropy::new(seed)),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Answers {
+    by_ticket: Mutex<BTreeMap<(u32, u32, u64), AppendAnswer>>,
+}
+
+impl AppendSink for Answers {
+    fn answer(&self, ticket: Ticket, answer: AppendAnswer) {
+        let key = (ticket.handle, ticket.partition, ticket.sequence);
+        self.by_ticket.lock().unwrap().insert(key, answer);
+    }
+}
+
+/// A broker that is driven by hand, and what its one client knows.
+#[derive(Debug)]
+pub struct Stepper {
+    /// The broker.
+    pub engine: Engine,
+    /// What was acknowledged.
+    pub model: Model,
+    answers: Arc<Answers>,
+}
+
+/// One producer does all the writing.
+const PRODUCER: ProducerId = ProducerId::new([7; 16]);
+
+impl Stepper {
+    /// Opens a broker. The model is what was known before.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open(
+        environment: &Environment,
+        options: &EngineOptions,
+        model: Model,
+    ) -> Result<Self, OpenError> {
+        let engine = Engine::open(environment, options)?;
+        Ok(Self {
+            engine,
+            model,
+            answers: Arc::default(),
+        })
+    }
+
+    /// Takes steps until there is nothing to do.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn settle_down(&mut self) -> Result<(), StorageError> {
+        while self.engine.step_round()?
+            || self.engine.step_settle()?
+            || self.engine.step_maintenance()?
+        {}
+        Ok(())
+    }
+
+    /// Creates a topic and waits for the answer.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn create_topic(&mut self, name: &str, partition_count: u32) -> Result<(), StorageError> {
+        self.model
+            .topics
+            .push((name.to_owned(), crate::model::KnownTopic::default()));
+        let (answer, mut result) = oneshot::channel();
+        let wish = CreateTopic {
+            name: TopicName::new(name).unwrap(),
+            partition_count,
+        };
+        let command = ControlCommand::CreateTopic {
+            wish,
+            is_dry_run: false,
+            answer,
+        };
+        self.engine
+            .shared
+            .commands
+            .push_control(command)
+            .expect("the broker is running");
+        self.settle_down()?;
+        let view = result
+            .try_recv()
+            .expect("answered")
+            .expect("created")
+            .expect("not a dry run");
+        self.model.topic(name).id = Some(view.id().get());
+        Ok(())
+    }
+
+    /// Deletes a topic and waits for the answer.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn delete_topic(&mut self, name: &str) -> Result<(), StorageError> {
+        self.model.topic(name).deletion = Deletion::InDoubt;
+        let (answer, mut result) = oneshot::channel();
+        let command = ControlCommand::DeleteTopic {
+            name: TopicName::new(name).unwrap(),
+            topic_id: None,
+            is_dry_run: false,
+            answer,
+        };
+        self.engine
+            .shared
+            .commands
+            .push_control(command)
+            .expect("the broker is running");
+        self.settle_down()?;
+        result.try_recv().expect("answered").expect("deleted");
+        self.model.topic(name).deletion = Deletion::Done;
+        Ok(())
+    }
+
+    /// Sends one batch of `length` bytes; the answer is noted by [`Stepper::note_answers`].
+    pub fn send(&mut self, name: &str, partition: u32, length: usize) {
+        let topic = self.model.topic(name);
+        let id = topic.id.expect("the script waits for the topic");
+        let batches = topic.partitions.entry(partition).or_default();
+        let sequence = batches.len() as u64;
+        let payload = payload(id, partition, sequence, length);
+        let record_count = 1 + u32::try_from(sequence % 3).unwrap();
+        batches.push(SentBatch {
+            payload: payload.clone(),
+            record_count,
+            accepted: None,
+        });
+        self.push(id, partition, sequence, payload, record_count);
+    }
+
+    fn push(&self, id: u64, partition: u32, sequence: u64, payload: Bytes, record_count: u32) {
+        let topic = towpath_storage::TopicId::new(id);
+        let request = AppendRequest {
+            partition: PartitionRef { topic, partition },
+            producer: Some(ProducerStamp {
+                id: PRODUCER,
+                epoch: 0,
+                sequence,
+            }),
+            payload_bytes: u32::try_from(payload.len()).unwrap(),
+            payload_crc: towpath_proto::batch::crc(&payload),
+            record_count,
+        };
+        let sink = Arc::clone(&self.answers) as Arc<dyn AppendSink>;
+        let ticket = Ticket {
+            handle: u32::try_from(id).unwrap(),
+            partition,
+            sequence,
+        };
+        let permits = Permits::default();
+        let command = DataCommand::Append {
+            request,
+            payload,
+            sink,
+            ticket,
+            permits,
+        };
+        self.engine
+            .shared
+            .commands
+            .push_data(command)
+            .expect("the broker is running");
+    }
+
+    /// Sends again what was not acknowledged, as a client does after a restart.
+    pub fn send_doubtful(&mut self) {
+        for (_, topic) in &self.model.topics {
+            if let (Some(id), Deletion::None) = (topic.id, topic.deletion) {
+                for (partition, batches) in &topic.partitions {
+                    for (sequence, batch) in (0..).zip(batches) {
+                        if batch.accepted.is_none() {
+                            let (payload, count) = (batch.payload.clone(), batch.record_count);
+                            self.push(id, *partition, sequence, payload, count);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes the answers that came.
+    pub fn note_answers(&mut self) {
+        let answers = std::mem::take(&mut *self.answers.by_ticket.lock().unwrap());
+        for ((id, partition, sequence), answer) in answers {
+            let topics = &mut self.model.topics;
+            let found = topics
+                .iter_mut()
+                .find(|(_, topic)| topic.id == Some(u64::from(id)));
+            let batches = found.and_then(|(_, topic)| topic.partitions.get_mut(&partition));
+            let sent =
+                batches.and_then(|batches| batches.get_mut(usize::try_from(sequence).unwrap()));
+            match (answer, sent) {
+                (AppendAnswer::Accepted { batch, .. }, Some(sent)) => {
+                    if let Some(earlier) = sent.accepted {
+                        assert_eq!(earlier, batch, "a repeated batch is answered as it was");
+                    }
+                    sent.accepted = Some(batch);
+                }
+                (AppendAnswer::Failed | AppendAnswer::ShuttingDown, _) => {}
+                (answer, _) => panic!("unexpected answer {answer:?} to sequence {sequence}"),
+            }
+        }
+    }
+
+    /// Compares what the broker holds with what the model knows.
+    pub fn check(&self) {
+        let topics = self.engine.shared.published.topics();
+        for (place, (name, known)) in self.model.topics.iter().enumerate() {
+            let has_later_life = self
+                .model
+                .topics
+                .iter()
+                .skip(place + 1)
+                .any(|(later, _)| later == name);
+            let view = topics.named(&TopicName::new(name).unwrap());
+            let view = view.filter(|view| known.id.is_none_or(|id| view.id().get() == id));
+            match (known.id, known.deletion) {
+                (_, Deletion::Done) => {
+                    assert!(view.is_none() || has_later_life, "{name} was deleted");
+                }
+                (Some(_), Deletion::None) => {
+                    let view = view.unwrap_or_else(|| panic!("{name} was created"));
+                    for (partition, batches) in &known.partitions {
+                        let handle = view.partition(*partition).expect("partition");
+                        self.check_partition(handle, batches);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn check_partition(&self, handle: &PartitionHandle, batches: &[SentBatch]) {
+        let read = self.read_all(handle);
+        let mut offset = 0;
+        for (place, (batch, (base, record_count, payload))) in batches.iter().zip(&read).enumerate()
+        {
+            assert_eq!(*base, offset, "offsets are dense, batch {place}");
+            assert_eq!(*record_count, batch.record_count, "batch {place}");
+            assert_eq!(*payload, batch.payload, "batch {place}");
+            if let Some(accepted) = batch.accepted {
+                assert_eq!(
+                    accepted.base_offset.get(),
+                    offset,
+                    "as acknowledged, batch {place}"
+                );
+            }
+            offset += u64::from(*record_count);
+        }
+        assert!(
+            read.len() <= batches.len(),
+            "nothing is there that was not sent"
+        );
+        let lost = batches
+            .iter()
+            .skip(read.len())
+            .find(|batch| batch.accepted.is_some());
+        assert!(
+            lost.is_none(),
+            "acknowledged batches are there: {lost:?} after {}",
+            read.len()
+        );
+    }
+
+    /// Every batch of a partition: base offset, record count, bytes.
+    pub fn read_all(&self, handle: &PartitionHandle) -> Vec<(u64, u32, Bytes)> {
+        let (log, mut offset, mut cursor) = (handle.log(), handle.log().log_start(), None);
+        let limit = ReadLimit {
+            bytes_max: 10_000,
+            lsn_max: self.engine.shared.published.durable(),
+        };
+        let mut read = Vec::new();
+        loop {
+            let frames = match log.read_tail(offset, limit) {
+                TailRead::AtEnd => break,
+                TailRead::Frames(frames) => frames,
+                TailRead::OnDisk { until } => {
+                    let disk = self
+                        .engine
+                        .reader
+                        .read(log, cursor, offset, until, limit)
+                        .unwrap();
+                    assert_eq!(disk.loss, None, "partition {} at {offset}", log.partition());
+                    cursor = disk.cursor;
+                    disk.frames
+                }
+            };
+            assert!(!frames.is_empty(), "a read below the end finds something");
+            for frame in frames {
+                assert!(frame.header.matches(&frame.payload), "the payload is whole");
+                let base = frame.header.base_offset.get();
+                read.push((base, frame.header.record_count, frame.payload));
+                offset = frame.header.next_offset();
+            }
+        }
+        assert_eq!(offset, log.end(), "a read reaches the end");
+        assert_eq!(
+            offset.get(),
+            read.iter()
+                .map(|(_, count, _)| u64::from(*count))
+                .sum::<u64>()
+        );
+        let _: Offset = offset;
+        read
+    }
+}
