@@ -18,7 +18,7 @@ use towpath_proto::limits;
 use towpath_proto::names::TopicName;
 use towpath_storage::{PartitionRef, TopicId};
 
-pub use append::{AppendDecision, AppendRefusal, AppendRequest};
+pub use append::{AppendDecision, AppendRefusal, AppendRequest, SpendDecision};
 pub use broker_time::{BrokerTime, TimeJump};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
 pub use topic::{CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Partition, Topic};

@@ -36,6 +36,15 @@ pub enum AppendDecision {
     Wait(PlacementError),
 }
 
+/// What becomes of the sequence of a batch that is refused for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpendDecision {
+    /// It is spent by this row.
+    Spend(Row),
+    /// It was seen before; the outcome then, which stands.
+    Repeated(Outcome),
+}
+
 /// Why a batch is not appended. Nothing changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendRefusal {
@@ -145,7 +154,7 @@ impl State {
     }
 
     /// Decides on a batch that is refused for good: its sequence is spent, so that the producer may
-    /// go on. `None` if it was spent or accepted before.
+    /// go on.
     ///
     /// # Errors
     /// [`AppendRefusal`] if the sequence is not the next one.
@@ -155,21 +164,20 @@ impl State {
         stamp: ProducerStamp,
         reason: i32,
         now_ms: i64,
-    ) -> Result<Option<Row>, AppendRefusal> {
+    ) -> Result<SpendDecision, AppendRefusal> {
         if self.partition(partition).is_none() {
             return Err(AppendRefusal::TopicNotFound {
                 topic: partition.topic,
             });
         }
-        if self.judge(partition, stamp)?.is_some() {
-            return Ok(None);
+        if let Some(outcome) = self.judge(partition, stamp)? {
+            return Ok(SpendDecision::Repeated(outcome));
         }
         let known = self.producers.get(stamp.id, partition);
         let outcome = Outcome::Spent { reason };
         let after = ProducerPartition::after(known, stamp, outcome, now_ms);
-        Ok(Some(
-            RowId::Producer(stamp.id, partition).put(&after.to_row()),
-        ))
+        let row = RowId::Producer(stamp.id, partition).put(&after.to_row());
+        Ok(SpendDecision::Spend(row))
     }
 
     /// The earlier outcome of a repeated batch; none for the next one.

@@ -46,6 +46,8 @@ pub enum AppendAnswer {
     },
     /// It was not written.
     Refused(AppendRefusal),
+    /// It was refused before it came here, and its sequence is not spent; whoever pushed it knows why.
+    Rejected,
     /// The disk failed on the way: it may or may not be there after a restart.
     Failed,
     /// The broker stops and has not begun with it.
@@ -111,6 +113,21 @@ pub enum DataCommand {
         /// What it holds of the memory for waiting batches, until it is answered.
         permits: Permits,
     },
+    /// One batch of a stream that was refused before it came here. It is a command so that it is
+    /// judged, and answered, after the batches that were sent to its partition before it.
+    Reject {
+        /// The batch's partition.
+        partition: PartitionRef,
+        /// If the refusal is final, the sequence that it spends and the number of the reason in
+        /// `error.proto`.
+        spends: Option<(ProducerStamp, i32)>,
+        /// Where the answer goes.
+        sink: Arc<dyn AppendSink>,
+        /// Which batch it is.
+        ticket: Ticket,
+        /// What it holds of the memory for waiting batches, until it is answered.
+        permits: Permits,
+    },
     /// Batches for partitions of one topic that become one entry.
     Publish {
         /// The batches, at most one for each partition.
@@ -135,6 +152,7 @@ impl DataCommand {
         const OVERHEAD_BYTES: usize = 256;
         match self {
             Self::Append { payload, .. } => payload.len() + OVERHEAD_BYTES,
+            Self::Reject { .. } => OVERHEAD_BYTES,
             Self::Publish { appends, .. } => appends
                 .iter()
                 .map(|(_, payload)| payload.len() + OVERHEAD_BYTES)
@@ -148,16 +166,28 @@ impl DataCommand {
             Self::Append {
                 request, payload, ..
             } => (Some((request, payload)), &[][..]),
+            Self::Reject { .. } => (None, &[][..]),
             Self::Publish { appends, .. } => (None, &appends[..]),
         };
         one.into_iter()
             .chain(many.iter().map(|(request, payload)| (request, payload)))
     }
 
+    /// The partitions whose order it belongs to.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionRef> {
+        let rejected = match self {
+            Self::Reject { partition, .. } => Some(*partition),
+            Self::Append { .. } | Self::Publish { .. } => None,
+        };
+        self.appends()
+            .map(|(request, _)| request.partition)
+            .chain(rejected)
+    }
+
     /// Answers that the broker stops, or that the disk failed.
     pub fn fail(self, is_begun: bool) {
         match self {
-            Self::Append { sink, ticket, .. } => {
+            Self::Append { sink, ticket, .. } | Self::Reject { sink, ticket, .. } => {
                 let answer = if is_begun {
                     AppendAnswer::Failed
                 } else {
@@ -204,19 +234,6 @@ pub enum ControlCommand {
         /// Where the answer goes.
         answer: Answer<OpenedTopic, DeleteTopicRefusal>,
     },
-    /// Spend the sequence of a batch that is refused for good.
-    SpendSequence {
-        /// The batch's partition.
-        partition: PartitionRef,
-        /// The batch.
-        stamp: ProducerStamp,
-        /// Number of the reason in `error.proto`.
-        reason: i32,
-        /// Where the answer goes.
-        sink: Arc<dyn AppendSink>,
-        /// Which batch it is.
-        ticket: Ticket,
-    },
     /// The files of deleted topics are gone.
     ForgetDropped {
         /// Which topics.
@@ -231,14 +248,6 @@ impl ControlCommand {
             Self::CreateTopic { answer, .. } => fail(answer, is_begun),
             Self::DeleteTopic { answer, .. } => fail(answer, is_begun),
             Self::OpenTopic { answer, .. } => fail(answer, is_begun),
-            Self::SpendSequence { sink, ticket, .. } => {
-                let answer = if is_begun {
-                    AppendAnswer::Failed
-                } else {
-                    AppendAnswer::ShuttingDown
-                };
-                sink.answer(ticket, answer);
-            }
             Self::ForgetDropped { .. } => {}
         }
     }

@@ -8,12 +8,12 @@ use towpath_storage::{
     FIRST_STEP_BYTES, PartitionRef, ProducerId, Row, SegmentRef, SegmentWish, TopicId,
 };
 
-use super::super::command::{AppendAnswer, ControlCommand, DataCommand, OpenedTopic, Permits};
+use super::super::command::{ControlCommand, DataCommand, OpenedTopic};
 use super::super::published::TopicView;
 use super::super::settle::SettleWork;
 use super::Sequencer;
 use super::draft::{Draft, PendingAnswer, TableChange};
-use crate::core::{DeleteTopicRefusal, Outcome};
+use crate::core::DeleteTopicRefusal;
 
 impl Sequencer {
     /// Decides on one control command. Batches whose partition it changes go to `data`.
@@ -73,31 +73,6 @@ impl Sequencer {
                 draft
                     .answers
                     .push(PendingAnswer::OpenTopic { answer, result });
-            }
-            ControlCommand::SpendSequence {
-                partition,
-                stamp,
-                reason,
-                sink,
-                ticket,
-            } => {
-                let decided =
-                    self.state
-                        .spend_sequence(partition, stamp, reason, self.time.now_ms());
-                let answer = match decided {
-                    Ok(row) => {
-                        self.push_rows(row.into_iter().collect(), draft);
-                        AppendAnswer::Spent { reason }
-                    }
-                    Err(refusal) => AppendAnswer::Refused(refusal),
-                };
-                let permits = Permits::default();
-                draft.answers.push(PendingAnswer::Append {
-                    sink,
-                    ticket,
-                    answer,
-                    permits,
-                });
             }
             ControlCommand::ForgetDropped { topics } => {
                 let rows = self.state.forget_dropped(&topics);
@@ -191,16 +166,5 @@ impl Sequencer {
             data.extend(self.lines.remove(&partition).unwrap_or_default());
         }
         self.wished.retain(|partition| partition.topic != id);
-    }
-}
-
-/// What a repeated batch is answered with.
-pub(super) fn repeat(outcome: Outcome) -> AppendAnswer {
-    match outcome {
-        Outcome::Accepted(batch) => AppendAnswer::Accepted {
-            batch,
-            is_duplicate: true,
-        },
-        Outcome::Spent { reason } => AppendAnswer::Spent { reason },
     }
 }

@@ -4,19 +4,22 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use towpath_storage::{
-    Append, DirectoryLine, Lsn, PartitionRef, PlacementError, Placing, SegmentRef, StateMachine,
-    step_ahead,
+    Append, DirectoryLine, Lsn, PartitionRef, PlacementError, Placing, ProducerStamp, SegmentRef,
+    StateMachine, step_ahead,
 };
 
 use super::super::command::{AppendAnswer, DataCommand, Published};
 use super::super::settle::SettleWork;
-use super::control::repeat;
 use super::draft::{Draft, PendingAnswer, Run};
 use super::{JournalWish, RESERVE_BYTES, Sequencer};
-use crate::core::{AcceptedBatch, AppendDecision, AppendRefusal, AppendRequest};
+use crate::core::{
+    AcceptedBatch, AppendDecision, AppendRefusal, AppendRequest, Outcome, SpendDecision,
+};
 
 /// What an entry takes beside its batches' bytes: header, directory line, frame header, padding.
 const ENTRY_OVERHEAD_BYTES: u64 = 256;
+/// What the row of a producer takes at most: a window of outcomes.
+const PRODUCER_ROW_BYTES: u64 = 8 * 1024;
 
 /// What came of a command.
 enum Verdict {
@@ -57,8 +60,9 @@ impl Sequencer {
         if self.lines.is_empty() {
             return None;
         }
-        let mut partitions = command.appends().map(|(request, _)| request.partition);
-        partitions.find(|partition| self.lines.contains_key(partition))
+        command
+            .partitions()
+            .find(|partition| self.lines.contains_key(partition))
     }
 
     /// The partition with the longest run, if it is long enough to be written once.
@@ -91,6 +95,42 @@ impl Sequencer {
         match command {
             DataCommand::Append { .. } => self.decide_append(command, draft),
             DataCommand::Publish { .. } => self.decide_publish(command, draft),
+            DataCommand::Reject {
+                partition,
+                spends,
+                sink,
+                ticket,
+                permits,
+            } => {
+                let answer = self.decide_reject(partition, spends, draft);
+                draft.answers.push(PendingAnswer::Append {
+                    sink,
+                    ticket,
+                    answer,
+                    permits,
+                });
+                Verdict::Answered
+            }
+        }
+    }
+
+    fn decide_reject(
+        &mut self,
+        partition: PartitionRef,
+        spends: Option<(ProducerStamp, i32)>,
+        draft: &mut Draft,
+    ) -> AppendAnswer {
+        let Some((stamp, reason)) = spends else {
+            return AppendAnswer::Rejected;
+        };
+        let now_ms = self.time.now_ms();
+        match self.state.spend_sequence(partition, stamp, reason, now_ms) {
+            Ok(SpendDecision::Spend(row)) => {
+                self.push_rows(vec![row], draft);
+                AppendAnswer::Spent { reason }
+            }
+            Ok(SpendDecision::Repeated(outcome)) => repeat(outcome),
+            Err(refusal) => AppendAnswer::Refused(refusal),
         }
     }
 
@@ -288,6 +328,9 @@ impl Draft {
 }
 
 fn room_of(command: &DataCommand) -> u64 {
+    if let DataCommand::Reject { .. } = command {
+        return PRODUCER_ROW_BYTES;
+    }
     command
         .appends()
         .map(|(_, payload)| payload.len() as u64 + ENTRY_OVERHEAD_BYTES)
@@ -300,5 +343,16 @@ fn accepted(line: &DirectoryLine) -> AcceptedBatch {
         record_count: line.frame.record_count,
         lsn: line.frame.lsn,
         append_time_ms: line.frame.append_time_ms,
+    }
+}
+
+/// What a repeated batch is answered with.
+fn repeat(outcome: Outcome) -> AppendAnswer {
+    match outcome {
+        Outcome::Accepted(batch) => AppendAnswer::Accepted {
+            batch,
+            is_duplicate: true,
+        },
+        Outcome::Spent { reason } => AppendAnswer::Spent { reason },
     }
 }

@@ -128,6 +128,12 @@ impl Draft {
                 ticket,
                 permits,
                 ..
+            }
+            | DataCommand::Reject {
+                sink,
+                ticket,
+                permits,
+                ..
             } => {
                 let answer = AppendAnswer::Refused(refusal);
                 self.answers.push(PendingAnswer::Append {
