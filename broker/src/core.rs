@@ -10,6 +10,8 @@ mod broker_time;
 mod changes;
 mod producer;
 mod row;
+#[cfg(test)]
+mod tests;
 mod topic;
 
 use std::collections::BTreeMap;

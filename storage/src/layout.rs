@@ -145,7 +145,7 @@ pub fn step_ahead(active: &ActiveSegment, segment_bytes_max: u64) -> Option<u64>
 
 /// Doubles from [`FIRST_STEP_BYTES`] until `needed_end` fits, at most to the end of the segment.
 fn next_step(allocated_end: u64, needed_end: u64, segment_bytes_max: u64) -> u64 {
-    let mut end = allocated_end.max(FIRST_STEP_BYTES / 2);
+    let mut end = allocated_end.max(FIRST_STEP_BYTES);
     while end < needed_end || end <= allocated_end {
         end *= 2;
     }
