@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(
             place(Some(&segment), 8200, Placing::RunStart, MAX),
             Err(PlacementError::NeedsSpace {
-                allocated_end: 32_768
+                allocated_end: 65_536
             }),
             "the padding behind the run needs room too"
         );
