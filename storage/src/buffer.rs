@@ -10,13 +10,19 @@ use bytes::Bytes;
 
 use crate::vfs::BLOCK_BYTES;
 
-/// Smallest allocation. Most rounds of an idle broker are one block.
-const CLASS_BYTES_MIN: usize = 16 * 1024;
+/// Lengths of allocations are multiples of this, so that they fit again.
+const STEP_BYTES: usize = 16 * 1024;
 
 /// Keeps a bounded number of free buffers.
 pub(crate) struct BufferPool {
-    free: Mutex<Vec<Vec<u8>>>,
+    free: Mutex<FreeBuffers>,
     free_bytes_max: usize,
+}
+
+#[derive(Default)]
+struct FreeBuffers {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
 }
 
 impl BufferPool {
@@ -29,12 +35,10 @@ impl BufferPool {
 
     /// A buffer of `len` bytes with arbitrary content, its address a multiple of [`BLOCK_BYTES`].
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> RoundBuffer {
-        let class_bytes = (len + BLOCK_BYTES).next_power_of_two().max(CLASS_BYTES_MIN);
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = free.iter().rposition(|memory| memory.len() == class_bytes);
-        let memory = found.map(|place| free.swap_remove(place));
-        drop(free);
-        let memory = memory.unwrap_or_else(|| vec![0; class_bytes]);
+        let memory_bytes = (len + BLOCK_BYTES).next_multiple_of(STEP_BYTES);
+        let memory = self
+            .take_free(memory_bytes)
+            .unwrap_or_else(|| vec![0; memory_bytes]);
         let start = memory.as_ptr().addr().wrapping_neg() % BLOCK_BYTES;
         RoundBuffer {
             memory,
@@ -44,11 +48,23 @@ impl BufferPool {
         }
     }
 
+    /// The smallest free buffer that is long enough and wastes at most half of itself.
+    fn take_free(&self, memory_bytes: usize) -> Option<Vec<u8>> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = memory_bytes..=2 * memory_bytes;
+        let buffers = free.buffers.iter().enumerate();
+        let candidates = buffers.filter(|(_, memory)| fits.contains(&memory.len()));
+        let (place, _) = candidates.min_by_key(|(_, memory)| memory.len())?;
+        let memory = free.buffers.swap_remove(place);
+        free.bytes -= memory.len();
+        Some(memory)
+    }
+
     fn put_back(&self, memory: Vec<u8>) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let free_bytes: usize = free.iter().map(Vec::len).sum();
-        if free_bytes + memory.len() <= self.free_bytes_max {
-            free.push(memory);
+        if free.bytes + memory.len() <= self.free_bytes_max {
+            free.bytes += memory.len();
+            free.buffers.push(memory);
         }
     }
 }
@@ -132,6 +148,10 @@ mod tests {
     fn the_pool_keeps_no_more_than_its_bound() {
         let pool = BufferPool::new(16 * 1024);
         drop([pool.take(1), pool.take(1), pool.take(1)]);
-        assert_eq!(pool.free.lock().unwrap().len(), 1, "one of 16 KiB fits");
+        assert_eq!(
+            pool.free.lock().unwrap().buffers.len(),
+            1,
+            "one of 16 KiB fits"
+        );
     }
 }
