@@ -28,13 +28,14 @@ fn the_simulated_disk_answers_as_the_file_systems_of_the_machine() {
     let seed = seed();
     println!("SEED={seed}");
     let config = Config {
-        cases: 150,
+        cases: 250,
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
         ..Config::default()
     };
     TestRunner::new(config)
         .run(&prop::collection::vec(step(), 1..80), |steps| {
+            let steps = [prepared(), steps].concat();
             for parent in [std::env::temp_dir(), PathBuf::from("/dev/shm")] {
                 if parent.is_dir() {
                     compare(&steps, &parent)?;
@@ -144,6 +145,22 @@ fn step() -> impl Strategy<Value = Step> {
         2 => path().prop_map(|path| Step::SyncDir { path }),
         2 => path().prop_map(|path| Step::Lock { path }),
         1 => Just(Step::Unlock),
+    ]
+}
+
+/// Folders and files in each other, so that few steps are refused for want of them.
+fn prepared() -> Vec<Step> {
+    let file = |slot, path: &str| Step::Open {
+        slot,
+        path: path.into(),
+        mode: OpenMode::CreateNew,
+    };
+    vec![
+        Step::CreateDir { path: "a".into() },
+        Step::CreateDir { path: "a/b".into() },
+        file(0, "b"),
+        file(1, "a/a"),
+        file(2, "a/b/a"),
     ]
 }
 

@@ -291,12 +291,20 @@ impl SimDisk {
     /// The operations so far, one a line: kind, path, place, checksum of what was written, and the
     /// outcome where it is not the plain one.
     pub fn trace(&self) -> Vec<String> {
-        self.shared.lock().gate.lines.clone()
+        self.shared
+            .lock()
+            .gate
+            .lines
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     /// As [`SimDisk::trace`], and starts a new trace.
     pub fn take_trace(&self) -> Vec<String> {
-        std::mem::take(&mut self.shared.lock().gate.lines)
+        let trace = self.trace();
+        self.shared.lock().gate.lines.clear();
+        trace
     }
 
     /// What a reader sees of a file. Not an operation: it works without power and has no faults.

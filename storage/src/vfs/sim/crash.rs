@@ -126,7 +126,10 @@ impl Plan {
         let volume = state
             .volume
             .after_power_loss(&names, |id, file| match self.files.get(&id) {
-                Some(loss) => loss.apply_over(file, stale_image(&state.volume, id)),
+                Some(loss) if loss.filling == Filling::Stale => {
+                    loss.apply_over(file, stale_image(&state.volume, id))
+                }
+                Some(loss) => loss.apply(file),
                 None => file.durable.clone(),
             });
         state.restarted(volume)
@@ -153,7 +156,7 @@ impl Plan {
 
 /// What freed blocks of the disk hold: the file made before this one, or else after it.
 fn stale_image(volume: &Volume, id: NodeId) -> Option<&Image> {
-    let has_bytes = |(_, file): &(NodeId, &File)| !file.durable.pages.present().is_empty();
+    let has_bytes = |(_, file): &(NodeId, &File)| !file.durable.pages.is_blank();
     let before = volume
         .files()
         .filter(|(other, _)| *other < id)

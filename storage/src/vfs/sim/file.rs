@@ -30,6 +30,20 @@ pub(super) struct Pending {
 }
 
 impl File {
+    /// A file of which nothing is pending.
+    pub(super) fn settled(image: Image) -> Self {
+        Self {
+            live: image.clone(),
+            durable: image,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a reader sees what is durable.
+    pub(super) fn is_settled(&self) -> bool {
+        self.pending.is_empty() && !self.has_lost_pages
+    }
+
     /// Makes a change that a power loss may take back.
     pub(super) fn change(&mut self, stamp: u64, change: Change) {
         self.live.apply(&change);

@@ -23,7 +23,7 @@ pub(super) struct Gate {
     pub(super) random: SplitMix,
     pub(super) counts: BTreeMap<OperationKind, u64>,
     pub(super) trace: Trace,
-    pub(super) lines: Vec<String>,
+    pub(super) lines: Vec<Arc<str>>,
     pub(super) clock: Option<Arc<SimClock>>,
     pub(super) latency: Latency,
 }
@@ -176,7 +176,7 @@ impl Gate {
                 Err(error) if is_power_off(error) => " -> power off".to_owned(),
                 Err(error) => format!(" -> {:?}", error.kind()),
             };
-            self.lines.push(format!("{call}{outcome}"));
+            self.lines.push(format!("{call}{outcome}").into());
         }
     }
 }

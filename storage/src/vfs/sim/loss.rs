@@ -183,7 +183,6 @@ impl Loss {
                 .insert(pages_of(image.length, length.saturating_sub(image.length)));
             image.length = image.length.max(length);
         }
-        image.pages.cut(image.length);
         fresh.fill(&mut image, self.filling, stale);
         image
     }

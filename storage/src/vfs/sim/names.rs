@@ -6,6 +6,7 @@
 //! the new name alone, with the old one still there, but never as neither.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Number of a file or folder. Never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,12 +33,21 @@ pub(super) struct NameChange {
 /// The names that processes see, those that a power loss cannot take, and what lies between.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
-    pub(super) live: NameMap,
-    pub(super) durable: NameMap,
+    pub(super) live: Arc<NameMap>,
+    pub(super) durable: Arc<NameMap>,
     pub(super) pending: Vec<NameChange>,
 }
 
 impl Names {
+    /// Names of which none is pending.
+    pub(super) fn settled(names: Arc<NameMap>) -> Self {
+        Self {
+            live: Arc::clone(&names),
+            durable: names,
+            pending: Vec::new(),
+        }
+    }
+
     pub(super) fn get(&self, folder: NodeId, name: &str) -> Option<NodeId> {
         self.live.get(&(folder, name.to_owned())).copied()
     }
@@ -52,7 +62,7 @@ impl Names {
 
     /// Makes a change that a power loss may take back.
     pub(super) fn change(&mut self, change: NameChange) {
-        change.apply(&mut self.live);
+        change.apply(Arc::make_mut(&mut self.live));
         self.pending.push(change);
     }
 
@@ -61,6 +71,10 @@ impl Names {
         let kept = self.with_all_they_rest_on(&self.pending_in(folder));
         self.durable = self.apply(&kept);
         self.drop_pending(&kept);
+        if self.durable == self.live {
+            // One map for both is cheaper to copy.
+            self.durable = Arc::clone(&self.live);
+        }
     }
 
     /// A sync that fails: of the changes in the folder those of `kept` are durable, and the others
@@ -82,12 +96,15 @@ impl Names {
 
     /// The durable names if the pending changes of the given numbers survive, which must hold all that
     /// they rest on.
-    pub(super) fn apply(&self, kept: &BTreeSet<usize>) -> NameMap {
-        let mut names = self.durable.clone();
+    pub(super) fn apply(&self, kept: &BTreeSet<usize>) -> Arc<NameMap> {
+        if kept.is_empty() {
+            return Arc::clone(&self.durable);
+        }
+        let mut names = NameMap::clone(&self.durable);
         for index in kept {
             self.pending[*index].apply(&mut names);
         }
-        names
+        Arc::new(names)
     }
 
     /// Adds what each of some pending changes rests on.
@@ -112,6 +129,20 @@ impl Names {
             }
         }
         kept
+    }
+
+    /// Forgets durable names and pending changes in folders that are not among the given ones; returns
+    /// whether there were any.
+    pub(super) fn forget_all_but(&mut self, folders: &BTreeSet<NodeId>) -> bool {
+        let is_known = |name: &Name| folders.contains(&name.0);
+        let count = self.pending.len();
+        self.pending
+            .retain(|change| change.steps.iter().any(|(name, _)| is_known(name)));
+        let forgets_names = !self.durable.keys().all(is_known);
+        if forgets_names {
+            Arc::make_mut(&mut self.durable).retain(|name, _| is_known(name));
+        }
+        forgets_names || self.pending.len() < count
     }
 
     fn rests_on(&self, later: usize, earlier: usize) -> bool {

@@ -14,7 +14,13 @@ use crate::vfs::BLOCK_BYTES;
 /// Sparse file content without a length.
 #[derive(Clone, Default)]
 pub(super) struct Pages {
-    chunks: Arc<BTreeMap<u64, Arc<Chunk>>>,
+    chunks: Arc<Chunks>,
+}
+
+#[derive(Default)]
+struct Chunks {
+    by_index: BTreeMap<u64, Arc<Chunk>>,
+    digest: OnceLock<u64>,
 }
 
 /// 64 neighbouring pages, so that the map of a large file stays small.
@@ -23,9 +29,9 @@ struct Chunk {
     digest: OnceLock<u64>,
 }
 
-#[derive(Clone)]
 struct Page {
     bytes: [u8; BLOCK_BYTES],
+    digest: OnceLock<u64>,
 }
 
 impl Pages {
@@ -87,22 +93,32 @@ impl Pages {
         self.present_in(0, u64::MAX)
     }
 
+    /// Whether no page is present.
+    pub(super) fn is_blank(&self) -> bool {
+        self.chunks
+            .by_index
+            .values()
+            .all(|chunk| chunk.pages.iter().all(Option::is_none))
+    }
+
     /// A digest of the content: the same for the same bytes, however they came about.
     pub(super) fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for (index, chunk) in self.chunks.iter() {
-            // A chunk whose pages were all written back to zeros counts as absent.
-            if let digest @ 1.. = chunk.digest() {
-                (index, digest).hash(&mut hasher);
+        *self.chunks.digest.get_or_init(|| {
+            let mut hasher = DefaultHasher::new();
+            for (index, chunk) in &self.chunks.by_index {
+                // A chunk whose pages were all written back to zeros counts as absent.
+                if let digest @ 1.. = chunk.digest() {
+                    (index, digest).hash(&mut hasher);
+                }
             }
-        }
-        hasher.finish()
+            hasher.finish()
+        })
     }
 
     fn present_in(&self, first_page: u64, end_page: u64) -> Vec<u64> {
         let chunks = first_page / CHUNK..=end_page.div_ceil(CHUNK);
         let mut present = Vec::new();
-        for (index, chunk) in self.chunks.range(chunks) {
+        for (index, chunk) in self.chunks.by_index.range(chunks) {
             let numbered = (index * CHUNK..).zip(&chunk.pages);
             present.extend(
                 numbered
@@ -124,16 +140,18 @@ impl Pages {
     }
 
     fn page(&self, page: u64) -> Option<&Page> {
-        self.chunks.get(&(page / CHUNK))?.pages[slot(page)].as_deref()
+        self.chunks.by_index.get(&(page / CHUNK))?.pages[slot(page)].as_deref()
     }
 
     fn page_arc(&self, page: u64) -> Option<Arc<Page>> {
-        self.chunks.get(&(page / CHUNK))?.pages[slot(page)].clone()
+        self.chunks.by_index.get(&(page / CHUNK))?.pages[slot(page)].clone()
     }
 
     fn page_mut(&mut self, page: u64) -> &mut Page {
         let place = &mut self.chunk_mut(page).pages[slot(page)];
-        Arc::make_mut(place.get_or_insert_with(|| Arc::new(Page { bytes: ZEROS })))
+        let page = Arc::make_mut(place.get_or_insert_with(|| Arc::new(Page::zeros())));
+        page.digest = OnceLock::new();
+        page
     }
 
     fn set_page(&mut self, page: u64, content: Option<Arc<Page>>) {
@@ -144,7 +162,8 @@ impl Pages {
 
     fn chunk_mut(&mut self, page: u64) -> &mut Chunk {
         let chunks = Arc::make_mut(&mut self.chunks);
-        let chunk = Arc::make_mut(chunks.entry(page / CHUNK).or_default());
+        chunks.digest = OnceLock::new();
+        let chunk = Arc::make_mut(chunks.by_index.entry(page / CHUNK).or_default());
         chunk.digest = OnceLock::new();
         chunk
     }
@@ -163,16 +182,53 @@ impl Chunk {
             let mut hasher = DefaultHasher::new();
             let mut is_zero = true;
             for (slot, page) in self.pages.iter().enumerate() {
-                if let Some(page) = page
-                    && page.bytes != ZEROS
-                {
+                if let digest @ 1.. = page.as_ref().map_or(0, |page| page.digest()) {
                     is_zero = false;
-                    slot.hash(&mut hasher);
-                    hasher.write(&page.bytes);
+                    (slot, digest).hash(&mut hasher);
                 }
             }
             if is_zero { 0 } else { hasher.finish() | 1 }
         })
+    }
+}
+
+impl Page {
+    fn zeros() -> Self {
+        Self {
+            bytes: ZEROS,
+            digest: OnceLock::new(),
+        }
+    }
+
+    /// Zero if all bytes are.
+    fn digest(&self) -> u64 {
+        *self.digest.get_or_init(|| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&self.bytes);
+            if self.bytes == ZEROS {
+                0
+            } else {
+                hasher.finish() | 1
+            }
+        })
+    }
+}
+
+impl Clone for Page {
+    fn clone(&self) -> Self {
+        Self {
+            bytes: self.bytes,
+            digest: OnceLock::new(),
+        }
+    }
+}
+
+impl Clone for Chunks {
+    fn clone(&self) -> Self {
+        Self {
+            by_index: self.by_index.clone(),
+            digest: OnceLock::new(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The state behind all handles on one simulated disk.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::fault::{Fault, SyncFailure};
 use super::gate::{Call, Gate, Outcome, Verdict};
 use super::loss::Loss;
-use super::names::NodeId;
+use super::names::{NodeId, ROOT};
 use super::volume::Volume;
 
 /// What the handles on a disk share.
@@ -129,12 +129,7 @@ impl State {
     /// A digest of what a reader sees: paths, kinds, lengths and contents.
     pub(super) fn content_hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        for (path, node) in self.volume.walk() {
-            path.hash(&mut hasher);
-            if let Ok(file) = self.volume.file(node) {
-                (file.live.length, file.live.pages.digest()).hash(&mut hasher);
-            }
-        }
+        self.volume.hash_folder(ROOT, &mut hasher);
         hasher.finish()
     }
 }

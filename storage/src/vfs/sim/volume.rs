@@ -4,6 +4,7 @@
 //! [`gate`](super::gate).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::file::File;
 use super::image::Image;
@@ -18,7 +19,8 @@ mod tree;
 #[derive(Debug, Clone)]
 pub(super) struct Volume {
     pub(super) names: Names,
-    nodes: BTreeMap<NodeId, Node>,
+    /// Shared with copies of the disk until one of them changes the file.
+    nodes: BTreeMap<NodeId, Arc<Node>>,
     next_node: u64,
     total_pages: u64,
     used_pages: u64,
@@ -52,59 +54,67 @@ impl Volume {
 
     /// The state that a restart of the process finds: no descriptor is open any more.
     pub(super) fn close_all(&mut self) {
-        for node in self.nodes.values_mut() {
-            node.opens = 0;
+        let is_open = |(_, node): &(&NodeId, &Arc<Node>)| node.opens > 0;
+        let open: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(is_open)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in open {
+            if let Some(node) = self.node_mut(id) {
+                node.opens = 0;
+            }
+            self.free_if_gone(id);
         }
-        self.collect();
-        self.count_used();
     }
 
     /// The state that a power loss leaves: nothing is pending, and a reader sees what is durable.
     pub(super) fn after_power_loss(
         &self,
-        names: &NameMap,
+        names: &Arc<NameMap>,
         mut survive: impl FnMut(NodeId, &File) -> Image,
     ) -> Self {
+        let names = if Arc::ptr_eq(names, &self.names.live) {
+            Arc::clone(names)
+        } else {
+            Arc::new(self.reachable(names))
+        };
+        let mut links: BTreeMap<NodeId, (u64, &Name)> = BTreeMap::new();
+        for (name, id) in names.iter() {
+            let (count, last) = links.entry(*id).or_insert((0, name));
+            (*count, *last) = (*count + 1, name);
+        }
+        let mut nodes = BTreeMap::new();
+        for (id, node) in &self.nodes {
+            if let Some((count, name)) = links.get(id) {
+                nodes.insert(*id, node.restarted(*count, name, |file| survive(*id, file)));
+            } else if *id == ROOT {
+                nodes.insert(*id, Arc::clone(node));
+            }
+        }
         let mut after = Self {
-            nodes: BTreeMap::new(),
-            names: Names::default(),
+            names: Names::settled(names),
+            nodes,
             ..*self
         };
-        after.nodes.insert(
-            ROOT,
-            Node {
-                links: 1,
-                ..Node::folder((ROOT, String::new()))
-            },
-        );
+        after.count_used();
+        after
+    }
+
+    /// The names that a walk from the root finds.
+    fn reachable(&self, names: &NameMap) -> NameMap {
+        let mut found = NameMap::new();
         let mut folders = vec![ROOT];
         while let Some(folder) = folders.pop() {
-            for ((_, name), id) in names.range(in_folder(folder)) {
-                let Some(node) = self.nodes.get(id) else {
-                    continue;
-                };
-                after.names.live.insert((folder, name.clone()), *id);
-                let copy = after.nodes.entry(*id).or_insert_with(|| {
-                    let mut copy = Node::folder((folder, name.clone()));
-                    copy.file = node.file.as_ref().map(|file| {
-                        let image = survive(*id, file);
-                        File {
-                            live: image.clone(),
-                            durable: image,
-                            ..File::default()
-                        }
-                    });
-                    copy
-                });
-                copy.links += 1;
-                if copy.file.is_none() && copy.links == 1 {
+            for (name, id) in names.range(in_folder(folder)) {
+                found.insert(name.clone(), *id);
+                if !self.is_file(*id) {
                     folders.push(*id);
                 }
             }
         }
-        after.names.durable = after.names.live.clone();
-        after.count_used();
-        after
+        found
     }
 
     pub(super) fn space(&self) -> Space {
@@ -122,13 +132,13 @@ impl Volume {
 
     /// Counts the used room anew after a change of many files at once.
     pub(super) fn count_used(&mut self) {
-        let is_kept = |node: &&Node| node.links > 0 || node.opens > 0;
+        let is_kept = |node: &&Arc<Node>| node.links > 0 || node.opens > 0;
         // The root was there before the disk was measured.
         self.used_pages = self
             .nodes
             .values()
             .filter(is_kept)
-            .map(Node::pages)
+            .map(|node| node.pages())
             .sum::<u64>()
             - 1;
     }
@@ -138,12 +148,12 @@ impl Volume {
         self.next_node += 1;
         self.nodes.insert(
             id,
-            Node {
+            Arc::new(Node {
                 file,
                 links: 1,
                 opens: 0,
                 name,
-            },
+            }),
         );
         if id != ROOT {
             self.used_pages += 1;
@@ -151,8 +161,16 @@ impl Volume {
         id
     }
 
+    fn is_file(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.file.is_some())
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.nodes.get_mut(&id).map(Arc::make_mut)
+    }
+
     fn unlink_node(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.node_mut(id) {
             node.links -= 1;
         }
         self.free_if_gone(id);
@@ -180,15 +198,7 @@ impl Volume {
             let open = self.nodes.iter().filter(|(_, node)| node.opens > 0);
             referenced.extend(open.map(|(id, _)| *id));
 
-            let before = self.names.durable.len() + self.names.pending.len();
-            self.names
-                .durable
-                .retain(|(folder, _), _| referenced.contains(folder));
-            let is_seen = |step: &(Name, Option<NodeId>)| referenced.contains(&step.0.0);
-            self.names
-                .pending
-                .retain(|change| change.steps.iter().any(is_seen));
-            if before == self.names.durable.len() + self.names.pending.len() {
+            if !self.names.forget_all_but(&referenced) {
                 self.nodes.retain(|id, _| referenced.contains(id));
                 return;
             }
@@ -197,13 +207,24 @@ impl Volume {
 }
 
 impl Node {
-    fn folder(name: Name) -> Self {
-        Self {
-            file: None,
-            links: 0,
-            opens: 0,
-            name,
+    /// The same after a power loss that left it so many names, `name` the last of them.
+    fn restarted(
+        self: &Arc<Self>,
+        links: u64,
+        name: &Name,
+        survive: impl FnOnce(&File) -> Image,
+    ) -> Arc<Self> {
+        let is_settled = self.file.as_ref().is_none_or(File::is_settled);
+        if is_settled && self.opens == 0 && self.links == links && self.name == *name {
+            return Arc::clone(self);
         }
+        let file = self.file.as_ref().map(|file| File::settled(survive(file)));
+        Arc::new(Self {
+            file,
+            links,
+            opens: 0,
+            name: name.clone(),
+        })
     }
 
     /// What it takes of the disk: one page for itself.

@@ -156,6 +156,27 @@ fn a_durable_allocation_reads_as_zeros_until_its_bytes_arrive() {
 }
 
 #[test]
+fn blocks_are_new_again_after_a_cut() {
+    let disk = disk();
+    let file = create(&disk, "f");
+    file.allocate(0, 4096).unwrap();
+    file.sync_data().unwrap();
+    sync_dir(&disk, "");
+    file.set_len(0).unwrap();
+    write(&file, 0, &[1; 4096]);
+    let noisy = after(&disk, LossMode::SizeFirst(Filling::Noise(1)), "f").unwrap();
+    assert!(
+        noisy != [0; 4096] && noisy != [1; 4096],
+        "the cut gave the allocation back"
+    );
+
+    file.set_len(0).unwrap();
+    file.set_len(4096).unwrap();
+    let noisy = after(&disk, LossMode::SizeFirst(Filling::Noise(1)), "f").unwrap();
+    assert_eq!(noisy, [0; 4096], "and an extension allocates nothing");
+}
+
+#[test]
 fn bytes_that_survive_are_never_mixed_with_noise_in_one_sector() {
     let disk = disk();
     let file = create_durable(&disk, "f", b"");

@@ -8,11 +8,14 @@ use rustix::io::Errno;
 use super::*;
 use crate::vfs::{BLOCK_BYTES, LockError};
 
-fn disk_with(sync_failure: SyncFailure) -> SimDisk {
-    SimDisk::new(SimOptions {
+/// Disks that draw differently what a failed sync loses.
+fn disks(sync_failure: SyncFailure) -> impl Iterator<Item = SimDisk> {
+    let options = move |seed| SimOptions {
         sync_failure,
+        seed,
         ..SimOptions::default()
-    })
+    };
+    (0..30).map(move |seed| SimDisk::new(options(seed)))
 }
 
 fn is(error: &io::Error, errno: Errno) -> bool {
@@ -33,54 +36,53 @@ fn after_failed_sync(disk: &SimDisk) -> Arc<dyn VfsFile> {
 
 #[test]
 fn after_a_failed_sync_the_next_one_lies_and_the_cache_hides_it() {
-    let disk = disk_with(SyncFailure::CacheKept);
-    let file = after_failed_sync(&disk);
-    file.sync_data().unwrap();
-    assert_eq!(
-        read_open(&file),
-        sectors(2, 8),
-        "the cache shows what was lost"
-    );
-    assert_eq!(
-        read(&disk.crash(&CrashMode::Kill), "f").unwrap(),
-        sectors(2, 8)
-    );
-    assert_ne!(
-        read(&disk.crash(&NOTHING_KEPT), "f").unwrap(),
-        sectors(2, 8)
-    );
-    assert_ne!(
-        read(&disk.crash(&ALL_KEPT), "f").unwrap(),
-        sectors(2, 8),
-        "nothing brings it back"
-    );
+    for disk in disks(SyncFailure::CacheKept) {
+        let file = after_failed_sync(&disk);
+        let lost = read(&disk.crash(&ALL_KEPT), "f").unwrap();
+        assert_ne!(lost, sectors(2, 8), "nothing brings it back");
+        file.sync_data().unwrap();
+        assert_eq!(
+            read_open(&file),
+            sectors(2, 8),
+            "the cache shows what was lost"
+        );
+        assert_eq!(
+            read(&disk.crash(&CrashMode::Kill), "f").unwrap(),
+            sectors(2, 8)
+        );
+        assert_eq!(read(&disk.crash(&NOTHING_KEPT), "f").unwrap(), lost);
 
-    let evicted = disk.fork();
-    evicted.evict_cache();
-    assert_eq!(read(&evicted, "f"), read(&disk.crash(&ALL_KEPT), "f"));
-    file.drop_cache(0, 4096);
-    assert_eq!(
-        read(&disk, "f"),
-        read(&evicted, "f"),
-        "clean pages are dropped"
-    );
+        let evicted = disk.fork();
+        evicted.evict_cache();
+        assert_eq!(read(&evicted, "f").unwrap(), lost);
+        file.drop_cache(0, 4095);
+        assert_eq!(
+            read_open(&file),
+            sectors(2, 8),
+            "only whole pages are dropped"
+        );
+        file.drop_cache(0, 4096);
+        assert_eq!(read_open(&file), lost);
+    }
 }
 
 #[test]
 fn what_a_failed_sync_lost_is_durable_once_it_is_written_again() {
-    let disk = disk_with(SyncFailure::CacheKept);
-    let file = after_failed_sync(&disk);
-    let bytes = read_open(&file);
-    write(&file, 0, &bytes);
-    file.drop_cache(0, 4096);
-    assert_eq!(read_open(&file), bytes, "dirty pages are not dropped");
-    file.sync_data().unwrap();
-    assert_eq!(read(&disk.crash(&NOTHING_KEPT), "f").unwrap(), bytes);
+    for disk in disks(SyncFailure::CacheKept) {
+        let file = after_failed_sync(&disk);
+        let bytes = read_open(&file);
+        write(&file, 0, &bytes[..1]);
+        file.drop_cache(0, 4096);
+        assert_eq!(read_open(&file), bytes, "a dirty page is not dropped");
+        write(&file, 0, &bytes);
+        file.sync_data().unwrap();
+        assert_eq!(read(&disk.crash(&NOTHING_KEPT), "f").unwrap(), bytes);
+    }
 }
 
 #[test]
 fn a_direct_read_sees_past_the_cache() {
-    let disk = disk_with(SyncFailure::CacheKept);
+    let disk = disk();
     let file = create_durable(&disk, "f", &[1; BLOCK_BYTES]);
     disk.inject(Injection::new(Fault::LostWrite));
     write(&file, 0, &[2; BLOCK_BYTES]);
@@ -117,32 +119,34 @@ fn a_failed_sync_may_put_some_bytes_on_the_disk() {
 
 #[test]
 fn a_failed_sync_may_revert_the_cache() {
-    let disk = disk_with(SyncFailure::CacheReverted);
-    let file = after_failed_sync(&disk);
-    assert_ne!(read_open(&file), sectors(2, 8));
-    assert_eq!(read(&disk, "f"), read(&disk.crash(&NOTHING_KEPT), "f"));
-    file.sync_data().unwrap();
-    assert_eq!(read(&disk, "f"), read(&disk.crash(&NOTHING_KEPT), "f"));
+    for disk in disks(SyncFailure::CacheReverted) {
+        let file = after_failed_sync(&disk);
+        assert_ne!(read_open(&file), sectors(2, 8));
+        assert_eq!(read(&disk, "f"), read(&disk.crash(&NOTHING_KEPT), "f"));
+        file.sync_data().unwrap();
+        assert_eq!(read(&disk, "f"), read(&disk.crash(&NOTHING_KEPT), "f"));
+    }
 }
 
 #[test]
 fn a_failed_sync_keeps_the_length_that_the_cache_shows() {
-    let disk = disk_with(SyncFailure::CacheKept);
-    let file = create_durable(&disk, "f", b"");
-    write(&file, 0, &sectors(1, 2));
-    disk.inject(
-        Injection::new(Fault::NoSpace)
-            .on(OperationKind::SyncData)
-            .nth(0),
-    );
-    assert_eq!(file.sync_data().unwrap_err().kind(), ErrorKind::StorageFull);
-    file.sync_data().unwrap();
-    let left = read(&disk.crash(&NOTHING_KEPT), "f").unwrap();
-    assert_eq!(
-        left.len(),
-        2 * SECTOR,
-        "the second sync had only the length to write"
-    );
+    for disk in disks(SyncFailure::CacheKept) {
+        let file = create_durable(&disk, "f", b"");
+        write(&file, 0, &sectors(1, 2));
+        disk.inject(
+            Injection::new(Fault::NoSpace)
+                .on(OperationKind::SyncData)
+                .nth(0),
+        );
+        assert_eq!(file.sync_data().unwrap_err().kind(), ErrorKind::StorageFull);
+        file.sync_data().unwrap();
+        let left = read(&disk.crash(&NOTHING_KEPT), "f").unwrap();
+        assert_eq!(
+            left.len(),
+            2 * SECTOR,
+            "the second sync had only the length to write"
+        );
+    }
 }
 
 #[test]
@@ -290,6 +294,17 @@ fn an_injection_hits_where_and_when_it_says() {
     );
     write(&a, 0, b"5");
     write(&b, 0, b"6");
+}
+
+#[test]
+fn of_two_faults_the_one_injected_first_counts() {
+    let disk = disk();
+    disk.inject(Injection::new(Fault::NoSpace).nth(1));
+    disk.inject(Injection::new(Fault::Io).on(OperationKind::CreateDir));
+    let create_dir = || disk.vfs().create_dir(Path::new("d")).unwrap_err();
+    assert!(is(&create_dir(), Errno::IO), "the first does not hit");
+    assert!(is(&create_dir(), Errno::NOSPC), "both hit");
+    assert!(is(&create_dir(), Errno::IO), "the first is over");
 }
 
 #[test]

@@ -54,6 +54,23 @@ fn changes_of_one_name_survive_in_order() {
 }
 
 #[test]
+fn a_name_is_given_anew_only_if_its_file_has_left_it() {
+    let disk = disk();
+    create_durable(&disk, "a", b"old");
+    rename(&disk, "a", "b");
+    create(&disk, "a");
+    let states: BTreeSet<_> = disk
+        .crash_states(100)
+        .map(|state| (read(&state.disk, "a"), read(&state.disk, "b")))
+        .collect();
+    let old = || Some(b"old".to_vec());
+    assert_eq!(
+        states,
+        [(old(), None), (None, old()), (Some(vec![]), old())].into()
+    );
+}
+
+#[test]
 fn a_name_survives_with_a_file_that_was_never_synced() {
     let disk = disk();
     let file = create(&disk, "f");
@@ -70,6 +87,13 @@ fn a_rename_over_a_file_leaves_the_old_or_the_new_and_never_none() {
     write(&file, 0, b"new");
     file.sync_data().unwrap();
     rename(&disk, "f.tmp", "f");
+    for state in disk.crash_states(100) {
+        let is_moved = read(&state.disk, "f").unwrap() == b"new";
+        assert!(
+            !is_moved || read(&state.disk, "f.tmp").is_none(),
+            "a file has one name"
+        );
+    }
     assert_eq!(all_trees(&disk), trees([&["f"], &["f", "f.tmp"]]));
     assert_eq!(
         all_outcomes(&disk, "f"),

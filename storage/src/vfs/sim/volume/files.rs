@@ -1,6 +1,7 @@
 //! What the calls on one file do.
 
 use std::io;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
@@ -21,12 +22,12 @@ impl Volume {
 
     /// For changes that keep the invariant of [`File`] and touch no allocation.
     pub(crate) fn file_mut(&mut self, id: NodeId) -> io::Result<&mut File> {
-        let node = self.nodes.get_mut(&id);
+        let node = self.node_mut(id);
         node.and_then(|node| node.file.as_mut())
             .ok_or_else(|| Errno::BADF.into())
     }
 
-    /// Every file and folder, by number.
+    /// Every file, by number.
     pub(crate) fn files(&self) -> impl Iterator<Item = (NodeId, &File)> {
         self.nodes
             .iter()
@@ -34,12 +35,10 @@ impl Volume {
     }
 
     pub(crate) fn evict_cache(&mut self) {
-        for file in self
-            .nodes
-            .values_mut()
-            .filter_map(|node| node.file.as_mut())
-        {
-            file.drop_cache(0, u64::MAX);
+        for node in self.nodes.values_mut() {
+            if let Some(file) = Arc::make_mut(node).file.as_mut() {
+                file.drop_cache(0, u64::MAX);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the calls on names do.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::io;
 
 use rustix::io::Errno;
@@ -14,7 +15,7 @@ impl Volume {
     /// Opens an existing file or folder for a descriptor.
     pub(crate) fn open(&mut self, folders: &[&str], name: &str) -> io::Result<NodeId> {
         let id = self.find(folders, name)?;
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.node_mut(id) {
             if node.file.is_none() {
                 return Err(Errno::ISDIR.into());
             }
@@ -24,7 +25,7 @@ impl Volume {
     }
 
     pub(crate) fn close(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.node_mut(id) {
             node.opens -= 1;
         }
         self.free_if_gone(id);
@@ -49,7 +50,7 @@ impl Volume {
         let is_file = kind == EntryKind::File;
         let name = (folder, name.to_owned());
         let id = self.add_node(is_file.then(File::default), name.clone());
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.node_mut(id) {
             node.opens += u64::from(is_file);
         }
         self.names.change(NameChange {
@@ -91,7 +92,7 @@ impl Volume {
                 steps: vec![clear, set],
             });
         }
-        if let Some(node) = self.nodes.get_mut(&id) {
+        if let Some(node) = self.node_mut(id) {
             node.name = to_name;
         }
         if let Some(replaced) = replaced {
@@ -207,6 +208,19 @@ impl Volume {
         names.join("/")
     }
 
+    /// Digests what a reader sees in a folder: names, kinds, lengths and contents.
+    pub(crate) fn hash_folder(&self, folder: NodeId, hasher: &mut impl Hasher) {
+        for (name, id) in self.names.in_folder(folder) {
+            name.hash(hasher);
+            match self.file(id) {
+                Ok(file) => (file.live.length, file.live.pages.digest()).hash(hasher),
+                Err(_) => self.hash_folder(id, hasher),
+            }
+        }
+        // Ends the folder: no name holds this byte.
+        u8::MAX.hash(hasher);
+    }
+
     /// All files and folders that a reader sees, by path, a folder before what is in it.
     pub(crate) fn walk(&self) -> BTreeMap<String, NodeId> {
         let mut found = BTreeMap::new();
@@ -225,10 +239,6 @@ impl Volume {
             }
         }
         found
-    }
-
-    fn is_file(&self, id: NodeId) -> bool {
-        self.nodes.get(&id).is_some_and(|node| node.file.is_some())
     }
 
     fn check_empty(&self, folder: NodeId) -> io::Result<()> {
