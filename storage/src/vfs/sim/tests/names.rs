@@ -130,6 +130,20 @@ fn a_rename_between_folders_may_leave_both_names_but_never_none() {
     );
     assert_eq!(all_trees(&disk), trees([&old, &both, &new]));
 
+    for seed in 0..100 {
+        for mode in [
+            LossMode::Prefix { seed },
+            LossMode::Sectors { seed },
+            LossMode::Mixed { seed },
+        ] {
+            let drawn = disk.crash(&CrashMode::PowerLoss(mode)).paths();
+            assert!(
+                all_trees(&disk).contains(&drawn),
+                "mode={mode:?} left {drawn:?}"
+            );
+        }
+    }
+
     let synced_to = disk.fork();
     sync_dir(&synced_to, "b");
     assert_eq!(all_trees(&synced_to), trees([&both, &new]));

@@ -40,6 +40,19 @@ fn states_are_distinct_and_say_what_survived() {
 }
 
 #[test]
+fn what_is_cut_and_written_again_may_show_anything() {
+    let disk = disk_with_sectors(4096);
+    let file = create_durable(&disk, "f", &[1; 4096]);
+    file.set_len(0).unwrap();
+    write(&file, 0, &[2; 4096]);
+    let found = all_outcomes(&disk, "f");
+    for plain in [vec![1; 4096], vec![], vec![0; 4096], vec![2; 4096]] {
+        assert!(found.contains(&Some(plain)), "the plain outcomes");
+    }
+    assert_eq!(found.len(), 5, "and noise");
+}
+
+#[test]
 fn too_many_states_are_sampled_and_that_is_said() {
     let disk = disk();
     let file = create_durable(&disk, "f", &sectors(0, 40));
@@ -74,26 +87,39 @@ fn a_sample_tries_each_name_and_file_alone() {
     }
     let states = disk.crash_states(400);
     assert!(!states.is_complete(), "two to the twelfth, and more");
-    let mut counts = BTreeSet::new();
-    for state in states {
-        let paths = state.disk.paths();
-        let whole = paths
-            .iter()
-            .filter(|path| read(&state.disk, path).unwrap() == sectors(1, 1));
-        counts.insert((paths.len(), whole.count()));
-    }
-    for (names, files) in [
-        (0, 0),
-        (12, 12),
-        (12, 11),
-        (12, 1),
-        (12, 0),
-        (11, 11),
-        (1, 1),
-    ] {
+    let names =
+        |state: &CrashState| -> BTreeSet<String> { state.disk.paths().into_iter().collect() };
+    let whole = |state: &CrashState| -> BTreeSet<String> {
+        let is_whole = |path: &String| read(&state.disk, path).unwrap() == sectors(1, 1);
+        names(state).into_iter().filter(is_whole).collect()
+    };
+    let found: BTreeSet<_> = states.map(|state| (names(&state), whole(&state))).collect();
+    let all: BTreeSet<_> = (0..12).map(|number| format!("f{number:02}")).collect();
+    let none = BTreeSet::new();
+    assert!(found.contains(&(all.clone(), all.clone())), "all kept");
+    assert!(found.contains(&(none.clone(), none.clone())), "all lost");
+    assert!(
+        found.contains(&(all.clone(), none)),
+        "names kept, bytes lost"
+    );
+    for name in &all {
+        let only: BTreeSet<_> = [name.clone()].into();
+        let others: BTreeSet<_> = &all - &only;
         assert!(
-            counts.contains(&(names, files)),
-            "names={names} files={files} in {counts:?}"
+            found.contains(&(all.clone(), others.clone())),
+            "only the bytes of {name} lost"
+        );
+        assert!(
+            found.contains(&(all.clone(), only.clone())),
+            "only the bytes of {name} kept"
+        );
+        assert!(
+            found.contains(&(others.clone(), others)),
+            "only the name {name} lost"
+        );
+        assert!(
+            found.contains(&(only.clone(), only)),
+            "only the name {name} kept"
         );
     }
 }
