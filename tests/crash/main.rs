@@ -10,8 +10,11 @@
 mod recovery;
 mod scripts;
 
+use std::path::Path;
+
 use towpath_broker::runtime::engine::EngineOptions;
 use towpath_storage::StorageError;
+use towpath_storage::format::segment_header::SegmentHeader;
 use towpath_storage::vfs::sim::{SimDisk, SimOptions, Trace};
 use towpath_tests::model::Model;
 use towpath_tests::stepper::{Stepper, environment, small_options};
@@ -67,12 +70,30 @@ fn check_recovery(disk: &SimDisk, model: &Model, options: &EngineOptions, what: 
     stepper.settle_down().unwrap();
     stepper.note_answers();
     stepper.check();
+    assert!(
+        stepper.engine.report.losses.is_empty(),
+        "{what}: nothing is damaged"
+    );
+    check_segment_headers(disk, what);
     let model = stepper.model.clone();
     drop(stepper);
     let again = Stepper::open(&environment(disk, ENTROPY_SEED + 2), options, model);
     again
         .unwrap_or_else(|error| panic!("{what}: cannot be opened again: {error:?}"))
         .check();
+}
+
+/// A segment that is written to has its header, or its partition would have to leave it.
+fn check_segment_headers(disk: &SimDisk, what: &str) {
+    for path in disk.paths().iter().filter(|path| path.ends_with(".log")) {
+        let bytes = disk.read(Path::new(path)).unwrap();
+        let head = bytes.get(..64).unwrap_or_default();
+        let is_blank = bytes.iter().all(|byte| *byte == 0);
+        assert!(
+            is_blank || SegmentHeader::decode(head).is_some(),
+            "{what}: header of {path}"
+        );
+    }
 }
 
 /// Interrupts a script before each of its operations and recovers from every state.

@@ -97,6 +97,8 @@ fn checkpoint(broker: &mut Stepper) -> Result<(), StorageError> {
         // An entry behind the checkpoint, not settled when it is written.
         broker.send("orders", 0, 40);
         broker.engine.step_round()?;
+        // Not before everything is settled: this is refused, and done later.
+        broker.engine.step_maintenance()?;
         broker.settle_down()?;
         broker.note_answers();
     }
