@@ -72,6 +72,8 @@ pub struct PartitionLog {
 struct Tail {
     /// The newest frames, dense by offset up to the end.
     frames: VecDeque<TailFrame>,
+    /// Entry of the last frame that was dropped from memory since the log was opened.
+    evicted: Lsn,
     /// Base offsets of the segments that hold records, ascending.
     segments: Arc<[Offset]>,
 }
@@ -102,6 +104,7 @@ impl PartitionLog {
             last_append_time_ms: AtomicI64::new(bounds.last_append_time_ms.unwrap_or(i64::MIN)),
             tail: Mutex::new(Tail {
                 frames: VecDeque::new(),
+                evicted: Lsn::ZERO,
                 segments: bounds.segments.into(),
             }),
         }
@@ -173,10 +176,27 @@ impl PartitionLog {
     /// Drops the oldest frame from memory. Called only for frames that are settled.
     /// Returns what it had been charged.
     pub(crate) fn evict_front(&self) -> usize {
-        self.lock()
+        let mut tail = self.lock();
+        let Some(front) = tail.frames.pop_front() else {
+            return 0;
+        };
+        tail.evicted = front.frame.header.lsn;
+        front.cost_bytes
+    }
+
+    /// One past the last record of the entries up to `lsn`, which must have been durable at some
+    /// moment since the log was opened. `None` if memory does not tell any more, because a frame of a
+    /// later entry was dropped from it; a newer durable LSN then helps.
+    pub fn end_at(&self, lsn: Lsn) -> Option<Offset> {
+        let tail = self.lock();
+        if tail.evicted > lsn {
+            return None;
+        }
+        let first_later = tail
             .frames
-            .pop_front()
-            .map_or(0, |front| front.cost_bytes)
+            .partition_point(|cached| cached.frame.header.lsn <= lsn);
+        let later = tail.frames.get(first_later);
+        Some(later.map_or_else(|| self.end(), |later| later.frame.header.base_offset))
     }
 
     /// Reads frames from memory, beginning with the one that holds `offset`.
@@ -337,6 +357,19 @@ mod tests {
         };
         assert_eq!(bases(log().read_tail(Offset::ZERO, before)), [0, 2]);
         assert_eq!(log().read_tail(Offset::new(4), before), TailRead::AtEnd);
+    }
+
+    #[test]
+    fn the_end_at_an_entry_leaves_out_later_ones_while_memory_tells() {
+        let log = log();
+        let end_at = |log: &PartitionLog, lsn| log.end_at(Lsn::new(lsn)).map(Offset::get);
+        assert_eq!(end_at(&log, 0), Some(0));
+        assert_eq!(end_at(&log, 2), Some(4));
+        assert_eq!(end_at(&log, 3), Some(6));
+        assert_eq!(end_at(&log, 9), Some(6));
+        log.evict_front();
+        assert_eq!(end_at(&log, 0), None);
+        assert_eq!(end_at(&log, 1), Some(2));
     }
 
     #[test]
