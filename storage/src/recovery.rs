@@ -7,6 +7,7 @@
 
 mod initialize;
 mod quarantine;
+mod referenced;
 mod replay;
 
 use std::path::Path;
@@ -228,6 +229,7 @@ impl<'a> Recovery<'a> {
             state,
             named_durable: named,
             report: RecoveryReport::default(),
+            unsettled: replay::Unsettled::default(),
         };
         replay.run(self.broker_id, footer)
     }

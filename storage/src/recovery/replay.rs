@@ -2,6 +2,9 @@
 
 use std::ops::ControlFlow;
 
+use bytes::Bytes;
+
+use super::referenced::find_damaged;
 use super::{OpenError, RecoveryReport, Replayed, StateMachine, quarantine};
 use crate::environment::Environment;
 use crate::error::{DataLoss, Operation, StorageError, io_error};
@@ -17,8 +20,8 @@ use crate::segment_files::SegmentFiles;
 use crate::settle::Settler;
 use crate::vfs::{read_full_at, write_all_at};
 
-/// Inline frames that are collected before they are written to their segments.
-const SETTLE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of frames that are collected before they are written to their segments.
+const SETTLE_BYTES: u64 = 4 * 1024 * 1024;
 
 pub(super) struct Replay<'a> {
     pub(super) environment: &'a Environment,
@@ -28,6 +31,23 @@ pub(super) struct Replay<'a> {
     /// The highest LSN in the name of a checkpoint file.
     pub(super) named_durable: Lsn,
     pub(super) report: RecoveryReport,
+    /// Frames that are applied and not settled.
+    pub(super) unsettled: Unsettled,
+}
+
+/// Frames in the order of the journal; those that went by reference without their bytes.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled {
+    frames: Vec<CommittedFrame>,
+    /// Length of the frames, in the journal or not.
+    bytes: u64,
+}
+
+impl Unsettled {
+    fn push(&mut self, frame: CommittedFrame) {
+        self.bytes += frame.line.frame.frame_bytes();
+        self.frames.push(frame);
+    }
 }
 
 impl Replay<'_> {
@@ -49,17 +69,16 @@ impl Replay<'_> {
             ),
         })?;
         let (mut lsn, mut time_ms) = (footer.lsn, footer.time_ms);
-        let mut frames = Vec::new();
         let end = loop {
             match scanner.next_entry()? {
                 ControlFlow::Continue(entry) => {
                     (lsn, time_ms) = (entry.header.lsn, entry.header.time_ms);
-                    self.apply(entry, &mut frames)?;
+                    self.apply(entry)?;
                 }
                 ControlFlow::Break(end) => break end,
             }
         };
-        self.settle(&mut frames)?;
+        self.settle()?;
         self.judge(lsn, end)?;
         Ok(Replayed {
             lsn,
@@ -68,11 +87,7 @@ impl Replay<'_> {
         })
     }
 
-    fn apply(
-        &mut self,
-        entry: ScannedEntry,
-        frames: &mut Vec<CommittedFrame>,
-    ) -> Result<(), StorageError> {
+    fn apply(&mut self, entry: ScannedEntry) -> Result<(), StorageError> {
         for line in &entry.lines {
             self.state.apply_append(line);
         }
@@ -90,27 +105,36 @@ impl Replay<'_> {
         }
         let mut inline = entry.frames.into_iter();
         for line in entry.lines {
-            match line.form {
-                FrameForm::Reference => frames.push(self.check_referenced(line)?),
-                FrameForm::Inline if entry.damaged.contains(&line) => {}
-                FrameForm::Inline => frames.extend(inline.next()),
-            }
+            let frame = match line.form {
+                FrameForm::Reference => Some(CommittedFrame {
+                    line,
+                    bytes: Bytes::new(),
+                }),
+                FrameForm::Inline if entry.damaged.contains(&line) => None,
+                FrameForm::Inline => inline.next(),
+            };
+            frame
+                .into_iter()
+                .for_each(|frame| self.unsettled.push(frame));
         }
-        if frames.iter().map(|frame| frame.bytes.len()).sum::<usize>() >= SETTLE_BYTES {
-            self.settle(frames)?;
+        if self.unsettled.bytes >= SETTLE_BYTES {
+            self.settle()?;
         }
         Ok(())
     }
 
-    fn settle(&mut self, frames: &mut Vec<CommittedFrame>) -> Result<(), StorageError> {
+    fn settle(&mut self) -> Result<(), StorageError> {
+        let Unsettled { frames, .. } = std::mem::take(&mut self.unsettled);
         for chunk in
             frames.chunk_by(|left, right| left.line.place.segment == right.line.place.segment)
         {
             self.salvage_segment(chunk)?;
         }
-        self.settler.settle(frames)?;
-        frames.clear();
-        Ok(())
+        // An entry that names bytes by reference was written after they were durable.
+        for line in find_damaged(self.files, &frames)? {
+            self.lose(&line);
+        }
+        self.settler.settle(&frames)
     }
 
     /// Appends are made only to segments whose files are durable. One that is missing all the same was
@@ -135,17 +159,6 @@ impl Replay<'_> {
             }
             other => other.map(drop),
         }
-    }
-
-    /// An entry that names bytes by reference was written after they were durable.
-    fn check_referenced(&mut self, line: DirectoryLine) -> Result<CommittedFrame, StorageError> {
-        if !self.is_in_segment(&line)? {
-            self.lose(&line);
-        }
-        Ok(CommittedFrame {
-            line,
-            bytes: bytes::Bytes::new(),
-        })
     }
 
     /// A frame that is damaged in the journal may have been settled before the damage.
