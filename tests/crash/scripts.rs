@@ -134,6 +134,8 @@ fn deleting_and_creating_again_survives_every_crash() {
 fn delete_and_create_again(broker: &mut Stepper) -> Result<(), StorageError> {
     broker.create_topic("orders", 1)?;
     broker.create_topic("stock", 1)?;
+    // By reference: replay needs the file until the deletion is in a checkpoint.
+    broker.send("orders", 0, 15_000);
     broker.send("orders", 0, 500);
     broker.send("stock", 0, 500);
     broker.settle_down()?;
