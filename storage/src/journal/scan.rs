@@ -5,45 +5,29 @@
 //! durable: every entry carries the highest LSN that was durable when it was written, and a round is
 //! written only after the one before it is synced.
 
+mod entry;
+mod file;
+
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::files::{self, read_header};
-use super::{CommittedFrame, JournalPosition};
+use super::JournalPosition;
 use crate::environment::Environment;
 use crate::error::{Operation, StorageError, io_error};
-use crate::folder;
-use crate::format::entry::{
-    DirectoryLine, ENTRY_HEADER_BYTES, EntryHeader, EntryPlace, FrameForm, decode_directory,
-};
-use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::format::entry::{ENTRY_HEADER_BYTES, EntryHeader};
 use crate::format::journal_header::JOURNAL_HEADER_BYTES;
-use crate::format::row::{Row, decode_rows};
-use crate::format::{align_block, crc_of, usize_of};
+use crate::format::{align_block, usize_of};
 use crate::ids::{BrokerId, Lsn};
-use crate::vfs::{BLOCK_BYTES, OpenMode, VfsFile, read_full_at};
+use crate::vfs::{BLOCK_BYTES, read_full_at};
+pub(crate) use entry::ScannedEntry;
+use file::{JournalFolder, OpenJournalFile};
 
 /// Read at once.
 const WINDOW_BYTES: usize = 1024 * 1024;
 /// No entry is longer: the largest commit, its directory and its change.
 const ENTRY_BYTES_MAX: u64 = 256 * 1024 * 1024;
-
-/// An entry whose header, directory and change are intact.
-#[derive(Debug)]
-pub(crate) struct ScannedEntry {
-    pub(crate) header: EntryHeader,
-    pub(crate) lines: Vec<DirectoryLine>,
-    /// The inline frames, in the order of their lines.
-    pub(crate) frames: Vec<CommittedFrame>,
-    /// Lines whose inline frame is damaged.
-    pub(crate) damaged: Vec<DirectoryLine>,
-    pub(crate) rows: Vec<Row>,
-    pub(crate) position: JournalPosition,
-}
 
 /// Where and how the journal ends.
 #[derive(Debug)]
@@ -66,21 +50,12 @@ pub(crate) enum JournalEnd {
     },
 }
 
-#[derive(Debug)]
-struct OpenJournalFile {
-    number: u64,
-    salt: u64,
-    previous_salt: u64,
-    path: PathBuf,
-    file: Arc<dyn VfsFile>,
-    file_bytes: u64,
-}
-
 /// Reads entries in order.
 #[derive(Debug)]
 pub(crate) struct JournalScanner {
     /// The file that is read, then those with higher numbers.
     files: VecDeque<OpenJournalFile>,
+    headless: Vec<(u64, Lsn)>,
     position: u64,
     next_lsn: Lsn,
     window: Bytes,
@@ -99,37 +74,14 @@ impl JournalScanner {
         continuation: JournalPosition,
         lsn: Lsn,
     ) -> Result<Option<Self>, StorageError> {
-        let mut open_files = VecDeque::new();
-        for number in files::list(environment)? {
-            if number < continuation.file {
-                continue;
-            }
-            let path = folder::journal_file(number);
-            let opened = environment.vfs.open(&path, OpenMode::Read);
-            let file = opened.map_err(io_error(Operation::Open, &path))?;
-            let file_bytes = file.len().map_err(io_error(Operation::Read, &path))?;
-            // A file without a header of its own number was being prepared and holds nothing.
-            let Some(header) = read_header(&*file) else {
-                continue;
-            };
-            if header.number != number || header.broker_id != broker_id {
-                continue;
-            }
-            let (salt, previous_salt) = (header.salt, header.previous_salt);
-            open_files.push_back(OpenJournalFile {
-                number,
-                salt,
-                previous_salt,
-                path,
-                file,
-                file_bytes,
-            });
-        }
-        let is_continuation = open_files
+        let folder = JournalFolder::open(environment, broker_id, continuation.file)?;
+        let is_continuation = folder
+            .files
             .front()
             .is_some_and(|first| first.number == continuation.file);
         Ok(is_continuation.then(|| Self {
-            files: open_files,
+            files: folder.files,
+            headless: folder.headless,
             position: continuation.position,
             next_lsn: lsn.next(),
             window: Bytes::new(),
@@ -145,13 +97,11 @@ impl JournalScanner {
         &mut self,
     ) -> Result<ControlFlow<JournalEnd, ScannedEntry>, StorageError> {
         loop {
-            if let Some(header) = self.header_at(self.position)? {
-                return self.read_entry(header);
-            }
-            let aligned = align_block(self.position);
-            if aligned != self.position {
-                self.position = aligned;
-                continue;
+            for position in [self.position, align_block(self.position)] {
+                if let Some(header) = self.header_at(position)? {
+                    self.position = position;
+                    return self.read_entry(header);
+                }
             }
             if !self.enter_next_file()? {
                 return Ok(ControlFlow::Break(self.end("the entry header is damaged")?));
@@ -160,14 +110,10 @@ impl JournalScanner {
     }
 
     /// Whether anything says that `lsn`, which should stand at the present position, was durable.
-    ///
-    /// # Errors
-    /// [`StorageError::Io`].
-    pub(crate) fn evidence_of(
-        &mut self,
-        lsn: Lsn,
-    ) -> Result<Option<JournalPosition>, StorageError> {
-        let mut start = align_block(self.position + 1).max(JOURNAL_HEADER_BYTES as u64);
+    fn evidence_of(&self, lsn: Lsn) -> Result<Option<JournalPosition>, StorageError> {
+        // Only rounds, which start on a block, are looked at; one that starts just here may be later
+        // than the entry that is missing.
+        let mut start = align_block(self.position);
         for file in &self.files {
             if let Some(position) = file.find_evidence(lsn, start)? {
                 return Ok(Some(JournalPosition {
@@ -193,45 +139,68 @@ impl JournalScanner {
         if let Some(evidence) = self.evidence_of(self.next_lsn)? {
             return Ok(JournalEnd::Damaged { at, what, evidence });
         }
+        // The header of a file is durable before its first entry is written.
+        let headless = self.headless.iter().find(|(_, lsn)| *lsn >= self.next_lsn);
+        if let Some((file, _)) = headless {
+            let in_file = |position| JournalPosition {
+                file: *file,
+                position,
+            };
+            return Ok(JournalEnd::Damaged {
+                at: in_file(0),
+                what: "the file header is damaged",
+                evidence: in_file(JOURNAL_HEADER_BYTES as u64),
+            });
+        }
         let remains = self.remains()?;
-        Ok(JournalEnd::Torn { at, remains })
+        Ok(JournalEnd::Torn {
+            at: self.here(),
+            remains,
+        })
     }
 
-    /// The bytes of what may be a torn round, for the quarantine.
+    /// The bytes of what may be a torn round, for the quarantine; moves to where they begin.
     fn remains(&mut self) -> Result<Option<Bytes>, StorageError> {
+        let aligned = align_block(self.position);
+        let rest_of_round = self.bytes_at(self.position, usize_of(aligned - self.position))?;
+        if is_blank(&rest_of_round) {
+            self.position = aligned;
+        }
         let block = self.bytes_at(self.position, BLOCK_BYTES)?;
         let Some(file) = self.files.front() else {
             return Ok(None);
         };
-        let old_place = EntryPlace {
-            salt: file.previous_salt,
-            ..file.place(self.position)
-        };
-        let is_old = file.previous_salt != 0 && EntryHeader::decode(&block, &old_place).is_some();
-        if is_old || block.iter().all(|byte| *byte == 0) {
+        let header = EntryHeader::decode(&block, &file.place(self.position));
+        // What a recycled file holds behind its last round is old, unless it claims to be new.
+        let is_new = header.is_some()
+            || EntryHeader::claimed_lsn(&block) == Some(self.next_lsn)
+            || !file.is_recycled && !is_blank(&block);
+        if !is_new {
             return Ok(None);
         }
-        let header = EntryHeader::decode(&block, &file.place(self.position));
         let entry_bytes = header.map_or(BLOCK_BYTES as u64, |header| header.entry_bytes());
-        let length = usize_of(align_block(entry_bytes.min(ENTRY_BYTES_MAX)));
-        self.bytes_at(self.position, length).map(Some)
+        let end = align_block(self.position + entry_bytes.min(ENTRY_BYTES_MAX));
+        self.bytes_at(self.position, usize_of(end - self.position))
+            .map(Some)
     }
 
-    /// Moves to the next file if its first entry is the one that is expected.
+    /// Moves to the file whose first entry is the one that is expected. Files before it that hold no
+    /// entry were prepared and never used.
     fn enter_next_file(&mut self) -> Result<bool, StorageError> {
         let start = JOURNAL_HEADER_BYTES as u64;
-        let Some(next) = self.files.get(1) else {
-            return Ok(false);
-        };
-        let continues = next
-            .header_at(start)?
-            .is_some_and(|header| header.lsn == self.next_lsn);
-        if continues {
-            self.files.pop_front();
-            self.position = start;
-            self.window = Bytes::new();
+        for place in 1..self.files.len() {
+            let Some(next) = self.files.get(place) else {
+                break;
+            };
+            let header = next.header_at(start)?;
+            if header.is_some_and(|header| header.lsn == self.next_lsn) {
+                self.files.drain(..place);
+                self.position = start;
+                self.window = Bytes::new();
+                return Ok(true);
+            }
         }
-        Ok(continues)
+        Ok(false)
     }
 
     /// The header at a position if it is intact and of the expected entry.
@@ -256,7 +225,7 @@ impl JournalScanner {
                 self.end("the directory or the change is damaged")?,
             ));
         };
-        if !entry.damaged.is_empty() {
+        if !entry.is_intact() {
             // Only the payload is hurt: torn unless the entry had been durable.
             let end = self.end("records are damaged")?;
             if matches!(end, JournalEnd::Torn { .. }) {
@@ -289,88 +258,6 @@ impl JournalScanner {
     }
 }
 
-impl OpenJournalFile {
-    fn place(&self, position: u64) -> EntryPlace {
-        EntryPlace {
-            salt: self.salt,
-            file_number: self.number,
-            position,
-        }
-    }
-
-    fn header_at(&self, position: u64) -> Result<Option<EntryHeader>, StorageError> {
-        let mut bytes = [0; ENTRY_HEADER_BYTES];
-        let count = read_full_at(&*self.file, &mut bytes, position)
-            .map_err(io_error(Operation::Read, &self.path))?;
-        Ok(EntryHeader::decode(
-            bytes.get(..count).unwrap_or_default(),
-            &self.place(position),
-        ))
-    }
-
-    /// The first block from `start` on with an entry that was written when `lsn` was durable.
-    fn find_evidence(&self, lsn: Lsn, start: u64) -> Result<Option<u64>, StorageError> {
-        let mut window = vec![0; WINDOW_BYTES];
-        let mut position = start;
-        while position < self.file_bytes {
-            let count = read_full_at(&*self.file, &mut window, position)
-                .map_err(io_error(Operation::Read, &self.path))?;
-            for block in window.get(..count).unwrap_or_default().chunks(BLOCK_BYTES) {
-                let header = EntryHeader::decode(block, &self.place(position));
-                if header.is_some_and(|header| header.previous_durable >= lsn) {
-                    return Ok(Some(position));
-                }
-                position += BLOCK_BYTES as u64;
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl ScannedEntry {
-    /// `None` if directory or change are not what the header says.
-    fn decode(header: EntryHeader, bytes: &Bytes, position: JournalPosition) -> Option<Self> {
-        let directory_end = ENTRY_HEADER_BYTES + usize_of(header.directory_bytes());
-        let change_start = directory_end.checked_add(usize_of(header.inline_bytes))?;
-        let change_end = change_start.checked_add(header.change_bytes as usize)?;
-        let directory = bytes.get(ENTRY_HEADER_BYTES..directory_end)?;
-        let change = bytes.get(change_start..change_end)?;
-        if crc_of(&[directory]) != header.directory_crc || crc_of(&[change]) != header.change_crc {
-            return None;
-        }
-        let lines = decode_directory(directory, &header)?;
-        let rows = decode_rows(bytes.slice(change_start..change_end))?;
-        let (mut frames, mut damaged) = (Vec::new(), Vec::new());
-        let mut start = directory_end;
-        for line in lines.iter().filter(|line| line.form == FrameForm::Inline) {
-            let frame_end = start + usize_of(line.frame.frame_bytes());
-            let frame = CommittedFrame {
-                line: *line,
-                bytes: bytes.slice(start..frame_end),
-            };
-            if is_intact(&frame) {
-                frames.push(frame)
-            } else {
-                damaged.push(*line)
-            }
-            start += usize_of(line.inline_bytes());
-        }
-        Some(Self {
-            header,
-            lines,
-            frames,
-            damaged,
-            rows,
-            position,
-        })
-    }
-}
-
-/// Whether the frame is the one that its line describes.
-fn is_intact(frame: &CommittedFrame) -> bool {
-    FrameHeader::decode(&frame.bytes, &frame.line.place) == Ok(frame.line.frame)
-        && frame
-            .bytes
-            .get(FRAME_HEADER_BYTES..)
-            .is_some_and(|it| frame.line.frame.matches(it))
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
