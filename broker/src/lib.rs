@@ -1,7 +1,20 @@
 //! The Towpath broker as a library.
 //!
-//! [`core`] decides, `runtime` owns the threads that make decisions durable, `api` speaks gRPC.
+//! [`core`] decides, [`runtime`] owns the threads that make decisions durable, `fetch` reads, `api`
+//! speaks gRPC. [`Broker`] puts them together.
 #![forbid(unsafe_code)]
 
+mod api;
+mod broker;
+pub mod config;
 pub mod core;
+mod error;
+mod fetch;
 pub mod runtime;
+mod server;
+mod shutdown;
+
+pub use broker::Broker;
+pub use config::Config;
+pub use error::StartError;
+pub use runtime::engine::Identity;

@@ -1,0 +1,163 @@
+//! gRPC: parses requests, asks the runtime, converts answers. Decides nothing.
+
+mod admin;
+mod convert;
+mod fetch;
+mod produce;
+mod status;
+mod topic;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tonic::service::Routes;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use towpath_proto::limits::MESSAGE_BYTES_MAX;
+use towpath_proto::names::TopicName;
+use towpath_proto::problem::Problem;
+use towpath_proto::{FILE_DESCRIPTOR_SET, v1};
+use towpath_storage::Clock;
+
+use crate::fetch::Reading;
+use crate::runtime::command::{Answer, CommandError, CommandQueue, ControlCommand, DataCommand};
+use crate::runtime::engine::Identity;
+use crate::runtime::published::{PublishedState, TopicView};
+use crate::shutdown::Drain;
+
+/// What the services share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Where commands go.
+    pub(crate) commands: Arc<CommandQueue>,
+    /// What may be seen.
+    pub(crate) reading: Reading,
+    /// Time for people; broker time is the sequencer's.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Who this broker is.
+    pub(crate) identity: Identity,
+    /// When it began to serve, milliseconds since the Unix epoch.
+    pub(crate) start_time_ms: i64,
+    /// Silence after which a Fetch stream says that it is alive.
+    pub(crate) heartbeat_interval: Duration,
+    /// Memory of batches that wait to be written.
+    pub(crate) in_flight: InFlight,
+    /// The stages of a stop.
+    pub(crate) drain: Drain,
+    /// Turns over the partitions for records without a key.
+    pub(crate) turn: AtomicU32,
+}
+
+/// Memory of batches that wait to be written.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    /// Of the whole broker.
+    pub(crate) all: Arc<Semaphore>,
+    /// Of one stream, bytes.
+    pub(crate) bytes_per_stream_max: usize,
+}
+
+/// All services of the broker.
+pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) -> Routes {
+    use v1::admin_service_server::AdminServiceServer;
+    use v1::fetch_service_server::FetchServiceServer;
+    use v1::produce_service_server::ProduceServiceServer;
+    use v1::topic_service_server::TopicServiceServer;
+
+    let produce = produce::ProduceApi::new(Arc::clone(shared));
+    let mut routes = Routes::builder();
+    routes
+        .add_service(
+            ProduceServiceServer::new(produce).max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(FetchServiceServer::new(fetch::FetchApi::new(Arc::clone(
+            shared,
+        ))))
+        .add_service(TopicServiceServer::new(topic::TopicApi::new(Arc::clone(
+            shared,
+        ))))
+        .add_service(AdminServiceServer::new(admin::AdminApi::new(Arc::clone(
+            shared,
+        ))))
+        .add_service(health);
+    for outcome in add_reflection(&mut routes) {
+        if let Err(error) = outcome {
+            tracing::error!(%error, "reflection is not available");
+        }
+    }
+    routes.routes()
+}
+
+/// Tells tools such as grpcurl what there is, in both versions of the protocol that they speak.
+fn add_reflection(
+    routes: &mut tonic::service::RoutesBuilder,
+) -> [Result<(), tonic_reflection::server::Error>; 2] {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = builder().build_v1().map(|service| {
+        routes.add_service(service);
+    });
+    let v1alpha = builder().build_v1alpha().map(|service| {
+        routes.add_service(service);
+    });
+    [v1, v1alpha]
+}
+
+impl Shared {
+    /// What the sequencer publishes.
+    fn published(&self) -> &PublishedState {
+        self.reading.published()
+    }
+
+    /// The topic of a name as it is now.
+    fn topic(&self, name: &TopicName) -> Result<Arc<TopicView>, Problem> {
+        let topics = self.published().topics();
+        let found = topics.named(name).map(Arc::clone);
+        found.ok_or_else(|| status::topic_not_found(name, &topics))
+    }
+
+    /// Refuses new work once the broker stops.
+    fn refuse_when_draining(&self) -> Result<(), Problem> {
+        match self.drain.has_begun() {
+            true => Err(status::shutting_down()),
+            false => Ok(()),
+        }
+    }
+
+    /// Pushes a control command and waits for its answer. Dropping the future leaves the command in
+    /// the queue: it may still happen.
+    async fn control<T, R>(
+        &self,
+        command: impl FnOnce(Answer<T, R>) -> ControlCommand,
+    ) -> Result<T, CommandError<R>> {
+        let (answer, answered) = oneshot::channel();
+        if let Err(command) = self.commands.push_control(command(answer)) {
+            command.fail(false);
+        }
+        answered.await.unwrap_or(Err(CommandError::Failed))
+    }
+
+    /// Pushes batches; a closed queue answers them as not begun.
+    fn push(&self, command: DataCommand) {
+        if let Err(command) = self.commands.push_data(command) {
+            command.fail(false);
+        }
+    }
+
+    /// The next partition for records without a key.
+    fn next_turn(&self) -> u32 {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl InFlight {
+    /// Waits for memory of the whole broker. None if the broker is gone.
+    async fn take(all: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Arc::clone(all).acquire_many_owned(bytes).await.ok()
+    }
+}

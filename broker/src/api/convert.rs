@@ -1,0 +1,60 @@
+//! Between the messages of the wire and the broker's own types.
+
+use towpath_proto::names::TopicName;
+use towpath_proto::problem::Problem;
+use towpath_proto::v1;
+use towpath_storage::{Offset, PartitionLog, TopicId};
+
+use super::status;
+use crate::runtime::published::TopicView;
+
+/// Reads the name of a topic from the field `field`.
+pub(super) fn topic_name(field: &str, name: &str) -> Result<TopicName, Problem> {
+    TopicName::new(name).map_err(|error| status::invalid_name(field, error))
+}
+
+/// Reads the id of a topic.
+pub(super) fn topic_id(id: Option<u64>) -> Option<TopicId> {
+    id.map(TopicId::new)
+}
+
+/// A topic without its partitions.
+pub(super) fn topic(view: &TopicView) -> v1::Topic {
+    let logs = || view.partitions().iter().map(|partition| partition.log());
+    v1::Topic {
+        name: view.name().as_str().to_owned(),
+        topic_id: view.id().get(),
+        partition_count: partition_count(view),
+        partitions: Vec::new(),
+        record_count: logs().map(|log| log.end().since(log.log_start())).sum(),
+        size_bytes: logs().map(|log| log.size_bytes()).sum(),
+        create_time_ms: view.create_time_ms(),
+        config: None,
+    }
+}
+
+/// A topic that would be created.
+pub(super) fn validated_topic(name: &TopicName, partition_count: u32) -> v1::Topic {
+    v1::Topic {
+        name: name.as_str().to_owned(),
+        partition_count,
+        ..v1::Topic::default()
+    }
+}
+
+/// One partition that ends at `end`.
+pub(super) fn partition(number: u32, log: &PartitionLog, end: Offset) -> v1::TopicPartition {
+    v1::TopicPartition {
+        partition: number,
+        log_start_offset: log.log_start().get(),
+        end_offset: end.get(),
+        size_bytes: log.size_bytes(),
+        first_append_time_ms: None,
+        last_append_time_ms: log.last_append_time_ms(),
+    }
+}
+
+/// Number of partitions of a topic.
+pub(super) fn partition_count(view: &TopicView) -> u32 {
+    u32::try_from(view.partitions().len()).unwrap_or(u32::MAX)
+}

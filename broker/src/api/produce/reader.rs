@@ -1,0 +1,311 @@
+//! The receiving half of a Produce stream: opens topics, checks batches, pushes them in order.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Code, Status, Streaming};
+use towpath_proto::ids;
+use towpath_proto::limits::{self, BATCH_BYTES_MAX, OPEN_TOPICS_PER_STREAM_MAX};
+use towpath_proto::problem::Problem;
+use towpath_proto::reason::ErrorReason;
+use towpath_proto::v1;
+use towpath_proto::v1::produce_response::Response;
+use towpath_proto::wire::produce_request::Request;
+use towpath_proto::wire::{ProduceBatch, ProduceRequest};
+use towpath_storage::{PartitionRef, ProducerId, ProducerStamp};
+
+use super::check::{self, Rejection};
+use super::outbox::{self, Outbox, RejectionSink};
+use super::{InFlight, Shared, convert, status};
+use crate::core::AppendRequest;
+use crate::runtime::command::{
+    AppendSink, ControlCommand, DataCommand, OpenedTopic, Permits, Ticket,
+};
+use crate::runtime::published::TopicView;
+
+/// What a batch takes in memory besides its bytes, about.
+const OVERHEAD_BYTES: usize = 1024;
+
+/// Reads one Produce stream. Waits for memory and for the sequencer, never for the client to read
+/// unless thousands of answers wait for it.
+#[derive(Debug)]
+pub(super) struct Reader {
+    shared: Arc<Shared>,
+    outbox: Arc<Outbox>,
+    /// Memory of this stream's batches that wait to be written.
+    in_flight: Arc<Semaphore>,
+    open: BTreeMap<u32, OpenHandle>,
+    /// Handles whose topic could not be opened, and why.
+    refused: BTreeMap<u32, Problem>,
+    is_draining: bool,
+}
+
+#[derive(Debug)]
+struct OpenHandle {
+    topic: Arc<TopicView>,
+    producer: ProducerId,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>, outbox: Arc<Outbox>) -> Self {
+        let in_flight = Arc::new(Semaphore::new(shared.in_flight.bytes_per_stream_max));
+        Self {
+            shared,
+            outbox,
+            in_flight,
+            open: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            is_draining: false,
+        }
+    }
+
+    /// Reads until the client is done, the stream is broken or nobody listens any more.
+    pub(super) async fn run(mut self, mut requests: Streaming<ProduceRequest>) {
+        let outbox = Arc::clone(&self.outbox);
+        tokio::select! {
+            end = self.read(&mut requests) => outbox.end(end.map_err(Box::new)),
+            () = outbox.closed() => {}
+        }
+    }
+
+    async fn read(&mut self, requests: &mut Streaming<ProduceRequest>) -> Result<(), Status> {
+        let mut drain = pin!(self.shared.drain.begun());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut drain => return self.read_on_while_draining(requests).await,
+                request = requests.message() => match request.map_err(describe_break)? {
+                    Some(request) => self.take(request).await?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    /// Refuses what comes after the drain has begun, until the client closes or its time is up.
+    async fn read_on_while_draining(
+        &mut self,
+        requests: &mut Streaming<ProduceRequest>,
+    ) -> Result<(), Status> {
+        self.is_draining = true;
+        let notice = self.shared.drain.producer_notice();
+        let close_after_ms = u64::try_from(notice.as_millis()).unwrap_or(u64::MAX);
+        self.outbox
+            .tell(Response::Draining(v1::Draining { close_after_ms }));
+        let mut close = pin!(tokio::time::sleep(notice));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut close => return Err(status::shutting_down().into()),
+                request = requests.message() => match request.map_err(describe_break)? {
+                    Some(request) => self.take(request).await?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    /// Takes one step of the stream.
+    ///
+    /// # Errors
+    /// The status that ends a stream which breaks the rules.
+    async fn take(&mut self, request: ProduceRequest) -> Result<(), Status> {
+        self.outbox.has_room().await;
+        match request.request {
+            Some(Request::Open(open)) => self.open(open).await?,
+            Some(Request::Produce(batch)) => self.produce(batch).await,
+            None => {
+                let message = "a request must open a topic or produce a batch";
+                return Err(Problem::invalid_field("request", message).into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self, request: v1::OpenTopic) -> Result<(), Status> {
+        let handle = request.handle;
+        if self.open.contains_key(&handle) {
+            // Which of the two topics later batches are meant for, nobody could tell.
+            let message = format!("handle {handle} is in use on this stream");
+            return Err(Problem::invalid_field("open.handle", message).into());
+        }
+        self.refused.remove(&handle);
+        match self.try_open(request).await {
+            Ok((opened, producer)) => self.note_opened(handle, opened, producer),
+            Err(problem) => self.note_refused(handle, problem),
+        }
+        Ok(())
+    }
+
+    /// Asks the sequencer for the topic, since only it knows the producer's last sequences. What the
+    /// client has sent under the handle meanwhile is read afterwards.
+    async fn try_open(&self, request: v1::OpenTopic) -> Result<(OpenedTopic, ProducerId), Problem> {
+        if self.is_draining {
+            return Err(status::shutting_down());
+        }
+        if self.open.len() >= OPEN_TOPICS_PER_STREAM_MAX as usize {
+            return Err(status::too_many_open_topics());
+        }
+        let name = convert::topic_name("open.topic", &request.topic)?;
+        let producer = ids::ProducerId::from_slice(&request.producer_id)
+            .map_err(|error| Problem::invalid_field("open.producer_id", error.to_string()))?;
+        let producer = ProducerId::new(*producer.as_bytes());
+        let opened = self.shared.control(|answer| ControlCommand::OpenTopic {
+            name,
+            topic_id: convert::topic_id(request.topic_id),
+            producer,
+            answer,
+        });
+        match opened.await {
+            Ok(opened) => Ok((opened, producer)),
+            Err(error) => {
+                let topics = self.shared.published().topics();
+                let has_id = request.topic_id.is_some();
+                let refused = |refusal| status::lookup_refused(refusal, has_id, &topics);
+                Err(status::command_failed(error, refused))
+            }
+        }
+    }
+
+    fn note_opened(&mut self, handle: u32, opened: OpenedTopic, producer: ProducerId) {
+        let OpenedTopic {
+            topic,
+            last_sequences,
+        } = opened;
+        let last_sequences = last_sequences.into_iter();
+        self.outbox.name_handle(handle, topic.name());
+        self.outbox.tell(Response::Opened(v1::TopicOpened {
+            handle,
+            topic_id: topic.id().get(),
+            partition_count: convert::partition_count(&topic),
+            last_sequences: last_sequences
+                .map(|(partition, sequence)| v1::LastSequence {
+                    partition,
+                    sequence,
+                })
+                .collect(),
+            limits: Some(limits::published()),
+        }));
+        self.open.insert(handle, OpenHandle { topic, producer });
+    }
+
+    fn note_refused(&mut self, handle: u32, problem: Problem) {
+        let error = Some(problem.clone().into());
+        self.outbox
+            .tell(Response::OpenRefused(v1::OpenRefused { handle, error }));
+        self.refused.insert(handle, problem);
+        if self.refused.len() > OPEN_TOPICS_PER_STREAM_MAX as usize {
+            self.refused.pop_first();
+        }
+    }
+
+    async fn produce(&mut self, batch: ProduceBatch) {
+        let ticket = Ticket {
+            handle: batch.handle,
+            partition: batch.partition,
+            sequence: batch.sequence,
+        };
+        let place = match self.place(&batch) {
+            Ok(place) => place,
+            Err(problem) => {
+                self.outbox.tell(outbox::refused(ticket, problem, false));
+                return;
+            }
+        };
+        let checked = match self.is_draining {
+            true => Err(Rejection::for_now(status::shutting_down())),
+            false => check::check(&batch),
+        };
+        let Some(permits) = self.admit(batch.batch.len()).await else {
+            return;
+        };
+        let Place { partition, stamp } = place;
+        self.outbox.expect_answer();
+        self.shared.push(match checked {
+            Ok(checked) => DataCommand::Append {
+                request: AppendRequest {
+                    partition,
+                    producer: Some(stamp),
+                    payload_bytes: u32::try_from(batch.batch.len()).unwrap_or(u32::MAX),
+                    payload_crc: checked.crc,
+                    record_count: checked.record_count,
+                },
+                payload: batch.batch,
+                sink: Arc::clone(&self.outbox) as Arc<dyn AppendSink>,
+                ticket,
+                permits,
+            },
+            Err(Rejection { problem, is_final }) => {
+                let reason = v1::ErrorReason::from(problem.reason()).into();
+                DataCommand::Reject {
+                    partition,
+                    spends: is_final.then_some((stamp, reason)),
+                    sink: Arc::new(RejectionSink::new(&self.outbox, problem)),
+                    ticket,
+                    permits,
+                }
+            }
+        });
+    }
+
+    /// Where a batch is to go, and who sends it.
+    fn place(&self, batch: &ProduceBatch) -> Result<Place, Problem> {
+        let Some(OpenHandle { topic, producer }) = self.open.get(&batch.handle) else {
+            let refused = self.refused.get(&batch.handle).cloned();
+            return Err(refused.unwrap_or_else(|| {
+                let message = format!("handle {} is not open on this stream", batch.handle);
+                Problem::invalid_field("produce.handle", message)
+            }));
+        };
+        if topic.partition(batch.partition).is_none() {
+            let partition_count = convert::partition_count(topic);
+            let name = topic.name();
+            return Err(status::partition_not_found(
+                name,
+                batch.partition,
+                partition_count,
+            ));
+        }
+        Ok(Place {
+            partition: PartitionRef {
+                topic: topic.id(),
+                partition: batch.partition,
+            },
+            stamp: ProducerStamp {
+                id: *producer,
+                epoch: 0,
+                sequence: batch.sequence,
+            },
+        })
+    }
+
+    /// Waits for memory. While there is none, nothing more is read, and the client's window closes.
+    /// None if the broker is gone.
+    async fn admit(&self, batch_bytes: usize) -> Option<Permits> {
+        let bytes = batch_bytes + OVERHEAD_BYTES;
+        let of_stream = InFlight::take(&self.in_flight, bytes).await?;
+        let of_all = InFlight::take(&self.shared.in_flight.all, bytes).await?;
+        let held: Vec<OwnedSemaphorePermit> = vec![of_stream, of_all];
+        Some(Permits { held })
+    }
+}
+
+/// Where a batch goes and who sends it.
+struct Place {
+    partition: PartitionRef,
+    stamp: ProducerStamp,
+}
+
+/// A message beyond every limit cannot be taken apart, so it ends the stream; the client is told in
+/// our own words.
+fn describe_break(status: Status) -> Status {
+    if status.code() != Code::OutOfRange {
+        return status;
+    }
+    Problem::new(ErrorReason::BatchTooLarge, status.message())
+        .with("field", "produce.batch")
+        .with("size_bytes_max", BATCH_BYTES_MAX)
+        .into()
+}

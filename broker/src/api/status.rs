@@ -1,0 +1,256 @@
+//! What each refusal is called on the wire, and what a client is told about it.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use std::time::Duration;
+
+use towpath_proto::limits;
+use towpath_proto::names::{NameError, TopicName};
+use towpath_proto::problem::Problem;
+use towpath_proto::reason::ErrorReason;
+use towpath_proto::v1;
+
+use crate::core::{AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal};
+use crate::fetch::{PositionError, ReadFailure};
+use crate::runtime::command::CommandError;
+use crate::runtime::published::TopicTable;
+
+/// When a client should try again after a stop has begun.
+const RESTART_WAIT: Duration = Duration::from_secs(1);
+/// When a client should try again after the disk was full.
+const SPACE_WAIT: Duration = Duration::from_secs(1);
+/// Names that are compared with one that was not found.
+const CANDIDATES_MAX: usize = 2_000;
+
+/// A topic's name is not a name.
+pub(super) fn invalid_name(field: &str, error: NameError) -> Problem {
+    Problem::invalid_field(field, error.to_string())
+}
+
+/// There is no topic of that name; tells the one that was probably meant.
+pub(super) fn topic_not_found(name: &TopicName, topics: &TopicTable) -> Problem {
+    let problem = Problem::new(
+        ErrorReason::TopicNotFound,
+        format!("topic \"{name}\" not found"),
+    )
+    .with("topic", name);
+    match nearest(name, topics) {
+        Some(meant) => problem.with_hint(format!("did you mean \"{meant}\"?")),
+        None => problem,
+    }
+}
+
+/// The topic that a client had open, or asked for by its id, is not there any more.
+pub(super) fn topic_gone(name: &TopicName) -> Problem {
+    Problem::new(
+        ErrorReason::TopicNotFound,
+        format!("topic \"{name}\" was deleted"),
+    )
+    .with("topic", name)
+}
+
+/// The topic has fewer partitions.
+pub(super) fn partition_not_found(
+    topic: &TopicName,
+    partition: u32,
+    partition_count: u32,
+) -> Problem {
+    Problem::new(
+        ErrorReason::PartitionNotFound,
+        format!("partition {partition} not found: topic \"{topic}\" has {partition_count}"),
+    )
+    .with("topic", topic)
+    .with("partition", partition)
+    .with("partition_count", partition_count)
+}
+
+/// The broker stops and has not begun with it.
+pub(super) fn shutting_down() -> Problem {
+    Problem::new(ErrorReason::ShuttingDown, "the broker is shutting down")
+        .with_retry_after(RESTART_WAIT)
+}
+
+/// The disk failed while the request was on its way there.
+pub(super) fn storage_failed() -> Problem {
+    Problem::new(
+        ErrorReason::StorageFailed,
+        "the disk failed; it is not known whether this happened",
+    )
+}
+
+/// Why a batch was not appended.
+pub(super) fn append_refused(
+    refusal: AppendRefusal,
+    topic: &TopicName,
+    partition: u32,
+    sequence: u64,
+) -> Problem {
+    match refusal {
+        AppendRefusal::TopicNotFound { .. } => topic_gone(topic),
+        AppendRefusal::PartitionNotFound {
+            partition,
+            partition_count,
+        } => partition_not_found(topic, partition, partition_count),
+        AppendRefusal::SequenceGap { expected, received } => Problem::new(
+            ErrorReason::SequenceGap,
+            format!("sequence {received} does not follow: expected {expected}"),
+        )
+        .with("topic", topic)
+        .with("partition", partition)
+        .with("expected", expected)
+        .with("received", received),
+        AppendRefusal::ProducerUnknown => Problem::new(
+            ErrorReason::ProducerUnknown,
+            "the broker does not know the producer, and the batch is not its first",
+        )
+        .with("topic", topic)
+        .with("partition", partition)
+        .with("received", sequence)
+        .with_hint("open the topic with a new producer id and go on from sequence 0"),
+        AppendRefusal::ProducerFenced { epoch } => Problem::new(
+            ErrorReason::ProducerFenced,
+            "a newer life of the producer has taken over",
+        )
+        .with("producer_epoch", epoch),
+        AppendRefusal::StorageFull => {
+            Problem::new(ErrorReason::StorageFull, "the disk is full").with_retry_after(SPACE_WAIT)
+        }
+    }
+}
+
+/// Why a topic was not created.
+pub(super) fn create_refused(refusal: CreateTopicRefusal, topics: &TopicTable) -> Problem {
+    let text = refusal.to_string();
+    match refusal {
+        CreateTopicRefusal::Exists { name, topic_id } => {
+            let problem = Problem::new(ErrorReason::TopicExists, text)
+                .with("topic", name)
+                .with("topic_id", topic_id);
+            match topics.with_id(topic_id) {
+                Some(topic) => problem.with("partition_count", topic.partitions().len()),
+                None => problem,
+            }
+        }
+        CreateTopicRefusal::PartitionCount { .. } => {
+            Problem::invalid_field("partition_count", text)
+        }
+        CreateTopicRefusal::TooManyTopics { count } => {
+            Problem::new(ErrorReason::LimitReached, text)
+                .with("limit", "topics_max")
+                .with("limit_value", count)
+        }
+        CreateTopicRefusal::TooManyPartitions { count_max, .. } => {
+            Problem::new(ErrorReason::LimitReached, text)
+                .with("limit", "partitions_max")
+                .with("limit_value", count_max)
+        }
+    }
+}
+
+/// Why a topic was not deleted or opened.
+pub(super) fn lookup_refused(
+    refusal: DeleteTopicRefusal,
+    has_id: bool,
+    topics: &TopicTable,
+) -> Problem {
+    match refusal {
+        DeleteTopicRefusal::NotFound { name } if has_id => topic_gone(&name),
+        DeleteTopicRefusal::NotFound { name } => topic_not_found(&name, topics),
+    }
+}
+
+/// Why a command was not carried out.
+pub(super) fn command_failed<R>(
+    error: CommandError<R>,
+    refused: impl FnOnce(R) -> Problem,
+) -> Problem {
+    match error {
+        CommandError::Refused(refusal) => refused(refusal),
+        CommandError::Failed => storage_failed(),
+        CommandError::ShuttingDown => shutting_down(),
+    }
+}
+
+/// A batch whose refusal for good is remembered, but not in words.
+pub(super) fn refused_before(reason: i32) -> Problem {
+    let known = v1::ErrorReason::try_from(reason).ok();
+    let reason = known.and_then(|reason| ErrorReason::try_from(reason).ok());
+    Problem::new(
+        reason.unwrap_or(ErrorReason::InvalidArgument),
+        "the batch was refused for good when it was first sent",
+    )
+}
+
+/// Why reading cannot begin where it was asked to.
+pub(super) fn position_refused(error: PositionError, topic: &TopicName) -> Problem {
+    match error {
+        PositionError::OutOfRange {
+            partition,
+            requested,
+            range,
+        } => Problem::new(
+            ErrorReason::OffsetOutOfRange,
+            format!(
+                "offset {requested} is out of range: partition {partition} of topic \"{topic}\" \
+                 has {} to {}",
+                range.start, range.end
+            ),
+        )
+        .with("topic", topic)
+        .with("partition", partition)
+        .with("requested", requested)
+        .with("log_start_offset", range.start)
+        .with("end_offset", range.end),
+        PositionError::TooMany { count_max } => Problem::invalid_field(
+            "last_records",
+            format!("at most {count_max} records can be counted back"),
+        ),
+        PositionError::Read { partition, failure } => read_failed(&failure, topic, partition),
+    }
+}
+
+/// Why a partition cannot be read on.
+pub(super) fn read_failed(failure: &ReadFailure, topic: &TopicName, partition: u32) -> Problem {
+    match failure {
+        ReadFailure::Deleted => topic_gone(topic),
+        ReadFailure::Lost(range) => Problem::new(
+            ErrorReason::LogCorrupt,
+            format!("records {range} of partition {partition} of topic \"{topic}\" are damaged"),
+        )
+        .with("topic", topic)
+        .with("partition", partition)
+        .with("offset", range.start)
+        .with_hint("read on behind them with skip_data_loss"),
+        ReadFailure::Disk => Problem::new(
+            ErrorReason::StorageFailed,
+            format!("partition {partition} of topic \"{topic}\" cannot be read from disk"),
+        )
+        .with("topic", topic)
+        .with("partition", partition),
+        ReadFailure::Stopped => shutting_down(),
+    }
+}
+
+/// The name that was probably meant.
+fn nearest<'a>(name: &TopicName, topics: &'a TopicTable) -> Option<&'a TopicName> {
+    let name = name.as_str();
+    let distance_max = (name.len() / 3).clamp(1, 3);
+    topics
+        .names()
+        .filter(|other| other.as_str().len().abs_diff(name.len()) <= distance_max)
+        .take(CANDIDATES_MAX)
+        .map(|other| (strsim::osa_distance(name, other.as_str()), other))
+        .filter(|(distance, _)| *distance <= distance_max)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, other)| other)
+}
+
+/// A limit of a stream is reached.
+pub(super) fn too_many_open_topics() -> Problem {
+    let limit = limits::OPEN_TOPICS_PER_STREAM_MAX;
+    Problem::new(
+        ErrorReason::LimitReached,
+        format!("a stream may have {limit} topics open"),
+    )
+    .with("limit", "open_topics_per_stream_max")
+    .with("limit_value", limit)
+}

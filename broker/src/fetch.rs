@@ -1,0 +1,157 @@
+//! Reading partitions: where to begin, in which order, and what to tell about it.
+//!
+//! A [`Fetch`] belongs to one stream and keeps about one batch in memory. It reads in passes: each
+//! takes the durable LSN once and reads every partition up to frames of that LSN before the next one
+//! takes it again, so that what was written as one is seen as one. It knows nothing of gRPC, and
+//! waits for the disk only through the read pool.
+
+mod cut;
+mod lane;
+mod pass;
+mod position;
+mod wait;
+
+use std::sync::Arc;
+
+use towpath_storage::{Frame, LogReader, Lsn, Offset, OffsetRange};
+
+use crate::runtime::published::{PublishedState, TopicView};
+use crate::runtime::read_pool::ReadPool;
+use crate::shutdown::Drain;
+
+pub(crate) use cut::Cut;
+pub(crate) use pass::Fetch;
+pub(crate) use position::{Bounds, PositionError, Start, resolve};
+
+/// What reading needs: what may be seen, and who reads what is not in memory. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    published: Arc<PublishedState>,
+    reader: LogReader,
+    pool: ReadPool,
+}
+
+/// A topic that is read, and where in each partition reading begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    /// The topic.
+    pub(crate) topic: Arc<TopicView>,
+    /// Numbers of the partitions, ascending, each with its first offset.
+    pub(crate) starts: Vec<(u32, Offset)>,
+}
+
+/// How a fetch goes about it.
+#[derive(Debug, Clone)]
+pub(crate) struct FetchOptions {
+    /// Goes on with new records; otherwise it ends at the cut.
+    pub(crate) is_following: bool,
+    /// Gives the frames of all partitions in the order of their LSN.
+    pub(crate) is_merging: bool,
+    /// Goes on behind records that are lost.
+    pub(crate) skips_loss: bool,
+    /// Silence after which it says that it is alive.
+    pub(crate) heartbeat_interval: std::time::Duration,
+    /// The stages of a stop.
+    pub(crate) drain: Drain,
+}
+
+/// What a fetch tells next.
+#[derive(Debug)]
+pub(crate) enum FetchEvent {
+    /// A frame of a partition.
+    Frame(Place, Frame),
+    /// The partition was read to its end.
+    CaughtUp {
+        /// The partition.
+        place: Place,
+        /// One past the last record.
+        end: Offset,
+        /// Everything of entries up to this one was told before.
+        lsn: Lsn,
+    },
+    /// Records that are not there any more.
+    Gap {
+        /// The partition.
+        place: Place,
+        /// Which records.
+        range: OffsetRange,
+        /// Why.
+        cause: GapCause,
+    },
+    /// A partition, or a topic with all its partitions, cannot be read on.
+    Failed {
+        /// The topic's number among the sources.
+        source: usize,
+        /// The partition; none for the whole topic.
+        partition: Option<u32>,
+        /// Why.
+        failure: ReadFailure,
+    },
+    /// There is nothing new; everything of entries up to this one was told before.
+    Heartbeat(Lsn),
+    /// The broker stops, and this is the last event.
+    Draining,
+}
+
+/// A partition of one of the sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The topic's number among the sources.
+    pub(crate) source: usize,
+    /// Number of the partition.
+    pub(crate) partition: u32,
+}
+
+/// Why records are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GapCause {
+    /// The log start has moved past them.
+    Trimmed,
+    /// They are damaged.
+    Lost,
+}
+
+/// Why a partition cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadFailure {
+    /// Its topic was deleted.
+    Deleted,
+    /// These records are damaged.
+    Lost(OffsetRange),
+    /// The operating system could not read; nothing is known to be lost.
+    Disk,
+    /// The broker has stopped reading.
+    Stopped,
+}
+
+impl Reading {
+    /// Reads what is published, through the pool where it is not in memory.
+    pub(crate) fn new(published: Arc<PublishedState>, reader: LogReader, pool: ReadPool) -> Self {
+        Self {
+            published,
+            reader,
+            pool,
+        }
+    }
+
+    /// What may be seen.
+    pub(crate) fn published(&self) -> &PublishedState {
+        &self.published
+    }
+
+    /// Runs a blocking read on the pool.
+    async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&LogReader) -> Result<T, towpath_storage::StorageError> + Send + 'static,
+    ) -> Result<T, ReadFailure> {
+        let reader = self.reader.clone();
+        match self.pool.run(move || read(&reader)).await {
+            Some(Ok(found)) => Ok(found),
+            Some(Err(error)) => {
+                tracing::error!(%error, "segment cannot be read");
+                Err(ReadFailure::Disk)
+            }
+            None => Err(ReadFailure::Stopped),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! One partition of a fetch: how far it was read, and what of it was read ahead from disk.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use towpath_storage::{
+    DiskRead, Frame, Lsn, Offset, OffsetRange, PartitionLog, ReadCursor, ReadLimit, TailRead,
+};
+
+use super::{GapCause, Place, ReadFailure, Reading};
+use crate::runtime::published::TopicView;
+
+/// Payloads taken from one partition before the next one has its turn.
+const TURN_BYTES: usize = 128 * 1024;
+/// What a block that was read ahead takes in memory at least: a slice of it holds it all.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// One partition that is being read.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) place: Place,
+    topic: Arc<TopicView>,
+    log: Arc<PartitionLog>,
+    /// The offset that is told next.
+    pub(super) next: Offset,
+    /// Read from disk and not told yet, from `next` on.
+    ahead: VecDeque<Frame>,
+    /// Memory that this takes.
+    ahead_bytes: usize,
+    /// Where the last read from disk ended.
+    cursor: Option<ReadCursor>,
+    pub(super) is_caught_up: bool,
+    /// Nothing more is read from it.
+    pub(super) is_over: bool,
+}
+
+/// What stands at the next offset of a partition.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ahead {
+    /// A frame of this entry.
+    Frame(Lsn),
+    /// Nothing that may be seen yet.
+    End,
+    /// Records that are not there any more.
+    Gap(OffsetRange, GapCause),
+    /// It cannot be read.
+    Failed(ReadFailure),
+}
+
+impl Lane {
+    pub(super) fn new(
+        place: Place,
+        topic: &Arc<TopicView>,
+        log: &Arc<PartitionLog>,
+        start: Offset,
+    ) -> Self {
+        Self {
+            place,
+            topic: Arc::clone(topic),
+            log: Arc::clone(log),
+            next: start,
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
+            cursor: None,
+            is_caught_up: false,
+            is_over: false,
+        }
+    }
+
+    /// Whether a pass has to look at it.
+    pub(super) fn wants_pass(&self) -> bool {
+        !self.is_over && (!self.is_caught_up || self.next < self.log.end())
+    }
+
+    /// Memory that it holds for what was read ahead.
+    pub(super) fn ahead_bytes(&self) -> usize {
+        self.ahead_bytes
+    }
+
+    /// Lets go of what was read ahead; it is read again when it is wanted.
+    pub(super) fn drop_ahead(&mut self) {
+        self.ahead.clear();
+        self.ahead_bytes = 0;
+        self.cursor = None;
+    }
+
+    /// Skips records that are not there.
+    pub(super) fn skip_to(&mut self, offset: Offset) {
+        self.next = offset;
+        self.drop_ahead();
+    }
+
+    /// Looks at what stands at the next offset, reading ahead from disk if it is not in memory.
+    pub(super) async fn look(&mut self, reading: &Reading, lsn_max: Lsn) -> Ahead {
+        if let Some(first) = self.ahead.front() {
+            return seen(first.header.lsn, lsn_max);
+        }
+        let log_start = self.log.log_start();
+        if self.next < log_start {
+            return Ahead::Gap(range(self.next, log_start), GapCause::Trimmed);
+        }
+        let one = ReadLimit {
+            bytes_max: 0,
+            lsn_max,
+        };
+        match self.log.read_tail(self.next, one) {
+            TailRead::Frames(frames) => match frames.first() {
+                Some(first) => Ahead::Frame(first.header.lsn),
+                None => Ahead::End,
+            },
+            TailRead::AtEnd => Ahead::End,
+            TailRead::OnDisk { until } => self.read_ahead(reading, until, lsn_max).await,
+        }
+    }
+
+    /// Takes frames of entries up to `lsn_max`, the first of which [`Lane::look`] has seen. None if
+    /// they have left memory since.
+    pub(super) fn take(&mut self, lsn_max: Lsn) -> Vec<Frame> {
+        let taken = match self.ahead.is_empty() {
+            true => self.take_from_tail(lsn_max),
+            false => {
+                let later = |frame: &Frame| frame.header.lsn > lsn_max;
+                let count = self.ahead.iter().position(later);
+                let count = count.unwrap_or(self.ahead.len());
+                self.ahead.drain(..count).collect()
+            }
+        };
+        if let Some(last) = taken.last() {
+            self.next = last.header.next_offset();
+        }
+        if self.ahead.is_empty() {
+            self.ahead_bytes = 0;
+        }
+        taken
+    }
+
+    fn take_from_tail(&self, lsn_max: Lsn) -> Vec<Frame> {
+        let turn = ReadLimit {
+            bytes_max: TURN_BYTES,
+            lsn_max,
+        };
+        match self.log.read_tail(self.next, turn) {
+            TailRead::Frames(frames) => frames,
+            TailRead::AtEnd | TailRead::OnDisk { .. } => Vec::new(),
+        }
+    }
+
+    async fn read_ahead(&mut self, reading: &Reading, until: Offset, lsn_max: Lsn) -> Ahead {
+        let (log, cursor, next) = (Arc::clone(&self.log), self.cursor.take(), self.next);
+        let block = ReadLimit {
+            bytes_max: BLOCK_BYTES,
+            lsn_max,
+        };
+        let read = reading
+            .run(move |reader| reader.read(&log, cursor, next, until, block))
+            .await;
+        match read {
+            Ok(read) => self.note_read(read),
+            Err(_) if self.topic.is_deleted() => Ahead::Failed(ReadFailure::Deleted),
+            Err(failure) => Ahead::Failed(failure),
+        }
+    }
+
+    fn note_read(&mut self, read: DiskRead) -> Ahead {
+        let DiskRead {
+            frames,
+            loss,
+            cursor,
+        } = read;
+        self.cursor = cursor;
+        self.ahead.extend(frames);
+        if let Some(first) = self.ahead.front() {
+            let payload_bytes = self.ahead.iter().map(|frame| frame.payload.len()).sum();
+            self.ahead_bytes = BLOCK_BYTES.max(payload_bytes);
+            return Ahead::Frame(first.header.lsn);
+        }
+        let Some(loss) = loss else {
+            return Ahead::End;
+        };
+        // What was deleted or trimmed while it was read is not damaged.
+        if self.topic.is_deleted() {
+            return Ahead::Failed(ReadFailure::Deleted);
+        }
+        let log_start = self.log.log_start();
+        if self.next < log_start {
+            return Ahead::Gap(range(self.next, log_start), GapCause::Trimmed);
+        }
+        Ahead::Gap(range(self.next, loss.end), GapCause::Lost)
+    }
+}
+
+fn seen(lsn: Lsn, lsn_max: Lsn) -> Ahead {
+    match lsn <= lsn_max {
+        true => Ahead::Frame(lsn),
+        false => Ahead::End,
+    }
+}
+
+fn range(start: Offset, end: Offset) -> OffsetRange {
+    OffsetRange { start, end }
+}

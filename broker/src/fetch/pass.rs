@@ -1,0 +1,288 @@
+//! The passes of a fetch over its partitions.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use towpath_storage::{Lsn, OffsetRange};
+
+use super::lane::{Ahead, Lane};
+use super::wait::{Waited, Waiter};
+use super::{FetchEvent, FetchOptions, GapCause, Place, ReadFailure, Reading, Source};
+use crate::runtime::published::TopicView;
+
+/// Memory of what is read ahead while merging. Beyond it, what is needed last is read twice.
+const AHEAD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// One stream's reading of its partitions.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    reading: Reading,
+    options: FetchOptions,
+    topics: Vec<SourceTopic>,
+    lanes: Vec<Lane>,
+    waiter: Waiter,
+    /// Told before anything else is read.
+    events: VecDeque<FetchEvent>,
+    /// No frame of a later entry is read in this pass.
+    snapshot: Lsn,
+    /// Lanes that this pass still has to look at.
+    unseen: VecDeque<usize>,
+    /// While merging: lanes that were looked at, by the entry of their next frame.
+    seen: BinaryHeap<Reverse<(Lsn, usize)>>,
+    /// Memory of what all lanes have read ahead.
+    ahead_bytes: usize,
+    /// Lanes that are not over.
+    open_count: usize,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct SourceTopic {
+    view: Arc<TopicView>,
+    is_over: bool,
+}
+
+impl Fetch {
+    /// Begins to read; the first pass goes up to `snapshot`, which without following is the only one.
+    pub(crate) fn new(
+        reading: Reading,
+        sources: &[Source],
+        snapshot: Lsn,
+        options: FetchOptions,
+    ) -> Self {
+        let mut lanes = Vec::new();
+        for (number, source) in sources.iter().enumerate() {
+            for (partition, start) in &source.starts {
+                let place = Place {
+                    source: number,
+                    partition: *partition,
+                };
+                if let Some(handle) = source.topic.partition(*partition) {
+                    lanes.push(Lane::new(place, &source.topic, handle.log(), *start));
+                }
+            }
+        }
+        let followed = if options.is_following { sources } else { &[] };
+        let topics = sources.iter().map(|source| SourceTopic {
+            view: Arc::clone(&source.topic),
+            is_over: false,
+        });
+        Self {
+            waiter: Waiter::new(followed, options.heartbeat_interval, &options.drain),
+            reading,
+            topics: topics.collect(),
+            events: VecDeque::new(),
+            snapshot,
+            unseen: (0..lanes.len()).collect(),
+            seen: BinaryHeap::new(),
+            ahead_bytes: 0,
+            open_count: lanes.len(),
+            lanes,
+            options,
+            is_over: false,
+        }
+    }
+
+    /// What is to be told next; none at the end. Dropping the future loses nothing but time.
+    pub(crate) async fn next(&mut self) -> Option<FetchEvent> {
+        loop {
+            if self.is_over {
+                return None;
+            }
+            if self.options.drain.has_begun() {
+                self.is_over = true;
+                return Some(FetchEvent::Draining);
+            }
+            if let Some(event) = self.events.pop_front() {
+                self.waiter.note_told();
+                return Some(event);
+            }
+            if self.open_count == 0 {
+                return None;
+            }
+            if let Some(lane) = self.unseen.pop_front() {
+                self.look(lane).await;
+            } else if let Some(Reverse((_, lane))) = self.seen.pop() {
+                self.take_merged(lane);
+            } else {
+                self.begin_pass().await;
+            }
+        }
+    }
+
+    /// Looks at a lane and, unless others must be compared with it, takes from it.
+    async fn look(&mut self, number: usize) {
+        let Some(lane) = self.lanes.get_mut(number).filter(|lane| !lane.is_over) else {
+            return;
+        };
+        let held = lane.ahead_bytes();
+        let ahead = lane.look(&self.reading, self.snapshot).await;
+        self.ahead_bytes = self.ahead_bytes + lane.ahead_bytes() - held;
+        match ahead {
+            Ahead::Frame(lsn) if self.options.is_merging => {
+                self.seen.push(Reverse((lsn, number)));
+                self.bound_ahead();
+            }
+            Ahead::Frame(_) => self.take(number, self.snapshot),
+            Ahead::End => self.note_end(number),
+            Ahead::Gap(range, cause) => self.note_gap(number, range, cause),
+            Ahead::Failed(failure) => self.note_failure(number, failure),
+        }
+    }
+
+    /// Takes from the lane whose frame is next of all, up to the next frame of another lane.
+    fn take_merged(&mut self, number: usize) {
+        let other = self.seen.peek().map(|Reverse((lsn, _))| *lsn);
+        self.take(number, other.unwrap_or(self.snapshot).min(self.snapshot));
+    }
+
+    fn take(&mut self, number: usize, lsn_max: Lsn) {
+        let Some(lane) = self.lanes.get_mut(number) else {
+            return;
+        };
+        let (place, held) = (lane.place, lane.ahead_bytes());
+        let frames = lane.take(lsn_max).into_iter();
+        self.ahead_bytes = self.ahead_bytes + lane.ahead_bytes() - held;
+        self.events
+            .extend(frames.map(|frame| FetchEvent::Frame(place, frame)));
+        // When merging, its next frame must be known before any other is told; otherwise all the
+        // others have their turn before.
+        self.unseen.push_back(number);
+    }
+
+    fn note_end(&mut self, number: usize) {
+        let Some(lane) = self.lanes.get_mut(number) else {
+            return;
+        };
+        if !lane.is_caught_up {
+            lane.is_caught_up = true;
+            self.events.push_back(FetchEvent::CaughtUp {
+                place: lane.place,
+                end: lane.next,
+                lsn: self.snapshot,
+            });
+        }
+        if !self.options.is_following {
+            self.end_lane(number);
+        }
+    }
+
+    fn note_gap(&mut self, number: usize, range: OffsetRange, cause: GapCause) {
+        let Some(lane) = self.lanes.get_mut(number) else {
+            return;
+        };
+        // A gap stands in front only when nothing was read ahead.
+        let place = lane.place;
+        lane.skip_to(range.end);
+        self.events.push_back(FetchEvent::Gap {
+            place,
+            range,
+            cause,
+        });
+        if cause == GapCause::Lost && !self.options.skips_loss {
+            self.note_failure(number, ReadFailure::Lost(range));
+        } else {
+            self.unseen.push_back(number);
+        }
+    }
+
+    fn note_failure(&mut self, number: usize, failure: ReadFailure) {
+        let Some(lane) = self.lanes.get_mut(number) else {
+            return;
+        };
+        let Place { source, partition } = lane.place;
+        if failure == ReadFailure::Deleted {
+            self.end_topic(source);
+            return;
+        }
+        self.end_lane(number);
+        self.events.push_back(FetchEvent::Failed {
+            source,
+            partition: Some(partition),
+            failure,
+        });
+    }
+
+    fn end_topic(&mut self, source: usize) {
+        let Some(topic) = self.topics.get_mut(source).filter(|topic| !topic.is_over) else {
+            return;
+        };
+        topic.is_over = true;
+        for number in 0..self.lanes.len() {
+            if self
+                .lanes
+                .get(number)
+                .is_some_and(|lane| lane.place.source == source)
+            {
+                self.end_lane(number);
+            }
+        }
+        self.events.push_back(FetchEvent::Failed {
+            source,
+            partition: None,
+            failure: ReadFailure::Deleted,
+        });
+    }
+
+    fn end_lane(&mut self, number: usize) {
+        if let Some(lane) = self.lanes.get_mut(number).filter(|lane| !lane.is_over) {
+            self.ahead_bytes -= lane.ahead_bytes();
+            self.open_count -= 1;
+            lane.is_over = true;
+            lane.drop_ahead();
+        }
+    }
+
+    /// Begins the next pass, or waits until there may be something for one.
+    async fn begin_pass(&mut self) {
+        let is_gone =
+            |(_, topic): &(usize, &SourceTopic)| !topic.is_over && topic.view.is_deleted();
+        let gone = self.topics.iter().enumerate().find(is_gone);
+        if let Some(source) = gone.map(|(source, _)| source) {
+            self.end_topic(source);
+            return;
+        }
+        // The LSN before the ends: whatever it covers is then seen in them.
+        let durable = self.reading.published().durable();
+        if durable > self.snapshot {
+            self.snapshot = durable;
+            let wanting = self.lanes.iter().enumerate();
+            let wanting = wanting.filter(|(_, lane)| lane.wants_pass());
+            self.unseen.extend(wanting.map(|(number, _)| number));
+            if !self.unseen.is_empty() {
+                return;
+            }
+        }
+        if self.waiter.wait().await == Waited::Silence {
+            let durable = self.reading.published().durable();
+            if !self.lanes.iter().any(Lane::wants_pass) {
+                self.events.push_back(FetchEvent::Heartbeat(durable));
+            }
+        }
+    }
+
+    /// Lets go of what is needed last of what was read ahead, if it is too much.
+    fn bound_ahead(&mut self) {
+        while self.ahead_bytes > AHEAD_BYTES_MAX {
+            let holds = |number: usize| {
+                let lane = self.lanes.get(number);
+                lane.is_some_and(|lane| lane.ahead_bytes() > 0)
+            };
+            let first = self.seen.peek().map(|Reverse((_, number))| *number);
+            let holding = self
+                .seen
+                .iter()
+                .filter(|Reverse((_, number))| holds(*number));
+            let last = holding.min().map(|Reverse((_, number))| *number);
+            // What is needed next stays, however large it is.
+            let Some(last) = last.filter(|last| Some(*last) != first) else {
+                return;
+            };
+            if let Some(lane) = self.lanes.get_mut(last) {
+                self.ahead_bytes -= lane.ahead_bytes();
+                lane.drop_ahead();
+            }
+        }
+    }
+}
