@@ -11,5 +11,6 @@
     reason = "a harness fails by panicking"
 )]
 
+pub mod history;
 pub mod model;
 pub mod stepper;
