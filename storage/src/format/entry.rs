@@ -126,6 +126,13 @@ impl EntryHeader {
         bytes
     }
 
+    /// The LSN that bytes claim which look like a header, of whatever place and life, intact or not.
+    pub fn claimed_lsn(mut bytes: &[u8]) -> Option<Lsn> {
+        let magic = bytes.try_get_u32_le().ok()?;
+        let mut lsn = bytes.get(12..)?;
+        (magic == MAGIC).then(|| lsn.try_get_u64_le().ok().map(Lsn::new))?
+    }
+
     /// Reads the header at `place`; `None` if the bytes are not a whole, intact header of that place.
     pub fn decode(bytes: &[u8], place: &EntryPlace) -> Option<Self> {
         let (mut head, mut body) = bytes.get(..ENTRY_HEADER_BYTES)?.split_at_checked(8)?;
@@ -369,6 +376,9 @@ mod tests {
     fn an_entry_header_is_valid_only_at_its_own_place_and_life() {
         let bytes = header().encode(&PLACE);
         assert_eq!(EntryHeader::decode(&bytes, &PLACE), Some(header()));
+        assert_eq!(EntryHeader::claimed_lsn(&bytes), Some(header().lsn));
+        assert_eq!(EntryHeader::claimed_lsn(&bytes[..20]), None, "cut");
+        assert_eq!(EntryHeader::claimed_lsn(&[0; 80]), None, "no header");
         assert_eq!(header().entry_bytes(), 240, "80 + 80 + 72 + 3, padded");
         for other in [
             EntryPlace { salt: 6, ..PLACE },

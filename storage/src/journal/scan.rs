@@ -21,7 +21,7 @@ use crate::format::journal_header::JOURNAL_HEADER_BYTES;
 use crate::format::{align_block, usize_of};
 use crate::ids::{BrokerId, Lsn};
 use crate::vfs::{BLOCK_BYTES, read_full_at};
-pub(crate) use entry::ScannedEntry;
+pub(crate) use entry::{ScannedEntry, ScannedFrame};
 use file::{JournalFolder, OpenJournalFile};
 
 /// Read at once.
@@ -217,10 +217,9 @@ impl JournalScanner {
         &mut self,
         header: EntryHeader,
     ) -> Result<ControlFlow<JournalEnd, ScannedEntry>, StorageError> {
-        let position = self.here();
         let length = header.entry_bytes().min(ENTRY_BYTES_MAX);
         let bytes = self.bytes_at(self.position, usize_of(length))?;
-        let Some(entry) = ScannedEntry::decode(header, &bytes, position) else {
+        let Some(entry) = ScannedEntry::decode(header, &bytes) else {
             return Ok(ControlFlow::Break(
                 self.end("the directory or the change is damaged")?,
             ));

@@ -10,15 +10,15 @@ use crate::environment::Environment;
 use crate::error::{DataLoss, Operation, StorageError, io_error};
 use crate::format::checkpoint_file::CheckpointFooter;
 use crate::format::entry::{DirectoryLine, EntryKind, FrameForm};
-use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::format::usize_of;
 use crate::ids::{BrokerId, Lsn, OffsetRange};
-use crate::journal::scan::{JournalEnd, JournalScanner, ScannedEntry};
+use crate::journal::scan::{JournalEnd, JournalScanner, ScannedEntry, ScannedFrame};
 use crate::journal::{CommittedFrame, JournalPosition};
 use crate::segment::{SegmentWish, ensure_segment};
 use crate::segment_files::SegmentFiles;
 use crate::settle::Settler;
-use crate::vfs::{read_full_at, write_all_at};
+use crate::vfs::read_full_at;
 
 /// Bytes of frames that are collected before they are written to their segments.
 const SETTLE_BYTES: u64 = 4 * 1024 * 1024;
@@ -98,24 +98,24 @@ impl Replay<'_> {
             self.report.entry_count += 1;
         }
         self.report.frame_count += entry.frames.len() as u64;
-        for line in &entry.damaged {
-            tracing::error!(lsn = %entry.header.lsn, file = entry.position.file,
-                position = entry.position.position, "records in the journal are damaged");
-            self.keep_or_lose(line)?;
-        }
         let mut inline = entry.frames.into_iter();
         for line in entry.lines {
-            let frame = match line.form {
-                FrameForm::Reference => Some(CommittedFrame {
+            match line.form {
+                FrameForm::Reference => self.unsettled.push(CommittedFrame {
                     line,
                     bytes: Bytes::new(),
                 }),
-                FrameForm::Inline if entry.damaged.contains(&line) => None,
-                FrameForm::Inline => inline.next(),
-            };
-            frame
-                .into_iter()
-                .for_each(|frame| self.unsettled.push(frame));
+                FrameForm::Inline => {
+                    let Some(ScannedFrame { frame, is_intact }) = inline.next() else {
+                        continue;
+                    };
+                    let frame = match is_intact {
+                        true => frame,
+                        false => self.restore_or_lose(frame)?,
+                    };
+                    self.unsettled.push(frame);
+                }
+            }
         }
         if self.unsettled.bytes >= SETTLE_BYTES {
             self.settle()?;
@@ -124,7 +124,7 @@ impl Replay<'_> {
     }
 
     fn settle(&mut self) -> Result<(), StorageError> {
-        let Unsettled { frames, .. } = std::mem::take(&mut self.unsettled);
+        let Unsettled { mut frames, .. } = std::mem::take(&mut self.unsettled);
         for chunk in
             frames.chunk_by(|left, right| left.line.place.segment == right.line.place.segment)
         {
@@ -132,7 +132,9 @@ impl Replay<'_> {
         }
         // An entry that names bytes by reference was written after they were durable.
         for line in find_damaged(self.files, &frames)? {
-            self.lose(&line);
+            if let Some(frame) = frames.iter_mut().find(|frame| frame.line == line) {
+                *frame = self.restore_or_lose(frame.clone())?;
+            }
         }
         self.settler.settle(&frames)
     }
@@ -161,17 +163,23 @@ impl Replay<'_> {
         }
     }
 
-    /// A frame that is damaged in the journal may have been settled before the damage.
-    fn keep_or_lose(&mut self, line: &DirectoryLine) -> Result<(), StorageError> {
-        if self.is_in_segment(line)? {
-            return Ok(());
+    /// A frame that is damaged in the journal may have been settled before, and one of which only the
+    /// header is damaged in the segment can be made whole again. What is lost goes to its place as it
+    /// is: by its intact header readers lose exactly its records.
+    fn restore_or_lose(&mut self, frame: CommittedFrame) -> Result<CommittedFrame, StorageError> {
+        let line = frame.line;
+        let found = self.read_segment(&line)?;
+        let payload = found.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+        let (segment, position) = (line.place.segment, line.place.position);
+        if line.frame.matches(payload) {
+            tracing::error!(%segment, position, "damaged frame is made whole again");
+            return Ok(CommittedFrame::rebuild(line, payload));
         }
-        self.lose(line);
-        // No frame of a lost round may be found in its place.
-        let segment = line.place.segment;
-        let file = self.files.log(segment)?;
-        write_all_at(&*file, &[0; FRAME_HEADER_BYTES], line.place.position)
-            .map_err(io_error(Operation::Write, self.files.log_path(segment)))
+        self.lose(&line);
+        Ok(match line.form {
+            FrameForm::Inline => frame,
+            FrameForm::Reference => CommittedFrame::rebuild(line, payload),
+        })
     }
 
     fn lose(&mut self, line: &DirectoryLine) {
@@ -186,21 +194,18 @@ impl Replay<'_> {
         self.report.losses.push(loss);
     }
 
-    fn is_in_segment(&self, line: &DirectoryLine) -> Result<bool, StorageError> {
+    /// What the segment holds in the place of a frame; less if its file is shorter or missing.
+    fn read_segment(&self, line: &DirectoryLine) -> Result<Vec<u8>, StorageError> {
         let segment = line.place.segment;
         let file = match self.files.log(segment) {
-            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
             other => other?,
         };
         let mut bytes = vec![0; usize_of(line.frame.frame_bytes())];
         let count = read_full_at(&*file, &mut bytes, line.place.position)
             .map_err(io_error(Operation::Read, self.files.log_path(segment)))?;
-        let bytes = bytes.get(..count).unwrap_or_default();
-        let is_frame = FrameHeader::decode(bytes, &line.place) == Ok(line.frame);
-        Ok(is_frame
-            && bytes
-                .get(FRAME_HEADER_BYTES..)
-                .is_some_and(|it| line.frame.matches(it)))
+        bytes.truncate(count);
+        Ok(bytes)
     }
 
     /// Sets a torn tail aside; refuses to start over damage.
