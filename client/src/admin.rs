@@ -4,6 +4,7 @@ mod server;
 mod topic;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use towpath_proto::v1;
 use towpath_proto::v1::admin_service_client::AdminServiceClient;
@@ -26,11 +27,13 @@ pub use topic::{LookedUpOffset, LookedUpOffsets, NewTopic, Topic, TopicDeletion,
 #[derive(Debug, Clone)]
 pub struct Admin {
     client: Arc<Shared>,
+    patience: Duration,
 }
 
 impl Admin {
-    pub(crate) const fn new(client: Arc<Shared>) -> Self {
-        Self { client }
+    /// Calls are given up after `patience`.
+    pub(crate) const fn new(client: Arc<Shared>, patience: Duration) -> Self {
+        Self { client, patience }
     }
 
     /// Creates a topic; it is on disk when this returns.
@@ -49,7 +52,10 @@ impl Admin {
             let request = request.clone();
             async move { TopicServiceClient::new(channel).create_topic(request).await }
         };
-        let response = self.client.call(Repetition::AfterNoEffect, call).await?;
+        let response = self
+            .client
+            .call(self.patience, Repetition::AfterNoEffect, call)
+            .await?;
         topic_of(response.topic)
     }
 
@@ -87,7 +93,10 @@ impl Admin {
             let request = request.clone();
             async move { TopicServiceClient::new(channel).get_topic(request).await }
         };
-        let response = self.client.call(Repetition::Harmless, call).await?;
+        let response = self
+            .client
+            .call(self.patience, Repetition::Harmless, call)
+            .await?;
         topic_of(response.topic)
     }
 
@@ -118,7 +127,10 @@ impl Admin {
                 let request = request.clone();
                 async move { TopicServiceClient::new(channel).list_topics(request).await }
             };
-            let page = self.client.call(Repetition::Harmless, call).await?;
+            let page = self
+                .client
+                .call(self.patience, Repetition::Harmless, call)
+                .await?;
             for topic in page.topics {
                 topics.push(Topic::from_proto(topic)?);
             }
@@ -141,7 +153,10 @@ impl Admin {
             let request = request.clone();
             async move { TopicServiceClient::new(channel).delete_topic(request).await }
         };
-        let response = self.client.call(Repetition::AfterNoEffect, call).await?;
+        let response = self
+            .client
+            .call(self.patience, Repetition::AfterNoEffect, call)
+            .await?;
         topic_of(response.topic)
     }
 
@@ -165,7 +180,10 @@ impl Admin {
                     .await
             }
         };
-        let response = self.client.call(Repetition::Harmless, call).await?;
+        let response = self
+            .client
+            .call(self.patience, Repetition::Harmless, call)
+            .await?;
         Ok(LookedUpOffsets::from_proto(&response))
     }
 
@@ -181,7 +199,10 @@ impl Admin {
                 .get_server_info(request)
                 .await
         };
-        let response = self.client.call(Repetition::Harmless, call).await?;
+        let response = self
+            .client
+            .call(self.patience, Repetition::Harmless, call)
+            .await?;
         Ok(ServerInfo::from_proto(response))
     }
 }

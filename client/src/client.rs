@@ -93,7 +93,7 @@ impl Client {
 
     /// Topics, offsets and the broker itself.
     pub fn admin(&self) -> Admin {
-        Admin::new(Arc::clone(&self.inner))
+        Admin::new(Arc::clone(&self.inner), self.inner.give_up_after)
     }
 
     /// The URL of the broker.
@@ -119,21 +119,22 @@ impl Client {
 
 impl Shared {
     /// Makes a call on the connection for short calls, again and again until it succeeds, cannot
-    /// succeed or the client gives up.
+    /// succeed or `patience` has run out.
     pub(crate) async fn call<T, F>(
         &self,
+        patience: Duration,
         repetition: Repetition,
         mut call: impl FnMut(Channel) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let deadline = later(Instant::now(), self.give_up_after);
+        let deadline = later(Instant::now(), patience);
         let mut backoff = Backoff::new();
         let mut last_error = None;
         loop {
             let Ok(outcome) = timeout_at(deadline, call(self.transport.control())).await else {
-                return Err(last_error.unwrap_or_else(|| self.timed_out(repetition)));
+                return Err(last_error.unwrap_or_else(|| self.timed_out(patience, repetition)));
             };
             let error = match outcome {
                 Ok(response) => {
@@ -168,13 +169,13 @@ impl Shared {
         }
     }
 
-    fn timed_out(&self, repetition: Repetition) -> Error {
+    fn timed_out(&self, patience: Duration, repetition: Repetition) -> Error {
         let effects = match repetition {
             Repetition::Harmless => Effects::None,
             Repetition::AfterNoEffect => Effects::Possible,
         };
         Error::timeout(effects, "the broker did not answer in time")
             .with("url", &self.url)
-            .with("waited", format_args!("{:?}", self.give_up_after))
+            .with("waited", format_args!("{patience:?}"))
     }
 }

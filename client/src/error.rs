@@ -26,7 +26,7 @@ pub struct Error {
 }
 
 /// What is the matter, in general.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// No connection to the broker could be made.

@@ -12,6 +12,9 @@ mod producer;
 mod publish;
 mod reader;
 mod record;
+mod shutdown;
+#[cfg(test)]
+mod testing;
 mod time;
 mod transport;
 
@@ -28,6 +31,7 @@ pub use reader::{
     Batch, BatchRecords, CaughtUp, Gap, GapReason, Reader, ReaderBuilder, ReaderItem, Source, Start,
 };
 pub use record::{Header, ReceivedRecord, Record};
+pub use shutdown::ShutdownHandle;
 
 pub use bytes::Bytes;
 pub use towpath_proto::address::Address;

@@ -1,70 +1,252 @@
 //! Writing records: acknowledged means on disk, and a retry makes no duplicate.
+//!
+//! `partition` and `lane` are pure state machines that hold all rules about batches, sequences and
+//! doubt; `driver` keeps a stream for each lane; `topic` places records and counts their bytes.
 
+mod batch;
 mod builder;
+mod driver;
+mod effects;
+mod lane;
+mod partition;
 mod receipt;
+mod requests;
+mod shared_lane;
+mod spread;
+mod topic;
 
 use std::sync::Arc;
 
-use crate::{Error, Position, Record, SendError};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use crate::client::Shared;
+use crate::error::Effects;
+use crate::shutdown::ShutdownHandle;
+use crate::{Admin, Error, Position, Record, SendError};
+use builder::ProducerOptions;
+use topic::{Lifetime, OpenTopic};
 
 pub use builder::ProducerBuilder;
 pub use receipt::Receipt;
 
 /// Writes records to one topic. Cheap to clone; all clones are one producer.
+///
+/// Records of one key go to one partition and keep the order in which they were given, whatever
+/// breaks on the way. A record without a key goes wherever a batch is being filled.
+///
+/// A batch is sent at once while nothing of its partition is under way; what comes meanwhile is the
+/// next batch. So a single record does not wait, and many make large batches by themselves.
+///
+/// # When the outcome is unknown
+///
+/// After [`ProducerBuilder::give_up_after`] a record fails. If it was never sent, or if the broker
+/// said that it took nothing, it is gone and [`Error::has_no_side_effects`] is true. If it was sent
+/// and not answered, [`Error::may_have_happened`] is true, and it may even be written later: for up
+/// to ten minutes the producer goes on to find out, before any later record of the partition, because
+/// otherwise the order of a key could change. Later records of the partition wait for that, fail in
+/// their turn as not sent, or follow in order.
+///
+/// # A topic that is deleted
+///
+/// A producer writes to the topic that it found first. When that is deleted, also when another is
+/// created under its name, everything fails with
+/// [`ErrorReason::TopicNotFound`](crate::ErrorReason::TopicNotFound), and a new producer is needed.
 #[derive(Debug, Clone)]
 pub struct Producer {
-    inner: Arc<()>,
+    handle: Arc<Handle>,
+}
+
+/// What the clones of a producer share; its end is the producer's end.
+#[derive(Debug)]
+struct Handle {
+    client: Arc<Shared>,
+    options: ProducerOptions,
+    /// Looked up when the first record comes.
+    topic: OnceCell<OpenTopic>,
+    lifetime: Lifetime,
 }
 
 impl Producer {
+    fn new(client: Arc<Shared>, options: ProducerOptions) -> Self {
+        let lifetime = Lifetime {
+            tasks: TaskTracker::new(),
+            closing: client.closing.child_token(),
+            abort: CancellationToken::new(),
+        };
+        let handle = Handle {
+            client,
+            options,
+            topic: OnceCell::new(),
+            lifetime,
+        };
+        Self {
+            handle: Arc::new(handle),
+        }
+    }
+
     /// Writes a record and returns where it is once it is on disk.
+    ///
+    /// Dropping the future before it was taken gives the record up; later it is written all the same.
     ///
     /// # Errors
     ///
-    /// The record comes back with the reason why it was not acknowledged.
+    /// The record comes back with the reason why it was not acknowledged; see [`Producer`] for what
+    /// is known of it then.
     pub async fn send(&self, record: impl Into<Record>) -> Result<Position, SendError> {
         let record = record.into();
-        match self.enqueue(record.clone()).await {
-            Ok(receipt) => receipt.await.map_err(|error| SendError::new(record, error)),
+        let outcome = match self.handle.enqueue(&record).await {
+            Ok(receipt) => receipt.await,
             Err(error) => Err(error),
-        }
+        };
+        outcome.map_err(|error| SendError::new(record, error))
     }
 
     /// Takes a record, waiting only for room, and returns what tells when it is on disk.
     ///
+    /// The first call also waits until the topic was found. Dropping the future gives the record up.
+    ///
     /// # Errors
     ///
-    /// The record comes back.
+    /// The record comes back, and was not taken: it is over a limit, its topic or partition does not
+    /// exist, there was no room or no broker for [`ProducerBuilder::give_up_after`], or the producer
+    /// is closed.
     pub async fn enqueue(&self, record: impl Into<Record>) -> Result<Receipt, SendError> {
-        self.try_enqueue(record)
+        let record = record.into();
+        let enqueued = self.handle.enqueue(&record).await;
+        enqueued.map_err(|error| SendError::new(record, error))
     }
 
     /// Takes a record if there is room for it at once.
     ///
     /// # Errors
     ///
-    /// The record comes back.
+    /// The record comes back, and was not taken: as [`Producer::enqueue`], and also, with
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), if there is no room, or, with
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), if the topic was not looked up yet:
+    /// [`Producer::ready`] does that.
     pub fn try_enqueue(&self, record: impl Into<Record>) -> Result<Receipt, SendError> {
-        let _ = Arc::strong_count(&self.inner);
-        let error = Error::unavailable(crate::error::Effects::None, "not connected yet");
-        Err(SendError::new(record.into(), error))
+        let record = record.into();
+        let enqueued = self.handle.try_enqueue(&record);
+        enqueued.map_err(|error| SendError::new(record, error))
     }
 
-    /// Sends what was taken and returns when all of it is answered or given up.
+    /// Looks the topic up, unless that was done. The first record does the same.
+    ///
+    /// Dropping the future is safe.
     ///
     /// # Errors
     ///
-    /// The first failure among the records that had to be waited for; receipts tell which.
-    pub async fn flush(&self) -> Result<(), Error> {
-        Ok(())
+    /// [`ErrorReason::TopicNotFound`](crate::ErrorReason::TopicNotFound), or those of reaching the
+    /// broker.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.handle.topic().await.map(|_topic| ())
     }
 
-    /// Takes nothing more, does what [`Producer::flush`] does and ends.
+    /// Sends what was taken without waiting for more, and returns when all of it is on disk or has
+    /// failed. Dropping the future is safe.
+    ///
+    /// # Errors
+    ///
+    /// One of the failures among the records that had to be waited for; receipts tell which failed.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let Some(topic) = self.handle.topic.get() else {
+            return Ok(());
+        };
+        topic.hurry();
+        let mut result = Ok(());
+        for outcome in topic.unsettled() {
+            if let Err(error) = Receipt::new(outcome, 0).await {
+                result = Err(error);
+            }
+        }
+        result
+    }
+
+    /// What closes the producer from somewhere else, as [`Producer::close`] does.
+    pub fn shutdown_handle(&self) -> ShutdownHandle {
+        ShutdownHandle::new(self.handle.lifetime.closing.clone())
+    }
+
+    /// Takes nothing more, does what [`Producer::flush`] does and ends, for all clones. Dropping the
+    /// future leaves the producer closing.
     ///
     /// # Errors
     ///
     /// As [`Producer::flush`].
     pub async fn close(&self) -> Result<(), Error> {
+        let handle = &*self.handle;
+        handle.lifetime.closing.cancel();
+        let result = self.flush().await;
+        handle.lifetime.tasks.close();
+        handle.lifetime.tasks.wait().await;
+        result
+    }
+}
+
+impl Handle {
+    async fn enqueue(&self, record: &Record) -> Result<Receipt, Error> {
+        let topic = self.topic().await?;
+        let bytes = topic.admit(record)?;
+        let patience = self.options.give_up_after;
+        topic.take_room(bytes, patience).await?;
+        topic.push(record, bytes)
+    }
+
+    fn try_enqueue(&self, record: &Record) -> Result<Receipt, Error> {
+        let Some(topic) = self.topic.get() else {
+            let text = "the topic was not looked up yet";
+            let error = Error::unavailable(Effects::None, text);
+            return Err(error.with("topic", &self.options.topic));
+        };
+        self.check_open()?;
+        let bytes = topic.admit(record)?;
+        match topic.try_take_room(bytes)? {
+            true => topic.push(record, bytes),
+            false => Err(topic.no_room()),
+        }
+    }
+
+    async fn topic(&self) -> Result<&OpenTopic, Error> {
+        self.check_open()?;
+        self.topic.get_or_try_init(|| self.look_up()).await
+    }
+
+    async fn look_up(&self) -> Result<OpenTopic, Error> {
+        let admin = Admin::new(Arc::clone(&self.client), self.options.give_up_after);
+        let topic = admin.topic(&self.options.topic);
+        let (topic, server) = tokio::try_join!(topic, admin.server_info())?;
+        self.check_open()?;
+        OpenTopic::start(
+            &self.client,
+            &self.options,
+            &topic,
+            &server.limits,
+            &self.lifetime,
+        )
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        if self.lifetime.closing.is_cancelled() {
+            let error = Error::closed(Effects::None, "the producer is closed");
+            return Err(error.with("topic", &self.options.topic));
+        }
         Ok(())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let unsettled = self.topic.get().map_or(0, |topic| topic.unsettled().len());
+        if unsettled > 0 {
+            error!(
+                topic = self.options.topic,
+                batches = unsettled,
+                "producer dropped before its records were acknowledged; close it first"
+            );
+        }
+        self.lifetime.abort.cancel();
     }
 }

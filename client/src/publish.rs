@@ -39,7 +39,10 @@ impl Client {
             let request = request.clone();
             async move { ProduceServiceClient::new(channel).publish(request).await }
         };
-        let response = self.shared().call(Repetition::AfterNoEffect, call).await?;
+        let client = self.shared();
+        let response = client
+            .call(client.give_up_after, Repetition::AfterNoEffect, call)
+            .await?;
         let (lsn, append_time) = (Lsn::new(response.lsn), from_ms(response.append_time_ms));
         let positions = response.positions.iter().map(|position| Position {
             partition: PartitionId::new(position.partition),

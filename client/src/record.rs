@@ -14,7 +14,7 @@ use towpath_proto::ids::PartitionId;
 use crate::time::to_ms;
 
 pub use header::Header;
-pub(crate) use received::BatchHead;
+pub(crate) use received::Origin;
 pub use received::ReceivedRecord;
 
 /// A record to be written: optional key, value, headers, time.

@@ -42,7 +42,8 @@ impl ProducerBuilder {
         }
     }
 
-    /// Sets how many bytes of records may be taken and not answered. Default: 16 MiB.
+    /// Sets how many bytes of records may be taken and not answered; a record of the largest size
+    /// always has room. Default: 16 MiB.
     pub fn max_in_flight_bytes(mut self, bytes: usize) -> Self {
         self.options.in_flight_bytes_max = bytes;
         self
@@ -69,9 +70,6 @@ impl ProducerBuilder {
 
     /// Makes the producer. Connects nothing before the first record.
     pub fn build(self) -> Producer {
-        let _ = (self.client, self.options);
-        Producer {
-            inner: Arc::new(()),
-        }
+        Producer::new(self.client, self.options)
     }
 }

@@ -6,21 +6,18 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use towpath_proto::batch::OwnedRecords;
-use towpath_proto::ids::{Lsn, OffsetRange, PartitionId};
+use towpath_proto::ids::{Lsn, Offset, OffsetRange, PartitionId};
 use towpath_proto::names::TopicName;
-use towpath_proto::wire::FetchedBatch;
 
 use crate::ReceivedRecord;
-use crate::record::BatchHead;
-use crate::time::from_ms;
+use crate::record::Origin;
 
 /// Records of one partition that were appended together and were asked for; never empty.
 ///
 /// Its bytes were checked when it was received, so that going through the records cannot fail.
 #[derive(Clone)]
 pub struct Batch {
-    head: Arc<BatchHead>,
-    fetched: Arc<FetchedBatch>,
+    origin: Arc<Origin>,
     /// Places within the fetched batch of the records that were asked for.
     wanted: Range<u32>,
     range: OffsetRange,
@@ -28,17 +25,12 @@ pub struct Batch {
 
 impl Batch {
     /// Keeps the records of a checked batch at these places; none if there are none.
-    pub(super) fn new(
-        head: Arc<BatchHead>,
-        fetched: Arc<FetchedBatch>,
-        wanted: Range<u32>,
-    ) -> Option<Self> {
-        let start = fetched.offset_of(wanted.start)?;
-        let end = fetched.offset_of(wanted.end.checked_sub(1)?)?.next();
+    pub(super) fn new(origin: Arc<Origin>, wanted: Range<u32>) -> Option<Self> {
+        let start = origin.batch.offset_of(wanted.start)?;
+        let end = origin.batch.offset_of(wanted.end.checked_sub(1)?)?.next();
         let range = OffsetRange::new(start, end).filter(|range| !range.is_empty())?;
         Some(Self {
-            head,
-            fetched,
+            origin,
             wanted,
             range,
         })
@@ -46,12 +38,12 @@ impl Batch {
 
     /// Name of the topic.
     pub fn topic(&self) -> &TopicName {
-        &self.head.topic
+        &self.origin.topic
     }
 
     /// Partition of the topic.
     pub fn partition(&self) -> PartitionId {
-        self.head.partition
+        self.origin.partition()
     }
 
     /// From the first record to one past the last; without holes unless the batch was compacted.
@@ -61,12 +53,12 @@ impl Batch {
 
     /// Place of the batch in the one order over all topics.
     pub fn lsn(&self) -> Lsn {
-        self.head.lsn
+        self.origin.lsn()
     }
 
     /// When the batch was appended, by the broker's clock.
     pub fn append_time(&self) -> SystemTime {
-        from_ms(self.head.append_time_ms)
+        self.origin.append_time()
     }
 
     /// Number of records.
@@ -76,13 +68,12 @@ impl Batch {
 
     /// The records, in offset order.
     pub fn records(&self) -> BatchRecords {
-        let mut records = OwnedRecords::new(self.fetched.batch.clone());
+        let mut records = OwnedRecords::new(self.origin.batch.batch.clone());
         for _ in 0..self.wanted.start {
             records.next();
         }
         BatchRecords {
-            head: Arc::clone(&self.head),
-            fetched: Arc::clone(&self.fetched),
+            origin: Arc::clone(&self.origin),
             records,
             left: self.wanted.clone(),
         }
@@ -111,7 +102,8 @@ impl IntoIterator for Batch {
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
-            .field("head", &self.head)
+            .field("topic", self.topic())
+            .field("partition", &self.partition())
             .field("offsets", &self.range)
             .field("record_count", &self.record_count())
             .finish_non_exhaustive()
@@ -121,16 +113,29 @@ impl fmt::Debug for Batch {
 /// The records of a [`Batch`], in offset order.
 #[derive(Clone)]
 pub struct BatchRecords {
-    head: Arc<BatchHead>,
-    fetched: Arc<FetchedBatch>,
+    origin: Arc<Origin>,
     records: OwnedRecords,
     left: Range<u32>,
 }
 
 impl BatchRecords {
+    /// Offset of the record that comes next.
+    pub(super) fn next_offset(&self) -> Option<Offset> {
+        let is_left = !self.left.is_empty();
+        self.origin
+            .batch
+            .offset_of(self.left.start)
+            .filter(|_| is_left)
+    }
+
+    /// Where the records come from.
+    pub(super) fn place(&self) -> (&TopicName, PartitionId) {
+        (&self.origin.topic, self.origin.partition())
+    }
+
     /// What was not taken yet, as a batch; none if everything was.
     pub(super) fn into_rest(self) -> Option<Batch> {
-        Batch::new(self.head, self.fetched, self.left)
+        Batch::new(self.origin, self.left)
     }
 }
 
@@ -141,10 +146,14 @@ impl Iterator for BatchRecords {
         let offset = self
             .left
             .next()
-            .and_then(|index| self.fetched.offset_of(index))?;
+            .and_then(|index| self.origin.batch.offset_of(index))?;
         // The batch was walked when it was received: there is no fault to come.
         let record = self.records.next()?.ok()?;
-        Some(ReceivedRecord::new(Arc::clone(&self.head), offset, record))
+        Some(ReceivedRecord::new(
+            Arc::clone(&self.origin),
+            offset,
+            record,
+        ))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -157,7 +166,7 @@ impl ExactSizeIterator for BatchRecords {}
 impl fmt::Debug for BatchRecords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BatchRecords")
-            .field("head", &self.head)
+            .field("origin", &self.origin)
             .field("left", &self.left)
             .finish_non_exhaustive()
     }

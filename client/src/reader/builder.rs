@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use towpath_proto::ids::PartitionId;
 
+use super::connection::Connection;
+use super::progress::Progress;
 use super::{Reader, Source, Start};
 use crate::client::Shared;
 
@@ -85,6 +87,8 @@ impl ReaderBuilder {
 
     /// Makes the reader. Connects nothing before it is first asked for something.
     pub fn build(self) -> Reader {
-        Reader { records: None }
+        let progress = Progress::new(&self.options);
+        let connection = Connection::new(self.client, self.options.give_up_after);
+        Reader::new(progress, connection)
     }
 }

@@ -10,17 +10,30 @@ use towpath_proto::address::Address;
 use towpath_proto::batch::{Headers, OwnedRecord};
 use towpath_proto::ids::{Lsn, Offset, PartitionId};
 use towpath_proto::names::TopicName;
+use towpath_proto::wire::FetchedBatch;
 
 use crate::time::from_ms;
 use crate::{Error, event};
 
-/// What all records of a batch have in common.
+/// Where the records of a batch come from; one for all of them.
 #[derive(Debug)]
-pub(crate) struct BatchHead {
+pub(crate) struct Origin {
     pub(crate) topic: TopicName,
-    pub(crate) partition: PartitionId,
-    pub(crate) lsn: Lsn,
-    pub(crate) append_time_ms: i64,
+    pub(crate) batch: FetchedBatch,
+}
+
+impl Origin {
+    pub(crate) const fn partition(&self) -> PartitionId {
+        PartitionId::new(self.batch.partition)
+    }
+
+    pub(crate) const fn lsn(&self) -> Lsn {
+        Lsn::new(self.batch.lsn)
+    }
+
+    pub(crate) fn append_time(&self) -> SystemTime {
+        from_ms(self.batch.append_time_ms)
+    }
 }
 
 /// A record that was read, with its place in the log.
@@ -30,15 +43,15 @@ pub(crate) struct BatchHead {
 /// `to_vec`.
 #[derive(Clone)]
 pub struct ReceivedRecord {
-    head: Arc<BatchHead>,
+    origin: Arc<Origin>,
     offset: Offset,
     record: OwnedRecord,
 }
 
 impl ReceivedRecord {
-    pub(crate) const fn new(head: Arc<BatchHead>, offset: Offset, record: OwnedRecord) -> Self {
+    pub(crate) const fn new(origin: Arc<Origin>, offset: Offset, record: OwnedRecord) -> Self {
         Self {
-            head,
+            origin,
             offset,
             record,
         }
@@ -46,12 +59,12 @@ impl ReceivedRecord {
 
     /// Name of the topic.
     pub fn topic(&self) -> &TopicName {
-        &self.head.topic
+        &self.origin.topic
     }
 
     /// Partition of the topic.
     pub fn partition(&self) -> PartitionId {
-        self.head.partition
+        self.origin.partition()
     }
 
     /// Offset in the partition.
@@ -62,20 +75,20 @@ impl ReceivedRecord {
     /// Where the record is; prints as `orders/5@17`.
     pub fn address(&self) -> Address {
         Address {
-            topic: self.head.topic.clone(),
-            partition: self.head.partition,
+            topic: self.origin.topic.clone(),
+            partition: self.origin.partition(),
             offset: self.offset,
         }
     }
 
     /// Place of the record's batch in the one order over all topics.
     pub fn lsn(&self) -> Lsn {
-        self.head.lsn
+        self.origin.lsn()
     }
 
     /// When the record was appended, by the broker's clock.
     pub fn append_time(&self) -> SystemTime {
-        from_ms(self.head.append_time_ms)
+        self.origin.append_time()
     }
 
     /// When the event happened, as its producer says.
@@ -198,7 +211,8 @@ impl ReceivedRecord {
 impl fmt::Debug for ReceivedRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReceivedRecord")
-            .field("head", &self.head)
+            .field("topic", &self.topic())
+            .field("partition", &self.partition())
             .field("offset", &self.offset)
             .field("record", &self.record)
             .finish()

@@ -1,0 +1,138 @@
+//! What the broker answers, and what follows for the lane.
+
+use tokio::time::Instant;
+use towpath_proto::ids::{Lsn, Offset, PartitionId, Sequence};
+use towpath_proto::v1;
+use towpath_proto::v1::produce_response::Response;
+
+use super::super::partition::{Acceptance, Refusal};
+use super::super::receipt::Appended;
+use super::{Lane, StreamState};
+use crate::{Error, ErrorReason};
+
+/// What an answer means for the stream it came on.
+#[derive(Debug)]
+pub(in crate::producer) enum Verdict {
+    /// It goes on.
+    GoOn,
+    /// The topic is open: the broker is well.
+    Opened,
+    /// It is of no use: another is to be tried later.
+    Abandon(Error),
+    /// The producer has come to its end.
+    End(Error),
+}
+
+impl Lane {
+    /// Takes one answer of the broker.
+    pub(in crate::producer) fn take_answer(
+        &mut self,
+        answer: v1::ProduceResponse,
+        now: Instant,
+    ) -> Verdict {
+        let verdict = match answer.response {
+            None => Verdict::GoOn,
+            Some(Response::Opened(opened)) => self.take_opened(&opened, now),
+            Some(Response::OpenRefused(refused)) => self.take_open_refused(refused),
+            Some(Response::Accepted(accepted)) => {
+                for batch in &accepted.batches {
+                    self.take_accepted(batch, now);
+                }
+                Verdict::GoOn
+            }
+            Some(Response::Refused(refused)) => self.take_refused(refused, now),
+            Some(Response::Draining(_)) => {
+                self.drain();
+                Verdict::GoOn
+            }
+        };
+        self.awaited_since = None;
+        if self.is_answer_awaited() {
+            self.await_answer(now);
+        }
+        verdict
+    }
+
+    /// Sends nothing more on the present stream; what was sent is still answered.
+    pub(in crate::producer) fn drain(&mut self) {
+        if self.stream == StreamState::Open {
+            self.stream = StreamState::Draining;
+        }
+    }
+
+    /// Whether the present stream has nothing more to send and nothing more to hear.
+    pub(in crate::producer) fn is_drained(&self) -> bool {
+        self.stream == StreamState::Draining && !self.is_answer_awaited()
+    }
+
+    fn take_opened(&mut self, opened: &v1::TopicOpened, now: Instant) -> Verdict {
+        self.identities.set_open(opened.handle);
+        self.trouble = None;
+        self.refresh_all(now);
+        Verdict::Opened
+    }
+
+    fn take_open_refused(&self, refused: v1::OpenRefused) -> Verdict {
+        let error = Error::from_stream(&refused.error.unwrap_or_default());
+        let error = error.with("topic", &self.topic);
+        match error.is_worth_repeating() {
+            true => Verdict::Abandon(error),
+            false => Verdict::End(error),
+        }
+    }
+
+    fn take_accepted(&mut self, batch: &v1::AcceptedBatch, now: Instant) {
+        let partition = PartitionId::new(batch.partition);
+        let Some(place) = self.place_with_identity(partition, batch.handle) else {
+            return;
+        };
+        let acceptance = Acceptance {
+            record_count: batch.record_count,
+            appended: Appended {
+                partition,
+                base_offset: Offset::new(batch.base_offset),
+                lsn: Lsn::new(batch.lsn),
+                append_time_ms: batch.append_time_ms,
+            },
+        };
+        self.change(place, now, |queue, effects| {
+            queue.accept(Sequence::new(batch.sequence), acceptance, effects);
+        });
+    }
+
+    fn take_refused(&mut self, refused: v1::Refused, now: Instant) -> Verdict {
+        let partition = PartitionId::new(refused.partition);
+        let error = Error::from_stream(&refused.error.unwrap_or_default())
+            .with("topic", &self.topic)
+            .with("partition", partition);
+        if error.reason() == Some(ErrorReason::TopicNotFound) {
+            return Verdict::End(error);
+        }
+        let Some(place) = self.place_with_identity(partition, refused.handle) else {
+            return Verdict::GoOn;
+        };
+        let refusal = Refusal {
+            error,
+            is_sequence_spent: refused.is_sequence_spent,
+        };
+        let held_until = self.change(place, now, |queue, effects| {
+            queue.refuse(Sequence::new(refused.sequence), refusal, now, effects);
+            queue.held_until()
+        });
+        if let Some(held_until) = held_until.flatten() {
+            self.want(held_until);
+        }
+        Verdict::GoOn
+    }
+
+    /// Finds a partition if its batches carry the numbers of this identity.
+    fn place_with_identity(&self, partition: PartitionId, handle: u32) -> Option<usize> {
+        let place = self.place_of(partition)?;
+        let queue = self.partitions.get(place)?;
+        (queue.identity() == handle).then_some(place)
+    }
+
+    fn is_answer_awaited(&self) -> bool {
+        self.on_the_wire_count > 0 || self.identities.is_opening()
+    }
+}

@@ -1,0 +1,412 @@
+//! One partition of a producer: what waits, what was sent, and what a refusal or a broken connection
+//! means for both.
+//!
+//! A pure state machine: time comes in as an argument, what is to be told goes out through
+//! [`Effects`]. Its one rule for safety: **a sequence number is used for other records only when every
+//! sending of it was answered by a refusal that left it unspent.** A batch whose last sending was
+//! not answered is *in doubt*: it keeps its number and is sent again, before anything behind it,
+//! until the broker says what became of it.
+
+mod expiry;
+mod recoil;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use towpath_proto::batch::NewRecord;
+use towpath_proto::ids::{PartitionId, Sequence};
+
+use super::batch::{BatchSize, ClosedBatch, OpenBatch};
+use super::effects::Effects;
+use super::receipt::{Appended, Outcome, Receipt};
+use crate::Error;
+use crate::backoff::Backoff;
+use recoil::Recoil;
+
+pub(super) use recoil::Refusal;
+
+/// Smallest buffer for a batch: shorter ones are not worth a reallocation.
+const CAPACITY_MIN: usize = 256;
+
+/// What all partitions of a producer have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub(super) size: BatchSize,
+    /// Most batches of a partition that may be unanswered.
+    pub(super) window: usize,
+    /// How long a batch that is not full waits for more records.
+    pub(super) linger: Duration,
+    /// How long after its first record the outcome of a batch is waited for.
+    pub(super) give_up_after: Duration,
+    /// How long a batch in doubt is sent again after that, so that later ones can follow it.
+    pub(super) resend_for: Duration,
+}
+
+/// The batches of one partition, oldest in `unanswered`, then `waiting`, then `open`.
+#[derive(Debug)]
+pub(super) struct PartitionQueue {
+    id: PartitionId,
+    open: Option<OpenBatch>,
+    /// Closed and without a sequence number.
+    waiting: VecDeque<ClosedBatch>,
+    /// Numbered from `first_sequence` on. Those in doubt come first.
+    unanswered: VecDeque<SentBatch>,
+    first_sequence: Sequence,
+    /// How many of `unanswered`, from the first on, were sent on this stream or need not be.
+    sent_count: usize,
+    /// How many of those are not answered.
+    on_the_wire_count: usize,
+    /// Which of the producer's identities numbers the batches.
+    identity: u32,
+    /// A refusal came: nothing is sent until every sending is answered.
+    recoil: Option<Recoil>,
+    /// Nothing is sent before this time.
+    held_until: Option<Instant>,
+    backoff: Backoff,
+    /// Why the broker takes nothing at present.
+    last_refusal: Option<Error>,
+    /// The open batch goes without waiting for more records.
+    is_hurried: bool,
+    /// Size of the last batch, as a guess for the next.
+    last_batch_len: usize,
+}
+
+/// A batch that has a sequence number.
+#[derive(Debug)]
+struct SentBatch {
+    batch: ClosedBatch,
+    sending: Sending,
+    /// It was sent on an earlier stream and not answered there.
+    is_in_doubt: bool,
+    /// The broker refuses it for good.
+    verdict: Option<Error>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// Is to be sent on this stream.
+    Due,
+    /// Was sent on this stream, and no answer has come.
+    OnTheWire,
+    /// The answer was a refusal that left the sequence unspent.
+    Refused,
+    /// The answer was final; only those before it keep it here.
+    Answered,
+}
+
+/// A record was added.
+#[derive(Debug)]
+pub(super) struct Pushed {
+    pub(super) receipt: Receipt,
+    /// It began a batch or filled one, so that there may be something to send.
+    pub(super) has_changed_batch: bool,
+}
+
+/// A batch to be put on the stream.
+#[derive(Debug, Clone)]
+pub(super) struct Sendable {
+    pub(super) partition: PartitionId,
+    pub(super) identity: u32,
+    pub(super) sequence: Sequence,
+    pub(super) record_count: u32,
+    pub(super) bytes: bytes::Bytes,
+}
+
+/// What the broker says about a batch that it has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Acceptance {
+    pub(super) record_count: u32,
+    pub(super) appended: Appended,
+}
+
+impl PartitionQueue {
+    pub(super) fn new(id: PartitionId, backoff: Backoff) -> Self {
+        Self {
+            id,
+            open: None,
+            waiting: VecDeque::new(),
+            unanswered: VecDeque::new(),
+            first_sequence: Sequence::FIRST,
+            sent_count: 0,
+            on_the_wire_count: 0,
+            identity: 0,
+            recoil: None,
+            held_until: None,
+            backoff,
+            last_refusal: None,
+            is_hurried: false,
+            last_batch_len: 0,
+        }
+    }
+
+    /// Adds a record, in order behind all others.
+    pub(super) fn push<'a, H>(
+        &mut self,
+        record: &NewRecord<'a, H>,
+        rules: &Rules,
+        clock: impl FnOnce() -> Instant,
+    ) -> Pushed
+    where
+        H: IntoIterator<Item = (&'a str, &'a [u8])> + Clone,
+    {
+        let batch_len = record.batch_len();
+        if let Some(full) = self
+            .open
+            .take_if(|open| !open.has_room_for(batch_len, &rules.size))
+        {
+            self.close(full);
+        }
+        let is_new = self.open.is_none();
+        let capacity = self.last_batch_len.max(batch_len).max(CAPACITY_MIN);
+        let mut open = self
+            .open
+            .take()
+            .unwrap_or_else(|| OpenBatch::new(capacity, clock()));
+        let receipt = open.push(record);
+        let is_full = open.is_full(&rules.size);
+        match is_full {
+            true => self.close(open),
+            false => self.open = Some(open),
+        }
+        Pushed {
+            receipt,
+            has_changed_batch: is_new || is_full,
+        }
+    }
+
+    /// Whether a record that adds this many bytes would join a batch that is there.
+    pub(super) fn would_join(&self, batch_len: usize, rules: &Rules) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| open.has_room_for(batch_len, &rules.size))
+    }
+
+    /// Lets the open batch go without waiting for more records.
+    pub(super) const fn hurry(&mut self) {
+        self.is_hurried = self.open.is_some();
+    }
+
+    /// Takes the next batch to put on the stream, if one is due.
+    pub(super) fn take_sendable(&mut self, rules: &Rules, now: Instant) -> Option<Sendable> {
+        if !self.has_sendable(rules, now) {
+            return None;
+        }
+        let index = match self.next_due() {
+            Some(index) => index,
+            None => self.number_next_batch()?,
+        };
+        self.sent_count = index + 1;
+        let sequence = self.sequence_at(index);
+        let sent = self.unanswered.get_mut(index)?;
+        sent.sending = Sending::OnTheWire;
+        self.on_the_wire_count += 1;
+        Some(Sendable {
+            partition: self.id,
+            identity: self.identity,
+            sequence,
+            record_count: sent.batch.record_count,
+            bytes: sent.batch.bytes.clone(),
+        })
+    }
+
+    /// Whether [`PartitionQueue::take_sendable`] would return a batch.
+    pub(super) fn has_sendable(&self, rules: &Rules, now: Instant) -> bool {
+        if self.recoil.is_some() || self.held_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        self.next_due().is_some()
+            || (self.unanswered.len() < rules.window
+                && (!self.waiting.is_empty() || self.is_open_batch_due(rules, now)))
+    }
+
+    /// The broker has the batch with this sequence.
+    pub(super) fn accept(
+        &mut self,
+        sequence: Sequence,
+        acceptance: Acceptance,
+        effects: &mut Effects,
+    ) {
+        let Some(sent) = self.answered(sequence) else {
+            return;
+        };
+        let result = match acceptance.record_count == sent.batch.record_count {
+            true => Ok(acceptance.appended),
+            false => Err(Error::protocol(
+                "the broker counts other records than were sent",
+            )),
+        };
+        effects.settle(&sent.batch, result);
+        self.backoff.reset();
+        self.last_refusal = None;
+        self.forget_answered(effects);
+    }
+
+    /// The stream is gone: what it has not answered is in doubt.
+    pub(super) fn lose_stream(&mut self, now: Instant, effects: &mut Effects) {
+        let on_the_wire = |sent: &SentBatch| sent.sending == Sending::OnTheWire;
+        let doubtful_count = self
+            .unanswered
+            .iter()
+            .rposition(on_the_wire)
+            .map_or(0, |it| it + 1);
+        for sent in self.unanswered.range_mut(..doubtful_count) {
+            sent.is_in_doubt = true;
+            if sent.sending == Sending::OnTheWire {
+                sent.sending = Sending::Due;
+            }
+        }
+        self.on_the_wire_count = 0;
+        match self.recoil.take() {
+            Some(recoil) => self.end_recoil(recoil, now, effects),
+            None => self.restart(),
+        }
+    }
+
+    /// Fails everything: those that may have been written say so.
+    pub(super) fn fail(&mut self, error: &Error, effects: &mut Effects) {
+        let was_numbered = !self.unanswered.is_empty();
+        for sent in self.unanswered.drain(..) {
+            let may_be_written = sent.is_in_doubt || sent.sending == Sending::OnTheWire;
+            let error = match may_be_written {
+                true => error.clone().in_doubt(),
+                false => error.clone(),
+            };
+            effects.settle(&sent.batch, Err(error));
+            effects.release(&sent.batch);
+        }
+        let open = self.open.take().map(OpenBatch::close);
+        for batch in self.waiting.drain(..).chain(open) {
+            effects.settle(&batch, Err(error.clone()));
+            effects.release(&batch);
+        }
+        self.recoil = None;
+        self.held_until = None;
+        self.on_the_wire_count = 0;
+        if was_numbered {
+            self.start_anew();
+        }
+    }
+
+    /// Adds the outcomes that are still open.
+    pub(super) fn collect_unsettled(&self, outcomes: &mut Vec<std::sync::Arc<Outcome>>) {
+        let sent = self.unanswered.iter().map(|sent| &sent.batch.outcome);
+        let waiting = self.waiting.iter().map(|batch| &batch.outcome);
+        let open = self.open.iter().map(OpenBatch::outcome);
+        let all = sent.chain(waiting).chain(open);
+        outcomes.extend(all.filter(|outcome| !outcome.is_settled()).cloned());
+    }
+
+    /// Whether there is no batch at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_none() && self.waiting.is_empty() && self.unanswered.is_empty()
+    }
+
+    /// Number of batches that were sent on this stream and are not answered.
+    pub(super) const fn on_the_wire_count(&self) -> usize {
+        self.on_the_wire_count
+    }
+
+    /// Until when nothing is sent.
+    pub(super) const fn held_until(&self) -> Option<Instant> {
+        self.held_until
+    }
+
+    pub(super) const fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// Which of the producer's identities numbers the batches.
+    pub(super) const fn identity(&self) -> u32 {
+        self.identity
+    }
+
+    fn close(&mut self, open: OpenBatch) {
+        let batch = open.close();
+        self.last_batch_len = batch.bytes.len();
+        self.is_hurried = false;
+        self.waiting.push_back(batch);
+    }
+
+    /// The first batch that has a number and is to be sent on this stream.
+    fn next_due(&self) -> Option<usize> {
+        let is_due = |sent: &SentBatch| sent.sending == Sending::Due;
+        let index = self.unanswered.range(self.sent_count..).position(is_due)?;
+        Some(self.sent_count + index)
+    }
+
+    /// Gives the next batch that has no number one, and returns its place.
+    fn number_next_batch(&mut self) -> Option<usize> {
+        if self.waiting.is_empty()
+            && let Some(open) = self.open.take()
+        {
+            self.close(open);
+        }
+        self.unanswered.push_back(SentBatch {
+            batch: self.waiting.pop_front()?,
+            sending: Sending::Due,
+            is_in_doubt: false,
+            verdict: None,
+        });
+        Some(self.unanswered.len() - 1)
+    }
+
+    /// A batch that is not full goes when nothing of its partition is on the way: what comes while
+    /// that is so is the next batch.
+    fn is_open_batch_due(&self, rules: &Rules, now: Instant) -> bool {
+        let Some(open) = &self.open else {
+            return false;
+        };
+        self.is_hurried
+            || (self.unanswered.is_empty()
+                && (rules.linger.is_zero() || now >= open.opened_at() + rules.linger))
+    }
+
+    /// Marks a batch as answered for good; none if nobody waits for this sequence.
+    fn answered(&mut self, sequence: Sequence) -> Option<&mut SentBatch> {
+        let index = self.index_of(sequence)?;
+        let sent = self.unanswered.get_mut(index)?;
+        match std::mem::replace(&mut sent.sending, Sending::Answered) {
+            Sending::Answered => return None,
+            Sending::OnTheWire => self.on_the_wire_count -= 1,
+            Sending::Due | Sending::Refused => {}
+        }
+        Some(sent)
+    }
+
+    fn forget_answered(&mut self, effects: &mut Effects) {
+        let is_answered = |sent: &mut SentBatch| sent.sending == Sending::Answered;
+        while let Some(sent) = self.unanswered.pop_front_if(is_answered) {
+            effects.release(&sent.batch);
+            self.first_sequence = self.first_sequence.next();
+            self.sent_count = self.sent_count.saturating_sub(1);
+        }
+    }
+
+    /// Sends everything that has a number again, from the first on.
+    fn restart(&mut self) {
+        self.sent_count = 0;
+        for sent in &mut self.unanswered {
+            if sent.sending != Sending::Answered {
+                sent.sending = Sending::Due;
+            }
+        }
+    }
+
+    /// Numbers what comes from 0 on, under a new identity.
+    fn start_anew(&mut self) {
+        self.identity += 1;
+        self.first_sequence = Sequence::FIRST;
+        self.sent_count = 0;
+    }
+
+    fn index_of(&self, sequence: Sequence) -> Option<usize> {
+        let distance = sequence.get().checked_sub(self.first_sequence.get())?;
+        usize::try_from(distance)
+            .ok()
+            .filter(|index| *index < self.unanswered.len())
+    }
+
+    fn sequence_at(&self, index: usize) -> Sequence {
+        Sequence::new(self.first_sequence.get().saturating_add(index as u64))
+    }
+}

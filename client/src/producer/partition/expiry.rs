@@ -1,0 +1,108 @@
+//! What time does to batches: it runs out for their receipts, and holds and lingering end.
+//!
+//! A batch that has no number is dropped when its time is over: it was certainly not written. One
+//! that has a number tells its receipts that the outcome is unknown but stays, and is sent again
+//! before anything behind it, because only so can later batches follow without changing the order of
+//! a key. After [`Rules::resend_for`] it is given up together with the identity: long after any
+//! connection that could still carry it, long before the broker forgets what it has seen.
+
+use tokio::time::Instant;
+
+use super::super::effects::Effects;
+use super::{PartitionQueue, Rules};
+use crate::Error;
+use crate::error::Effects as SideEffects;
+use crate::producer::batch::{ClosedBatch, OpenBatch};
+use crate::time::later;
+
+impl PartitionQueue {
+    /// Gives up what has waited for too long. `trouble` is what keeps the broker out of reach.
+    pub(in crate::producer) fn expire(
+        &mut self,
+        rules: &Rules,
+        now: Instant,
+        trouble: Option<&Error>,
+        effects: &mut Effects,
+    ) {
+        if self.held_until.is_some_and(|until| until <= now) {
+            self.held_until = None;
+        }
+        let is_over = |opened_at| later(opened_at, rules.give_up_after) <= now;
+        let unknown = || {
+            let text = "no answer in time; the record may have been written, or may yet be";
+            caused_by(Error::timeout(SideEffects::Possible, text), trouble)
+        };
+        for sent in &self.unanswered {
+            if !is_over(sent.batch.opened_at) {
+                break;
+            }
+            if !sent.batch.outcome.is_settled() {
+                effects.settle(&sent.batch, Err(unknown()));
+            }
+        }
+        if self.is_beyond_resending(rules, now) {
+            self.give_identity_up(&unknown(), effects);
+        }
+        let is_batch_over = |batch: &mut ClosedBatch| is_over(batch.opened_at);
+        while let Some(batch) = self.waiting.pop_front_if(is_batch_over) {
+            self.drop_unsent(&batch, trouble, effects);
+        }
+        if let Some(open) = self.open.take_if(|open| is_over(open.opened_at())) {
+            self.drop_unsent(&open.close(), trouble, effects);
+        }
+    }
+
+    /// When something of all this is due next, or a hold or the lingering ends. What is due already
+    /// was seen to by [`PartitionQueue::expire`] or waits for something else than time.
+    pub(in crate::producer) fn next_wake(&self, rules: &Rules, now: Instant) -> Option<Instant> {
+        let numbered = self.unanswered.iter().map(|sent| &sent.batch);
+        let unsettled = numbered
+            .chain(&self.waiting)
+            .filter(|batch| !batch.outcome.is_settled())
+            .map(|batch| batch.opened_at)
+            .chain(self.open.iter().map(OpenBatch::opened_at));
+        let over = unsettled
+            .map(|opened_at| later(opened_at, rules.give_up_after))
+            .next();
+        let first = self.unanswered.front();
+        let resend_end = first.map(|sent| resend_end(sent.batch.opened_at, rules));
+        let open = self.open.as_ref();
+        let linger_end = open.map(|open| later(open.opened_at(), rules.linger));
+        let due = [over, resend_end, linger_end, self.held_until];
+        due.into_iter().flatten().filter(|due| now < *due).min()
+    }
+
+    fn is_beyond_resending(&self, rules: &Rules, now: Instant) -> bool {
+        let Some(first) = self.unanswered.front() else {
+            return false;
+        };
+        first.is_in_doubt
+            && self.recoil.is_none()
+            && self.on_the_wire_count() == 0
+            && resend_end(first.batch.opened_at, rules) <= now
+    }
+
+    /// Fails a batch that certainly was not written, with what the broker said last, if it did.
+    fn drop_unsent(&self, batch: &ClosedBatch, trouble: Option<&Error>, effects: &mut Effects) {
+        let error = match (trouble, &self.last_refusal) {
+            (None, Some(refusal)) => refusal.clone(),
+            _ => {
+                let text = "the record could not be sent in time";
+                caused_by(Error::timeout(SideEffects::None, text), trouble)
+            }
+        };
+        effects.settle(batch, Err(error));
+        effects.release(batch);
+    }
+}
+
+fn resend_end(opened_at: Instant, rules: &Rules) -> Instant {
+    later(opened_at, rules.resend_for.max(rules.give_up_after))
+}
+
+fn caused_by(error: Error, cause: Option<&Error>) -> Error {
+    match cause {
+        Some(cause) => error.because(cause.clone()),
+        None => error,
+    }
+}

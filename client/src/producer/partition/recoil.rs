@@ -1,0 +1,157 @@
+//! After a refusal: sort out what was written, what was not and what is in doubt, then go on.
+//!
+//! Behind a batch that was refused, every other one on the wire is refused too, because the broker
+//! still waits for the first. So nothing is sent until all of them are answered; then it is certain
+//! which of them can be sent again under which number.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use towpath_proto::ids::Sequence;
+
+use super::super::effects::Effects;
+use super::{PartitionQueue, Sending};
+use crate::{Error, ErrorReason, RetryAdvice};
+
+/// What is known so far about why the broker refuses.
+#[derive(Debug, Default)]
+pub(super) struct Recoil {
+    /// The broker and this producer do not agree on the sequence any more, and why.
+    disagreement: Option<Error>,
+    /// How long the broker asks to wait.
+    retry_after: Option<Duration>,
+}
+
+/// A batch was not written, as the broker says.
+#[derive(Debug, Clone)]
+pub(in crate::producer) struct Refusal {
+    pub(in crate::producer) error: Error,
+    /// It is final, and the next batch carries the next number.
+    pub(in crate::producer) is_sequence_spent: bool,
+}
+
+impl PartitionQueue {
+    /// The broker does not take the batch with this sequence.
+    pub(in crate::producer) fn refuse(
+        &mut self,
+        sequence: Sequence,
+        refusal: Refusal,
+        now: Instant,
+        effects: &mut Effects,
+    ) {
+        if refusal.is_sequence_spent {
+            if let Some(sent) = self.answered(sequence) {
+                effects.settle(&sent.batch, Err(refusal.error));
+                self.forget_answered(effects);
+            }
+        } else {
+            self.note_refusal(sequence, refusal.error);
+        }
+        if let Some(recoil) = self.recoil.take_if(|_| self.on_the_wire_count == 0) {
+            self.end_recoil(recoil, now, effects);
+        }
+    }
+
+    fn note_refusal(&mut self, sequence: Sequence, error: Error) {
+        let Some(index) = self.index_of(sequence) else {
+            return;
+        };
+        let first_sequence = self.first_sequence;
+        let Some(sent) = self.unanswered.get_mut(index) else {
+            return;
+        };
+        if sent.sending != Sending::OnTheWire {
+            return;
+        }
+        sent.sending = Sending::Refused;
+        self.on_the_wire_count -= 1;
+        let recoil = self.recoil.get_or_insert_default();
+        match error.reason() {
+            Some(ErrorReason::SequenceGap) => {
+                // Nothing is missing before the first: then the two sides count differently.
+                let expected = error.metadata("expected").and_then(|it| it.parse().ok());
+                let is_lost = expected.is_some_and(|it: u64| it < first_sequence.get());
+                if index == 0 || is_lost {
+                    recoil.disagreement = Some(error);
+                }
+            }
+            Some(ErrorReason::ProducerUnknown) => recoil.disagreement = Some(error),
+            _ if error.retry_advice() == RetryAdvice::Same || is_damaged_on_the_way(&error) => {
+                recoil.retry_after = recoil.retry_after.max(error.retry_after());
+                self.last_refusal = Some(error);
+            }
+            _ => sent.verdict = Some(error),
+        }
+    }
+
+    /// Goes on after every sending was answered, or lost together with its stream.
+    pub(super) fn end_recoil(&mut self, recoil: Recoil, now: Instant, effects: &mut Effects) {
+        match self.disagreement(recoil.disagreement) {
+            Some(error) => self.give_identity_up(&error, effects),
+            None => self.take_back(effects),
+        }
+        let wait = recoil
+            .retry_after
+            .unwrap_or_else(|| self.backoff.next_wait());
+        self.held_until = Some(now + wait);
+    }
+
+    /// Whether, and why, no later batch can be numbered under the present identity.
+    fn disagreement(&self, said: Option<Error>) -> Option<Error> {
+        let answered_out_of_order = || {
+            let mut sent = self.unanswered.iter();
+            let is_answered = sent.any(|sent| sent.sending == Sending::Answered);
+            is_answered.then(|| Error::protocol("the broker answered out of order"))
+        };
+        // A number can neither be used again nor left out if its batch may have been written.
+        let failed_in_doubt = || {
+            let failed = |sent: &super::SentBatch| {
+                let error = sent.verdict.clone()?;
+                (sent.is_in_doubt || error.may_have_happened()).then_some(error)
+            };
+            self.unanswered.iter().find_map(failed)
+        };
+        said.or_else(answered_out_of_order).or_else(failed_in_doubt)
+    }
+
+    /// Fails what may have been written and goes on with the rest under a new identity.
+    pub(super) fn give_identity_up(&mut self, error: &Error, effects: &mut Effects) {
+        while let Some(sent) = self.unanswered.pop_back() {
+            let failure = match (sent.verdict, sent.is_in_doubt) {
+                (Some(verdict), true) => Some(verdict.in_doubt()),
+                (Some(verdict), false) => Some(verdict),
+                (None, true) => Some(error.clone().in_doubt()),
+                (None, false) => None,
+            };
+            match failure {
+                None if sent.sending != Sending::Answered => {
+                    self.waiting.push_front(sent.batch);
+                    continue;
+                }
+                None => {}
+                Some(failure) => effects.settle(&sent.batch, Err(failure)),
+            }
+            effects.release(&sent.batch);
+        }
+        self.start_anew();
+    }
+
+    /// Takes the numbers back from all that certainly was not written; the others come again.
+    fn take_back(&mut self, effects: &mut Effects) {
+        while let Some(sent) = self.unanswered.pop_back_if(|sent| !sent.is_in_doubt) {
+            match sent.verdict {
+                None => self.waiting.push_front(sent.batch),
+                Some(verdict) => {
+                    effects.settle(&sent.batch, Err(verdict));
+                    effects.release(&sent.batch);
+                }
+            }
+        }
+        self.restart();
+    }
+}
+
+/// A wrong checksum is the one fault of a batch that sending it again may heal.
+fn is_damaged_on_the_way(error: &Error) -> bool {
+    error.reason() == Some(ErrorReason::InvalidArgument) && error.metadata("field") == Some("crc")
+}
