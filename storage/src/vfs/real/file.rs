@@ -160,11 +160,11 @@ mod tests {
             }
         });
         assert_eq!(result.unwrap(), 2);
-        let again = file.transfer(|| Err::<(), _>(Errno::INVAL));
-        assert_eq!(
-            again.unwrap_err().kind(),
-            io::ErrorKind::InvalidInput,
-            "fallen back only once"
-        );
+        let again = file.transfer(|| {
+            attempts += 1;
+            Err::<(), _>(Errno::INVAL)
+        });
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(attempts, 3, "fallen back only once");
     }
 }

@@ -7,7 +7,6 @@ use super::SimDisk;
 use super::crash::{LossMode, Plan};
 use super::extents::pages_of;
 use super::file::File;
-use super::image::Change;
 use super::loss::{Filling, Lengths, Loss, Sectors, possible_lengths, sectors_of};
 use super::names::{Names, NodeId};
 use super::state::State;
@@ -215,14 +214,12 @@ impl FileChoices {
 
 fn versions(file: &File, sector_bytes: u64) -> Vec<(u64, Vec<usize>)> {
     let mut ends_by_sector: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-    for (index, pending) in file.pending.iter().enumerate() {
-        if let Change::Write { is_lost: false, .. } = &pending.change {
-            for sector in sectors_of(&pending.change.written(), sector_bytes) {
-                ends_by_sector
-                    .entry(sector)
-                    .or_insert_with(|| vec![0])
-                    .push(index + 1);
-            }
+    for step in file.steps() {
+        for sector in sectors_of(&step.bytes, sector_bytes) {
+            ends_by_sector
+                .entry(sector)
+                .or_insert_with(|| vec![0])
+                .push(step.index + 1);
         }
     }
     ends_by_sector.into_iter().collect()
@@ -230,16 +227,12 @@ fn versions(file: &File, sector_bytes: u64) -> Vec<(u64, Vec<usize>)> {
 
 /// Anything but zeros only where a write may have allocated blocks.
 fn fillings(file: &File) -> Vec<Filling> {
-    let mut length = file.durable.length;
-    let mut allocates = false;
-    for pending in &file.pending {
-        // What is cut away and written again is allocated anew.
-        allocates |= pending.change.cuts(length).is_some();
-        let written = pending.change.written();
+    let allocates = file.steps().any(|step| {
+        let written = step.pending.change.written();
         let pages = pages_of(written.start, written.end - written.start);
-        allocates |= file.durable.extents.missing(&pages) > 0;
-        length = pending.change.length_after(length);
-    }
+        // What is cut away and written again is allocated anew.
+        step.cut.is_some() || file.durable.extents.missing(&pages) > 0
+    });
     if allocates {
         vec![Filling::Zeros, Filling::Noise(NOISE_SEED), Filling::Stale]
     } else {
@@ -331,8 +324,9 @@ fn odd_sectors(state: &State, id: NodeId) -> Vec<(&'static str, Sectors)> {
     let Ok(file) = state.volume.file(id) else {
         return Vec::new();
     };
-    let written = || file.pending.iter().map(|pending| pending.change.written());
-    let sectors = written().map(|range| sectors_of(&range, state.sector_bytes));
+    let sectors = file
+        .steps()
+        .map(|step| sectors_of(&step.bytes, state.sector_bytes));
     let (mut first, mut end) = (u64::MAX, 0);
     for sectors in sectors.filter(|sectors| !sectors.is_empty()) {
         (first, end) = (first.min(sectors.start), end.max(sectors.end));

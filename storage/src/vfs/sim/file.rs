@@ -1,6 +1,7 @@
 //! One simulated file: what processes see, what the disk holds, and what lies between.
 
 use std::io;
+use std::ops::Range;
 
 use super::image::{Change, Image};
 use super::loss::Loss;
@@ -27,6 +28,23 @@ pub(super) struct Pending {
     /// Number of the operation that made it, to compare with the changes of other files.
     pub(super) stamp: u64,
     pub(super) change: Change,
+    /// The bytes will never reach the disk; the length still may.
+    pub(super) is_lost: bool,
+}
+
+/// A pending change in the light of those before it.
+pub(super) struct Step<'a> {
+    pub(super) index: usize,
+    pub(super) pending: &'a Pending,
+    /// Length of the file before it.
+    pub(super) before: u64,
+    /// Length of the file after it.
+    pub(super) after: u64,
+    /// The length to which it cuts the file, if it does.
+    pub(super) cut: Option<u64>,
+    /// The bytes that still have to reach the disk: what is written, or the zeros behind a cut in the
+    /// block that it leaves in part.
+    pub(super) bytes: Range<u64>,
 }
 
 impl File {
@@ -44,11 +62,41 @@ impl File {
         self.pending.is_empty() && !self.has_lost_pages
     }
 
+    /// The pending changes in order.
+    pub(super) fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let mut length = self.durable.length;
+        self.pending
+            .iter()
+            .enumerate()
+            .map(move |(index, pending)| {
+                let (before, after) = (length, pending.change.length_after(length));
+                length = after;
+                let cut = pending.change.cuts(before);
+                let bytes = match cut {
+                    _ if pending.is_lost => 0..0,
+                    Some(cut) => cut..before.min(cut.next_multiple_of(BLOCK)),
+                    None => pending.change.written(),
+                };
+                Step {
+                    index,
+                    pending,
+                    before,
+                    after,
+                    cut,
+                    bytes,
+                }
+            })
+    }
+
     /// Makes a change that a power loss may take back.
-    pub(super) fn change(&mut self, stamp: u64, change: Change) {
+    pub(super) fn change(&mut self, stamp: u64, change: Change, is_lost: bool) {
         self.live.apply(&change);
-        self.has_lost_pages |= matches!(change, Change::Write { is_lost: true, .. });
-        self.pending.push(Pending { stamp, change });
+        self.has_lost_pages |= is_lost;
+        self.pending.push(Pending {
+            stamp,
+            change,
+            is_lost,
+        });
     }
 
     /// Makes every change durable that a failed sync has not dropped.
@@ -69,9 +117,7 @@ impl File {
         let kept = loss.lengths_kept(self);
         self.pending.drain(..kept);
         for pending in &mut self.pending {
-            if let Change::Write { is_lost, .. } = &mut pending.change {
-                *is_lost = true;
-            }
+            pending.is_lost = true;
         }
         self.has_lost_pages = true;
     }
@@ -122,9 +168,7 @@ impl File {
 
     fn is_dirty(&self, page: u64) -> bool {
         let (start, end) = (page * BLOCK, (page + 1) * BLOCK);
-        self.pending.iter().any(|pending| match &pending.change {
-            Change::Write { is_lost: true, .. } => false,
-            change => change.written().start < end && change.written().end > start,
-        })
+        self.steps()
+            .any(|step| step.bytes.start < end && step.bytes.end > start)
     }
 }

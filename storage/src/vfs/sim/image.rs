@@ -17,19 +17,9 @@ pub(super) struct Image {
 /// One change of a file.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
-    Write {
-        position: u64,
-        content: Content,
-        /// The bytes will never reach the disk; the length still may.
-        is_lost: bool,
-    },
-    Allocate {
-        position: u64,
-        length: u64,
-    },
-    SetLength {
-        length: u64,
-    },
+    Write { position: u64, content: Content },
+    Allocate { position: u64, length: u64 },
+    SetLength { length: u64 },
 }
 
 /// The bytes of a write; files are written through with zeros, which need no memory.
@@ -50,21 +40,16 @@ impl Image {
 
     /// Applies a change as a whole.
     pub(super) fn apply(&mut self, change: &Change) {
-        if let Change::Write {
-            position, content, ..
-        } = change
-        {
+        if let Change::Write { position, content } = change {
             content.write(&mut self.pages, *position, 0..content.length());
         }
         self.apply_length(change);
     }
 
-    /// Applies what a change does to the length and the allocation, and the zeros that a cut leaves.
+    /// Applies what a change does to the length and the allocation; a cut leaves zeros.
     pub(super) fn apply_length(&mut self, change: &Change) {
         match change {
-            Change::Write {
-                position, content, ..
-            } => self.extend(*position, content.length()),
+            Change::Write { position, content } => self.extend(*position, content.length()),
             Change::Allocate { position, length } => self.extend(*position, *length),
             Change::SetLength { length } => self.set_length(*length),
         }
@@ -76,6 +61,13 @@ impl Image {
             self.pages.cut(length);
             self.extents.cut(length.div_ceil(BLOCK));
         }
+        self.length = length;
+    }
+
+    /// Cuts, and leaves the bytes behind the end in the last block.
+    pub(super) fn cut_blocks(&mut self, length: u64) {
+        self.pages.cut(length.next_multiple_of(BLOCK));
+        self.extents.cut(length.div_ceil(BLOCK));
         self.length = length;
     }
 
@@ -91,10 +83,20 @@ impl Change {
     /// The bytes that a write covers.
     pub(super) fn written(&self) -> Range<u64> {
         match self {
-            Self::Write {
-                position, content, ..
-            } => *position..*position + content.length(),
+            Self::Write { position, content } => *position..*position + content.length(),
             Self::Allocate { .. } | Self::SetLength { .. } => 0..0,
+        }
+    }
+
+    /// Writes a part of the bytes of a write, or of the zeros behind a cut.
+    pub(super) fn write(&self, pages: &mut Pages, part: Range<u64>) {
+        match self {
+            Self::Write { position, content } => {
+                content.write(pages, *position, part.start - position..part.end - position);
+            }
+            Self::Allocate { .. } | Self::SetLength { .. } => {
+                pages.write_zeros(part.start, part.end - part.start);
+            }
         }
     }
 
@@ -117,9 +119,9 @@ impl Change {
     /// The length of a file of the given length after this change.
     pub(super) fn length_after(&self, before: u64) -> u64 {
         match self {
-            Self::Write {
-                position, content, ..
-            } if content.length() > 0 => before.max(position + content.length()),
+            Self::Write { position, content } if content.length() > 0 => {
+                before.max(position + content.length())
+            }
             Self::Allocate { position, length } => before.max(position + length),
             Self::SetLength { length } => *length,
             Self::Write { .. } => before,

@@ -2,7 +2,8 @@
 //!
 //! Lengths and cuts reach the disk in order, as a journal of the file system keeps them: some prefix of
 //! the pending changes is kept. Bytes reach it sector by sector in any order, but the versions of one
-//! sector in theirs: each sector keeps some prefix of the writes to it. A sector is never torn.
+//! sector in theirs: each sector keeps some prefix of the writes to it. A sector is never torn. The zeros
+//! behind a cut, in the block that it leaves in part, are bytes like those of a write.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::iter;
 use std::ops::Range;
 
 use super::extents::{Extents, pages_of};
-use super::file::File;
+use super::file::{File, Step};
 use super::image::{Change, Image};
 use super::pages::BLOCK;
 use crate::environment::random::{SplitMix, mix};
@@ -144,68 +145,58 @@ impl Loss {
     pub(super) fn apply_over(&self, file: &File, stale: Option<&Image>) -> Image {
         let mut image = file.durable.clone();
         let mut fresh = Fresh::new(self, file);
-        // Cuts that do not survive: bytes written after one belong to blocks that only it made new.
+        // Where cuts that do not survive begin to free blocks: bytes written there later belong to blocks
+        // that only the cut made new.
         let mut lost_cuts: Vec<u64> = Vec::new();
-        let mut length = image.length;
-        for (index, pending) in file.pending.iter().enumerate() {
-            let change = &pending.change;
-            let is_length_kept = index < self.lengths.changes;
-            let cut = change.cuts(length);
-            length = change.length_after(length);
-            if is_length_kept || (index == self.lengths.changes && self.lengths.then.is_some()) {
-                fresh.note(change, &image, cut);
+        for step in file.steps() {
+            let is_length_kept = step.index < self.lengths.changes;
+            let is_length_torn = step.index == self.lengths.changes && self.lengths.then.is_some();
+            if is_length_kept || is_length_torn {
+                fresh.note(&step, &image);
             } else {
-                lost_cuts.extend(cut);
+                lost_cuts.extend(step.cut.map(|cut| cut.next_multiple_of(BLOCK)));
             }
-            if let Change::Write {
-                position,
-                content,
-                is_lost: false,
-            } = change
-            {
-                let kept = self.kept_of(file, index, &lost_cuts);
-                for part in kept {
-                    fresh.mark_written(&part);
-                    content.write(
-                        &mut image.pages,
-                        *position,
-                        part.start - position..part.end - position,
-                    );
-                }
+            if let (true, Some(cut)) = (is_length_kept, step.cut) {
+                image.cut_blocks(cut);
             }
-            if is_length_kept {
-                image.apply_length(change);
+            for part in self.surviving(&step, file.pending.len(), &lost_cuts) {
+                fresh.mark_written(&part);
+                step.pending.change.write(&mut image.pages, part);
+            }
+            if is_length_kept && step.cut.is_none() {
+                image.apply_length(&step.pending.change);
             }
         }
         if let Some(length) = self.lengths.then {
-            image
-                .extents
-                .insert(pages_of(image.length, length.saturating_sub(image.length)));
+            let grown = length.saturating_sub(image.length);
+            image.extents.insert(pages_of(image.length, grown));
             image.length = image.length.max(length);
         }
         fresh.fill(&mut image, self.filling, stale);
         image
     }
 
-    /// The parts of a pending write whose bytes survive.
-    fn kept_of(&self, file: &File, index: usize, lost_cuts: &[u64]) -> Vec<Range<u64>> {
-        let written = file.pending[index].change.written();
+    /// The parts of the bytes of one of `count` changes that survive.
+    fn surviving(&self, step: &Step<'_>, count: usize, lost_cuts: &[u64]) -> Vec<Range<u64>> {
+        let bytes = &step.bytes;
         if let Sectors::Prefix {
             changes,
             then_sectors,
         } = self.sectors
         {
-            let end = match index {
-                _ if index < changes => written.end,
-                _ if index > changes || then_sectors == 0 => written.start,
-                _ => ((written.start / self.sector_bytes + then_sectors) * self.sector_bytes)
-                    .min(written.end),
+            let end = match step.index {
+                index if index < changes => bytes.end,
+                index if index > changes || then_sectors == 0 => bytes.start,
+                _ => ((bytes.start / self.sector_bytes + then_sectors) * self.sector_bytes)
+                    .min(bytes.end),
             };
-            return iter::once(written.start..end).collect();
+            return iter::once(bytes.start..end)
+                .filter(|part| !part.is_empty())
+                .collect();
         }
-        sectors_of(&written, self.sector_bytes)
-            .filter(|sector| self.sectors.keeps(*sector, index, file.pending.len()))
-            .map(|sector| part_in(sector, self.sector_bytes, &written))
+        sectors_of(bytes, self.sector_bytes)
+            .filter(|sector| self.sectors.keeps(*sector, step.index, count))
+            .map(|sector| part_in(sector, self.sector_bytes, bytes))
             .filter(|part| lost_cuts.iter().all(|cut| part.end <= *cut))
             .collect()
     }
@@ -231,12 +222,13 @@ impl Fresh {
     }
 
     /// Notes a change whose length survives; `image` does not have it yet.
-    fn note(&mut self, change: &Change, image: &Image, cut: Option<u64>) {
+    fn note(&mut self, step: &Step<'_>, image: &Image) {
         let Some(sectors) = &mut self.written_by_sector else {
             return;
         };
-        if let Some(cut) = cut {
-            sectors.split_off(&cut.div_ceil(self.sector_bytes));
+        let change = &step.pending.change;
+        if let Some(cut) = step.cut {
+            sectors.split_off(&(cut.next_multiple_of(BLOCK) / self.sector_bytes));
             self.zeroed.cut(cut.div_ceil(BLOCK));
         }
         if let Change::Allocate { position, length } = change {
@@ -336,22 +328,19 @@ pub(super) fn possible_lengths(file: &File) -> Vec<Lengths> {
         changes: 0,
         then: None,
     }];
-    let mut length = file.durable.length;
-    for (index, pending) in file.pending.iter().enumerate() {
-        let after = pending.change.length_after(length);
-        for then in block_borders(length.max(pending.change.start()), after) {
+    for step in file.steps() {
+        for then in block_borders(step.before.max(step.pending.change.start()), step.after) {
             possible.push(Lengths {
-                changes: index,
+                changes: step.index,
                 then: Some(then),
             });
         }
-        if after != length {
+        if step.after != step.before {
             possible.push(Lengths {
-                changes: index + 1,
+                changes: step.index + 1,
                 then: None,
             });
         }
-        length = after;
     }
     possible
 }

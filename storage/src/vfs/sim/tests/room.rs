@@ -105,6 +105,20 @@ fn room_is_counted_anew_after_a_crash() {
 }
 
 #[test]
+fn descriptors_do_not_outlive_a_crash() {
+    let disk = small_disk(10);
+    let _open = create_durable(&disk, "f", &[1; 4096]);
+    for crashed in [
+        disk.crash(&NOTHING_KEPT),
+        disk.crash(&CrashMode::Kill),
+        disk.fork(),
+    ] {
+        crashed.vfs().unlink(Path::new("f")).unwrap();
+        assert_eq!(free_blocks(&crashed), 10);
+    }
+}
+
+#[test]
 fn a_disk_can_fill_up_from_outside_and_be_enlarged() {
     let disk = small_disk(10);
     let file = create_durable(&disk, "f", &[1; 4096]);

@@ -23,6 +23,25 @@ fn a_disk_with_nothing_pending_has_one_state_besides_the_kill() {
 }
 
 #[test]
+fn the_content_hash_tells_trees_apart() {
+    let hash = |paths: &[&str]| {
+        let disk = disk();
+        for path in paths {
+            disk.vfs().create_dir(Path::new(path)).unwrap();
+        }
+        disk.content_hash()
+    };
+    assert_eq!(
+        hash(&["a", "b"]),
+        hash(&["b", "a"]),
+        "the order of creation is not content"
+    );
+    let trees: [&[&str]; 5] = [&[], &["a"], &["a", "b"], &["a", "a/b"], &["a", "a/b", "b"]];
+    let hashes: BTreeSet<_> = trees.map(hash).into();
+    assert_eq!(hashes.len(), trees.len());
+}
+
+#[test]
 fn states_are_distinct_and_say_what_survived() {
     let disk = disk();
     let file = create(&disk, "f");
@@ -145,33 +164,22 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// All outcomes, by trying for every prefix of lengths every subset of (change, sector): a subset
-/// counts if no sector has a later write without its earlier ones, and no write after a cut that is
-/// lost in what the cut made new.
+/// All outcomes, by trying for every prefix of lengths every subset of (change, sector, value), where a
+/// cut writes zeros behind itself: a subset counts if no sector has a later write without its earlier
+/// ones, and nothing of what is written after a lost cut to nothing, which gave all blocks back.
 fn model(changes: &[Change]) -> BTreeSet<Vec<u8>> {
-    let mut writes = Vec::new();
-    for (index, change) in changes.iter().enumerate() {
-        if let Change::Write {
-            start,
-            count,
-            value,
-        } = change
-        {
-            writes.extend((*start..start + count).map(|sector| (index, sector, *value)));
-        }
-    }
+    let units = units(changes);
     let mut outcomes = BTreeSet::new();
     for lengths in 0..=changes.len() {
-        for subset in 0..1_u32 << writes.len() {
+        for subset in 0..1_u32 << units.len() {
             let is_kept = |place: usize| subset & (1 << place) != 0;
-            let is_in_order = (0..writes.len()).all(|later| {
-                (0..later).all(|earlier| {
-                    writes[earlier].1 != writes[later].1 || is_kept(earlier) || !is_kept(later)
-                })
+            let is_in_order = (0..units.len()).all(|later| {
+                let earlier = (0..later).filter(|earlier| units[*earlier].1 == units[later].1);
+                !is_kept(later) || earlier.into_iter().all(is_kept)
             });
             if is_in_order {
-                let kept: Vec<_> = (0..writes.len()).filter(|place| is_kept(*place)).collect();
-                let kept: Vec<_> = kept.into_iter().map(|place| writes[place]).collect();
+                let kept = (0..units.len()).filter(|place| is_kept(*place));
+                let kept: Vec<_> = kept.map(|place| units[place]).collect();
                 outcomes.extend(outcome(changes, lengths, &kept));
             }
         }
@@ -179,60 +187,60 @@ fn model(changes: &[Change]) -> BTreeSet<Vec<u8>> {
     outcomes
 }
 
-/// The file if so many lengths and these sectors (change, sector, value) survive; none if they cannot.
-fn outcome(changes: &[Change], lengths: usize, kept: &[(usize, usize, u8)]) -> Option<Vec<u8>> {
-    let mut file = [9_u8; 8];
-    let (mut length, mut live_length, mut lost_cut) = (4, 4, usize::MAX);
+/// What each change writes, as (change, sector, value).
+fn units(changes: &[Change]) -> Vec<(usize, usize, u8)> {
+    let mut length = 4;
+    let mut units = Vec::new();
     for (index, change) in changes.iter().enumerate() {
-        match change {
-            Change::Write { start, count, .. } => {
-                for (_, sector, value) in kept.iter().filter(|(of, _, _)| *of == index) {
-                    if *sector >= lost_cut {
-                        return None;
-                    }
-                    file[*sector] = *value;
-                }
-                live_length = live_length.max(start + count);
-                if index < lengths {
-                    length = length.max(start + count);
-                }
+        match *change {
+            Change::Write {
+                start,
+                count,
+                value,
+            } => {
+                units.extend((start..start + count).map(|sector| (index, sector, value)));
+                length = length.max(start + count);
             }
             Change::SetLen { sectors } => {
-                if index < lengths {
-                    length = *sectors;
-                    file[length..].fill(0);
-                } else if *sectors < live_length {
-                    lost_cut = lost_cut.min(*sectors);
+                if sectors > 0 {
+                    units.extend((sectors..length).map(|sector| (index, sector, 0)));
                 }
-                live_length = *sectors;
+                length = sectors;
             }
         }
     }
-    // The model's file starts with values in four sectors and zeros behind.
-    let past_end = file[4..]
-        .iter()
-        .enumerate()
-        .map(|(at, byte)| (at + 4, *byte));
-    let bytes: Vec<_> = file[..4]
-        .iter()
-        .copied()
-        .enumerate()
-        .chain(past_end)
-        .collect();
-    let kept_past: BTreeSet<_> = kept.iter().map(|(_, sector, _)| *sector).collect();
-    let value = |(at, byte): (usize, u8)| {
-        if at >= 4 && byte == 9 && !kept_past.contains(&at) {
-            0
-        } else {
-            byte
+    units
+}
+
+/// The file if so many lengths and these units survive; none if they cannot.
+fn outcome(changes: &[Change], lengths: usize, kept: &[(usize, usize, u8)]) -> Option<Vec<u8>> {
+    let mut file = [9, 9, 9, 9, 0, 0, 0, 0];
+    let (mut length, mut live_length, mut is_cut_lost) = (4, 4, false);
+    for (index, change) in changes.iter().enumerate() {
+        let is_length_kept = index < lengths;
+        let after = match *change {
+            Change::Write { start, count, .. } => live_length.max(start + count),
+            Change::SetLen { sectors } => sectors,
+        };
+        if is_length_kept {
+            length = after;
         }
-    };
+        if after == 0 && is_length_kept {
+            file = [0; 8];
+        }
+        is_cut_lost |= after == 0 && live_length > 0 && !is_length_kept;
+        live_length = after;
+        for (_, sector, value) in kept.iter().filter(|(of, _, _)| *of == index) {
+            if is_cut_lost {
+                return None;
+            }
+            file[*sector] = *value;
+        }
+    }
     Some(
-        bytes
-            .into_iter()
-            .map(value)
-            .take(length)
-            .flat_map(|value| sectors(value, 1))
+        file[..length]
+            .iter()
+            .flat_map(|value| sectors(*value, 1))
             .collect(),
     )
 }

@@ -58,9 +58,8 @@ impl Volume {
             let change = Change::Write {
                 position,
                 content: Content::new(bytes),
-                is_lost,
             };
-            self.change(id, stamp, change)?;
+            self.change(id, stamp, change, is_lost)?;
         }
         Ok(count)
     }
@@ -101,26 +100,26 @@ impl Volume {
         let pages = pages_of(position, length);
         let extents = &self.file(id)?.live.extents;
         if extents.missing(&pages) <= free {
-            return self.change(id, stamp, Change::Allocate { position, length });
+            return self.change(id, stamp, Change::Allocate { position, length }, false);
         }
         // The strictest of what file systems do here: the file is left partly extended.
         let fitting = (pages.start + free).min(pages.end) * BLOCK;
         if fitting > position {
             let length = fitting - position;
-            self.change(id, stamp, Change::Allocate { position, length })?;
+            self.change(id, stamp, Change::Allocate { position, length }, false)?;
         }
         Err(Errno::NOSPC.into())
     }
 
     pub(crate) fn set_length(&mut self, id: NodeId, stamp: u64, length: u64) -> io::Result<()> {
         check_size(0, length)?;
-        self.change(id, stamp, Change::SetLength { length })
+        self.change(id, stamp, Change::SetLength { length }, false)
     }
 
-    fn change(&mut self, id: NodeId, stamp: u64, change: Change) -> io::Result<()> {
+    fn change(&mut self, id: NodeId, stamp: u64, change: Change, is_lost: bool) -> io::Result<()> {
         let file = self.file_mut(id)?;
         let before = file.live.extents.count();
-        file.change(stamp, change);
+        file.change(stamp, change, is_lost);
         let after = file.live.extents.count();
         self.used_pages = self.used_pages + after - before;
         Ok(())
