@@ -1,0 +1,169 @@
+//! `towpath consume`.
+
+use std::time::Duration;
+
+use clap::Args;
+use towpath_client::PartitionId;
+
+use super::duration::parse_duration;
+use super::from::ReadFrom;
+use super::place::Place;
+use crate::failure::Failure;
+
+/// What to read, from where and how far.
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  towpath consume orders                          what comes from now on
+  towpath consume orders --from beginning -n 10
+  towpath consume orders --from 1h -e -o json | jq -r .key | sort | uniq -c
+  towpath consume orders -p 5 --from 17
+  towpath consume orders/5@17 -n 1                one record, by its address
+")]
+pub(crate) struct ConsumeArgs {
+    /// Topic, or the address of a record: topic/partition@offset
+    #[arg(value_name = "TOPIC")]
+    pub(crate) place: Place,
+    /// beginning, end, an offset (with -p), -100 for the last hundred, a time in RFC 3339, or how
+    /// long ago, such as 1h [default: beginning with -e, else end]
+    #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
+    from: Option<ReadFrom>,
+    /// Stop after so many records
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Stop at the end that the topic has now
+    #[arg(short = 'e', long)]
+    pub(crate) end: bool,
+    /// Only this partition; may be given more than once
+    #[arg(short, long = "partition", value_name = "N")]
+    partitions: Vec<u32>,
+    /// Stop after so long; exit code 8 if fewer came than -n asks for
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Go on behind records that are damaged on the broker's disk
+    #[arg(long)]
+    pub(crate) skip_data_loss: bool,
+}
+
+impl ConsumeArgs {
+    /// Where to begin.
+    pub(crate) fn read_from(&self) -> ReadFrom {
+        match (&self.place, self.from) {
+            (Place::Record(address), _) => ReadFrom::Offset(address.offset),
+            (Place::Topic(_), Some(from)) => from,
+            (Place::Topic(_), None) if self.end => ReadFrom::Beginning,
+            (Place::Topic(_), None) => ReadFrom::End,
+        }
+    }
+
+    /// Whether it was left open where to begin.
+    pub(crate) const fn is_from_default(&self) -> bool {
+        self.from.is_none() && matches!(self.place, Place::Topic(_))
+    }
+
+    /// The partitions to read; none for all.
+    pub(crate) fn partitions(&self) -> Vec<PartitionId> {
+        match &self.place {
+            Place::Record(address) => vec![address.partition],
+            Place::Topic(_) => self
+                .partitions
+                .iter()
+                .copied()
+                .map(PartitionId::new)
+                .collect(),
+        }
+    }
+
+    /// Whether the flags go together.
+    ///
+    /// # Errors
+    ///
+    /// They do not.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if matches!(self.place, Place::Record(_)) {
+            let is_doubled = self.from.is_some() || !self.partitions.is_empty();
+            let message = "an address says partition and offset itself";
+            return if is_doubled {
+                Err(Failure::usage(message))
+            } else {
+                Ok(())
+            };
+        }
+        match self.from {
+            Some(ReadFrom::Offset(offset)) if self.partitions.len() != 1 => {
+                let failure = Failure::usage("an offset means something in one partition only");
+                Err(failure.hint(format!("say which: -p 0 --from {offset}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use towpath_client::Offset;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ConsumeArgs,
+    }
+
+    fn args(line: &str) -> ConsumeArgs {
+        let words = std::iter::once("consume").chain(line.split(' '));
+        Line::try_parse_from(words).expect(line).args
+    }
+
+    #[test]
+    fn reading_begins_at_the_beginning_only_if_it_has_an_end() {
+        assert_eq!(args("t").read_from(), ReadFrom::End, "follow");
+        assert_eq!(args("t -e").read_from(), ReadFrom::Beginning, "to the end");
+        assert_eq!(
+            args("t -e --from end").read_from(),
+            ReadFrom::End,
+            "as asked"
+        );
+        assert_eq!(
+            args("t --from -100").read_from(),
+            ReadFrom::Last(100),
+            "the last hundred"
+        );
+        assert!(
+            args("t -e").is_from_default() && !args("t --from end").is_from_default(),
+            "open"
+        );
+    }
+
+    #[test]
+    fn an_address_says_partition_and_offset() {
+        let args = args("orders/5@17 -n 1");
+        assert_eq!(
+            args.read_from(),
+            ReadFrom::Offset(Offset::new(17)),
+            "offset"
+        );
+        assert_eq!(args.partitions(), [PartitionId::new(5)], "partition");
+        assert!(args.check().is_ok(), "flags");
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        for line in [
+            "t --from 17",
+            "t --from 17 -p 1 -p 2",
+            "t/0@1 -p 0",
+            "t/0@1 --from end",
+        ] {
+            assert!(args(line).check().is_err(), "{line} was accepted");
+        }
+        for line in ["t --from 17 -p 1", "t -p 1 -p 2", "t --from 1h", "t/0@1"] {
+            assert!(args(line).check().is_ok(), "{line} was refused");
+        }
+        for line in ["t -n 0", "t --from yesterday", "t --timeout 5", "t -p x"] {
+            let words = std::iter::once("consume").chain(line.split(' '));
+            assert!(Line::try_parse_from(words).is_err(), "{line} was accepted");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! `towpath produce`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use towpath_client::{PartitionId, TopicName};
+
+use super::duration::parse_duration;
+use super::header::HeaderArg;
+use crate::failure::Failure;
+use crate::input::{InputForm, JsonPath, KeyRule, RecordShape};
+
+/// Header that ties the events of one business operation together.
+const CORRELATION_ID: &str = "ce-correlationid";
+/// Header that holds the id of an event.
+const ID: &str = "ce-id";
+
+/// What to write, and where.
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  towpath produce orders hello                          one record; prints its address
+  towpath produce orders -k 42 --type order.placed '{\"order\":42}'
+  jq -c '.[]' orders.json | towpath produce orders --key-from .order
+  towpath produce orders -f orders.ndjson --key-from .order
+  towpath consume orders -e -o json | towpath produce copy --input json
+")]
+pub(crate) struct ProduceArgs {
+    /// Topic
+    pub(crate) topic: TopicName,
+    /// Value of one record; '-' or nothing reads standard input
+    value: Option<OsString>,
+    /// File to read records from, '-' for standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "value")]
+    file: Option<PathBuf>,
+    /// Key, which picks the partition; records of one key keep their order
+    #[arg(short, long, value_name = "KEY")]
+    key: Option<OsString>,
+    /// Field of each value, in JSON, that holds its key
+    #[arg(long, value_name = ".FIELD", conflicts_with = "key")]
+    key_from: Option<JsonPath>,
+    /// Header; may be given more than once
+    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE")]
+    headers: Vec<HeaderArg>,
+    /// Type of the event; adds the headers of an event: ce-type, ce-id, ce-source, ce-time
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Id of the event, by which consumers recognise it (ce-id) [default with --type: a UUID]
+    #[arg(long = "id", value_name = "ID")]
+    event_id: Option<String>,
+    /// Id that all events of one operation share (ce-correlationid)
+    #[arg(long, value_name = "ID")]
+    correlation: Option<String>,
+    /// How the input is cut into records
+    #[arg(long, value_enum, default_value_t = InputForm::Lines, value_name = "FORM")]
+    input: InputForm,
+    /// Partition, whatever the key says
+    #[arg(short, long, value_name = "N")]
+    partition: Option<u32>,
+    /// How long the outcome of a record is waited for while the broker is out of reach
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) give_up_after: Duration,
+}
+
+/// Where the records come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum InputPlace {
+    /// The command line.
+    Value(Bytes),
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+impl ProduceArgs {
+    /// Where the records come from. `is_terminal` tells whether standard input is a terminal, which
+    /// is read only on request.
+    ///
+    /// # Errors
+    ///
+    /// Nothing says where.
+    pub(crate) fn input_place(&self, is_terminal: bool) -> Result<InputPlace, Failure> {
+        match (&self.value, &self.file) {
+            (Some(value), _) if value == "-" => Ok(InputPlace::Stdin),
+            (Some(value), _) => Ok(InputPlace::Value(Bytes::copy_from_slice(value.as_bytes()))),
+            (None, Some(file)) if file.as_os_str() == "-" => Ok(InputPlace::Stdin),
+            (None, Some(file)) => Ok(InputPlace::File(file.clone())),
+            (None, None) if !is_terminal => Ok(InputPlace::Stdin),
+            (None, None) => Err(Failure::usage("there is nothing to write")
+                .hint("give a VALUE, a file with -f, or '-' to type lines here")),
+        }
+    }
+
+    /// How the input is cut into records.
+    pub(crate) const fn input_form(&self) -> InputForm {
+        self.input
+    }
+
+    /// Whether the input is one record, whose address is printed.
+    pub(crate) fn is_single(&self, place: &InputPlace) -> bool {
+        self.input == InputForm::Whole || matches!(place, InputPlace::Value(_))
+    }
+
+    /// What every record has besides its value.
+    ///
+    /// # Errors
+    ///
+    /// The flags do not go together.
+    pub(crate) fn shape(&self, place: &InputPlace) -> Result<RecordShape, Failure> {
+        self.check(place)?;
+        let key = match (&self.key, &self.key_from) {
+            (Some(key), _) => KeyRule::Fixed(key.clone().into_vec().into()),
+            (None, Some(path)) => KeyRule::Field(path.clone()),
+            (None, None) => KeyRule::None,
+        };
+        let given = self
+            .headers
+            .iter()
+            .map(|it| (it.name.as_str(), it.value.as_str()));
+        let id = self
+            .event_id
+            .as_deref()
+            .filter(|_| self.event_type.is_none());
+        let own = [(ID, id), (CORRELATION_ID, self.correlation.as_deref())];
+        let own = own
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        Ok(RecordShape {
+            form: self.input,
+            key,
+            headers: own
+                .chain(given)
+                .map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value.as_bytes())))
+                .collect(),
+            event_type: self.event_type.clone(),
+            event_id: self.event_id.clone(),
+            partition: self.partition.map(PartitionId::new),
+        })
+    }
+
+    fn check(&self, place: &InputPlace) -> Result<(), Failure> {
+        let has_own = [
+            ("--key", self.key.is_some()),
+            ("--key-from", self.key_from.is_some()),
+            ("--header", !self.headers.is_empty()),
+            ("--type", self.event_type.is_some()),
+            ("--id", self.event_id.is_some()),
+            ("--correlation", self.correlation.is_some()),
+        ];
+        if let Some((flag, _)) = has_own.iter().find(|(_, is_given)| *is_given)
+            && self.input == InputForm::Json
+        {
+            let message = format!("{flag} does not go with --input json");
+            return Err(Failure::usage(message).hint("records in JSON say it themselves"));
+        }
+        if self.event_id.is_some() && !self.is_single(place) {
+            return Err(Failure::usage(
+                "--id is for one record, not for a file of them",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ProduceArgs,
+    }
+
+    fn args(line: &str) -> ProduceArgs {
+        let words = std::iter::once("produce").chain(line.split(' '));
+        Line::try_parse_from(words).expect(line).args
+    }
+
+    fn place(line: &str, is_terminal: bool) -> Result<InputPlace, String> {
+        let place = args(line).input_place(is_terminal);
+        place.map_err(|failure| failure.message().to_owned())
+    }
+
+    #[test]
+    fn standard_input_is_read_only_without_a_value_and_a_terminal_or_on_request() {
+        let value = Ok(InputPlace::Value(Bytes::from_static(b"v")));
+        assert_eq!(place("t v", true), value, "a value");
+        assert_eq!(place("t v", false), value, "a value in a pipe");
+        assert_eq!(
+            place("t", false),
+            Ok(InputPlace::Stdin),
+            "nothing, in a pipe"
+        );
+        assert!(place("t", true).is_err(), "nothing, on a terminal");
+        assert_eq!(place("t -", true), Ok(InputPlace::Stdin), "on request");
+        assert_eq!(place("t -f -", true), Ok(InputPlace::Stdin), "on request");
+        assert_eq!(
+            place("t -f x", false),
+            Ok(InputPlace::File("x".into())),
+            "a file"
+        );
+    }
+
+    #[test]
+    fn ids_become_headers_unless_a_type_makes_an_event() {
+        let shape = |line: &str| {
+            let args = args(line);
+            let place = args.input_place(true).expect(line);
+            args.shape(&place).expect(line)
+        };
+        let names = |shape: &RecordShape| -> Vec<String> {
+            shape.headers.iter().map(|(name, _)| name.clone()).collect()
+        };
+        let plain = shape("t v --id 1 --correlation 2 -H a=b -H a=c");
+        assert_eq!(
+            names(&plain),
+            ["ce-id", "ce-correlationid", "a", "a"],
+            "headers"
+        );
+        let event = shape("t v --id 1 --type x");
+        assert_eq!(
+            (names(&event).len(), event.event_id.as_deref()),
+            (0, Some("1")),
+            "event"
+        );
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        let refused = |line: &str| {
+            let args = args(line);
+            let place = args.input_place(false).expect(line);
+            let failure = args.shape(&place).expect_err(line);
+            assert_eq!(failure.exit(), crate::exit::Exit::Usage, "{line}");
+        };
+        refused("t -k a --input json");
+        refused("t --key-from .a --input json");
+        refused("t -H a=b --input json");
+        refused("t --type x --input json");
+        refused("t --id 1");
+        refused("t -f x --id 1");
+        for line in [
+            "t v -f x",
+            "t -k a --key-from .b",
+            "t v --input csv",
+            "t v -p x",
+        ] {
+            let words = std::iter::once("produce").chain(line.split(' '));
+            assert!(Line::try_parse_from(words).is_err(), "{line} was accepted");
+        }
+    }
+}

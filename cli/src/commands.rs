@@ -1,0 +1,49 @@
+//! The commands: each calls the SDK and returns what to print and how to end.
+
+mod bench;
+mod consume;
+mod demo;
+mod produce;
+mod serve;
+mod session;
+mod topic;
+mod version;
+
+use tokio::time::Instant;
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::outcome::Outcome;
+use crate::output::{LogUse, Output, start_logging};
+
+use session::Session;
+
+/// Carries out the command. `start` is when the process started.
+///
+/// # Errors
+///
+/// Why the command could not be carried out.
+pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Outcome, Failure> {
+    start_logging(match &cli.command {
+        Command::Serve(_) => LogUse::Broker,
+        Command::Demo(_) => LogUse::Story,
+        _ => LogUse::Command,
+    })?;
+    let interrupt = Interrupt::watch()?;
+    let session = Session::new(cli.global.url(), output, interrupt);
+    match &cli.command {
+        // These have something to do at the end, and see to it themselves.
+        Command::Serve(args) => serve::run(args, &session, start).await,
+        Command::Produce(args) => produce::run(args, &session).await,
+        Command::Consume(args) => consume::run(args, &session).await,
+        Command::Bench(args) => bench::run(&args.command, &session).await,
+        Command::Demo(args) => session.until_interrupted(demo::run(args, &session)).await,
+        Command::Topic(args) => {
+            session
+                .until_interrupted(topic::run(&args.command, &session))
+                .await
+        }
+        Command::Version => session.until_interrupted(version::run(&session)).await,
+    }
+}

@@ -1,0 +1,63 @@
+//! How fast records are read back.
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use towpath_client::{Client, PartitionId, Source};
+
+use super::trial::{Trial, expect_count};
+use super::{Latencies, Measured, produce};
+use crate::failure::Failure;
+use crate::output::Progress;
+
+/// Writes all records, then reads them: the partitions are dealt out to the clients. The latency is
+/// how long a client waited for a batch.
+pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
+    let load = trial.load;
+    if load.clients > load.partitions {
+        let message = "more clients than partitions: some would have nothing to read";
+        return Err(Failure::usage(message));
+    }
+    let progress = trial.progress("produced");
+    produce::write_all(trial, trial.clients()?, &progress).await?;
+    trial.verify().await?;
+    drop(progress);
+
+    let clients = trial.clients()?;
+    let progress = trial.progress("consumed");
+    let stopwatch = trial.stopwatch();
+    let mut readers = JoinSet::new();
+    for (index, (client, ..)) in (0..).zip(clients) {
+        let partitions = (index..load.partitions.get()).step_by(load.clients.get() as usize);
+        let source = Source::new(trial.topic()).partitions(partitions.map(PartitionId::new));
+        readers.spawn(read(client, source, load.size as u64, progress.clone()));
+    }
+    let latencies = produce::join_all(readers).await?;
+    let elapsed = stopwatch.stop();
+    expect_count("the clients have read", progress.done(), load.records.get())?;
+    Ok(Measured { elapsed, latencies })
+}
+
+async fn read(
+    client: Client,
+    source: Source,
+    value_bytes: u64,
+    progress: Progress,
+) -> Result<Latencies, Failure> {
+    let mut latencies = Latencies::new()?;
+    let mut reader = client.reader([source]).build();
+    let mut asked = Instant::now();
+    while let Some(batch) = reader.next_batch().await? {
+        latencies.record(asked.elapsed());
+        let whole = batch
+            .records()
+            .filter(|record| {
+                record
+                    .value()
+                    .is_some_and(|it| it.len() as u64 == value_bytes)
+            })
+            .count();
+        progress.advance(whole as u64);
+        asked = Instant::now();
+    }
+    Ok(latencies)
+}

@@ -1,0 +1,113 @@
+//! How long a record takes to be durable.
+
+mod pace;
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use towpath_client::{Error, Producer, Receipt, Record};
+
+use super::payload::Payload;
+use super::produce::{join_all, producer_of};
+use super::trial::Trial;
+use super::{Latencies, Measured};
+use crate::failure::Failure;
+use crate::output::Progress;
+
+use pace::{Pace, send_paced};
+
+/// Records that may wait to be looked at; the producer's bytes in flight are reached before.
+const RECORDS_AHEAD: usize = 1 << 20;
+/// From the start of the clock to the first record, so that every client is ready.
+const LEAD: Duration = Duration::from_millis(50);
+
+/// Each client sends a record, waits until it is durable, and sends the next.
+pub(super) async fn measure_one_in_flight(trial: &Trial<'_>) -> Result<Measured, Failure> {
+    let progress = trial.progress("acknowledged");
+    let clients = trial.clients()?;
+    let stopwatch = trial.stopwatch();
+    let mut senders = JoinSet::new();
+    for (client, payload, records) in clients {
+        let producer = producer_of(trial, &client);
+        senders.spawn(send_one_by_one(
+            producer,
+            payload,
+            records,
+            progress.clone(),
+        ));
+    }
+    let latencies = join_all(senders).await?;
+    let elapsed = stopwatch.stop();
+    trial.verify().await?;
+    Ok(Measured { elapsed, latencies })
+}
+
+async fn send_one_by_one(
+    producer: Producer,
+    mut payload: Payload,
+    records: u64,
+    progress: Progress,
+) -> Result<Latencies, Failure> {
+    let mut latencies = Latencies::new()?;
+    for _ in 0..records {
+        let sent = Instant::now();
+        producer.send(Record::new(payload.next_value())).await?;
+        latencies.record(sent.elapsed());
+        progress.advance(1);
+    }
+    Ok(latencies)
+}
+
+/// Each client sends its records when they are due, whatever became of the ones before. A latency
+/// counts from when the record was due, so that a broker that stands still is not let off.
+pub(super) async fn measure_at_rate(
+    trial: &Trial<'_>,
+    rate: NonZeroU64,
+) -> Result<Measured, Failure> {
+    let progress = trial.progress("acknowledged");
+    let clients = trial.clients()?;
+    let client_count = clients.len();
+    let mut settling = JoinSet::new();
+    let stopwatch = trial.stopwatch();
+    let start = Instant::now() + LEAD;
+    for (index, (client, payload, records)) in clients.into_iter().enumerate() {
+        let producer = producer_of(trial, &client);
+        let pace = Pace::of_client(start, rate, index, client_count);
+        let (sender, sent) = mpsc::channel(RECORDS_AHEAD);
+        send_paced(producer, payload, records, pace, sender)?;
+        settling.spawn(settle(sent, progress.clone()));
+    }
+    let latencies = join_all(settling).await?;
+    let mut elapsed = stopwatch.stop();
+    elapsed.time = elapsed.time.saturating_sub(LEAD);
+    trial.verify().await?;
+    Ok(Measured { elapsed, latencies })
+}
+
+/// A record on its way, or why it could not be sent.
+type Due = (Instant, Result<Receipt, Error>);
+
+async fn settle(mut sent: mpsc::Receiver<Due>, progress: Progress) -> Result<Latencies, Failure> {
+    let mut latencies = Latencies::new()?;
+    let mut waiting = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some((due, result)) = waiting.next() => {
+                let _position = Result::<_, Error>::map_err(result, Failure::from)?;
+                latencies.record(Instant::elapsed(&due));
+                progress.advance(1);
+            }
+            Some((due, receipt)) = sent.recv() => {
+                let receipt = receipt?;
+                waiting.push(async move { (due, receipt.await) });
+            }
+            else => return Ok(latencies),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Values that neither compress nor stay in a cache: slices of random bytes, in turn.
+
+use bytes::Bytes;
+
+/// Bytes that values are cut from: well beyond the caches of a processor.
+const REGION_BYTES: u64 = 64 * 1024 * 1024;
+/// The same bytes in every run.
+const SEED: u64 = 0x7061_7468;
+
+/// Values of one size, round and round. A value costs no copy and no allocation.
+#[derive(Debug, Clone)]
+pub(super) struct Payload {
+    region: Bytes,
+    size: usize,
+    position: usize,
+}
+
+impl Payload {
+    /// Draws the bytes for so many values of this size, which is not 0.
+    pub(super) fn new(size: usize, records: u64) -> Self {
+        let count = (REGION_BYTES / size as u64).clamp(1, records.max(1));
+        let mut region = vec![0; usize::try_from(count).unwrap_or(1) * size];
+        fastrand::Rng::with_seed(SEED).fill(&mut region);
+        Self {
+            region: region.into(),
+            size,
+            position: 0,
+        }
+    }
+
+    /// The same values, beginning at another one.
+    pub(super) fn starting_at(&self, index: usize) -> Self {
+        let count = self.region.len() / self.size;
+        Self {
+            position: index % count * self.size,
+            ..self.clone()
+        }
+    }
+
+    /// The next value.
+    pub(super) fn next_value(&mut self) -> Bytes {
+        if self.position == self.region.len() {
+            self.position = 0;
+        }
+        let start = self.position;
+        self.position += self.size;
+        self.region.slice(start..self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_round_and_differ() {
+        let mut payload = Payload::new(1_000, 3);
+        let values: Vec<_> = (0..4).map(|_| payload.next_value()).collect();
+        assert_eq!(values[0].len(), 1_000, "size");
+        assert_ne!(values[0], values[1], "neighbours");
+        assert_eq!(values[0], values[3], "once round");
+        assert_eq!(
+            payload.starting_at(2).next_value(),
+            values[2],
+            "from another one"
+        );
+    }
+
+    #[test]
+    fn no_more_is_drawn_than_a_region() {
+        assert_eq!(
+            Payload::new(1 << 20, 1_000).region.len(),
+            64 << 20,
+            "region"
+        );
+        assert_eq!(Payload::new(100, 7).region.len(), 700, "few records");
+    }
+}

@@ -1,0 +1,132 @@
+//! How fast records are made durable.
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use towpath_client::{Client, Producer, Receipt, Record};
+
+use super::payload::Payload;
+use super::trial::Trial;
+use super::{Latencies, Measured};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::Progress;
+
+/// Receipts that are handed over at a time; the latency of the first of them is taken.
+pub(super) const CHUNK_RECORDS: usize = 64;
+/// Chunks that may wait to be looked at; the producer's bytes in flight are reached before.
+const CHUNKS_AHEAD: usize = 1 << 14;
+
+/// Writes all records, as many in flight as the SDK allows.
+pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
+    let clients = trial.clients()?;
+    let progress = trial.progress("produced");
+    let stopwatch = trial.stopwatch();
+    let latencies = write_all(trial, clients, &progress).await?;
+    let elapsed = stopwatch.stop();
+    trial.verify().await?;
+    Ok(Measured { elapsed, latencies })
+}
+
+/// Writes all records; everything is acknowledged when this returns.
+pub(super) async fn write_all(
+    trial: &Trial<'_>,
+    clients: Vec<(Client, Payload, u64)>,
+    progress: &Progress,
+) -> Result<Latencies, Failure> {
+    let mut writers = JoinSet::new();
+    for (client, payload, records) in clients {
+        let producer = producer_of(trial, &client);
+        writers.spawn(write(producer, payload, records, progress.clone()));
+    }
+    join_all(writers).await
+}
+
+/// A producer as the load asks for it.
+pub(super) fn producer_of(trial: &Trial<'_>, client: &Client) -> Producer {
+    let builder = client.producer(trial.topic());
+    match trial.load.batch_bytes {
+        Some(bytes) => builder.batch_bytes(bytes).build(),
+        None => builder.build(),
+    }
+}
+
+/// Waits for all clients and puts together what they have measured.
+pub(super) async fn join_all(
+    mut tasks: JoinSet<Result<Latencies, Failure>>,
+) -> Result<Latencies, Failure> {
+    let mut all = Latencies::new()?;
+    while let Some(joined) = tasks.join_next().await {
+        let latencies = joined.map_err(|error| {
+            Failure::new(Exit::Failed, "a client of the measurement has ended").because(&error)
+        })?;
+        all.add(&latencies?)?;
+    }
+    Ok(all)
+}
+
+struct Chunk {
+    first_sent: Instant,
+    receipts: Vec<Receipt>,
+}
+
+impl Chunk {
+    fn new() -> Self {
+        Self {
+            first_sent: Instant::now(),
+            receipts: Vec::with_capacity(CHUNK_RECORDS),
+        }
+    }
+}
+
+async fn write(
+    producer: Producer,
+    mut payload: Payload,
+    records: u64,
+    progress: Progress,
+) -> Result<Latencies, Failure> {
+    let (chunks, sent) = mpsc::channel(CHUNKS_AHEAD);
+    let settling = tokio::spawn(settle(sent, progress));
+    let mut chunk = Chunk::new();
+    for _ in 0..records {
+        let record = Record::new(payload.next_value());
+        chunk.receipts.push(producer.enqueue(record).await?);
+        if chunk.receipts.len() == CHUNK_RECORDS {
+            // Nobody takes it only after a failure, which is told below.
+            drop(
+                chunks
+                    .send(std::mem::replace(&mut chunk, Chunk::new()))
+                    .await,
+            );
+        }
+    }
+    drop(chunks.send(chunk).await);
+    drop(chunks);
+    producer.flush().await?;
+    settling.await.map_err(|error| {
+        Failure::new(Exit::Failed, "a client of the measurement has ended").because(&error)
+    })?
+}
+
+/// Waits for every receipt.
+async fn settle(
+    mut chunks: mpsc::Receiver<Chunk>,
+    progress: Progress,
+) -> Result<Latencies, Failure> {
+    let mut latencies = Latencies::new()?;
+    while let Some(Chunk {
+        first_sent,
+        receipts,
+    }) = chunks.recv().await
+    {
+        let count = receipts.len() as u64;
+        for (index, receipt) in receipts.into_iter().enumerate() {
+            receipt.await?;
+            if index == 0 {
+                latencies.record(first_sent.elapsed());
+            }
+        }
+        progress.advance(count);
+    }
+    Ok(latencies)
+}

@@ -1,0 +1,128 @@
+//! One run of a measurement: its topic, its clients, and whether it counts.
+
+use towpath_client::{Admin, Client, NewTopic, ServerInfo, Topic, TopicDeletion};
+
+use super::Session;
+use super::payload::Payload;
+use super::stopwatch::Stopwatch;
+use super::usage::usage_of;
+use crate::args::BenchLoad;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{Progress, count};
+
+/// One run of a measurement.
+#[derive(Debug)]
+pub(super) struct Trial<'a> {
+    pub(super) load: &'a BenchLoad,
+    /// What the broker says about itself.
+    pub(super) info: ServerInfo,
+    session: &'a Session<'a>,
+    admin: Admin,
+    topic: Topic,
+}
+
+impl<'a> Trial<'a> {
+    /// Checks that there is a broker and gives the run a topic.
+    ///
+    /// # Errors
+    ///
+    /// There is no broker, it refuses the topic, or the process to be looked at is not there.
+    pub(super) async fn prepare(
+        load: &'a BenchLoad,
+        session: &'a Session<'a>,
+    ) -> Result<Self, Failure> {
+        if let Some(pid) = load.server_pid
+            && usage_of(pid).is_none()
+        {
+            let message = format!("cannot look at process {pid}");
+            return Err(Failure::new(Exit::NotFound, message));
+        }
+        let admin = session.client()?.admin();
+        let info = admin.server_info().await?;
+        let name = format!("bench-{:08x}", fastrand::u32(..));
+        let topic = NewTopic::new(name).partitions(load.partitions.get());
+        let topic = admin.create_topic(topic).await?;
+        Ok(Self {
+            load,
+            info,
+            session,
+            admin,
+            topic,
+        })
+    }
+
+    /// Name of the topic.
+    pub(super) fn topic(&self) -> &str {
+        self.topic.name.as_str()
+    }
+
+    /// One client for each share of the records, with connections of its own, and its values.
+    ///
+    /// # Errors
+    ///
+    /// The URL is not that of a broker.
+    pub(super) fn clients(&self) -> Result<Vec<(Client, Payload, u64)>, Failure> {
+        let payload = Payload::new(self.load.size, self.load.records.get());
+        let shares = self.load.shares().enumerate();
+        shares
+            .map(|(index, records)| {
+                let start = usize::try_from(records)
+                    .unwrap_or(usize::MAX)
+                    .saturating_mul(index);
+                Ok((self.session.client()?, payload.starting_at(start), records))
+            })
+            .collect()
+    }
+
+    /// Begins to measure time, and the processes that take part.
+    pub(super) fn stopwatch(&self) -> Stopwatch {
+        Stopwatch::start(self.load.server_pid)
+    }
+
+    /// Shows how far it is.
+    pub(super) fn progress(&self, what: &'static str) -> Progress {
+        self.session
+            .output
+            .progress(what, Some(self.load.records.get()))
+    }
+
+    /// Whether the broker has as many records as were written.
+    ///
+    /// # Errors
+    ///
+    /// It has not: the run is void.
+    pub(super) async fn verify(&self) -> Result<(), Failure> {
+        let there = self.admin.topic(self.topic()).await?.record_count;
+        let expected = self.load.records.get();
+        expect_count("the broker has", there, expected)
+    }
+
+    /// Deletes the topic, unless it is to stay.
+    ///
+    /// # Errors
+    ///
+    /// The broker refuses.
+    pub(super) async fn close(&self) -> Result<(), Failure> {
+        if self.load.keep_topic {
+            return Ok(());
+        }
+        let deletion = TopicDeletion::new(self.topic()).only(self.topic.topic_id);
+        self.admin.delete_topic(deletion).await?;
+        Ok(())
+    }
+}
+
+/// Whether as many records were counted as there must be.
+///
+/// # Errors
+///
+/// There were not: the run is void.
+pub(super) fn expect_count(who: &str, found: u64, expected: u64) -> Result<(), Failure> {
+    if found == expected {
+        return Ok(());
+    }
+    let (found, expected) = (count(found), count(expected));
+    let message = format!("void: {who} {found} records instead of {expected}");
+    Err(Failure::new(Exit::Failed, message))
+}

@@ -1,0 +1,87 @@
+//! `towpath consume`: records of a topic, from somewhere, to the end or onwards.
+
+mod reading;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use towpath_client::{Admin, LookedUpOffsets, Reader, Source, Start};
+
+use super::{Outcome, Session};
+use crate::args::{ConsumeArgs, ReadFrom};
+use crate::failure::Failure;
+use crate::output::count;
+
+use reading::{Reading, Until};
+
+/// Reads what the arguments say and prints it as it comes.
+pub(super) async fn run(args: &ConsumeArgs, session: &Session<'_>) -> Result<Outcome, Failure> {
+    args.check()?;
+    let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
+    let client = session.client()?;
+    let admin = client.admin();
+    let from = args.read_from();
+    // Reading begins at exact offsets, so that what is said about the start stays true.
+    let offsets = session
+        .until_interrupted(look_up(&admin, args, from))
+        .await?;
+    if args.is_from_default() && from == ReadFrom::End {
+        tell_what_is_there(&offsets, session);
+    }
+    let starts = offsets
+        .offsets
+        .iter()
+        .map(|found| (found.partition, found.offset));
+    let source = Source::new(args.place.topic().as_str())
+        .partitions(offsets.offsets.iter().map(|found| found.partition))
+        .start(Start::Offsets(starts.collect()));
+    let mut builder = client.reader([source]);
+    if offsets.offsets.len() > 1 {
+        builder = builder.merged();
+    }
+    if !args.end {
+        builder = builder.follow();
+    }
+    if args.skip_data_loss {
+        builder = builder.skip_data_loss();
+    }
+    let reader: Reader = builder.build();
+    let until = Until {
+        count: args.count,
+        deadline,
+    };
+    Reading::new(reader, session.output, &session.interrupt)
+        .run(until)
+        .await
+}
+
+async fn look_up(
+    admin: &Admin,
+    args: &ConsumeArgs,
+    from: ReadFrom,
+) -> Result<LookedUpOffsets, Failure> {
+    let source = Source::new(args.place.topic().as_str())
+        .partitions(args.partitions())
+        .start(from.to_start(Timestamp::now()));
+    Ok(admin.lookup_offsets(source).await?)
+}
+
+fn tell_what_is_there(offsets: &LookedUpOffsets, session: &Session<'_>) {
+    let records: u64 = offsets
+        .offsets
+        .iter()
+        .map(|found| {
+            found
+                .end_offset
+                .get()
+                .saturating_sub(found.log_start_offset.get())
+        })
+        .sum();
+    let there = match records {
+        0 => return,
+        1 => "1 record is there already".to_owned(),
+        records => format!("{} records are there already", count(records)),
+    };
+    session
+        .output
+        .note(format_args!("{there}; --from beginning shows them too"));
+}

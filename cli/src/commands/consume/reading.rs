@@ -1,0 +1,145 @@
+//! Prints records as they come, until there is a reason to stop.
+
+use std::io::{self, Write};
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::time::Instant;
+use towpath_client::{Batch, Error, Gap, GapReason, Reader, ReaderItem};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::outcome::Outcome;
+use crate::output::{Output, RecordPrinter};
+
+/// When enough was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Until {
+    /// After so many records.
+    pub(super) count: Option<u64>,
+    /// At this time.
+    pub(super) deadline: Option<Instant>,
+}
+
+/// A reader on its way to the output.
+#[derive(Debug)]
+pub(super) struct Reading<'a, W> {
+    reader: Reader,
+    printer: RecordPrinter<W>,
+    output: &'a Output,
+    interrupt: &'a Interrupt,
+}
+
+/// What happened next.
+enum Next {
+    Item(Option<Result<ReaderItem, Error>>),
+    Deadline,
+    Interrupt,
+}
+
+impl<'a> Reading<'a, io::Stdout> {
+    pub(super) fn new(reader: Reader, output: &'a Output, interrupt: &'a Interrupt) -> Self {
+        Self {
+            reader,
+            printer: output.records(),
+            output,
+            interrupt,
+        }
+    }
+}
+
+impl<W: Write> Reading<'_, W> {
+    /// Prints until the end of what is read, the count, the deadline or an interrupt.
+    ///
+    /// # Errors
+    ///
+    /// The broker cannot give more, or the output takes no more; what was read before is printed.
+    pub(super) async fn run(mut self, until: Until) -> Result<Outcome, Failure> {
+        let mut left = until.count.unwrap_or(u64::MAX);
+        let end = loop {
+            match self.next(until.deadline).await? {
+                Next::Item(Some(Ok(ReaderItem::Batch(batch)))) => {
+                    left -= self.print(&batch, left)?;
+                    if left == 0 {
+                        break Ok(Exit::Done);
+                    }
+                }
+                Next::Item(Some(Ok(ReaderItem::Gap(gap)))) => self.tell(&gap)?,
+                Next::Item(Some(Ok(_))) => {}
+                Next::Item(Some(Err(error))) => break Err(error.into()),
+                Next::Item(None) => break Ok(Exit::Done),
+                Next::Deadline if until.count.is_some() => break Ok(Exit::Fewer),
+                Next::Deadline => break Ok(Exit::Done),
+                Next::Interrupt => break Err(Failure::interrupted()),
+            }
+        };
+        self.flush()?;
+        end.map(Outcome::silent)
+    }
+
+    /// Waits for what happens next; what was printed is written before waiting.
+    async fn next(&mut self, deadline: Option<Instant>) -> Result<Next, Failure> {
+        if self.interrupt.has_come() {
+            return Ok(Next::Interrupt);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(Next::Deadline);
+        }
+        if let Some(item) = self.reader.next().now_or_never() {
+            return Ok(Next::Item(item));
+        }
+        self.flush()?;
+        let deadline = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        Ok(tokio::select! {
+            item = self.reader.next() => Next::Item(item),
+            () = deadline => Next::Deadline,
+            () = self.interrupt.wait() => Next::Interrupt,
+        })
+    }
+
+    /// Prints a batch, but no more than `most` records; returns how many.
+    fn print(&mut self, batch: &Batch, most: u64) -> Result<u64, Failure> {
+        let mut printed = 0;
+        for record in batch.records() {
+            if printed == most {
+                break;
+            }
+            self.printer
+                .record(&record)
+                .map_err(|error| Failure::output(&error))?;
+            printed += 1;
+        }
+        Ok(printed)
+    }
+
+    fn tell(&mut self, gap: &Gap) -> Result<(), Failure> {
+        self.flush()?;
+        let why = match gap.reason {
+            GapReason::Trimmed => "retention or a trim has removed them",
+            // Newer records of the same keys are there: nobody misses these.
+            GapReason::Compacted => return Ok(()),
+            _ => "they are damaged or lost on the broker's disk",
+        };
+        let Gap {
+            topic,
+            partition,
+            range,
+            ..
+        } = gap;
+        self.output.warning(format_args!(
+            "offsets {range} of {topic}/{partition} are gone: {why}"
+        ));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.printer
+            .flush()
+            .map_err(|error| Failure::output(&error))
+    }
+}

@@ -1,0 +1,56 @@
+//! `towpath produce`: a value, a file or standard input into a topic.
+
+mod report;
+mod sending;
+
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+
+use super::{Outcome, Session};
+use crate::args::{InputPlace, ProduceArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::input::{Input, InputForm};
+
+use report::{PositionReport, SummaryReport};
+use sending::Sending;
+
+/// Writes what the arguments say. Everything that was taken is on disk, or told not to be, when this
+/// returns.
+pub(super) async fn run(args: &ProduceArgs, session: &Session<'_>) -> Result<Outcome, Failure> {
+    let place = args.input_place(io::stdin().is_terminal())?;
+    let shape = args.shape(&place)?;
+    let client = session.client()?;
+    let admin = client.admin();
+    // Before anything is read: whether there is a broker, and the topic.
+    let known = async { Ok(admin.topic(args.topic.as_str()).await?) };
+    let topic = session.until_interrupted(known).await?;
+    let is_single = args.is_single(&place);
+    let input = open(place, args.input_form())?;
+    let producer = client
+        .producer(args.topic.as_str())
+        .give_up_after(args.give_up_after)
+        .build();
+    let progress = session.output.progress("produced", None);
+    let sending = Sending::new(producer, shape, progress);
+    let sent = sending.run(input, &session.interrupt).await;
+    let outcome = match (is_single, sent.last) {
+        (true, Some(position)) => Outcome::of(PositionReport::new(topic.name, position)),
+        (true, None) => Outcome::silent(Exit::Usage),
+        (false, _) => Outcome::of(SummaryReport::of(&sent)),
+    };
+    Ok(outcome.with_failure(sent.failure(is_single)))
+}
+
+fn open(place: InputPlace, form: InputForm) -> Result<Input, Failure> {
+    let cannot_open = |path: &Path, error: &io::Error| {
+        Failure::io(format!("cannot open {}", path.display()), error)
+    };
+    match place {
+        InputPlace::Value(value) => Ok(Input::of_value(value)),
+        InputPlace::Stdin => Ok(Input::of_stdin(form)),
+        InputPlace::File(path) => {
+            Input::of_file(&path, form).map_err(|error| cannot_open(&path, &error))
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `towpath serve`: the broker, from start to stop.
+
+mod failure;
+mod report;
+mod settings;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::time::Instant;
+use towpath_broker::{Broker, Config, StartError};
+use tracing::{error, info, warn};
+
+use super::{Outcome, Session};
+use crate::args::ServeArgs;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+use failure::start_failure;
+use report::{ConfigReport, ReadyReport};
+use settings::changed_settings;
+
+/// Runs a broker until it is told to stop or cannot go on. `start` is when the process started.
+///
+/// # Errors
+///
+/// Why it did not start, or could not go on.
+pub(super) async fn run(
+    args: &ServeArgs,
+    session: &Session<'_>,
+    start: Instant,
+) -> Result<Outcome, Failure> {
+    let config = args.to_config();
+    if args.check_config {
+        check(&config)?;
+        return Ok(Outcome::of(ConfigReport::of(&config)));
+    }
+    raise_descriptor_limit();
+    log_changed_settings(&config);
+    let data_dir = config.data_dir.clone();
+    // A start that is given up leaves nothing that the next one does not bring in order.
+    let broker = tokio::select! {
+        broker = Broker::start(config) => broker.map_err(start_failure)?,
+        () = session.interrupt.wait() => return Err(Failure::interrupted()),
+    };
+    log_recovery(&broker);
+    session
+        .output
+        .report(&ReadyReport::of(&broker, &data_dir, start.elapsed()))?;
+    tokio::select! {
+        biased;
+        cause = broker.failed() => return Err(broker_failure(&cause)),
+        () = session.interrupt.wait() => info!("stopping"),
+    }
+    tokio::select! {
+        biased;
+        cause = broker.failed() => return Err(broker_failure(&cause)),
+        () = broker.shutdown() => info!("stopped"),
+    }
+    Ok(Outcome::silent(Exit::Done))
+}
+
+fn check(config: &Config) -> Result<(), Failure> {
+    let problems = config.validate();
+    let listen = config.listen;
+    if !problems.is_empty() {
+        return Err(start_failure(StartError::InvalidConfig { problems }));
+    }
+    if config.is_remote() && !config.insecure_allow_remote {
+        return Err(start_failure(StartError::RemoteRefused { listen }));
+    }
+    Ok(())
+}
+
+fn broker_failure(cause: &str) -> Failure {
+    Failure::new(
+        Exit::BrokerFailed,
+        format!("the broker cannot go on: {cause}"),
+    )
+    .hint("look at the disk; the next start finds out what it holds")
+}
+
+/// Lets the process open as many files and connections as it may.
+fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let limit = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "limit of open files not raised");
+    }
+}
+
+fn log_changed_settings(config: &Config) {
+    let changed: Vec<_> = changed_settings(config)
+        .map(|(flag, value)| format!("{flag}={value}"))
+        .collect();
+    if !changed.is_empty() {
+        info!(
+            settings = changed.join(" "),
+            "settings that differ from their defaults"
+        );
+    }
+}
+
+fn log_recovery(broker: &Broker) {
+    let report = broker.report();
+    for loss in &report.losses {
+        error!(partition = %loss.partition, offsets = %loss.range, "records lost to damage");
+    }
+    if report.quarantined_bytes > 0 {
+        let quarantined_bytes = report.quarantined_bytes;
+        warn!(quarantined_bytes, "bytes behind the last entry set aside");
+    }
+    let (entry_count, frame_count) = (report.entry_count, report.frame_count);
+    let incarnation = broker.identity().incarnation;
+    let listen = broker.local_addr();
+    info!(%listen, incarnation, entry_count, frame_count, "serving");
+}

@@ -1,0 +1,76 @@
+//! What every command works with: the broker's address, the output, the signals.
+
+use std::time::Duration;
+
+use towpath_client::Client;
+
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+
+/// How long a command tries to reach the broker before it gives up: long enough for one that is just
+/// being restarted.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+
+/// What every command works with.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    url: Option<&'a str>,
+    /// Prints what cannot wait for the end.
+    pub(crate) output: &'a Output,
+    /// Tells that the command is to end.
+    pub(crate) interrupt: Interrupt,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) const fn new(
+        url: Option<&'a str>,
+        output: &'a Output,
+        interrupt: Interrupt,
+    ) -> Self {
+        Self {
+            url,
+            output,
+            interrupt,
+        }
+    }
+
+    /// Carries out what needs nothing more at its end than to be dropped, unless the user interrupts.
+    ///
+    /// # Errors
+    ///
+    /// As `work`, or the interrupt.
+    pub(super) async fn until_interrupted<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            () = self.interrupt.wait() => Err(Failure::interrupted()),
+        }
+    }
+
+    /// A client with connections of its own; connects nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// What was given is not the URL of a broker.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        client_of(self.url)
+    }
+}
+
+/// A client for the broker at this URL, by default the one that the environment names.
+///
+/// # Errors
+///
+/// `url` is not the URL of a broker.
+pub(super) fn client_of(url: Option<&str>) -> Result<Client, Failure> {
+    let builder = Client::builder().from_env().give_up_after(GIVE_UP_AFTER);
+    let builder = match url {
+        Some(url) => builder.url(url),
+        None => builder,
+    };
+    Ok(builder.build()?)
+}

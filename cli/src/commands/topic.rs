@@ -1,0 +1,74 @@
+//! `towpath topic`: creating, showing, listing and deleting topics.
+
+mod report;
+
+use towpath_client::{Admin, NewTopic, TopicDeletion};
+
+use super::{Outcome, Session};
+use crate::args::TopicCommand;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::count;
+
+use report::{Done, TopicChange, TopicList, TopicReport};
+
+/// Carries out one command about topics.
+pub(super) async fn run(command: &TopicCommand, session: &Session<'_>) -> Result<Outcome, Failure> {
+    let admin = session.client()?.admin();
+    match command {
+        TopicCommand::Create {
+            name,
+            partitions,
+            if_not_exists,
+            dry_run,
+        } => {
+            let topic = NewTopic::new(name.as_str());
+            let topic = match partitions {
+                Some(partitions) => topic.partitions(*partitions),
+                None => topic,
+            };
+            let (topic, done) = match (if_not_exists, dry_run) {
+                (true, _) => (admin.ensure_topic(topic).await?, Done::Ensured),
+                (false, true) => (
+                    admin.create_topic(topic.dry_run()).await?,
+                    Done::WouldCreate,
+                ),
+                (false, false) => (admin.create_topic(topic).await?, Done::Created),
+            };
+            Ok(Outcome::of(TopicChange::new(&topic, done)))
+        }
+        TopicCommand::Get { name } => Ok(Outcome::of(TopicReport::of(
+            &admin.topic(name.as_str()).await?,
+        ))),
+        TopicCommand::List { prefix } => Ok(Outcome::of(TopicList::of(
+            &admin.topics_with_prefix(prefix).await?,
+        ))),
+        TopicCommand::Delete { name, dry_run, yes } => {
+            let name = name.as_str();
+            if !dry_run {
+                return delete(name, *yes, &admin, session).await;
+            }
+            let deletion = TopicDeletion::new(name).dry_run();
+            let topic = admin.delete_topic(deletion).await?;
+            Ok(Outcome::of(TopicChange::new(&topic, Done::WouldDelete)))
+        }
+    }
+}
+
+/// Deletes the topic that the user was asked about, and no later one of the same name.
+async fn delete(
+    name: &str,
+    is_confirmed: bool,
+    admin: &Admin,
+    session: &Session<'_>,
+) -> Result<Outcome, Failure> {
+    let topic = admin.topic(name).await?;
+    let records = count(topic.record_count);
+    let question = format_args!("delete topic {name} with {records} records for good?");
+    if !is_confirmed && !session.output.confirm(question) {
+        return Err(Failure::new(Exit::Failed, "nothing was deleted"));
+    }
+    let deletion = TopicDeletion::new(name).only(topic.topic_id);
+    let topic = admin.delete_topic(deletion).await?;
+    Ok(Outcome::of(TopicChange::new(&topic, Done::Deleted)))
+}

@@ -1,0 +1,52 @@
+//! What the user or the system does to end the process early: SIGINT and SIGTERM.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{Exit, exit_now};
+use crate::failure::Failure;
+
+/// Tells once that the process is to end; a second signal ends it at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Interrupt {
+    token: CancellationToken,
+}
+
+impl Interrupt {
+    /// Takes over the signals. Must be called within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// The operating system refuses.
+    pub(crate) fn watch() -> Result<Self, Failure> {
+        let on =
+            |kind| signal(kind).map_err(|error| Failure::io("cannot wait for signals", &error));
+        let (terminate, interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+        let token = CancellationToken::new();
+        tokio::spawn(tell(terminate, interrupt, token.clone()));
+        Ok(Self { token })
+    }
+
+    /// Whether the process is to end.
+    pub(crate) fn has_come(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// Waits until the process is to end. Safe to drop.
+    pub(crate) async fn wait(&self) {
+        self.token.cancelled().await;
+    }
+}
+
+async fn tell(mut terminate: Signal, mut interrupt: Signal, token: CancellationToken) {
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    next().await;
+    token.cancel();
+    next().await;
+    exit_now(Exit::Interrupted);
+}
