@@ -178,7 +178,7 @@ impl JournalScanner {
         if !is_new {
             return Ok(None);
         }
-        let entry_bytes = header.map_or(BLOCK_BYTES as u64, |header| header.entry_bytes());
+        let entry_bytes = header.map_or(1, |header| header.entry_bytes());
         let end = align_block(self.position + entry_bytes.min(ENTRY_BYTES_MAX));
         self.bytes_at(self.position, usize_of(end - self.position))
             .map(Some)

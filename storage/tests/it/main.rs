@@ -1,0 +1,15 @@
+//! Storage through its public face, on the simulated disk: what it keeps, what it finds again, what it
+//! refuses.
+//!
+//! [`driver`] is a broker in miniature; each module is one subject.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed step is a failed test"
+)]
+
+mod damaged;
+mod driver;
+mod tamper;
+mod torn;
