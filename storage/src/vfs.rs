@@ -1,8 +1,8 @@
 //! The seam between storage and the file system.
 //!
 //! Everything that storage does to files goes through [`Vfs`] and [`VfsFile`], so that the code that
-//! ships is the code that the simulated disk ([`sim`]) crashes at every step. A `Vfs` is rooted at
-//! one data folder: every path is relative to it, and `..` is refused.
+//! ships is the code that the simulated disk (`sim`, behind feature `test-util`) crashes at every
+//! step. A `Vfs` is rooted at one data folder: every path is relative to it, and `..` is refused.
 //!
 //! Implementations decide nothing and retry nothing but an interrupted call. Methods block; they are
 //! called from storage's own threads, never from an async worker.

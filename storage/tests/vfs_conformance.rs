@@ -1,8 +1,8 @@
 //! The simulated disk answers as the machine's file systems do.
 //!
-//! The same random operations run on a [`SimDisk`] and on a [`RealVfs`] over a temporary folder. After
-//! each the results are compared, errors by kind; in the end all names, lengths and contents. Crashes
-//! and faults have no counterpart here: they are tested beside the simulator.
+//! The same random operations run on a [`SimDisk`] and on a [`RealVfs`] over a temporary folder.
+//! After each the results are compared, errors by kind; in the end all names, lengths and contents.
+//! Crashes and faults have no counterpart here: they are tested beside the simulator.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -125,14 +125,16 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let file = (slot.clone(), position.clone(), length.clone());
     prop_oneof![
-        10 => (slot.clone(), path(), mode()).prop_map(|(slot, path, mode)| Step::Open { slot, path, mode }),
+        10 => (slot.clone(), path(), mode())
+            .prop_map(|(slot, path, mode)| Step::Open { slot, path, mode }),
         3 => slot.clone().prop_map(|slot| Step::Close { slot }),
         10 => file.clone().prop_map(|(slot, position, length)| {
             Step::Read { slot, position, length: usize::try_from(length).unwrap() }
         }),
         20 => (slot.clone(), position, pieces)
             .prop_map(|(slot, position, pieces)| Step::Write { slot, position, pieces }),
-        5 => file.clone().prop_map(|(slot, position, length)| Step::Allocate { slot, position, length }),
+        5 => file.clone()
+            .prop_map(|(slot, position, length)| Step::Allocate { slot, position, length }),
         5 => (slot.clone(), 0..30_000_u64).prop_map(|(slot, length)| Step::SetLen { slot, length }),
         2 => slot.clone().prop_map(|slot| Step::SyncData { slot }),
         2 => file.prop_map(|(slot, position, length)| Step::DropCache { slot, position, length }),

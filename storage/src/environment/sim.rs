@@ -19,8 +19,8 @@ struct SimTime {
 }
 
 impl SimClock {
-    /// Starts with the given wall-clock time, in milliseconds since the Unix epoch, and a boot clock
-    /// of zero.
+    /// Starts with the given wall-clock time, in milliseconds since the Unix epoch, and a boot
+    /// clock of zero.
     pub fn new(wall_ms: i64) -> Self {
         let time = SimTime {
             wall_ns: to_ns(wall_ms),

@@ -4,8 +4,8 @@ use proptest::test_runner::{Config, RngSeed};
 
 use super::{Entropy, SystemEntropy};
 
-/// So many cases from a seed that is taken from `SEED` or drawn, and printed, so that a failure can be
-/// repeated.
+/// So many cases from a seed that is taken from `SEED` or drawn, and printed, so that a failure can
+/// be repeated.
 pub(crate) fn seeded(cases: u32) -> Config {
     let given = std::env::var("SEED")
         .ok()

@@ -1,8 +1,8 @@
 //! The file system of the machine.
 //!
 //! Every call goes relative to a descriptor of the root, follows no link in the last name, and
-//! creates files as 0600 and folders as 0700. It decides nothing: errors come back as they are, only
-//! an interrupted call is repeated.
+//! creates files as 0600 and folders as 0700. It decides nothing: errors come back as they are,
+//! only an interrupted call is repeated.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -58,8 +58,8 @@ impl RealVfs {
     /// Makes the root's own name durable.
     fn sync_parent(&self) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        // DURABILITY: also for a root that was there already, because the process that created it may
-        // have been killed before its sync.
+        // DURABILITY: also for a root that was there already, because the process that created it
+        // may have been killed before its sync.
         match retry_on_intr(|| fs::openat(&self.root, "..", flags, Mode::empty())) {
             Ok(parent) => Ok(retry_on_intr(|| fs::fsync(&parent))?),
             // A parent that this process may not read is one that it did not create the root in.

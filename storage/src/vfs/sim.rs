@@ -1,10 +1,12 @@
 //! A disk in memory that crashes and fails on demand, for tests.
 //!
-//! Each file has a *live* image, which readers see, and a *durable* one, which survives a power loss;
-//! between them stands the list of *pending* changes. [`VfsFile::sync_data`](super::VfsFile::sync_data)
-//! is a barrier for that file only, [`Vfs::sync_dir`](super::Vfs::sync_dir) for the names of that folder only. A power loss keeps some
-//! of what is pending; the rules are in `sim/loss.rs` (bytes and lengths) and `sim/names.rs` (names).
-//! They are meant to be stricter than any kernel: where file systems differ, the worst is possible.
+//! Each file has a *live* image, which readers see, and a *durable* one, which survives a power
+//! loss; between them stands the list of *pending* changes.
+//! [`VfsFile::sync_data`](super::VfsFile::sync_data) is a barrier for that file only,
+//! [`Vfs::sync_dir`] for the names of that folder only. A power loss keeps some of what is pending;
+//! the rules are in `sim/loss.rs` (bytes and lengths) and `sim/names.rs`
+//! (names). They are meant to be stricter than any kernel: where file systems differ, the worst is
+//! possible.
 //!
 //! The whole is deterministic: the same calls on the same seed give the same trace.
 //!
@@ -79,8 +81,8 @@ use volume::Volume;
 pub struct SimOptions {
     /// The unit that a power loss keeps or loses as a whole: 512 or 4096 bytes. Default 512.
     pub sector_bytes: u64,
-    /// Size of the disk. A file or folder takes a block for itself and one for each block allocated.
-    /// Default 1 GiB.
+    /// Size of the disk. A file or folder takes a block for itself and one for each block
+    /// allocated. Default 1 GiB.
     pub total_bytes: u64,
     /// Number of files that may be open at once. Default 1024.
     pub descriptors_max: u64,
@@ -143,7 +145,8 @@ impl Latency {
     }
 }
 
-/// A simulated disk. A clone is another handle on the same disk; a [`SimDisk::fork`] is another disk.
+/// A simulated disk. A clone is another handle on the same disk; a [`SimDisk::fork`] is another
+/// disk.
 #[derive(Debug, Clone)]
 pub struct SimDisk {
     shared: Arc<Shared>,
@@ -183,8 +186,8 @@ impl SimDisk {
         })
     }
 
-    /// A disk of its own in the same state, counts, faults and trace included. Files that are open on
-    /// this one are not open on it.
+    /// A disk of its own in the same state, counts, faults and trace included. Files that are open
+    /// on this one are not open on it.
     #[must_use]
     pub fn fork(&self) -> Self {
         let mut state = self.shared.lock().clone();
@@ -194,8 +197,8 @@ impl SimDisk {
         Self::from_state(state)
     }
 
-    /// The disk that a restart finds after a crash of this one, which stays as it is. Its counts start
-    /// at zero, its trace is empty, it has no faults, and its power is on.
+    /// The disk that a restart finds after a crash of this one, which stays as it is. Its counts
+    /// start at zero, its trace is empty, it has no faults, and its power is on.
     #[must_use]
     pub fn crash(&self, mode: &CrashMode) -> Self {
         let state = self.shared.lock();
@@ -205,18 +208,18 @@ impl SimDisk {
         })
     }
 
-    /// The disks that a restart may find after a crash of this one: first that of a kill, then those of
-    /// a power loss, each different content once.
+    /// The disks that a restart may find after a crash of this one: first that of a kill, then
+    /// those of a power loss, each different content once.
     ///
-    /// If there are at most `limit` ways to lose power, all are tried. Otherwise `limit` of them are: the
-    /// characteristic ones, then some drawn from the disk's seed.
+    /// If there are at most `limit` ways to lose power, all are tried. Otherwise `limit` of them
+    /// are: the characteristic ones, then some drawn from the disk's seed.
     pub fn crash_states(&self, limit: usize) -> CrashStates {
         let state = self.shared.lock().clone();
         CrashStates::new(state, limit)
     }
 
-    /// Number of mutating operations so far, as [`OperationKind::is_mutating`] says: those that a crash
-    /// or a fault may come between.
+    /// Number of mutating operations so far, as [`OperationKind::is_mutating`] says: those that a
+    /// crash or a fault may come between.
     pub fn operations(&self) -> u64 {
         self.shared.lock().gate.operations
     }
@@ -232,14 +235,14 @@ impl SimDisk {
             .unwrap_or_default()
     }
 
-    /// Switches the power off before mutating operation `k`, counted from 0: it and every call after it
-    /// fail with an error that [`is_power_off`] knows.
+    /// Switches the power off before mutating operation `k`, counted from 0: it and every call
+    /// after it fail with an error that [`is_power_off`] knows.
     pub fn stop_before(&self, k: u64) {
         self.stop_within(k, 0);
     }
 
-    /// As [`SimDisk::stop_before`]; if operation `k` is a write, its first `bytes` are still written, as
-    /// by a process that is killed in the middle of it.
+    /// As [`SimDisk::stop_before`]; if operation `k` is a write, its first `bytes` are still
+    /// written, as by a process that is killed in the middle of it.
     pub fn stop_within(&self, k: u64, bytes: usize) {
         self.shared.lock().gate.stop = Some(Stop {
             operation: k,
@@ -252,8 +255,8 @@ impl SimDisk {
         self.shared.lock().gate.is_off()
     }
 
-    /// Lets something go wrong from now on. Of several faults that hit one operation the one that was
-    /// injected first counts.
+    /// Lets something go wrong from now on. Of several faults that hit one operation the one that
+    /// was injected first counts.
     pub fn inject(&self, injection: Injection) {
         self.shared.lock().gate.faults.push(injection);
     }

@@ -1,5 +1,5 @@
-//! The lock on a data folder: an advisory lock of the whole lock file, which the kernel releases when
-//! the process ends in whatever way.
+//! The lock on a data folder: an advisory lock of the whole lock file, which the kernel releases
+//! when the process ends in whatever way.
 
 #![expect(
     clippy::disallowed_types,

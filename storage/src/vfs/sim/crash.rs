@@ -14,28 +14,29 @@ use crate::environment::random::SplitMix;
 /// How a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrashMode {
-    /// The process is killed: the page cache survives, and what was pending still is, so that a later
-    /// power loss may take it.
+    /// The process is killed: the page cache survives, and what was pending still is, so that a
+    /// later power loss may take it.
     Kill,
     /// The machine loses power.
     PowerLoss(LossMode),
 }
 
-/// What a power loss takes of the changes that are pending, that is newer than the last sync of their
-/// file or folder.
+/// What a power loss takes of the changes that are pending, that is newer than the last sync of
+/// their file or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LossMode {
     /// All of them.
     Everything,
     /// None of them.
     Nothing,
-    /// Each file and folder keeps a prefix of its changes; the last write kept may be torn at a sector.
+    /// Each file and folder keeps a prefix of its changes; the last write kept may be torn at a
+    /// sector.
     Prefix {
         /// Draws the prefixes.
         seed: u64,
     },
-    /// Each sector keeps or loses its writes by itself, each file a suffix of its lengths, each name
-    /// its changes.
+    /// Each sector keeps or loses its writes by itself, each file a suffix of its lengths, each
+    /// name its changes.
     Sectors {
         /// Draws what is lost.
         seed: u64,

@@ -344,8 +344,8 @@ fn odd_sectors(state: &State, id: NodeId) -> Vec<(&'static str, Sectors)> {
     ]
 }
 
-/// The states of a disk that keeps everything in order up to some moment, and tears the write that comes
-/// next; `count` moments spread over what is pending.
+/// The states of a disk that keeps everything in order up to some moment, and tears the write that
+/// comes next; `count` moments spread over what is pending.
 fn moments(state: &State, count: usize) -> Vec<Plan> {
     let names = &state.volume.names;
     let files = || state.volume.files().flat_map(|(_, file)| &file.pending);

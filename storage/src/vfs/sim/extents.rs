@@ -87,7 +87,9 @@ mod tests {
         #![proptest_config(seeded(256))]
 
         #[test]
-        fn extents_are_a_set(steps in prop::collection::vec((any::<bool>(), 0..40_u64, 0..9_u64), 1..30)) {
+        fn extents_are_a_set(
+            steps in prop::collection::vec((any::<bool>(), 0..40_u64, 0..9_u64), 1..30),
+        ) {
             let mut extents = Extents::default();
             let mut model = BTreeSet::new();
             for (is_cut, start, length) in steps {

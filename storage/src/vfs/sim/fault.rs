@@ -153,8 +153,9 @@ impl Fault {
     }
 }
 
-/// What a failed [`sync_data`](crate::vfs::VfsFile::sync_data) does to the page cache. In both cases
-/// some of the bytes may have reached the disk, the next sync succeeds, and the lost bytes stay lost.
+/// What a failed [`sync_data`](crate::vfs::VfsFile::sync_data) does to the page cache. In both
+/// cases some of the bytes may have reached the disk, the next sync succeeds, and the lost bytes
+/// stay lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SyncFailure {
     /// The lost bytes go on being read, until the cache drops them (ext4, XFS).

@@ -42,8 +42,8 @@ pub(super) struct Step<'a> {
     pub(super) after: u64,
     /// The length to which it cuts the file, if it does.
     pub(super) cut: Option<u64>,
-    /// The bytes that still have to reach the disk: what is written, or the zeros behind a cut in the
-    /// block that it leaves in part.
+    /// The bytes that still have to reach the disk: what is written, or the zeros behind a cut in
+    /// the block that it leaves in part.
     pub(super) bytes: Range<u64>,
 }
 
@@ -110,8 +110,8 @@ impl File {
         self.pending.clear();
     }
 
-    /// A sync that fails: what `loss` keeps is durable, the rest of the bytes never will be; the page
-    /// cache goes on showing them and takes them for clean.
+    /// A sync that fails: what `loss` keeps is durable, the rest of the bytes never will be; the
+    /// page cache goes on showing them and takes them for clean.
     pub(super) fn fail_sync_keeping_cache(&mut self, loss: &Loss) {
         self.durable = loss.apply(self);
         let kept = loss.lengths_kept(self);

@@ -7,6 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::fault::{Fault, Injection, OperationKind};
 use super::{Latency, Trace};
 use crate::environment::SimClock;
@@ -174,10 +176,20 @@ impl Gate {
             let outcome = match result {
                 Ok(value) => value.outcome(&call.detail),
                 Err(error) if is_power_off(error) => " -> power off".to_owned(),
-                Err(error) => format!(" -> {:?}", error.kind()),
+                Err(error) => format!(" -> {}", describe(error)),
             };
             self.lines.push(format!("{call}{outcome}").into());
         }
+    }
+}
+
+/// The kind of an error, or its name in the system where the standard library has none.
+fn describe(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::IO) => "EIO".to_owned(),
+        Some(Errno::MFILE) => "EMFILE".to_owned(),
+        Some(Errno::BADF) => "EBADF".to_owned(),
+        _ => format!("{:?}", error.kind()),
     }
 }
 

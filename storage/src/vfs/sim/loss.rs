@@ -1,9 +1,10 @@
 //! What a power loss leaves of one file.
 //!
-//! Lengths and cuts reach the disk in order, as a journal of the file system keeps them: some prefix of
-//! the pending changes is kept. Bytes reach it sector by sector in any order, but the versions of one
-//! sector in theirs: each sector keeps some prefix of the writes to it. A sector is never torn. The zeros
-//! behind a cut, in the block that it leaves in part, are bytes like those of a write.
+//! Lengths and cuts reach the disk in order, as a journal of the file system keeps them: some
+//! prefix of the pending changes is kept. Bytes reach it sector by sector in any order, but the
+//! versions of one sector in theirs: each sector keeps some prefix of the writes to it. A sector is
+//! never torn. The zeros behind a cut, in the block that it leaves in part, are bytes like those of
+//! a write.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -33,7 +34,8 @@ pub(super) struct Loss {
 pub(super) struct Lengths {
     /// Number of first changes that do.
     pub(super) changes: usize,
-    /// The length in the middle of the next change: a file system grows a file as it writes it back.
+    /// The length in the middle of the next change: a file system grows a file as it writes it
+    /// back.
     pub(super) then: Option<u64>,
 }
 
@@ -74,8 +76,8 @@ impl Loss {
         Self::prefix(0, 0, 1)
     }
 
-    /// The first changes survive, and some leading sectors of the next, with its length if there are
-    /// any.
+    /// The first changes survive, and some leading sectors of the next, with its length if there
+    /// are any.
     pub(super) fn prefix(changes: usize, then_sectors: u64, sector_bytes: u64) -> Self {
         Self {
             lengths: Lengths {
@@ -145,8 +147,8 @@ impl Loss {
     pub(super) fn apply_over(&self, file: &File, stale: Option<&Image>) -> Image {
         let mut image = file.durable.clone();
         let mut fresh = Fresh::new(self, file);
-        // Where cuts that do not survive begin to free blocks: bytes written there later belong to blocks
-        // that only the cut made new.
+        // Where cuts that do not survive begin to free blocks: bytes written there later belong to
+        // blocks that only the cut made new.
         let mut lost_cuts: Vec<u64> = Vec::new();
         for step in file.steps() {
             let is_length_kept = step.index < self.lengths.changes;
@@ -202,8 +204,8 @@ impl Loss {
     }
 }
 
-/// The sectors of blocks that surviving writes allocated: where none of their bytes survived, a reader
-/// sees the filling.
+/// The sectors of blocks that surviving writes allocated: where none of their bytes survived, a
+/// reader sees the filling.
 struct Fresh {
     /// Whether bytes of the sector survived; none where the filling is zeros, which needs no care.
     written_by_sector: Option<BTreeMap<u64, bool>>,
@@ -321,8 +323,8 @@ impl fmt::Display for Loss {
     }
 }
 
-/// The lengths that can survive: after each change that makes a difference, and in the middle of one that
-/// extends the file.
+/// The lengths that can survive: after each change that makes a difference, and in the middle of
+/// one that extends the file.
 pub(super) fn possible_lengths(file: &File) -> Vec<Lengths> {
     let mut possible = vec![Lengths {
         changes: 0,

@@ -1,9 +1,9 @@
 //! The names of the simulated disk and their pending changes.
 //!
-//! A name change is durable when its folder was synced, and drags along what it rests on: the earlier
-//! changes of the same names. Changes of different names survive a power loss in any combination. A
-//! rename inside one folder happens or does not. A rename of a file into another folder may survive as
-//! the new name alone, with the old one still there, but never as neither.
+//! A name change is durable when its folder was synced, and drags along what it rests on: the
+//! earlier changes of the same names. Changes of different names survive a power loss in any
+//! combination. A rename inside one folder happens or does not. A rename of a file into another
+//! folder may survive as the new name alone, with the old one still there, but never as neither.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +24,8 @@ pub(super) type NameMap = BTreeMap<Name, NodeId>;
 /// A change of one or two names that survives as a whole or not at all.
 #[derive(Debug, Clone)]
 pub(super) struct NameChange {
-    /// Number of the operation that made it. A later change of the same operation rests on this one.
+    /// Number of the operation that made it. A later change of the same operation rests on this
+    /// one.
     pub(super) stamp: u64,
     /// What each name stands for afterwards, if anything.
     pub(super) steps: Vec<(Name, Option<NodeId>)>,
@@ -94,8 +95,8 @@ impl Names {
             .collect()
     }
 
-    /// The durable names if the pending changes of the given numbers survive, which must hold all that
-    /// they rest on.
+    /// The durable names if the pending changes of the given numbers survive, which must hold all
+    /// that they rest on.
     pub(super) fn apply(&self, kept: &BTreeSet<usize>) -> Arc<NameMap> {
         if kept.is_empty() {
             return Arc::clone(&self.durable);
@@ -131,8 +132,8 @@ impl Names {
         kept
     }
 
-    /// Forgets durable names and pending changes in folders that are not among the given ones; returns
-    /// whether there were any.
+    /// Forgets durable names and pending changes in folders that are not among the given ones;
+    /// returns whether there were any.
     pub(super) fn forget_all_but(&mut self, folders: &BTreeSet<NodeId>) -> bool {
         let is_known = |name: &Name| folders.contains(&name.0);
         let count = self.pending.len();

@@ -349,8 +349,8 @@ mod tests {
                 apply(step, &mut alone, &mut model);
                 let mut rebuilt = Pages::default();
                 rebuilt.write(&model, 0);
-                prop_assert_eq!(alone.digest(), rebuilt.digest(), "the digest depends on bytes only");
-                prop_assert_eq!(pages.digest(), rebuilt.digest(), "the digest depends on bytes only");
+                prop_assert_eq!(alone.digest(), rebuilt.digest(), "of the bytes alone");
+                prop_assert_eq!(pages.digest(), rebuilt.digest(), "of the bytes alone");
                 let mut bytes = vec![9; model.len()];
                 pages.read(&mut bytes, 0);
                 prop_assert!(bytes == model, "content after {step:?}");

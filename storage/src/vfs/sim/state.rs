@@ -36,7 +36,8 @@ impl Shared {
 pub(super) struct State {
     pub(super) volume: Volume,
     pub(super) gate: Gate,
-    /// Number of changes ever stamped; rises through crashes, so that pending changes stay in order.
+    /// Number of changes ever stamped; rises through crashes, so that pending changes stay in
+    /// order.
     pub(super) stamps: u64,
     pub(super) descriptors: u64,
     pub(super) descriptors_max: u64,

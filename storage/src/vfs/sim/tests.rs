@@ -1,5 +1,5 @@
-//! The simulated disk against what it promises: that it loses what may be lost, in every way that it
-//! may, and nothing else.
+//! The simulated disk against what it promises: that it loses what may be lost, in every way that
+//! it may, and nothing else.
 
 use std::collections::BTreeSet;
 use std::path::Path;

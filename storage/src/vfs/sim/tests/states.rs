@@ -164,9 +164,10 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// All outcomes, by trying for every prefix of lengths every subset of (change, sector, value), where a
-/// cut writes zeros behind itself: a subset counts if no sector has a later write without its earlier
-/// ones, and nothing of what is written after a lost cut to nothing, which gave all blocks back.
+/// All outcomes, by trying for every prefix of lengths every subset of (change, sector, value),
+/// where a cut writes zeros behind itself: a subset counts if no sector has a later write without
+/// its earlier ones, and nothing of what is written after a lost cut to nothing, which gave all
+/// blocks back.
 fn model(changes: &[Change]) -> BTreeSet<Vec<u8>> {
     let units = units(changes);
     let mut outcomes = BTreeSet::new();
@@ -280,7 +281,9 @@ proptest! {
     #![proptest_config(seeded(48))]
 
     #[test]
-    fn the_enumeration_visits_exactly_what_can_happen(changes in prop::collection::vec(change(), 0..5)) {
+    fn the_enumeration_visits_exactly_what_can_happen(
+        changes in prop::collection::vec(change(), 0..5),
+    ) {
         let disk = run(&changes);
         let mut found: BTreeSet<_> = all_outcomes(&disk, "f").into_iter().flatten().collect();
         found.retain(|outcome| !is_noisy(outcome));

@@ -21,6 +21,8 @@ fn every_mutation_is_one_line() {
     file.sync_data().unwrap();
     vfs.sync_dir(Path::new("")).unwrap();
     vfs.unlink(Path::new("g")).unwrap_err();
+    disk.inject(Injection::new(Fault::Io).on(OperationKind::SyncDir).nth(0));
+    vfs.sync_dir(Path::new("d")).unwrap_err();
     disk.inject(Injection::new(Fault::Short));
     file.write_vectored_at(&[io::IoSlice::new(b"abcdef")], 0)
         .unwrap();
@@ -38,7 +40,8 @@ fn every_mutation_is_one_line() {
         "sync d/f",
         "sync_dir .",
         "unlink g -> NotFound",
-        "write d/f @0 +6 crc=4b8e39ef -> 5",
+        "sync_dir d -> EIO",
+        "write d/f @0 +6 crc=4b8e39ef -> 1",
         "unlink d/f -> power off",
         "remove_dir d -> power off",
     ];
@@ -48,7 +51,7 @@ fn every_mutation_is_one_line() {
     assert_eq!(disk.count(OperationKind::Read), 1);
     assert_eq!(
         disk.operations(),
-        11,
+        12,
         "neither reads nor what happens without power"
     );
 }
