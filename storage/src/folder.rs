@@ -11,8 +11,14 @@ pub(crate) const JOURNAL: &str = "journal";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const QUARANTINE: &str = "quarantine";
 pub(crate) const TOPICS: &str = "topics";
-/// Suffix of files that are being written; they are removed at open.
-pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+/// Suffix of files that are being written.
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// Whether a file of that name was being written, so that it may be removed at open.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    let finished = name.strip_suffix(TEMPORARY_SUFFIX);
+    finished.is_some_and(|name| name == FORMAT || parse_checkpoint_file(name).is_some())
+}
 
 /// `journal/<number, 20 digits>.journal`
 pub(crate) fn journal_file(number: u64) -> PathBuf {
@@ -126,5 +132,21 @@ mod tests {
         assert_eq!(parse_topic_folder("12-orders.eu-1"), Some(TopicId::new(12)));
         assert_eq!(parse_topic_folder("orders"), None);
         assert_eq!(parse_topic_folder("012-orders"), None);
+    }
+
+    #[test]
+    fn only_what_storage_was_writing_is_temporary() {
+        let path = checkpoint_file(CheckpointName {
+            lsn: Lsn::new(42),
+            incarnation: 3,
+            copy: 2,
+        });
+        let checkpoint = path.with_extension("checkpoint.tmp");
+        let name = checkpoint.file_name().and_then(|name| name.to_str());
+        assert!(name.is_some_and(is_temporary), "{name:?}");
+        assert!(is_temporary("FORMAT.tmp"), "the format file");
+        for name in ["FORMAT", "notes.tmp", ".tmp", "1-1-1.checkpoint"] {
+            assert!(!is_temporary(name), "{name}");
+        }
     }
 }

@@ -125,12 +125,13 @@ impl Storage {
         options: &StorageOptions,
         state: &mut dyn StateMachine,
     ) -> Result<Self, OpenError> {
-        check_format_version(environment)?;
+        check_usable(environment)?;
         let lock = lock(environment)?;
         let is_new = !is_initialized(environment)?;
         let file_bytes = journal_file_bytes(environment, options)?;
-        if is_new {
-            initialize::initialize(environment, file_bytes)?;
+        match is_new {
+            true => initialize::initialize(environment, file_bytes)?,
+            false => initialize::remove_marker(environment)?,
         }
         let format =
             read_format(environment)?.ok_or_else(|| not_usable(environment, "no FORMAT"))?;
@@ -309,9 +310,10 @@ fn not_usable(environment: &Environment, what: &str) -> OpenError {
     }
 }
 
-/// Refuses a newer folder before anything in it is touched, the lock file included.
-fn check_format_version(environment: &Environment) -> Result<(), OpenError> {
-    read_format(environment).map(drop)
+/// Refuses a folder before anything in it is touched, the lock file included.
+fn check_usable(environment: &Environment) -> Result<(), OpenError> {
+    read_format(environment)?;
+    is_initialized(environment).map(drop)
 }
 
 fn read_format(environment: &Environment) -> Result<Option<FormatFile>, OpenError> {
@@ -369,7 +371,7 @@ fn remove_temporary_files(environment: &Environment) -> Result<(), StorageError>
             .list(Path::new(dir))
             .map_err(io_error(Operation::List, dir))?;
         for entry in entries {
-            if entry.name.ends_with(folder::TEMPORARY_SUFFIX) {
+            if folder::is_temporary(&entry.name) {
                 let path = Path::new(dir).join(&entry.name);
                 environment
                     .vfs

@@ -77,7 +77,24 @@ pub(super) fn initialize(environment: &Environment, file_bytes: u64) -> Result<(
     };
     Checkpointer::new(environment.clone(), broker_id, 0, None).write(&mut input)?;
     write_format(environment, FormatFile { broker_id })?;
-    vfs.unlink(marker)
+    remove_marker(environment)
+}
+
+/// Ends the time in which the content of the folder may be removed. An interrupted start may have
+/// left the marker in a complete folder; if that ever lost its format file, the marker would permit to
+/// begin anew over acknowledged records.
+pub(super) fn remove_marker(environment: &Environment) -> Result<(), StorageError> {
+    let entries = environment
+        .vfs
+        .list(Path::new(""))
+        .map_err(io_error(Operation::List, ""))?;
+    if !entries.iter().any(|it| it.name == folder::INITIALIZING) {
+        return Ok(());
+    }
+    let marker = Path::new(folder::INITIALIZING);
+    environment
+        .vfs
+        .unlink(marker)
         .map_err(io_error(Operation::Unlink, marker))?;
     sync_root(environment)
 }
@@ -100,7 +117,7 @@ fn remove_leftovers(environment: &Environment) -> Result<(), StorageError> {
             .vfs
             .list(Path::new(dir))
             .map_err(io_error(Operation::List, dir))?;
-        for entry in entries {
+        for entry in entries.iter().filter(|entry| is_leftover(&entry.name)) {
             let path = Path::new(dir).join(&entry.name);
             environment
                 .vfs
@@ -109,6 +126,12 @@ fn remove_leftovers(environment: &Environment) -> Result<(), StorageError> {
         }
     }
     Ok(())
+}
+
+fn is_leftover(name: &str) -> bool {
+    folder::parse_journal_file(name).is_some()
+        || folder::parse_checkpoint_file(name).is_some()
+        || folder::is_temporary(name)
 }
 
 fn write_format(environment: &Environment, format: FormatFile) -> Result<(), StorageError> {

@@ -121,14 +121,14 @@ pub(crate) struct Driver {
 impl Driver {
     /// Opens the data folder on a disk.
     pub(crate) fn open(disk: &SimDisk) -> Result<Self, OpenError> {
-        Self::open_with(disk, &options())
+        // Different salts in each life, the same ones in each run.
+        Self::open_seeded(disk, disk.operations())
     }
 
-    pub(crate) fn open_with(disk: &SimDisk, options: &StorageOptions) -> Result<Self, OpenError> {
+    /// As [`Driver::open`], with other random numbers.
+    pub(crate) fn open_seeded(disk: &SimDisk, seed: u64) -> Result<Self, OpenError> {
         let mut state = Ledger::default();
-        // Different salts in each life, the same ones in each run.
-        let seed = disk.operations();
-        let storage = Storage::open(&environment(disk, seed), options, &mut state)?;
+        let storage = Storage::open(&environment(disk, seed), &options(), &mut state)?;
         let logs = state.logs();
         Ok(Self {
             disk: disk.clone(),

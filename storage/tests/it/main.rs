@@ -11,5 +11,6 @@
 
 mod damaged;
 mod driver;
+mod opening;
 mod tamper;
 mod torn;

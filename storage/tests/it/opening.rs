@@ -1,0 +1,294 @@
+//! Opening a data folder: what is refused, what is left alone, what is begun anew.
+
+use std::path::Path;
+
+use towpath_storage::vfs::sim::{CrashMode, LossMode, SimDisk, SimOptions};
+use towpath_storage::vfs::{OpenMode, write_all_at};
+use towpath_storage::{OpenError, StorageError};
+
+use crate::driver::{Batch, Driver, Found, P0, P1, payload};
+use crate::tamper::{journal_path, overwrite, paths};
+
+/// A closed folder with records in it, in the journal and in a segment.
+fn used() -> SimDisk {
+    let disk = SimDisk::new(SimOptions::default());
+    let mut broker = Driver::open(&disk).unwrap();
+    broker.create(P0);
+    broker.round([Batch::inline(P0, payload(0, 50))]);
+    broker.checkpoint();
+    broker.round([Batch::inline(P0, payload(1, 50))]);
+    drop(broker);
+    disk
+}
+
+fn content() -> [Found; 2] {
+    [
+        Found::Batch(0, payload(0, 50)),
+        Found::Batch(1, payload(1, 50)),
+    ]
+}
+
+fn create(disk: &SimDisk, path: &str, bytes: &[u8]) {
+    let file = disk
+        .vfs()
+        .open(Path::new(path), OpenMode::CreateNew)
+        .unwrap();
+    write_all_at(&*file, bytes, 0).unwrap();
+}
+
+/// Opening fails and changes nothing at all, not even where the lock file is missing.
+fn assert_untouched(disk: &SimDisk) -> OpenError {
+    disk.vfs().unlink(Path::new("LOCK")).unwrap();
+    let (before, operations) = (disk.content_hash(), disk.operations());
+    let error = Driver::open(disk).unwrap_err();
+    assert_eq!(disk.content_hash(), before, "every byte is as it was");
+    assert_eq!(disk.operations(), operations, "nothing was even tried");
+    error
+}
+
+#[test]
+fn a_folder_of_a_newer_format_is_left_untouched() {
+    let disk = used();
+    let text = b"towpath data folder\nformat 2\nwhatever comes with it\n";
+    overwrite(&disk, Path::new("FORMAT"), 0, text);
+    match assert_untouched(&disk) {
+        OpenError::NewerFormat {
+            found: 2,
+            supported: 1,
+        } => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_folder_without_its_format_file_is_left_untouched() {
+    let disk = used();
+    disk.vfs().unlink(Path::new("FORMAT")).unwrap();
+    let error = assert_untouched(&disk);
+    assert!(matches!(error, OpenError::NotUsable { .. }), "{error:?}");
+}
+
+#[test]
+fn a_folder_with_a_damaged_format_file_is_left_untouched() {
+    let length = used().read(Path::new("FORMAT")).unwrap().len() as u64;
+    for place in 0..length {
+        let disk = used();
+        disk.flip_bit(Path::new("FORMAT"), place, 0).unwrap();
+        match assert_untouched(&disk) {
+            OpenError::NotUsable { .. } => {}
+            // "format 1" and its neighbours are one bit apart.
+            OpenError::NewerFormat { .. } => assert_eq!(place, 27, "the digit of the version"),
+            other => panic!("place={place}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_folder_in_use_is_left_untouched() {
+    let disk = used();
+    let broker = Driver::open(&disk).unwrap();
+    let before = disk.content_hash();
+    match Driver::open(&disk).unwrap_err() {
+        OpenError::Locked { pid: Some(1), .. } => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(disk.content_hash(), before);
+    drop(broker);
+    Driver::open(&disk).unwrap();
+}
+
+#[test]
+fn each_start_is_a_new_incarnation_of_the_same_folder() {
+    let disk = used();
+    let first = Driver::open(&disk).unwrap().storage;
+    let (broker_id, incarnation) = (first.broker_id, first.incarnation);
+    assert!(!first.report.is_new, "it was made before");
+    drop(first);
+    for life in 1..4 {
+        let storage = Driver::open(&disk).unwrap().storage;
+        assert_eq!(storage.broker_id, broker_id);
+        assert_eq!(storage.incarnation, incarnation + life);
+        assert_eq!(storage.lsn.get(), 3, "starting adds no entry");
+    }
+}
+
+#[test]
+fn names_that_storage_did_not_give_are_left_alone() {
+    let disk = used();
+    disk.vfs().create_dir(Path::new("backup")).unwrap();
+    disk.vfs().create_dir(Path::new("old.tmp")).unwrap();
+    disk.vfs()
+        .create_dir(Path::new("topics/not-a-topic"))
+        .unwrap();
+    let mine = [
+        "notes.txt",
+        "notes.tmp",
+        "backup/FORMAT",
+        "journal/1.journal",
+        "journal/readme",
+        "checkpoint/readme",
+        "checkpoint/notes.tmp",
+        "topics/readme",
+        "topics/not-a-topic/0",
+        "topics/1-topic-1/readme",
+        "topics/1-topic-1/0/readme",
+        "quarantine/readme",
+    ];
+    for path in mine {
+        create(&disk, path, path.as_bytes());
+    }
+    let mut broker = Driver::open(&disk).unwrap();
+    assert_eq!(broker.read(P0, 0), content());
+    broker.roll(P0);
+    broker.checkpoint();
+    for path in mine {
+        assert_eq!(
+            disk.read(Path::new(path)).unwrap(),
+            path.as_bytes(),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn what_an_interrupted_writer_left_is_removed() {
+    let disk = used();
+    let left = [
+        "FORMAT.tmp",
+        "checkpoint/00000000000000000009-0000000001-1.checkpoint.tmp",
+    ];
+    for path in left {
+        create(&disk, path, b"half");
+    }
+    let broker = Driver::open(&disk).unwrap();
+    assert_eq!(broker.read(P0, 0), content());
+    for path in left {
+        assert!(disk.read(Path::new(path)).is_err(), "{path}");
+    }
+}
+
+#[test]
+fn making_a_folder_can_be_interrupted_anywhere() {
+    let whole = SimDisk::new(SimOptions::default());
+    create(&whole, "notes.txt", b"mine");
+    let before = whole.operations();
+    drop(Driver::open(&whole).unwrap());
+    for k in 0..whole.operations() - before {
+        let disk = SimDisk::new(SimOptions::default());
+        create(&disk, "notes.txt", b"mine");
+        disk.vfs().sync_dir(Path::new("")).unwrap();
+        disk.stop_before(disk.operations() + k);
+        Driver::open(&disk).unwrap_err();
+        for state in disk.crash_states(20) {
+            let what = format!("operation {k}, {}", state.description);
+            let mut broker =
+                Driver::open(&state.disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+            broker.create(P0);
+            broker.round([Batch::inline(P0, payload(0, 5))]);
+            drop(broker);
+            let broker = Driver::open(&state.disk).unwrap();
+            let found = [Found::Batch(0, payload(0, 5))];
+            assert_eq!(broker.read(P0, 0), found, "{what}");
+            state.disk.read(Path::new("notes.txt")).unwrap();
+            assert!(
+                state.disk.read(Path::new("INITIALIZING")).is_err(),
+                "{what}"
+            );
+        }
+    }
+}
+
+/// The marker of an unfinished folder allows to begin anew, so it must not outlive its purpose.
+#[test]
+fn regression_a_marker_that_outlived_the_making_permits_nothing() {
+    let disk = used();
+    create(&disk, "INITIALIZING", b"");
+    drop(Driver::open(&disk).unwrap());
+    let disk = disk.crash(&CrashMode::PowerLoss(LossMode::Everything));
+    disk.vfs().unlink(Path::new("FORMAT")).unwrap();
+    let error = assert_untouched(&disk);
+    assert!(matches!(error, OpenError::NotUsable { .. }), "{error:?}");
+}
+
+#[test]
+fn a_checkpoint_of_another_folder_is_not_taken() {
+    let disk = used();
+    let other = SimDisk::new(SimOptions::default());
+    drop(Driver::open_seeded(&other, 99).unwrap());
+    let [first, second] = &paths(&other, "checkpoint/")[..] else {
+        panic!("two copies");
+    };
+    for path in paths(&disk, "checkpoint/") {
+        disk.vfs().unlink(Path::new(&path)).unwrap();
+    }
+    for path in [first, second] {
+        create(&disk, path, &other.read(Path::new(path)).unwrap());
+    }
+    match Driver::open(&disk).unwrap_err() {
+        OpenError::NotUsable { what, .. } => assert_eq!(what, "no checkpoint is intact"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_journal_file_of_another_folder_is_not_read() {
+    let disk = used();
+    let other = SimDisk::new(SimOptions::default());
+    let foreign = Driver::open_seeded(&other, 99).unwrap();
+    let path = journal_path(foreign.position().file);
+    overwrite(&disk, &path, 0, &other.read(&path).unwrap());
+    let error = Driver::open(&disk).unwrap_err();
+    assert!(
+        matches!(error, OpenError::JournalDamaged { .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_decides_nothing() {
+    use towpath_storage::vfs::sim::{Fault, Injection, OperationKind};
+    let whole = used().fork();
+    let before = whole.count(OperationKind::Read);
+    drop(Driver::open(&whole).unwrap());
+    for n in 0..whole.count(OperationKind::Read) - before {
+        let disk = used();
+        disk.inject(Injection::new(Fault::Io).on(OperationKind::Read).nth(n));
+        match Driver::open(&disk) {
+            Err(OpenError::Storage(StorageError::Io { .. })) => {}
+            // A journal file that is about to be written over need not be readable.
+            Ok(broker) => assert_eq!(broker.read(P0, 0), content(), "read {n}"),
+            other => panic!("read {n}: {other:?}"),
+        }
+        disk.heal();
+        let broker = Driver::open(&disk).unwrap();
+        assert_eq!(
+            broker.read(P0, 0),
+            content(),
+            "read {n}: nothing was decided"
+        );
+    }
+}
+
+/// The folder of a topic is found by its id, whatever its name; one file that is missing must not hide
+/// the others.
+#[test]
+fn regression_a_missing_segment_file_costs_only_what_it_held() {
+    let disk = SimDisk::new(SimOptions::default());
+    let mut broker = Driver::open(&disk).unwrap();
+    broker.create(P0);
+    broker.create(P1);
+    broker.round([Batch::inline(P0, payload(0, 50))]);
+    broker.round([Batch::inline(P1, payload(1, 50))]);
+    broker.checkpoint();
+    broker.round([Batch::inline(P0, payload(2, 50))]);
+    drop(broker);
+    disk.vfs()
+        .unlink(Path::new("topics/1-topic-1/0/00000000000000000000.log"))
+        .unwrap();
+    for _ in 0..2 {
+        let broker = Driver::open(&disk).unwrap();
+        let found = [Found::Loss(0, 1), Found::Batch(1, payload(2, 50))];
+        assert_eq!(broker.read(P0, 0), found);
+        assert_eq!(broker.read(P1, 0), [Found::Batch(0, payload(1, 50))]);
+    }
+}
