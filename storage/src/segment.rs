@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Corruption, Operation, StorageError, io_error};
 use crate::folder;
 use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::format::usize_of;
 use crate::ids::{PartitionRef, SegmentRef, TopicId};
 use crate::segment_files::SegmentFiles;
 use crate::vfs::{OpenMode, VfsFile, read_full_at, write_all_at};
@@ -46,21 +47,44 @@ pub fn ensure_segment(files: &SegmentFiles, wish: &SegmentWish) -> Result<u64, S
         Err(error) => return Err(error),
     };
     let path = files.log_path(wish.segment);
-    let mut block = vec![0; usize::try_from(SEGMENT_HEADER_BYTES).unwrap_or_default()];
+    let mut block = vec![0; usize_of(SEGMENT_HEADER_BYTES)];
     let count = read_full_at(&*file, &mut block, 0).map_err(io_error(Operation::Read, &path))?;
     block.truncate(count);
-    let found = SegmentHeader::decode(&block);
-    if found.is_some_and(|header| header == header_of(files, wish.segment)) {
+    let is_own = SegmentHeader::decode(&block) == Some(header_of(files, wish.segment));
+    if !is_blank && is_own {
         return grow(&*file, &path, wish.allocated_end);
     }
-    if !is_blank || found.is_some() {
-        return Err(damaged(
-            path,
-            "the segment header is damaged or belongs to another segment",
-        ));
+    if !is_blank {
+        let what = "the segment header is damaged or belongs to another segment";
+        return Err(damaged(path, what));
     }
-    // Created by a broker that died before the header was durable.
-    finish_segment(files, wish, &*file, &path)
+    // Whoever made it may have died, or met a full disk, before header and name were durable: all of
+    // that is done again.
+    if is_own || block.iter().all(|byte| *byte == 0) {
+        return finish_segment(files, wish, &*file, &path);
+    }
+    drop(file);
+    set_aside(files, wish.segment, &path)?;
+    create_segment(files, wish)
+}
+
+/// Moves a file that stands in a segment's place, and is not known, to the quarantine.
+fn set_aside(files: &SegmentFiles, segment: SegmentRef, path: &Path) -> Result<(), StorageError> {
+    files.close(segment);
+    let environment = files.environment();
+    let (partition, base) = (segment.partition, segment.base.get());
+    let unique = environment.entropy.next_u64();
+    let name = format!(
+        "{}-{}-{base:020}-{unique:016x}.log",
+        partition.topic, partition.partition
+    );
+    let quarantine = Path::new(folder::QUARANTINE);
+    let vfs = &environment.vfs;
+    vfs.rename(path, &quarantine.join(name))
+        .map_err(io_error(Operation::Rename, path))?;
+    tracing::error!(path = %path.display(), "unknown file in the place of a segment set aside");
+    vfs.sync_dir(quarantine)
+        .map_err(io_error(Operation::SyncDir, quarantine))
 }
 
 fn damaged(path: PathBuf, what: &str) -> StorageError {
@@ -92,7 +116,11 @@ fn grow(file: &dyn VfsFile, path: &Path, allocated_end: u64) -> Result<u64, Stor
 fn create_segment(files: &SegmentFiles, wish: &SegmentWish) -> Result<u64, StorageError> {
     let vfs = &files.environment().vfs;
     let topic = wish.segment.partition.topic;
-    let folder_name = folder::topic_folder_name(topic, &wish.topic_name);
+    // A topic has one folder, whatever it is called.
+    let folder_name = files.topic_folder(topic).map_or_else(
+        || folder::topic_folder_name(topic, &wish.topic_name),
+        |found| found.to_string(),
+    );
     let topic_path = Path::new(folder::TOPICS).join(&folder_name);
     ensure_dir(files, &topic_path)?;
     files.add_topic_folder(topic, &folder_name);
