@@ -207,10 +207,16 @@ impl State {
         self.producers.last_sequences(producer, topic)
     }
 
-    /// Decides which producers to forget at broker time `now_ms`; none while few are remembered and
-    /// none was silent for long.
-    pub fn forget_producers(&self, now_ms: i64) -> Vec<Row> {
-        let idle_before_ms = now_ms - self.limits.producer_idle_ms_max;
+    /// Decides which producers to forget at broker time `now_ms`: those that were silent for long while
+    /// the broker was up, which it is since `up_since_ms`, and surplus ones. Time in which nobody could
+    /// have written does not count, nor does a jump of the wall clock over it.
+    pub fn forget_producers(&self, now_ms: i64, up_since_ms: i64) -> Vec<Row> {
+        let idle_since_ms = now_ms - self.limits.producer_idle_ms_max;
+        let idle_before_ms = if idle_since_ms < up_since_ms {
+            i64::MIN
+        } else {
+            idle_since_ms
+        };
         self.producers
             .forgettable(idle_before_ms, self.limits.producer_rows_bytes_max)
             .into_iter()

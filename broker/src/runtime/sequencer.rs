@@ -102,6 +102,8 @@ pub struct Sequencer {
     is_marked: bool,
     /// Broker time at which idle producers are looked for next, milliseconds since the Unix epoch.
     forget_at_ms: i64,
+    /// Broker time of the start, milliseconds since the Unix epoch.
+    up_since_ms: i64,
 }
 
 /// What is known about the next journal file.
@@ -147,6 +149,7 @@ impl Sequencer {
         Self {
             tail: TailCache::new(limits.tail_cache_bytes),
             forget_at_ms: time.now_ms(),
+            up_since_ms: time.now_ms(),
             shared,
             limits,
             state,

@@ -35,7 +35,8 @@ impl Sequencer {
         let is_due = self.time.now_ms() >= self.forget_at_ms;
         if (is_due || self.state.has_surplus_producers()) && self.fits(draft, FORGET_ROOM_BYTES) {
             self.forget_at_ms = self.time.now_ms() + FORGET_INTERVAL_MS;
-            let rows = self.state.forget_producers(self.time.now_ms());
+            let now_ms = self.time.now_ms();
+            let rows = self.state.forget_producers(now_ms, self.up_since_ms);
             for chunk in rows.chunks(FORGET_ROWS_MAX).take(1) {
                 self.push_rows(chunk.to_vec(), draft);
             }
@@ -128,13 +129,17 @@ impl Sequencer {
             || self.checkpoint.appended_bytes >= self.limits.checkpoint_appended_bytes
             || self.state.changed_row_count() >= self.limits.checkpoint_row_count
             || is_dropped_long;
-        if is_due && !self.checkpoint.is_running {
+        if is_due {
             self.take_checkpoint();
         }
     }
 
-    /// Starts a checkpoint at the last durable entry.
+    /// Starts a checkpoint at the last durable entry, unless one is under way: the next one must hold
+    /// the rows of one that fails.
     pub fn take_checkpoint(&mut self) {
+        if self.checkpoint.is_running {
+            return;
+        }
         let continuation = self.journal.position();
         let input = CheckpointInput {
             lsn: self.journal.durable(),
