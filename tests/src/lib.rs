@@ -14,3 +14,4 @@
 pub mod history;
 pub mod model;
 pub mod stepper;
+pub mod swarm;

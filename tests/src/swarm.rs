@@ -1,0 +1,12 @@
+//! A seeded simulation: the shipped core, sequencer, storage and recovery on the simulated disk, driven
+//! step by step by one scheduler, with producers and readers as actors and faults that each seed draws.
+//!
+//! The safety phase runs with faults and crashes; then everything is healed, in-doubt batches are sent
+//! again, and the liveness phase must end with everything acknowledged readable. What the clients saw
+//! is checked as a history.
+
+mod actors;
+mod faults;
+mod world;
+
+pub use world::{Outcome, run};

@@ -1,0 +1,107 @@
+//! Producers and readers.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use towpath_storage::{Offset, ProducerId, ReadCursor};
+
+use crate::history::{Item, Place};
+
+/// A batch that was sent and not acknowledged.
+#[derive(Debug, Clone)]
+pub(super) struct Unanswered {
+    pub(super) sequence: u64,
+    pub(super) payload: Bytes,
+    pub(super) record_count: u32,
+}
+
+/// What a producer has under way in one partition.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    pub(super) next_sequence: u64,
+    pub(super) unanswered: VecDeque<Unanswered>,
+}
+
+/// An idempotent producer, as the SDK's is: it sends again what was not answered, in order.
+#[derive(Debug)]
+pub(super) struct Producer {
+    pub(super) number: u64,
+    pub(super) lanes: BTreeMap<Place, Lane>,
+}
+
+impl Producer {
+    pub(super) fn new(number: u64) -> Self {
+        Self {
+            number,
+            lanes: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn id(&self) -> ProducerId {
+        producer_id(self.number)
+    }
+
+    /// Makes the next batch for a partition.
+    pub(super) fn next(&mut self, place: Place, random: &mut Rng) -> Unanswered {
+        let lane = self.lanes.entry(place).or_default();
+        let sequence = lane.next_sequence;
+        lane.next_sequence += 1;
+        let item = Item {
+            producer: self.number,
+            place,
+            sequence,
+        };
+        let length = match random.u8(..10) {
+            0 => random.usize(8_000..20_000),
+            1..4 => random.usize(500..5_000),
+            _ => random.usize(16..200),
+        };
+        let batch = Unanswered {
+            sequence,
+            payload: payload(item, length),
+            record_count: random.u32(1..5),
+        };
+        lane.unanswered.push_back(batch.clone());
+        batch
+    }
+}
+
+pub(super) fn producer_id(number: u64) -> ProducerId {
+    let mut bytes = [1; 16];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    ProducerId::new(bytes)
+}
+
+/// Bytes that name the item, then noise.
+fn payload(item: Item, length: usize) -> Bytes {
+    let numbers = [
+        item.producer,
+        item.place.topic,
+        u64::from(item.place.partition),
+        item.sequence,
+    ];
+    let mut bytes: Vec<u8> = numbers
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
+    let mut random = Rng::with_seed(digest(&bytes));
+    bytes.extend(std::iter::repeat_with(|| random.u8(..)).take(length));
+    bytes.into()
+}
+
+/// FNV-1a, 64 bits.
+pub(super) fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Follows one partition.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) number: u64,
+    pub(super) place: Place,
+    pub(super) offset: Offset,
+    pub(super) cursor: Option<ReadCursor>,
+}
