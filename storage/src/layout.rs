@@ -16,7 +16,7 @@ pub struct ActiveSegment {
     pub base: Offset,
     /// End of the last frame: where the next one goes, if it needs no alignment.
     pub next_position: u64,
-    /// Whether the last frame went by reference. The rest of its last block belongs to it.
+    /// Whether the last frame went by reference: its last block was written past the page cache.
     pub is_after_run: bool,
     /// End of the space that is known to be allocated; 0 until the files were reported ready. Not
     /// durable: learnt anew after each start.
@@ -116,13 +116,9 @@ pub fn place(
         let allocated_end = next_step(active.allocated_end, end, segment_bytes_max);
         return Err(PlacementError::NeedsSpace { allocated_end });
     }
-    // The gap behind a run was written with it.
-    let gap_bytes = if active.is_after_run {
-        0
-    } else {
-        position - active.next_position
-    };
-    let gap_bytes = u16::try_from(gap_bytes).unwrap_or(u16::MAX);
+    // Filled even behind a run: a crash may have kept only the first entries of its round, and what
+    // follows their frames is then left of the others.
+    let gap_bytes = u16::try_from(position - active.next_position).unwrap_or(u16::MAX);
     Ok(Placement {
         position,
         gap_bytes,
@@ -215,19 +211,18 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_contiguous_and_the_rest_of_its_last_block_is_its_own() {
+    fn a_run_is_contiguous_and_what_follows_it_starts_on_a_block() {
         let after_run = ActiveSegment {
             is_after_run: true,
             ..active(8200, 65_536)
         };
-        let position_of = |placing| {
+        let placed = |placing| {
             let placement = place(Some(&after_run), 80, placing, MAX).unwrap();
-            assert_eq!(placement.gap_bytes, 0, "written with the run");
-            placement.position
+            (placement.position, placement.gap_bytes)
         };
-        assert_eq!(position_of(Placing::RunRest), 8200);
-        assert_eq!(position_of(Placing::Inline), 12_288);
-        assert_eq!(position_of(Placing::RunStart), 12_288);
+        assert_eq!(placed(Placing::RunRest), (8200, 0));
+        assert_eq!(placed(Placing::Inline), (12_288, 4088));
+        assert_eq!(placed(Placing::RunStart), (12_288, 4088));
     }
 
     #[test]

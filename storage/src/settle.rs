@@ -126,7 +126,8 @@ impl Settler {
             return Ok(());
         };
         let log = self.files.log(segment)?;
-        self.open_index(segment, first.line.place.position)?;
+        let start = first.line.place.position - u64::from(first.line.gap_bytes);
+        self.open_index(segment, start)?;
         for run in frames.chunk_by(|left, right| is_contiguous(left, right)) {
             self.write_run(&*log, segment, run)?;
         }

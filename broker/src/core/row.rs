@@ -143,9 +143,12 @@ pub(super) struct PartitionRow {
     pub(super) last_append_time_ms: Option<i64>,
     #[prost(uint64, tag = "4")]
     pub(super) size_bytes: u64,
-    /// Where the next frame goes in the last segment.
+    /// End of the last frame in the last segment.
     #[prost(uint64, tag = "5")]
     pub(super) next_position: u64,
+    /// Whether that frame went by reference.
+    #[prost(bool, tag = "7")]
+    pub(super) is_after_run: bool,
     /// Base offset of each segment, ascending.
     #[prost(uint64, repeated, tag = "6")]
     pub(super) segment_bases: Vec<u64>,

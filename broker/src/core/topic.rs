@@ -79,6 +79,7 @@ impl Partition {
         let segment_bases: Vec<_> = row.segment_bases.iter().copied().map(Offset::new).collect();
         let active = segment_bases.last().map(|base| ActiveSegment {
             next_position: row.next_position,
+            is_after_run: row.is_after_run,
             ..ActiveSegment::new(*base)
         });
         Self {
@@ -97,7 +98,8 @@ impl Partition {
             end: self.end.get(),
             last_append_time_ms: self.last_append_time_ms,
             size_bytes: self.size_bytes,
-            next_position: self.active.map_or(0, |active| active.inline_position()),
+            next_position: self.active.map_or(0, |active| active.next_position),
+            is_after_run: self.active.is_some_and(|active| active.is_after_run),
             segment_bases: self.segment_bases.iter().map(|base| base.get()).collect(),
         }
     }

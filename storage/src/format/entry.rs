@@ -201,7 +201,7 @@ pub struct DirectoryLine {
     /// Whether the entry holds the frame as well.
     pub form: FrameForm,
     /// Bytes left free before the frame so that it starts on a block boundary; less than a block. They
-    /// are filled with zeros, lest a scan finds what a lost round had written there.
+    /// are filled with zeros when the frame is settled, lest a scan finds what a lost round had written.
     pub gap_bytes: u16,
     /// The frame's header. Its LSN and append time are the entry's.
     pub frame: FrameHeader,
