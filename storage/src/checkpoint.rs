@@ -84,12 +84,33 @@ impl Checkpointer {
                 incarnation: self.incarnation,
                 copy,
             };
-            self.write_copy(base, name, input)?;
+            self.write_copy_over(base, name, input)?;
             // A checkpoint of which one copy is durable may already be the newest at the next start;
             // it never is the base of the second copy, which must be equal to the first.
             self.newest = Some(name);
         }
         self.remove_older(input.lsn)
+    }
+
+    /// Writes a copy from whichever file of the base is intact.
+    fn write_copy_over(
+        &self,
+        base: Option<CheckpointName>,
+        name: CheckpointName,
+        input: &CheckpointInput,
+    ) -> Result<(), StorageError> {
+        let result = self.write_copy(base, name, input);
+        match (result, base) {
+            (Err(error), Some(base)) if is_damage(&error) => {
+                let copy = COPIES.into_iter().find(|copy| *copy != base.copy);
+                let Some(copy) = copy else {
+                    return Err(error);
+                };
+                tracing::error!(%error, "checkpoint is damaged, going on from its other copy");
+                self.write_copy(Some(CheckpointName { copy, ..base }), name, input)
+            }
+            (result, _) => result,
+        }
     }
 
     fn write_copy(
@@ -141,6 +162,11 @@ impl Checkpointer {
     }
 }
 
+/// Whether an error may be that of one file rather than of the disk.
+fn is_damage(error: &StorageError) -> bool {
+    matches!(error, StorageError::Corrupt(_)) || error.is_not_found()
+}
+
 /// Merges the rows of `base` with newer ones, both sorted; rows that are gone are left out.
 fn merge(
     base: Option<&mut CheckpointReader>,
@@ -186,3 +212,6 @@ pub(crate) fn list(environment: &Environment) -> Result<Vec<CheckpointName>, Sto
     names.sort_unstable();
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests;

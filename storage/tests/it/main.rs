@@ -9,6 +9,7 @@
     reason = "a failed step is a failed test"
 )]
 
+mod checkpoints;
 mod damaged;
 mod driver;
 mod opening;
