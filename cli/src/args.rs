@@ -57,6 +57,7 @@ pub(crate) struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Every command takes")]
 pub(crate) struct GlobalArgs {
     /// URL of the broker; none means the SDK's default.
     #[arg(

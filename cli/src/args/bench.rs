@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use clap::{Args, Subcommand};
 
 use super::size::parse_size;
+use crate::failure::Failure;
 
 /// Largest value that fits into a record of the broker's default size with room for the rest.
 const SIZE_BYTES_MAX: usize = 1024 * 1024 - 1024;
@@ -96,6 +97,20 @@ impl BenchCommand {
             Self::Produce(_) => "produce",
             Self::Consume(_) => "consume",
             Self::Latency { .. } => "latency",
+        }
+    }
+
+    /// Whether the flags go together.
+    ///
+    /// # Errors
+    ///
+    /// They do not.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        match self {
+            Self::Consume(load) if load.clients > load.partitions => Err(Failure::usage(
+                "more clients than partitions: some would have nothing to read",
+            )),
+            _ => Ok(()),
         }
     }
 

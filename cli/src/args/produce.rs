@@ -54,8 +54,15 @@ pub(crate) struct ProduceArgs {
     /// Id that all events of one operation share (ce-correlationid)
     #[arg(long, value_name = "ID")]
     correlation: Option<String>,
-    /// How the input is cut into records
-    #[arg(long, value_enum, default_value_t = InputForm::Lines, value_name = "FORM")]
+    /// What a record is: each line, byte for byte; each line, in JSON as `consume -o json` prints it;
+    /// or the whole input
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = InputForm::Lines,
+        hide_possible_values = true,
+        value_name = "lines|json|whole"
+    )]
     input: InputForm,
     /// Partition, whatever the key says
     #[arg(short, long, value_name = "N")]

@@ -38,6 +38,7 @@ struct Measured {
 
 /// Measures what the arguments say.
 pub(super) async fn run(command: &BenchCommand, session: &Session<'_>) -> Result<Outcome, Failure> {
+    command.check()?;
     let trial = Trial::prepare(command.load(), session).await?;
     let measured = session.until_interrupted(measure(command, &trial)).await;
     // The topic goes whatever happened, unless it was to stay.

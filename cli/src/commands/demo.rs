@@ -40,9 +40,11 @@ pub(super) async fn run(args: &DemoArgs, session: &Session<'_>) -> Result<Outcom
     let data_dir = folder.path().join("data");
     let mut report = show(&data_dir, session).await?;
     report.data_dir = args.keep.then_some(data_dir);
-    folder
-        .close()
-        .map_err(|error| Failure::io("cannot remove the temporary folder", &error))?;
+    if !args.keep {
+        folder
+            .close()
+            .map_err(|error| Failure::io("cannot remove the temporary folder", &error))?;
+    }
     let failure = (!report.check.is_ok()).then(|| {
         Failure::new(Exit::Failed, "the broker broke a promise").hint("please report this")
     });

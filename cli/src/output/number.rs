@@ -32,12 +32,13 @@ pub(crate) fn bytes(number: u64) -> String {
     }
 }
 
-/// A length of time in the unit that fits it: `38 ms`, `0.21 s`, `12.3 s`.
+/// A length of time in the unit that fits it: `1.9 ms`, `38 ms`, `0.21 s`, `12.3 s`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     match seconds {
         0.0..0.001 => format!("{} us", duration.as_micros()),
-        0.001..0.1 => format!("{} ms", duration.as_millis()),
+        0.001..0.01 => format!("{:.1} ms", seconds * 1_000.0),
+        0.01..0.1 => format!("{} ms", duration.as_millis()),
         0.1..10.0 => format!("{seconds:.2} s"),
         _ => format!("{seconds:.1} s"),
     }
@@ -95,6 +96,7 @@ mod tests {
             );
         };
         check(250, "250 us");
+        check(1_940, "1.9 ms");
         check(38_200, "38 ms");
         check(210_000, "0.21 s");
         check(12_340_000, "12.3 s");

@@ -1,9 +1,12 @@
 //! Tells on a terminal that a long command goes on, and how fast.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use super::number::rate;
 
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -26,11 +29,12 @@ impl Progress {
 
     pub(super) fn shown(what: &'static str, total: Option<u64>) -> Self {
         let template = match total {
-            Some(_) => "{spinner} {msg}  {wide_bar}  {human_pos}/{human_len}  {per_sec}",
-            None => "{spinner} {msg}  {human_pos} records  {per_sec}",
+            Some(_) => "{spinner} {msg}  {wide_bar}  {human_pos}/{human_len}  {speed}",
+            None => "{spinner} {msg}  {human_pos} records  {speed}",
         };
         let style = ProgressStyle::with_template(template)
-            .unwrap_or_else(|_template| ProgressStyle::default_spinner());
+            .unwrap_or_else(|_template| ProgressStyle::default_spinner())
+            .with_key("speed", draw_speed);
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr())
             .with_style(style)
             .with_message(what);
@@ -59,4 +63,12 @@ impl Drop for Line {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+fn draw_speed(state: &ProgressState, out: &mut dyn fmt::Write) {
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "what cannot be drawn now is drawn again soon"
+    )]
+    let _ = out.write_str(&rate(state.pos(), state.elapsed()));
 }

@@ -13,10 +13,6 @@ use crate::output::Progress;
 /// how long a client waited for a batch.
 pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     let load = trial.load;
-    if load.clients > load.partitions {
-        let message = "more clients than partitions: some would have nothing to read";
-        return Err(Failure::usage(message));
-    }
     let progress = trial.progress("produced");
     produce::write_all(trial, trial.clients()?, &progress).await?;
     trial.verify().await?;

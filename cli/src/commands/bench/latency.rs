@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use towpath_client::{Error, Producer, Receipt, Record};
+use towpath_client::{Error, Position, Producer, Receipt, Record};
 
 use super::payload::Payload;
 use super::produce::{join_all, producer_of};
@@ -60,6 +60,7 @@ async fn send_one_by_one(
         latencies.record(sent.elapsed());
         progress.advance(1);
     }
+    producer.close().await?;
     Ok(latencies)
 }
 
@@ -79,8 +80,8 @@ pub(super) async fn measure_at_rate(
         let producer = producer_of(trial, &client);
         let pace = Pace::of_client(start, rate, index, client_count);
         let (sender, sent) = mpsc::channel(RECORDS_AHEAD);
-        send_paced(producer, payload, records, pace, sender)?;
-        settling.spawn(settle(sent, progress.clone()));
+        send_paced(producer.clone(), payload, records, pace, sender)?;
+        settling.spawn(settle(producer, sent, progress.clone()));
     }
     let latencies = join_all(settling).await?;
     let mut elapsed = stopwatch.stop();
@@ -92,22 +93,29 @@ pub(super) async fn measure_at_rate(
 /// A record on its way, or why it could not be sent.
 type Due = (Instant, Result<Receipt, Error>);
 
-async fn settle(mut sent: mpsc::Receiver<Due>, progress: Progress) -> Result<Latencies, Failure> {
+async fn settle(
+    producer: Producer,
+    mut sent: mpsc::Receiver<Due>,
+    progress: Progress,
+) -> Result<Latencies, Failure> {
     let mut latencies = Latencies::new()?;
     let mut waiting = FuturesUnordered::new();
     loop {
         tokio::select! {
             biased;
-            Some((due, result)) = waiting.next() => {
-                let _position = Result::<_, Error>::map_err(result, Failure::from)?;
-                latencies.record(Instant::elapsed(&due));
+            Some(outcome) = waiting.next() => {
+                let (due, result): (Instant, Result<Position, Error>) = outcome;
+                result?;
+                latencies.record(due.elapsed());
                 progress.advance(1);
             }
             Some((due, receipt)) = sent.recv() => {
                 let receipt = receipt?;
                 waiting.push(async move { (due, receipt.await) });
             }
-            else => return Ok(latencies),
+            else => break,
         }
     }
+    producer.close().await?;
+    Ok(latencies)
 }

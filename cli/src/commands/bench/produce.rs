@@ -102,7 +102,7 @@ async fn write(
     }
     drop(chunks.send(chunk).await);
     drop(chunks);
-    producer.flush().await?;
+    producer.close().await?;
     settling.await.map_err(|error| {
         Failure::new(Exit::Failed, "a client of the measurement has ended").because(&error)
     })?

@@ -1,0 +1,16 @@
+//! Help as it is printed, and blocks of commands as a README shows them.
+
+use crate::harness::TestBroker;
+
+#[test]
+fn help_is_what_was_agreed_on() {
+    trycmd::TestCases::new().case("tests/help/*.trycmd");
+}
+
+#[test]
+fn blocks_of_commands_print_what_they_show() {
+    let broker = TestBroker::start();
+    trycmd::TestCases::new()
+        .env("TOWPATH_URL", broker.url())
+        .case("tests/blocks/*.md");
+}

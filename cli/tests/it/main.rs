@@ -1,0 +1,18 @@
+//! The binary as a user runs it: a process with arguments, streams and an exit code, against a broker
+//! in this process or, where the broker itself is the subject, in one of its own.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by a panic, also in the functions it shares"
+)]
+
+mod bench;
+mod consume;
+mod demo;
+mod harness;
+mod help;
+mod json;
+mod produce;
+mod serve;
+mod serve_process;
+mod topic;

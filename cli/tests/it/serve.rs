@@ -1,0 +1,325 @@
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+
+use crate::harness::{fails, json, json_lines, numbers, run, stdout_of, text, towpath};
+use crate::serve_process::ServeProcess;
+
+/// Why a broker does not start on this folder.
+#[track_caller]
+fn refused(code: i32, data_dir: &Path, args: &[&str]) -> String {
+    let mut command = towpath(&["serve", "--listen", "127.0.0.1:0"]);
+    fails(code, command.arg("--data-dir").arg(data_dir).args(args))
+}
+
+#[test]
+fn a_broker_says_where_it_listens_and_what_to_try() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data_dir = folder.path().join("data");
+    let broker = ServeProcess::start(&data_dir);
+    assert_eq!(broker.ready["is_new"], true, "{}", broker.ready);
+    assert_eq!(broker.ready["incarnation"], 1, "{}", broker.ready);
+    assert_eq!(broker.ready["pid"], broker.pid(), "{}", broker.ready);
+    let version = json(&stdout_of(&mut towpath(&[
+        "version",
+        "-o",
+        "json",
+        "--url",
+        broker.url(),
+    ])));
+    assert_eq!(
+        version["broker"]["broker_id"], broker.ready["broker_id"],
+        "{version}"
+    );
+}
+
+#[test]
+fn what_was_written_survives_a_kill() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = ServeProcess::start(folder.path());
+    let command = |args: &[&str]| stdout_of(&mut towpath(args));
+    command(&["topic", "create", "t", "--url", broker.url()]);
+    command(&["produce", "t", "before", "-p", "0", "--url", broker.url()]);
+    broker.signal(Signal::KILL);
+    assert_eq!(broker.wait().0, None, "killed");
+
+    let broker = ServeProcess::start(folder.path());
+    assert_eq!(broker.ready["is_new"], false, "{}", broker.ready);
+    assert_eq!(broker.ready["incarnation"], 2, "{}", broker.ready);
+    let address = command(&["produce", "t", "after", "-p", "0", "--url", broker.url()]);
+    assert_eq!(address, "t/0@1\n", "address");
+    let values = command(&["consume", "t", "-e", "--url", broker.url()]);
+    assert_eq!(values, "before\nafter\n", "values");
+}
+
+#[test]
+fn a_producer_goes_on_over_a_kill() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = ServeProcess::start(folder.path());
+    stdout_of(&mut towpath(&[
+        "topic",
+        "create",
+        "t",
+        "--partitions",
+        "3",
+        "--url",
+        broker.url(),
+    ]));
+    let listen = broker.listen().to_owned();
+    let url = broker.url().to_owned();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("towpath"))
+        .args(["produce", "t", "-o", "json", "--url", &url])
+        .stdin(reader)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the producer runs");
+    let write = |range: std::ops::Range<u32>| {
+        std::io::Write::write_all(&mut &writer, numbers(range).as_bytes()).expect("written");
+    };
+    write(0..5_000);
+    // Until some of it has arrived, so that the broker is killed in the middle.
+    let is_there = || {
+        let topic = json(&stdout_of(&mut towpath(&[
+            "topic", "get", "t", "-o", "json", "--url", &url,
+        ])));
+        topic["record_count"].as_u64() > Some(0)
+    };
+    assert!((0..1_000).any(|_| is_there()), "something arrives");
+    broker.signal(Signal::KILL);
+    write(5_000..10_000);
+    broker.wait();
+    let broker = ServeProcess::start_on(folder.path(), &listen);
+    drop(writer);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(
+        json(&text(&output.stdout))["records"],
+        10_000,
+        "acknowledged"
+    );
+    let values = stdout_of(&mut towpath(&["consume", "t", "-e", "--url", broker.url()]));
+    let mut numbers: Vec<u32> = values
+        .lines()
+        .map(|line| line.parse().expect("a number"))
+        .collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..10_000), "each once");
+}
+
+#[test]
+fn both_signals_stop_it_cleanly() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let broker = ServeProcess::start(folder.path());
+        broker.signal(signal);
+        let (code, log) = broker.wait();
+        assert_eq!(code, Some(0), "{log}");
+        let messages = json_lines(&log);
+        let last = messages.last().expect("a line");
+        assert_eq!(last["message"], "stopped", "{log}");
+    }
+}
+
+#[test]
+fn the_banner_is_for_people() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("towpath"));
+    let mut child = command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the broker runs");
+    let stdout = std::io::BufReader::new(child.stdout.take().expect("stdout"));
+    let lines: Vec<_> = std::io::BufRead::lines(stdout)
+        .take(5)
+        .map(|line| line.expect("a line"))
+        .collect();
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    assert!(lines[0].starts_with("towpath 0.1.0 ready in "), "{lines:?}");
+    assert!(
+        lines[1].starts_with("  listening   127.0.0.1:"),
+        "{lines:?}"
+    );
+    assert!(lines[2].ends_with("data (new)"), "{lines:?}");
+    assert!(
+        lines[3].starts_with("try: export TOWPATH_URL=http://127.0.0.1:"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[4].starts_with("try: towpath topic create orders"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_port_in_use_is_a_conflict() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listen = listener.local_addr().expect("an address").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let error = fails(
+        6,
+        towpath(&["serve", "--listen", &listen, "--data-dir"]).arg(folder.path().join("data")),
+    );
+    assert!(error.contains(&format!("{listen} is in use")), "{error}");
+    assert!(!folder.path().join("data").exists(), "nothing was made");
+}
+
+#[test]
+fn a_folder_in_use_names_the_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = ServeProcess::start(folder.path());
+    let error = refused(6, folder.path(), &[]);
+    assert!(
+        error.contains(&format!("(pid {})", broker.pid())),
+        "{error}"
+    );
+}
+
+#[test]
+fn folders_that_cannot_be_used_are_told_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let error = refused(4, &folder.path().join("no/parent"), &[]);
+    assert!(error.contains("cannot open data folder"), "{error}");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").expect("written");
+    let error = refused(1, &file, &[]);
+    assert!(error.contains("something else has this name"), "{error}");
+}
+
+/// Name and content of every file in a folder.
+fn files_of(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(files_of(&path));
+        } else {
+            files.insert(path.clone(), std::fs::read(path).expect("a file"));
+        }
+    }
+    files
+}
+
+#[test]
+fn a_folder_of_a_newer_format_is_refused_untouched() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = ServeProcess::start(folder.path());
+    broker.signal(Signal::TERM);
+    broker.wait();
+    let path = folder.path().join("FORMAT");
+    let text = std::fs::read_to_string(&path).expect("the format file");
+    std::fs::write(&path, text.replacen("format 1", "format 999", 1)).expect("written");
+    // The lock names whoever tried last.
+    let lock = folder.path().join("LOCK");
+    let mut before = files_of(folder.path());
+    let error = refused(6, folder.path(), &[]);
+    assert!(
+        error.contains("has format 999, this release reads up to"),
+        "{error}"
+    );
+    let mut after = files_of(folder.path());
+    assert!(
+        before.remove(&lock).is_some() && after.remove(&lock).is_some(),
+        "a lock"
+    );
+    assert_eq!(before, after, "files");
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_not_allowed() {
+    const NOBODY: u32 = 65_534;
+    let folder = tempfile::tempdir().expect("a folder");
+    let data_dir = folder.path().join("data");
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("towpath"));
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data_dir);
+    if rustix::process::getuid().is_root() {
+        // Nothing is closed to root; the folder is closed to anybody else.
+        command.uid(NOBODY);
+    } else {
+        let closed = std::fs::Permissions::from_mode(0o500);
+        std::fs::set_permissions(folder.path(), closed).expect("closed");
+    }
+    let output = command.output().expect("the command runs");
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{error}");
+    assert!(error.contains("cannot open data folder"), "{error}");
+    assert!(error.contains("give this user the folder"), "{error}");
+}
+
+#[test]
+fn an_address_beyond_loopback_needs_consent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = towpath(&["serve", "--listen", "0.0.0.0:0", "--data-dir"]);
+    let error = fails(2, command.arg(folder.path().join("data")));
+    assert!(
+        error.contains("no encryption and no authentication"),
+        "{error}"
+    );
+    assert!(error.contains("--insecure-allow-remote"), "{error}");
+    let args = ["serve", "--check-config", "--listen", "0.0.0.0:0"];
+    fails(2, &mut towpath(&args));
+    stdout_of(towpath(&args).arg("--insecure-allow-remote"));
+    stdout_of(towpath(&args).env("TOWPATH_INSECURE_ALLOW_REMOTE", "true"));
+    fails(
+        2,
+        towpath(&args).env("TOWPATH_INSECURE_ALLOW_REMOTE", "false"),
+    );
+}
+
+#[test]
+fn settings_come_from_flags_then_from_the_environment() {
+    let check = |args: &[&str]| {
+        let args = [&["serve", "--check-config", "-o", "json"], args].concat();
+        let mut command = towpath(&args);
+        command
+            .env("TOWPATH_DATA_DIR", "/environment")
+            .env("TOWPATH_DRAIN_DEADLINE", "3s");
+        json(&stdout_of(&mut command))
+    };
+    let settings = check(&["--data-dir", "/flag"]);
+    assert_eq!(settings["data-dir"], "/flag", "{settings}");
+    assert_eq!(settings["drain-deadline"], "3000ms", "{settings}");
+    assert_eq!(settings["listen"], "127.0.0.1:7600", "{settings}");
+    let text =
+        stdout_of(towpath(&["serve", "--check-config"]).env("TOWPATH_STREAM_COUNT_MAX", "9"));
+    assert!(text.contains("--stream-count-max 9\n"), "{text}");
+    assert!(
+        text.contains("--listen 127.0.0.1:7600  (default)\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn all_settings_that_are_not_allowed_are_told_at_once() {
+    let args = [
+        "serve",
+        "--check-config",
+        "--drain-deadline",
+        "1h",
+        "--stream-count-max",
+        "0",
+    ];
+    let output = run(&mut towpath(&args));
+    let error = text(&output.stderr);
+    assert_eq!(
+        (output.status.code(), output.stdout.len()),
+        (Some(2), 0),
+        "{error}"
+    );
+    assert!(
+        error.contains("--drain-deadline") && error.contains("--stream-count-max"),
+        "{error}"
+    );
+    let mut command = towpath(&["serve"]);
+    let error = fails(2, command.env("TOWPATH_LOG", "towpath=loud"));
+    assert!(error.contains("TOWPATH_LOG"), "{error}");
+}
