@@ -15,7 +15,7 @@ use crate::format::usize_of;
 use crate::ids::{BrokerId, Lsn, OffsetRange};
 use crate::journal::scan::{JournalEnd, JournalScanner, ScannedEntry, ScannedFrame};
 use crate::journal::{CommittedFrame, JournalPosition};
-use crate::segment::{SegmentWish, ensure_segment};
+use crate::segment::{SegmentWish, ensure_segment, remove_segment};
 use crate::segment_files::SegmentFiles;
 use crate::settle::Settler;
 use crate::vfs::read_full_at;
@@ -157,6 +157,8 @@ impl Replay<'_> {
                     next_position: 0,
                     allocated_end,
                 };
+                // Its index, if that is left, tells of frames that are gone.
+                remove_segment(self.files, segment)?;
                 ensure_segment(self.files, &wish).map(drop)
             }
             other => other.map(drop),

@@ -150,19 +150,28 @@ impl Ledger {
 impl Partition {
     fn to_text(&self) -> String {
         let segments: Vec<_> = self.segments.iter().map(Offset::to_string).collect();
-        let next = self.active.map_or(0, |active| active.inline_position());
+        let next = self.active.map_or(0, |active| active.next_position);
+        let after = match self.active.is_some_and(|active| active.is_after_run) {
+            true => "run",
+            false => "frame",
+        };
         let time_ms = self.last_append_time_ms.unwrap_or(i64::MIN);
-        format!("{} {next} {time_ms} {}", self.end, segments.join(","))
+        format!(
+            "{} {after} {next} {time_ms} {}",
+            self.end,
+            segments.join(",")
+        )
     }
 
     fn parse(text: &[u8]) -> Self {
         let text = str::from_utf8(text).unwrap();
-        let [end, next, time_ms, segments] =
+        let [end, after, next, time_ms, segments] =
             text.split(' ').collect::<Vec<_>>().try_into().unwrap();
         let number = |text: &str| Offset::new(text.parse().unwrap());
         let segments: Vec<_> = segments.split(',').map(number).collect();
         let active = segments.last().map(|base| ActiveSegment {
             next_position: next.parse().unwrap(),
+            is_after_run: after == "run",
             ..ActiveSegment::new(*base)
         });
         let last_append_time_ms = Some(time_ms.parse().unwrap()).filter(|it| *it != i64::MIN);
