@@ -1,5 +1,7 @@
 //! Reading frames from segments. Blocks; runs on the read pool.
 
+mod resync;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -61,7 +63,8 @@ impl LogReader {
     /// Reads frames from the one that holds `offset`, which must be below `until`, itself no further
     /// than what [`PartitionLog::read_tail`] returned.
     ///
-    /// Each payload is checked against its CRC. Damage ends the frames and is returned as `loss`.
+    /// Each payload is checked against its CRC. Damage ends the frames and is returned as `loss`; what
+    /// lies behind it is found again at the next intact frame, as far as the index reaches.
     ///
     /// # Errors
     /// [`StorageError::Io`] if the operating system cannot read; nothing is known to be lost then.
@@ -200,7 +203,14 @@ enum Step {
     Short(usize),
     /// Nothing more: the limit is reached.
     Done,
-    Damaged(OffsetRange),
+    /// Damage below the wanted offset was passed over: the position has moved.
+    Moved,
+    /// The wanted records are lost up to an offset.
+    Damaged {
+        end: Offset,
+        /// Whether the frame with that offset lies at the present position.
+        is_passed: bool,
+    },
 }
 
 impl SegmentRead<'_> {
@@ -216,9 +226,9 @@ impl SegmentRead<'_> {
                 if self.offset >= self.end || (start >= block.len() && !block.is_empty()) {
                     break;
                 }
-                match self.step(&block, start, want_bytes) {
+                match self.step(&block, start, want_bytes)? {
                     Step::Short(needed) if start == 0 => want_bytes = needed,
-                    Step::Short(_) => {}
+                    Step::Short(_) | Step::Moved => {}
                     Step::Frame(frame) => {
                         payload_bytes += frame.payload.len();
                         if payload_bytes > self.limit.bytes_max && !read.frames.is_empty() {
@@ -229,9 +239,14 @@ impl SegmentRead<'_> {
                         continue;
                     }
                     Step::Done => return Ok(self.finish(read)),
-                    Step::Damaged(loss) => {
-                        read.loss = Some(loss);
-                        return Ok(read);
+                    Step::Damaged { end, is_passed } => {
+                        let start = self.offset;
+                        read.loss = Some(OffsetRange { start, end });
+                        self.offset = end;
+                        return Ok(match is_passed {
+                            true => self.finish(read),
+                            false => read,
+                        });
                     }
                 }
                 break;
@@ -263,7 +278,12 @@ impl SegmentRead<'_> {
     }
 
     /// Looks at the frame at the present place; frames below the wanted offset are stepped over.
-    fn step(&mut self, block: &Bytes, mut start: usize, want_bytes: usize) -> Step {
+    fn step(
+        &mut self,
+        block: &Bytes,
+        mut start: usize,
+        want_bytes: usize,
+    ) -> Result<Step, StorageError> {
         loop {
             let rest = block.get(start..).unwrap_or_default();
             let is_file_end = block.len() < want_bytes;
@@ -279,11 +299,11 @@ impl SegmentRead<'_> {
                         && !is_file_end
                         && header.frame_bytes() <= FRAME_BYTES_MAX
                     {
-                        return Step::Short(frame_bytes);
+                        return Ok(Step::Short(frame_bytes));
                     }
-                    return self.judge(block, start, header);
+                    return Ok(self.judge(block, start, header));
                 }
-                Err(FrameError::Short) if !is_file_end => return Step::Short(READ_BYTES),
+                Err(FrameError::Short) if !is_file_end => return Ok(Step::Short(READ_BYTES)),
                 // Zeros fill the block before a run that starts on a block boundary.
                 Err(FrameError::Blank)
                     if !self.place.position.is_multiple_of(BLOCK_BYTES as u64) =>
@@ -297,10 +317,7 @@ impl SegmentRead<'_> {
         }
     }
 
-    fn judge(&self, block: &Bytes, start: usize, header: FrameHeader) -> Step {
-        if header.base_offset > self.offset && header.base_offset >= self.end {
-            return self.damaged("a later frame lies in its place");
-        }
+    fn judge(&mut self, block: &Bytes, start: usize, header: FrameHeader) -> Step {
         if header.lsn > self.limit.lsn_max {
             return Step::Done;
         }
@@ -308,20 +325,19 @@ impl SegmentRead<'_> {
         let payload_end = start + usize_of(header.frame_bytes());
         let payload = block.get(payload_start..payload_end).unwrap_or_default();
         if header.base_offset > self.offset {
-            let loss = OffsetRange {
-                start: self.offset,
-                end: header.base_offset,
+            return Step::Damaged {
+                end: header.base_offset.min(self.end),
+                is_passed: header.base_offset <= self.end,
             };
-            return Step::Damaged(loss);
         }
         if !header.matches(payload) {
             tracing::error!(segment = %self.place.segment, position = self.place.position,
                 "records do not match their checksum");
-            let end = header.next_offset().min(self.end);
-            return Step::Damaged(OffsetRange {
-                start: self.offset,
-                end,
-            });
+            self.place.position += header.padded_bytes();
+            return Step::Damaged {
+                end: header.next_offset().min(self.end),
+                is_passed: header.next_offset() <= self.end,
+            };
         }
         Step::Frame(Frame {
             header,
@@ -329,17 +345,24 @@ impl SegmentRead<'_> {
         })
     }
 
-    /// Damage to a header: nothing is known until the next index entry.
-    fn damaged(&self, what: &str) -> Step {
+    /// Damage to a header: nothing is known until the next intact one.
+    fn damaged(&mut self, what: &str) -> Result<Step, StorageError> {
         let FramePlace { segment, position } = self.place;
         tracing::error!(%segment, position, what, "segment is damaged");
-        let next = look_up(&self.reader.files, segment, Sought::After(position))
-            .map(|entry| entry.base_offset)
-            .filter(|base| *base > self.offset);
-        let end = next.map_or(self.end, |base| base.min(self.end));
-        Step::Damaged(OffsetRange {
-            start: self.offset,
-            end,
+        let next = resync::next_frame(&self.reader.files, &*self.file, &self.path, &self.place)?;
+        let Some((position, base_offset)) = next else {
+            return Ok(Step::Damaged {
+                end: self.end,
+                is_passed: false,
+            });
+        };
+        self.place.position = position;
+        if base_offset <= self.offset {
+            return Ok(Step::Moved);
+        }
+        Ok(Step::Damaged {
+            end: base_offset.min(self.end),
+            is_passed: base_offset <= self.end,
         })
     }
 

@@ -13,5 +13,6 @@ mod checkpoints;
 mod damaged;
 mod driver;
 mod opening;
+mod reading;
 mod tamper;
 mod torn;
