@@ -1,0 +1,207 @@
+//! Walking the frames of one segment, from a position to the end of a read.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{DiskRead, LogReader, READ_BYTES, ReadCursor, resync};
+use crate::error::{Operation, StorageError, io_error};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FramePlace};
+use crate::format::{align_block, usize_of};
+use crate::ids::{Offset, OffsetRange};
+use crate::partition_log::{Frame, ReadLimit};
+use crate::vfs::{BLOCK_BYTES, VfsFile, read_full_at};
+
+/// No frame is longer: the largest commit and its header.
+const FRAME_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// One read from one segment.
+pub(super) struct SegmentRead<'a> {
+    pub(super) reader: &'a LogReader,
+    pub(super) file: Arc<dyn VfsFile>,
+    pub(super) path: PathBuf,
+    /// Where the frame that is looked at lies.
+    pub(super) place: FramePlace,
+    /// The offset that is wanted next.
+    pub(super) offset: Offset,
+    /// One past the last offset to be read from this segment.
+    pub(super) end: Offset,
+    pub(super) limit: ReadLimit,
+}
+
+/// What stands at a position.
+enum Step {
+    Frame(Frame),
+    /// The bytes read so far end inside the frame, which needs this many.
+    Short(usize),
+    /// Nothing more: the limit is reached.
+    Done,
+    /// Damage below the wanted offset was passed over: the position has moved.
+    Moved,
+    /// The wanted records are lost up to an offset.
+    Damaged {
+        end: Offset,
+        /// Whether the frame with that offset lies at the present position.
+        is_passed: bool,
+    },
+}
+
+impl SegmentRead<'_> {
+    pub(super) fn run(mut self) -> Result<DiskRead, StorageError> {
+        let mut read = DiskRead::default();
+        let mut want_bytes = READ_BYTES;
+        let mut payload_bytes = 0;
+        while self.offset < self.end {
+            let block_position = self.place.position;
+            let block = self.read_block(want_bytes)?;
+            loop {
+                let start = usize_of(self.place.position - block_position);
+                if self.offset >= self.end || (start >= block.len() && !block.is_empty()) {
+                    break;
+                }
+                match self.step(&block, start, want_bytes)? {
+                    Step::Short(needed) if start == 0 => want_bytes = needed,
+                    Step::Short(_) | Step::Moved => {}
+                    Step::Frame(frame) => {
+                        payload_bytes += frame.payload.len();
+                        if payload_bytes > self.limit.bytes_max && !read.frames.is_empty() {
+                            return Ok(self.finish(read));
+                        }
+                        self.advance(&frame.header);
+                        read.frames.push(frame);
+                        continue;
+                    }
+                    Step::Done => return Ok(self.finish(read)),
+                    Step::Damaged { end, is_passed } => {
+                        let start = self.offset;
+                        read.loss = Some(OffsetRange { start, end });
+                        self.offset = end;
+                        return Ok(match is_passed {
+                            true => self.finish(read),
+                            false => read,
+                        });
+                    }
+                }
+                break;
+            }
+            if !read.frames.is_empty() {
+                break;
+            }
+        }
+        Ok(self.finish(read))
+    }
+
+    fn finish(&self, read: DiskRead) -> DiskRead {
+        let cursor = ReadCursor {
+            segment: self.place.segment,
+            position: self.place.position,
+            offset: self.offset,
+        };
+        DiskRead {
+            cursor: Some(cursor),
+            ..read
+        }
+    }
+
+    fn read_block(&self, want_bytes: usize) -> Result<Bytes, StorageError> {
+        let mut buffer = self.reader.pool.take(want_bytes);
+        let count = read_full_at(&*self.file, buffer.as_mut_slice(), self.place.position)
+            .map_err(io_error(Operation::Read, &self.path))?;
+        Ok(buffer.freeze().slice(..count))
+    }
+
+    /// Looks at the frame at the present place; frames below the wanted offset are stepped over.
+    fn step(
+        &mut self,
+        block: &Bytes,
+        mut start: usize,
+        want_bytes: usize,
+    ) -> Result<Step, StorageError> {
+        loop {
+            let rest = block.get(start..).unwrap_or_default();
+            let is_file_end = block.len() < want_bytes;
+            match FrameHeader::decode(rest, &self.place) {
+                Ok(header) => {
+                    let frame_bytes = usize_of(header.frame_bytes());
+                    if header.next_offset() <= self.offset {
+                        self.place.position += header.padded_bytes();
+                        start += usize_of(header.padded_bytes());
+                        continue;
+                    }
+                    if rest.len() < frame_bytes
+                        && !is_file_end
+                        && header.frame_bytes() <= FRAME_BYTES_MAX
+                    {
+                        return Ok(Step::Short(frame_bytes));
+                    }
+                    return Ok(self.judge(block, start, header));
+                }
+                Err(FrameError::Short) if !is_file_end => return Ok(Step::Short(READ_BYTES)),
+                // Zeros fill the block before a run that starts on a block boundary.
+                Err(FrameError::Blank)
+                    if !self.place.position.is_multiple_of(BLOCK_BYTES as u64) =>
+                {
+                    let next = align_block(self.place.position);
+                    start += usize_of(next - self.place.position);
+                    self.place.position = next;
+                }
+                Err(error) => return self.damaged(&error.to_string()),
+            }
+        }
+    }
+
+    fn judge(&mut self, block: &Bytes, start: usize, header: FrameHeader) -> Step {
+        if header.lsn > self.limit.lsn_max {
+            return Step::Done;
+        }
+        let payload_start = start + FRAME_HEADER_BYTES;
+        let payload_end = start + usize_of(header.frame_bytes());
+        let payload = block.get(payload_start..payload_end).unwrap_or_default();
+        if header.base_offset > self.offset {
+            return Step::Damaged {
+                end: header.base_offset.min(self.end),
+                is_passed: header.base_offset <= self.end,
+            };
+        }
+        if !header.matches(payload) {
+            tracing::error!(segment = %self.place.segment, position = self.place.position,
+                "records do not match their checksum");
+            self.place.position += header.padded_bytes();
+            return Step::Damaged {
+                end: header.next_offset().min(self.end),
+                is_passed: header.next_offset() <= self.end,
+            };
+        }
+        Step::Frame(Frame {
+            header,
+            payload: block.slice(payload_start..payload_end),
+        })
+    }
+
+    /// Damage to a header: nothing is known until the next intact one.
+    fn damaged(&mut self, what: &str) -> Result<Step, StorageError> {
+        let FramePlace { segment, position } = self.place;
+        tracing::error!(%segment, position, what, "segment is damaged");
+        let next = resync::next_frame(&self.reader.files, &*self.file, &self.path, &self.place)?;
+        let Some((position, base_offset)) = next else {
+            return Ok(Step::Damaged {
+                end: self.end,
+                is_passed: false,
+            });
+        };
+        self.place.position = position;
+        if base_offset <= self.offset {
+            return Ok(Step::Moved);
+        }
+        Ok(Step::Damaged {
+            end: base_offset.min(self.end),
+            is_passed: base_offset <= self.end,
+        })
+    }
+
+    fn advance(&mut self, header: &FrameHeader) {
+        self.place.position += header.padded_bytes();
+        self.offset = header.next_offset();
+    }
+}
