@@ -53,9 +53,9 @@ pub(super) struct PartitionQueue {
     /// Numbered from `first_sequence` on. Those in doubt come first.
     unanswered: VecDeque<SentBatch>,
     first_sequence: Sequence,
-    /// How many of `unanswered`, from the first on, were sent on this stream or need not be.
+    /// How many of `unanswered`, from the first on, were sent on this stream.
     sent_count: usize,
-    /// How many of those are not answered.
+    /// How many of those have no answer, not even a refusal.
     on_the_wire_count: usize,
     /// Which of the producer's identities numbers the batches.
     identity: u32,
@@ -91,8 +91,6 @@ enum Sending {
     OnTheWire,
     /// The answer was a refusal that left the sequence unspent.
     Refused,
-    /// The answer was final; only those before it keep it here.
-    Answered,
 }
 
 /// A record was added.
@@ -119,6 +117,10 @@ pub(super) struct Acceptance {
     pub(super) record_count: u32,
     pub(super) appended: Appended,
 }
+
+/// The broker answered something else than the first batch that has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OutOfTurn;
 
 impl PartitionQueue {
     pub(super) fn new(id: PartitionId, backoff: Backoff) -> Self {
@@ -191,14 +193,14 @@ impl PartitionQueue {
         if !self.has_sendable(rules, now) {
             return None;
         }
-        let index = match self.next_due() {
-            Some(index) => index,
-            None => self.number_next_batch()?,
-        };
-        self.sent_count = index + 1;
+        if self.sent_count == self.unanswered.len() {
+            self.number_next_batch()?;
+        }
+        let index = self.sent_count;
         let sequence = self.sequence_at(index);
         let sent = self.unanswered.get_mut(index)?;
         sent.sending = Sending::OnTheWire;
+        self.sent_count += 1;
         self.on_the_wire_count += 1;
         Some(Sendable {
             partition: self.id,
@@ -214,7 +216,7 @@ impl PartitionQueue {
         if self.recoil.is_some() || self.held_until.is_some_and(|until| now < until) {
             return false;
         }
-        self.next_due().is_some()
+        self.sent_count < self.unanswered.len()
             || (self.unanswered.len() < rules.window
                 && (!self.waiting.is_empty() || self.is_open_batch_due(rules, now)))
     }
@@ -225,9 +227,9 @@ impl PartitionQueue {
         sequence: Sequence,
         acceptance: Acceptance,
         effects: &mut Effects,
-    ) {
-        let Some(sent) = self.answered(sequence) else {
-            return;
+    ) -> Result<(), OutOfTurn> {
+        let Some(sent) = self.take_answered(sequence)? else {
+            return Ok(());
         };
         let result = match acceptance.record_count == sent.batch.record_count {
             true => Ok(acceptance.appended),
@@ -236,9 +238,10 @@ impl PartitionQueue {
             )),
         };
         effects.settle(&sent.batch, result);
+        effects.release(&sent.batch);
         self.backoff.reset();
         self.last_refusal = None;
-        self.forget_answered(effects);
+        Ok(())
     }
 
     /// The stream is gone: what it has not answered is in doubt.
@@ -327,15 +330,8 @@ impl PartitionQueue {
         self.waiting.push_back(batch);
     }
 
-    /// The first batch that has a number and is to be sent on this stream.
-    fn next_due(&self) -> Option<usize> {
-        let is_due = |sent: &SentBatch| sent.sending == Sending::Due;
-        let index = self.unanswered.range(self.sent_count..).position(is_due)?;
-        Some(self.sent_count + index)
-    }
-
-    /// Gives the next batch that has no number one, and returns its place.
-    fn number_next_batch(&mut self) -> Option<usize> {
+    /// Gives the next batch that has no number one.
+    fn number_next_batch(&mut self) -> Option<()> {
         if self.waiting.is_empty()
             && let Some(open) = self.open.take()
         {
@@ -347,7 +343,7 @@ impl PartitionQueue {
             is_in_doubt: false,
             verdict: None,
         });
-        Some(self.unanswered.len() - 1)
+        Some(())
     }
 
     /// A batch that is not full goes when nothing of its partition is on the way: what comes while
@@ -361,34 +357,25 @@ impl PartitionQueue {
                 && (rules.linger.is_zero() || now >= open.opened_at() + rules.linger))
     }
 
-    /// Marks a batch as answered for good; none if nobody waits for this sequence.
-    fn answered(&mut self, sequence: Sequence) -> Option<&mut SentBatch> {
-        let index = self.index_of(sequence)?;
-        let sent = self.unanswered.get_mut(index)?;
-        match std::mem::replace(&mut sent.sending, Sending::Answered) {
-            Sending::Answered => return None,
-            Sending::OnTheWire => self.on_the_wire_count -= 1,
-            Sending::Due | Sending::Refused => {}
+    /// Takes the batch that was answered for good; none if it was before.
+    fn take_answered(&mut self, sequence: Sequence) -> Result<Option<SentBatch>, OutOfTurn> {
+        if sequence < self.first_sequence {
+            return Ok(None);
         }
-        Some(sent)
-    }
-
-    fn forget_answered(&mut self, effects: &mut Effects) {
-        let is_answered = |sent: &mut SentBatch| sent.sending == Sending::Answered;
-        while let Some(sent) = self.unanswered.pop_front_if(is_answered) {
-            effects.release(&sent.batch);
-            self.first_sequence = self.first_sequence.next();
-            self.sent_count = self.sent_count.saturating_sub(1);
-        }
+        let is_first = sequence == self.first_sequence;
+        let on_the_wire = |sent: &mut SentBatch| is_first && sent.sending == Sending::OnTheWire;
+        let sent = self.unanswered.pop_front_if(on_the_wire).ok_or(OutOfTurn)?;
+        self.first_sequence = self.first_sequence.next();
+        self.sent_count -= 1;
+        self.on_the_wire_count -= 1;
+        Ok(Some(sent))
     }
 
     /// Sends everything that has a number again, from the first on.
     fn restart(&mut self) {
         self.sent_count = 0;
         for sent in &mut self.unanswered {
-            if sent.sending != Sending::Answered {
-                sent.sending = Sending::Due;
-            }
+            sent.sending = Sending::Due;
         }
     }
 
@@ -410,3 +397,6 @@ impl PartitionQueue {
         Sequence::new(self.first_sequence.get().saturating_add(index as u64))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,11 +59,6 @@ impl Outcome {
         self.result.get().is_some()
     }
 
-    #[cfg(test)]
-    pub(super) fn result(&self) -> Option<&Result<Appended, Error>> {
-        self.result.get()
-    }
-
     fn poll(&self, waiter: &mut Option<usize>, cx: &Context<'_>) -> Poll<&Result<Appended, Error>> {
         if let Some(result) = self.result.get() {
             return Poll::Ready(result);

@@ -148,7 +148,8 @@ impl Progress {
     fn take_batch(&mut self, batch: FetchedBatch) -> Result<Heard, Error> {
         let (place, source) = find(&self.handles, &mut self.sources, batch.handle)?;
         let partition = PartitionId::new(batch.partition);
-        let Err(error) = check::check(&batch) else {
+        let checked = check::check(&batch).and_then(|()| source.check_order(&batch));
+        let Err(error) = checked else {
             source.take_batch(batch, &mut self.delivery)?;
             return Ok(Heard::GoOn);
         };

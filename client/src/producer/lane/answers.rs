@@ -5,7 +5,7 @@ use towpath_proto::ids::{Lsn, Offset, PartitionId, Sequence};
 use towpath_proto::v1;
 use towpath_proto::v1::produce_response::Response;
 
-use super::super::partition::{Acceptance, Refusal};
+use super::super::partition::{Acceptance, OutOfTurn, Refusal};
 use super::super::receipt::Appended;
 use super::{Lane, StreamState};
 use crate::{Error, ErrorReason};
@@ -34,12 +34,7 @@ impl Lane {
             None => Verdict::GoOn,
             Some(Response::Opened(opened)) => self.take_opened(&opened, now),
             Some(Response::OpenRefused(refused)) => self.take_open_refused(refused),
-            Some(Response::Accepted(accepted)) => {
-                for batch in &accepted.batches {
-                    self.take_accepted(batch, now);
-                }
-                Verdict::GoOn
-            }
+            Some(Response::Accepted(accepted)) => self.take_accepted(&accepted.batches, now),
             Some(Response::Refused(refused)) => self.take_refused(refused, now),
             Some(Response::Draining(_)) => {
                 self.drain();
@@ -81,23 +76,30 @@ impl Lane {
         }
     }
 
-    fn take_accepted(&mut self, batch: &v1::AcceptedBatch, now: Instant) {
-        let partition = PartitionId::new(batch.partition);
-        let Some(place) = self.place_with_identity(partition, batch.handle) else {
-            return;
-        };
-        let acceptance = Acceptance {
-            record_count: batch.record_count,
-            appended: Appended {
-                partition,
-                base_offset: Offset::new(batch.base_offset),
-                lsn: Lsn::new(batch.lsn),
-                append_time_ms: batch.append_time_ms,
-            },
-        };
-        self.change(place, now, |queue, effects| {
-            queue.accept(Sequence::new(batch.sequence), acceptance, effects);
-        });
+    fn take_accepted(&mut self, batches: &[v1::AcceptedBatch], now: Instant) -> Verdict {
+        for batch in batches {
+            let partition = PartitionId::new(batch.partition);
+            let Some(place) = self.place_with_identity(partition, batch.handle) else {
+                continue;
+            };
+            let acceptance = Acceptance {
+                record_count: batch.record_count,
+                appended: Appended {
+                    partition,
+                    base_offset: Offset::new(batch.base_offset),
+                    lsn: Lsn::new(batch.lsn),
+                    append_time_ms: batch.append_time_ms,
+                },
+            };
+            let sequence = Sequence::new(batch.sequence);
+            let step = self.change(place, now, |queue, effects| {
+                queue.accept(sequence, acceptance, effects)
+            });
+            if step == Some(Err(OutOfTurn)) {
+                return out_of_turn();
+            }
+        }
+        Verdict::GoOn
     }
 
     fn take_refused(&mut self, refused: v1::Refused, now: Instant) -> Verdict {
@@ -115,12 +117,15 @@ impl Lane {
             error,
             is_sequence_spent: refused.is_sequence_spent,
         };
-        let held_until = self.change(place, now, |queue, effects| {
-            queue.refuse(Sequence::new(refused.sequence), refusal, now, effects);
-            queue.held_until()
+        let sequence = Sequence::new(refused.sequence);
+        let step = self.change(place, now, |queue, effects| {
+            queue.refuse(sequence, refusal, now, effects)?;
+            Ok(queue.held_until())
         });
-        if let Some(held_until) = held_until.flatten() {
-            self.want(held_until);
+        match step {
+            Some(Err(OutOfTurn)) => return out_of_turn(),
+            Some(Ok(Some(held_until))) => self.want(held_until),
+            Some(Ok(None)) | None => {}
         }
         Verdict::GoOn
     }
@@ -135,4 +140,9 @@ impl Lane {
     fn is_answer_awaited(&self) -> bool {
         self.on_the_wire_count > 0 || self.identities.is_opening()
     }
+}
+
+/// A new stream sorts it out: there every batch without an answer gets one.
+fn out_of_turn() -> Verdict {
+    Verdict::Abandon(Error::protocol("the broker answered out of turn"))
 }

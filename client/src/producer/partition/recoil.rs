@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use towpath_proto::ids::Sequence;
 
 use super::super::effects::Effects;
-use super::{PartitionQueue, Sending};
+use super::{OutOfTurn, PartitionQueue, Sending, SentBatch};
 use crate::{Error, ErrorReason, RetryAdvice};
 
 /// What is known so far about why the broker refuses.
@@ -38,43 +38,36 @@ impl PartitionQueue {
         refusal: Refusal,
         now: Instant,
         effects: &mut Effects,
-    ) {
+    ) -> Result<(), OutOfTurn> {
         if refusal.is_sequence_spent {
-            if let Some(sent) = self.answered(sequence) {
+            if let Some(sent) = self.take_answered(sequence)? {
                 effects.settle(&sent.batch, Err(refusal.error));
-                self.forget_answered(effects);
+                effects.release(&sent.batch);
             }
-        } else {
-            self.note_refusal(sequence, refusal.error);
+        } else if sequence >= self.first_sequence {
+            self.note_refusal(sequence, refusal.error)?;
         }
         if let Some(recoil) = self.recoil.take_if(|_| self.on_the_wire_count == 0) {
             self.end_recoil(recoil, now, effects);
         }
+        Ok(())
     }
 
-    fn note_refusal(&mut self, sequence: Sequence, error: Error) {
-        let Some(index) = self.index_of(sequence) else {
-            return;
-        };
-        let first_sequence = self.first_sequence;
-        let Some(sent) = self.unanswered.get_mut(index) else {
-            return;
-        };
-        if sent.sending != Sending::OnTheWire {
-            return;
+    fn note_refusal(&mut self, sequence: Sequence, error: Error) -> Result<(), OutOfTurn> {
+        let mut sent = self.unanswered.iter_mut().enumerate();
+        let first = sent.find(|(_, sent)| sent.sending == Sending::OnTheWire);
+        let (index, sent) = first.ok_or(OutOfTurn)?;
+        if sequence.get() != self.first_sequence.get() + index as u64 {
+            return Err(OutOfTurn);
         }
         sent.sending = Sending::Refused;
         self.on_the_wire_count -= 1;
+        let is_first = self.recoil.is_none();
         let recoil = self.recoil.get_or_insert_default();
         match error.reason() {
-            Some(ErrorReason::SequenceGap) => {
-                // Nothing is missing before the first: then the two sides count differently.
-                let expected = error.metadata("expected").and_then(|it| it.parse().ok());
-                let is_lost = expected.is_some_and(|it: u64| it < first_sequence.get());
-                if index == 0 || is_lost {
-                    recoil.disagreement = Some(error);
-                }
-            }
+            // Nothing can be missing before the first: the two sides count differently.
+            Some(ErrorReason::SequenceGap) if is_first => recoil.disagreement = Some(error),
+            Some(ErrorReason::SequenceGap) => {}
             Some(ErrorReason::ProducerUnknown) => recoil.disagreement = Some(error),
             _ if error.retry_advice() == RetryAdvice::Same || is_damaged_on_the_way(&error) => {
                 recoil.retry_after = recoil.retry_after.max(error.retry_after());
@@ -82,6 +75,7 @@ impl PartitionQueue {
             }
             _ => sent.verdict = Some(error),
         }
+        Ok(())
     }
 
     /// Goes on after every sending was answered, or lost together with its stream.
@@ -98,39 +92,27 @@ impl PartitionQueue {
 
     /// Whether, and why, no later batch can be numbered under the present identity.
     fn disagreement(&self, said: Option<Error>) -> Option<Error> {
-        let answered_out_of_order = || {
-            let mut sent = self.unanswered.iter();
-            let is_answered = sent.any(|sent| sent.sending == Sending::Answered);
-            is_answered.then(|| Error::protocol("the broker answered out of order"))
-        };
         // A number can neither be used again nor left out if its batch may have been written.
-        let failed_in_doubt = || {
-            let failed = |sent: &super::SentBatch| {
-                let error = sent.verdict.clone()?;
-                (sent.is_in_doubt || error.may_have_happened()).then_some(error)
-            };
-            self.unanswered.iter().find_map(failed)
+        let failed_in_doubt = |sent: &SentBatch| {
+            let error = sent.verdict.clone()?;
+            (sent.is_in_doubt || error.may_have_happened()).then_some(error)
         };
-        said.or_else(answered_out_of_order).or_else(failed_in_doubt)
+        said.or_else(|| self.unanswered.iter().find_map(failed_in_doubt))
     }
 
     /// Fails what may have been written and goes on with the rest under a new identity.
     pub(super) fn give_identity_up(&mut self, error: &Error, effects: &mut Effects) {
         while let Some(sent) = self.unanswered.pop_back() {
             let failure = match (sent.verdict, sent.is_in_doubt) {
-                (Some(verdict), true) => Some(verdict.in_doubt()),
-                (Some(verdict), false) => Some(verdict),
-                (None, true) => Some(error.clone().in_doubt()),
-                (None, false) => None,
-            };
-            match failure {
-                None if sent.sending != Sending::Answered => {
+                (Some(verdict), true) => verdict.in_doubt(),
+                (Some(verdict), false) => verdict,
+                (None, true) => error.clone().in_doubt(),
+                (None, false) => {
                     self.waiting.push_front(sent.batch);
                     continue;
                 }
-                None => {}
-                Some(failure) => effects.settle(&sent.batch, Err(failure)),
-            }
+            };
+            effects.settle(&sent.batch, Err(failure));
             effects.release(&sent.batch);
         }
         self.start_anew();

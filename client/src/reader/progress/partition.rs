@@ -41,8 +41,16 @@ impl PartitionProgress {
         !self.has_failed && !(self.is_caught_up && self.end.is_some())
     }
 
+    /// Whether a batch leaves out offsets that are wanted, without a word about them.
+    pub(super) fn is_beyond_next(&self, batch: &FetchedBatch) -> bool {
+        self.is_wanted() && self.next_offset < Offset::new(batch.base_offset)
+    }
+
     /// Moves past a batch and returns the places of its records that are wanted.
     pub(super) fn take(&mut self, batch: &FetchedBatch) -> Range<u32> {
+        if self.has_failed {
+            return 0..0;
+        }
         let end = self.end.map_or(Offset::new(u64::MAX), |end| end.offset);
         let wanted = index_of(batch, self.next_offset)..index_of(batch, end);
         self.move_to(batch.next_offset());
@@ -51,6 +59,9 @@ impl PartitionProgress {
 
     /// Moves past offsets without records and returns those that are wanted.
     pub(super) fn skip(&mut self, range: OffsetRange) -> Option<OffsetRange> {
+        if self.has_failed {
+            return None;
+        }
         let start = range.start().max(self.next_offset);
         let end = self
             .end
@@ -67,7 +78,7 @@ impl PartitionProgress {
 
     /// Whether it is news that everything that was there was read.
     pub(super) const fn take_caught_up(&mut self) -> bool {
-        let is_news = !self.is_caught_up;
+        let is_news = !self.is_caught_up && !self.has_failed;
         self.is_caught_up = true;
         is_news
     }
@@ -169,6 +180,26 @@ mod tests {
             "beyond the end"
         );
         assert!(reading.take_end().is_some(), "end");
+    }
+
+    #[test]
+    fn nothing_comes_of_a_partition_that_was_given_up() {
+        let mut reading = partition(10, Some(15));
+        reading.fail();
+        assert_eq!(reading.take(&dense(10, 5)), 0..0, "records");
+        assert_eq!(reading.skip(OffsetRange::default()), None, "gap");
+        assert_eq!(reading.take_end(), None, "end");
+        assert_eq!(reading.next_offset.get(), 10, "next offset");
+    }
+
+    #[test]
+    fn offsets_that_are_left_out_are_noticed() {
+        let mut reading = partition(10, None);
+        assert!(!reading.is_beyond_next(&dense(8, 5)), "overlaps");
+        assert!(!reading.is_beyond_next(&dense(10, 5)), "follows");
+        assert!(reading.is_beyond_next(&dense(11, 5)), "leaves one out");
+        reading.fail();
+        assert!(!reading.is_beyond_next(&dense(11, 5)), "given up");
     }
 
     #[test]

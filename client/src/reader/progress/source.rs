@@ -134,6 +134,18 @@ impl SourceProgress {
         Ok(())
     }
 
+    /// A batch that leaves out what was not told as a gap is not to be trusted.
+    pub(super) fn check_order(&mut self, batch: &FetchedBatch) -> Result<(), Error> {
+        let partition = self
+            .opened()?
+            .partition(PartitionId::new(batch.partition))?;
+        match partition.is_beyond_next(batch) {
+            true => Err(Error::corrupt("records are missing before a batch")
+                .with("expected", partition.next_offset)),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn take_batch(
         &mut self,
         batch: FetchedBatch,
@@ -184,8 +196,10 @@ impl SourceProgress {
     }
 
     /// Gives the topic up.
-    pub(super) const fn fail(&mut self) {
+    pub(super) fn fail(&mut self) {
         self.has_failed = true;
+        let partitions = self.opened.iter_mut().flat_map(|it| &mut it.partitions);
+        partitions.for_each(PartitionProgress::fail);
     }
 
     /// Gives a partition up.

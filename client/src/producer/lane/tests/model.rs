@@ -274,7 +274,9 @@ impl World {
         };
         match self.lane.take_answer(answer, self.now) {
             Verdict::GoOn | Verdict::Opened => {}
-            verdict @ (Verdict::Abandon(_) | Verdict::End(_)) => panic!("{verdict:?}"),
+            // An old connection that was read late may have moved the sequence on in between.
+            Verdict::Abandon(_) => self.lose_stream(),
+            Verdict::End(error) => panic!("{error:?}"),
         }
         self.carry_out();
     }

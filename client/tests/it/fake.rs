@@ -1,0 +1,220 @@
+//! A broker of the tests: keeps what docs/protocol.md says, in memory, and misbehaves on request.
+
+mod connection;
+mod control;
+mod fetch;
+mod log;
+mod produce;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use towpath_client::Client;
+use towpath_proto::reason::ErrorReason;
+use towpath_proto::v1::admin_service_server::AdminServiceServer;
+use towpath_proto::v1::fetch_service_server::FetchServiceServer;
+use towpath_proto::v1::produce_service_server::ProduceServiceServer;
+use towpath_proto::v1::topic_service_server::TopicServiceServer;
+
+use connection::Listener;
+pub(crate) use log::{Log, StoredBatch};
+
+/// What to do with a batch instead of appending and answering it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OnBatch {
+    /// As it should be.
+    Append,
+    /// Append it and cut the connection before the answer.
+    AppendAndCut,
+    /// Cut the connection before anything is done.
+    Cut,
+    /// Append it, answer nothing, keep the connection.
+    AppendInSilence,
+    /// Refuse it; the sequence is still awaited.
+    Refuse(ErrorReason),
+    /// Refuse it for good; the sequence is spent.
+    Spend(ErrorReason),
+}
+
+/// What to do instead of sending the next batch to a reader.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OnFetch {
+    /// As it should be.
+    Send,
+    /// Cut the connection.
+    Cut,
+    /// Send nothing at all any more, not even heartbeats.
+    FallSilent,
+}
+
+/// What the tests look at and change.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) log: Log,
+    /// For the next batches, over all streams.
+    pub(crate) on_batch: VecDeque<OnBatch>,
+    /// For the next batches that are sent to readers.
+    pub(crate) on_fetch: VecDeque<OnFetch>,
+    /// How often batches, by partition and base offset, are sent with a wrong checksum.
+    pub(crate) damaged: BTreeMap<(u32, u64), u32>,
+    /// Refuses to open topics and to fetch.
+    pub(crate) refuse_opening: Option<ErrorReason>,
+    /// How often each kind of call came.
+    pub(crate) calls: Vec<&'static str>,
+    /// Fails the next calls for administration.
+    pub(crate) on_call: VecDeque<ErrorReason>,
+}
+
+/// A broker that runs until it is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct FakeBroker {
+    shared: Arc<Shared>,
+    listener: Listener,
+}
+
+/// What the services share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Rises with every change that readers may wait for.
+    version: watch::Sender<u64>,
+    /// Whether answers to batches are kept back.
+    is_holding: watch::Sender<bool>,
+    /// Whether streams are told to drain.
+    is_draining: watch::Sender<bool>,
+    /// Cuts the connections that there are; replaced by a new one each time.
+    cut: Mutex<CancellationToken>,
+}
+
+impl Shared {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(crate) fn changed(&self) {
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// Breaks every connection there is.
+    pub(crate) fn cut(&self) {
+        let mut cut = self.cut.lock().unwrap();
+        std::mem::take(&mut *cut).cancel();
+    }
+
+    pub(crate) fn called(&self, call: &'static str) {
+        self.state().calls.push(call);
+    }
+}
+
+impl FakeBroker {
+    pub(crate) fn start() -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            version: watch::Sender::new(0),
+            is_holding: watch::Sender::new(false),
+            is_draining: watch::Sender::new(false),
+            cut: Mutex::default(),
+        });
+        let (listener, incoming) = Listener::new(Arc::clone(&shared));
+        let service = produce::Produce(Arc::clone(&shared));
+        let fetch = fetch::Fetch(Arc::clone(&shared));
+        let control = control::Control(Arc::clone(&shared));
+        let server = Server::builder()
+            .add_service(
+                ProduceServiceServer::new(service).max_decoding_message_size(8 * 1024 * 1024),
+            )
+            .add_service(FetchServiceServer::new(fetch))
+            .add_service(TopicServiceServer::new(control.clone()))
+            .add_service(AdminServiceServer::new(control));
+        tokio::spawn(server.serve_with_incoming(incoming));
+        Self { shared, listener }
+    }
+
+    /// A broker with one topic, and a client for it.
+    pub(crate) fn with_topic(topic: &str, partition_count: u32) -> (Self, Client) {
+        let broker = Self::start();
+        broker.state().log.create(topic, partition_count);
+        let client = broker.client();
+        (broker, client)
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let listener = self.listener.clone();
+        Client::builder()
+            .url("http://fake:7600")
+            .source("/tests")
+            .data_connections(2)
+            .dial_with(move || listener.clone().dial())
+            .build()
+            .unwrap()
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+
+    pub(crate) fn on_batches(&self, on_batch: impl IntoIterator<Item = OnBatch>) {
+        self.state().on_batch.extend(on_batch);
+    }
+
+    pub(crate) fn on_fetches(&self, on_fetch: impl IntoIterator<Item = OnFetch>) {
+        self.state().on_fetch.extend(on_fetch);
+    }
+
+    /// Appends a batch as if a producer had sent it, and returns its LSN.
+    pub(crate) fn append(&self, topic: &str, partition: u32, values: &[&str]) -> u64 {
+        let lsn = self.state().log.append_values(topic, partition, values);
+        self.shared.changed();
+        lsn
+    }
+
+    /// Breaks every connection there is.
+    pub(crate) fn cut(&self) {
+        self.shared.cut();
+    }
+
+    /// Breaks every connection and takes no new one until [`FakeBroker::go_up`].
+    pub(crate) fn go_down(&self) {
+        self.listener.refuse(true);
+        self.cut();
+    }
+
+    pub(crate) fn go_up(&self) {
+        self.listener.refuse(false);
+    }
+
+    /// Number of connections that were made so far.
+    pub(crate) fn connection_count(&self) -> usize {
+        self.listener.connection_count()
+    }
+
+    /// Keeps the answers to batches back, or lets them go.
+    pub(crate) fn hold_answers(&self, is_holding: bool) {
+        self.shared.is_holding.send_replace(is_holding);
+    }
+
+    /// Tells streams to drain, or stops doing so.
+    pub(crate) fn drain(&self, is_draining: bool) {
+        self.shared.is_draining.send_replace(is_draining);
+    }
+
+    /// Values of all records of a partition, in offset order.
+    pub(crate) fn values(&self, topic: &str, partition: u32) -> Vec<String> {
+        self.state().log.values(topic, partition)
+    }
+
+    /// Waits until something holds, for at most a minute of the test's time.
+    pub(crate) async fn wait_until(&self, what: &str, mut holds: impl FnMut(&State) -> bool) {
+        for _ in 0..60_000 {
+            if holds(&self.state()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("{what} did not come true");
+    }
+}

@@ -1,0 +1,203 @@
+//! `ProduceService` of the fake broker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use towpath_proto::partitioner::partition_of;
+use towpath_proto::problem::Problem;
+use towpath_proto::v1;
+use towpath_proto::v1::produce_response::Response as Answer;
+use towpath_proto::v1::produce_service_server::ProduceService;
+use towpath_proto::wire::{self, ProduceBatch, produce_request};
+
+use super::{OnBatch, Shared};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Produce(pub(crate) Arc<Shared>);
+
+type Answers = mpsc::UnboundedSender<Result<v1::ProduceResponse, Status>>;
+
+#[tonic::async_trait]
+impl ProduceService for Produce {
+    type ProduceStream = UnboundedReceiverStream<Result<v1::ProduceResponse, Status>>;
+
+    async fn produce(
+        &self,
+        request: Request<Streaming<wire::ProduceRequest>>,
+    ) -> Result<Response<Self::ProduceStream>, Status> {
+        self.0.called("produce");
+        let (answers, responses) = mpsc::unbounded_channel();
+        let stream = ProduceStream {
+            shared: Arc::clone(&self.0),
+            answers,
+            opened: BTreeMap::new(),
+        };
+        tokio::spawn(stream.run(request.into_inner()));
+        Ok(Response::new(UnboundedReceiverStream::new(responses)))
+    }
+
+    async fn publish(
+        &self,
+        request: Request<v1::PublishRequest>,
+    ) -> Result<Response<v1::PublishResponse>, Status> {
+        self.0.called("publish");
+        let request = request.into_inner();
+        let mut state = self.0.state();
+        if let Some(reason) = state.on_call.pop_front() {
+            return Err(Problem::new(reason, "as the test wants").into());
+        }
+        let count = state.log.find(&request.topic, None)?.partitions.len();
+        let count = u32::try_from(count).unwrap().try_into().unwrap();
+        let mut positions = Vec::new();
+        for record in &request.records {
+            let keyed = record
+                .key
+                .as_ref()
+                .map_or(0, |key| partition_of(key, count).get());
+            let partition = request.partition.unwrap_or(keyed);
+            let offset = state.log.partition(&request.topic, partition).end_offset();
+            let value = record.value.as_deref().unwrap_or_default();
+            let value = std::str::from_utf8(value).unwrap();
+            state.log.append_values(&request.topic, partition, &[value]);
+            positions.push(v1::RecordPosition { partition, offset });
+        }
+        Ok(Response::new(v1::PublishResponse {
+            positions,
+            lsn: state.log.lsn,
+            append_time_ms: 1000,
+        }))
+    }
+}
+
+struct ProduceStream {
+    shared: Arc<Shared>,
+    answers: Answers,
+    /// Topic and producer by handle.
+    opened: BTreeMap<u32, (String, Bytes)>,
+}
+
+impl ProduceStream {
+    async fn run(mut self, mut requests: Streaming<wire::ProduceRequest>) {
+        let mut is_draining = self.shared.is_draining.subscribe();
+        if *is_draining.borrow() {
+            self.tell(Answer::Draining(v1::Draining::default()));
+        }
+        loop {
+            let request = tokio::select! {
+                request = requests.message() => request,
+                _ = is_draining.wait_for(|it| *it), if !*self.shared.is_draining.borrow() => {
+                    self.tell(Answer::Draining(v1::Draining::default()));
+                    continue;
+                }
+            };
+            match request.ok().flatten().and_then(|request| request.request) {
+                None => return,
+                Some(produce_request::Request::Open(open)) => self.open(open),
+                Some(produce_request::Request::Produce(batch)) => self.take(batch).await,
+            }
+        }
+    }
+
+    fn open(&mut self, open: v1::OpenTopic) {
+        let state = self.shared.state();
+        let refused = state
+            .refuse_opening
+            .map(|reason| Problem::new(reason, "not now"));
+        let found = match refused {
+            Some(problem) => Err(problem),
+            None => state
+                .log
+                .find(&open.topic, open.topic_id)
+                .map(|it| (it.topic_id, it.partitions.len())),
+        };
+        drop(state);
+        match found {
+            Ok((topic_id, partition_count)) => {
+                self.opened
+                    .insert(open.handle, (open.topic, open.producer_id));
+                self.tell(Answer::Opened(v1::TopicOpened {
+                    handle: open.handle,
+                    topic_id,
+                    partition_count: u32::try_from(partition_count).unwrap(),
+                    last_sequences: Vec::new(),
+                    limits: Some(towpath_proto::limits::published()),
+                }));
+            }
+            Err(problem) => self.tell(Answer::OpenRefused(v1::OpenRefused {
+                handle: open.handle,
+                error: Some(problem.into()),
+            })),
+        }
+    }
+
+    async fn take(&self, batch: ProduceBatch) {
+        let on_batch = self.shared.state().on_batch.pop_front();
+        match on_batch.unwrap_or(OnBatch::Append) {
+            OnBatch::Append => {
+                let answer = self.append(&batch);
+                let mut is_holding = self.shared.is_holding.subscribe();
+                is_holding.wait_for(|it| !*it).await.unwrap();
+                self.tell(answer);
+            }
+            OnBatch::AppendAndCut => {
+                self.append(&batch);
+                self.shared.cut();
+            }
+            OnBatch::Cut => self.shared.cut(),
+            OnBatch::AppendInSilence => {
+                self.append(&batch);
+            }
+            OnBatch::Refuse(reason) => {
+                self.tell(refused(&batch, &Problem::new(reason, "no"), false))
+            }
+            OnBatch::Spend(reason) => {
+                let (topic, producer_id) = &self.opened[&batch.handle];
+                let mut state = self.shared.state();
+                let partition = state.log.partition_mut(topic, batch.partition);
+                let known = partition.producers.entry(producer_id.clone()).or_default();
+                known.push(usize::MAX);
+                drop(state);
+                self.tell(refused(&batch, &Problem::new(reason, "never"), true));
+            }
+        }
+    }
+
+    fn append(&self, batch: &ProduceBatch) -> Answer {
+        let (topic, producer_id) = &self.opened[&batch.handle];
+        let mut state = self.shared.state();
+        let outcome = match state.log.find(topic, None) {
+            Ok(_) => state.log.produce(topic, producer_id, batch),
+            Err(problem) => Err(problem),
+        };
+        drop(state);
+        self.shared.changed();
+        match outcome {
+            Ok(accepted) => Answer::Accepted(v1::Accepted {
+                batches: vec![accepted],
+            }),
+            Err(problem) => refused(batch, &problem, false),
+        }
+    }
+
+    fn tell(&self, answer: Answer) {
+        let response = v1::ProduceResponse {
+            response: Some(answer),
+        };
+        // A client that is gone hears nothing.
+        let _gone = self.answers.send(Ok(response));
+    }
+}
+
+fn refused(batch: &ProduceBatch, problem: &Problem, is_sequence_spent: bool) -> Answer {
+    Answer::Refused(v1::Refused {
+        handle: batch.handle,
+        partition: batch.partition,
+        sequence: batch.sequence,
+        error: Some(problem.clone().into()),
+        is_sequence_spent,
+    })
+}

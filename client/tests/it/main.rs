@@ -1,0 +1,14 @@
+//! The SDK against a scripted broker in the same process: connections in memory, time that only
+//! passes when nothing else happens, faults where a test wants them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "tests fail by panicking"
+)]
+
+mod admin;
+mod fake;
+mod producer;
+mod public_api;
+mod reader;
