@@ -72,9 +72,14 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    /// Whether the cause is a full disk or an exhausted quota.
+    /// Whether it was refused for a full disk or an exhausted quota, so that it may be tried again. A
+    /// sync that fails for want of room is not: what it was to make durable may be lost for good.
     pub fn is_full(&self) -> bool {
         match self {
+            Self::Io {
+                operation: Operation::Sync | Operation::SyncDir,
+                ..
+            } => false,
             Self::Io { source, .. } => {
                 matches!(
                     source.kind(),

@@ -97,9 +97,12 @@ pub(crate) fn segment_index(topic_folder: &str, segment: SegmentRef) -> PathBuf 
     segment_log(topic_folder, segment).with_extension("index")
 }
 
-/// The base offset in the name of a segment's log file.
-pub(crate) fn parse_segment_log(name: &str) -> Option<Offset> {
-    parse_number(name.strip_suffix(".log")?).map(Offset::new)
+/// The base offset in the name of one of a segment's two files.
+pub(crate) fn parse_segment_file(name: &str) -> Option<Offset> {
+    let digits = name
+        .strip_suffix(".log")
+        .or_else(|| name.strip_suffix(".index"))?;
+    parse_number(digits).map(Offset::new)
 }
 
 fn parse_number(digits: &str) -> Option<u64> {

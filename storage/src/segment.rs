@@ -214,7 +214,8 @@ pub fn remove_topic(files: &SegmentFiles, topic: TopicId) -> Result<(), StorageE
         };
         let path = folder::partition_folder(&folder_name, partition);
         for file in vfs.list(&path).map_err(io_error(Operation::List, &path))? {
-            if let Some(base) = folder::parse_segment_log(&file.name) {
+            // Either file may be left of an interrupted removal.
+            if let Some(base) = folder::parse_segment_file(&file.name) {
                 remove_segment(files, SegmentRef { partition, base })?;
             }
         }

@@ -14,5 +14,6 @@ mod damaged;
 mod driver;
 mod opening;
 mod reading;
+mod segments;
 mod tamper;
 mod torn;
