@@ -291,9 +291,10 @@ impl fmt::Debug for Error {
 impl From<Problem> for Error {
     fn from(problem: Problem) -> Self {
         let reason = problem.reason();
-        let effects = match reason.has_no_side_effects() {
-            true => Effects::None,
-            false => Effects::Possible,
+        let effects = if reason.has_no_side_effects() {
+            Effects::None
+        } else {
+            Effects::Possible
         };
         let kind = convert::kind_of(reason);
         let message = problem.message().to_owned();

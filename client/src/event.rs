@@ -51,7 +51,7 @@ const HEADER_COUNT: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Event {
     record: Record,
-    event_type: Cow<'static, str>,
+    kind: Cow<'static, str>,
     content_type: Option<Cow<'static, str>>,
     id: Cow<'static, str>,
     time: String,
@@ -79,7 +79,7 @@ impl Event {
         let id = Uuid::now_v7();
         Self {
             record: Record::new(value),
-            event_type: event_type.into(),
+            kind: event_type.into(),
             content_type: None,
             id: Cow::Owned(id.to_string()),
             time: time_of(id).to_string(),
@@ -166,18 +166,16 @@ impl From<Event> for Record {
         record.reserve_headers(HEADER_COUNT + 1);
         record = record
             .header(ID, to_bytes(event.id))
-            .header(TYPE, to_bytes(event.event_type))
+            .header(TYPE, to_bytes(event.kind))
             .header(TIME, event.time);
         if let Some(content_type) = event.content_type {
             record = record.header(CONTENT_TYPE, to_bytes(content_type));
         }
-        match event.source {
-            Some(source) => record.header(SOURCE, to_bytes(source)),
-            None => {
-                record.ask_for_source();
-                record
-            }
+        if let Some(source) = event.source {
+            return record.header(SOURCE, to_bytes(source));
         }
+        record.ask_for_source();
+        record
     }
 }
 

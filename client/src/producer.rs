@@ -203,9 +203,10 @@ impl Handle {
         };
         self.check_open()?;
         let bytes = topic.admit(record)?;
-        match topic.try_take_room(bytes)? {
-            true => topic.push(record, bytes),
-            false => Err(topic.no_room()),
+        if topic.try_take_room(bytes)? {
+            topic.push(record, bytes)
+        } else {
+            Err(topic.no_room())
         }
     }
 

@@ -50,20 +50,22 @@ impl Client {
             lsn,
             append_time,
         });
-        match response.positions.len() == records.len() {
-            true => Ok(positions.collect()),
-            false => Err(Error::protocol("not as many positions as records")),
+        if response.positions.len() == records.len() {
+            Ok(positions.collect())
+        } else {
+            Err(Error::protocol("not as many positions as records"))
         }
     }
 }
 
 fn common_partition(records: &[Record]) -> Result<Option<PartitionId>, Error> {
     let first = records.first().and_then(Record::chosen_partition);
-    match records.iter().all(|it| it.chosen_partition() == first) {
-        true => Ok(first),
-        false => Err(Error::invalid(
+    if records.iter().all(|it| it.chosen_partition() == first) {
+        Ok(first)
+    } else {
+        Err(Error::invalid(
             "partition",
             "records that are published together name different partitions",
-        )),
+        ))
     }
 }

@@ -12,7 +12,7 @@ pub(crate) fn for_seeds(count: u64, check: impl Fn(fastrand::Rng)) {
     for seed in first..first + count {
         let tell = TellOnPanic(seed);
         check(fastrand::Rng::with_seed(seed));
-        std::mem::drop(tell);
+        drop(tell);
     }
 }
 

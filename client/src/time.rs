@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// Further away than any process lives, and still a time that the clock can represent.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+const FAR: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// Returns whole milliseconds since the Unix epoch, rounded down.
 pub(crate) fn to_ms(time: SystemTime) -> i64 {

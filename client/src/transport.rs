@@ -108,9 +108,10 @@ impl Transport {
 fn endpoint(options: &TransportOptions) -> Result<Endpoint, Error> {
     let refused = || Error::invalid("url", "not the URL of a broker").with("url", &options.url);
     let hint = "a URL has the form http://host:port, such as http://127.0.0.1:7600";
-    let url = match options.url.contains("://") {
-        true => options.url.clone(),
-        false => format!("http://{}", options.url),
+    let url = if options.url.contains("://") {
+        options.url.clone()
+    } else {
+        format!("http://{}", options.url)
     };
     let endpoint = Endpoint::from_shared(url)
         .map_err(|error| refused().with_hint(hint).because(error.to_string()))?;

@@ -112,6 +112,10 @@ impl<T: Into<String>> From<T> for TopicDeletion {
 }
 
 /// A topic as the broker shows it.
+#[expect(
+    clippy::struct_field_names,
+    reason = "a topic id is called so everywhere"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Topic {

@@ -50,6 +50,10 @@ impl ClientBuilder {
 
     /// Takes what the environment says: `TOWPATH_URL` for [`ClientBuilder::url`] and
     /// `TOWPATH_SOURCE` for [`ClientBuilder::source`]. Unset or empty changes nothing.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "reads as what it does, beside `Client::from_env`"
+    )]
     pub fn from_env(mut self) -> Self {
         if let Some(url) = variable("TOWPATH_URL") {
             self.options.url = url;

@@ -76,16 +76,18 @@ impl Error {
 
     fn from_transport(status: Status) -> Self {
         let causes = std::iter::successors(status.source(), |&error| error.source());
-        match causes.into_iter().any(|cause| cause.is::<ConnectError>()) {
-            true => Self::new(
+        let mut causes = causes.into_iter();
+        let error = if causes.any(<dyn StdError>::is::<ConnectError>) {
+            Self::new(
                 ErrorKind::Connect,
                 RetryAdvice::Same,
                 Effects::None,
                 "cannot connect to the broker",
-            ),
-            false => Self::unavailable(Effects::Possible, "the connection to the broker broke"),
-        }
-        .because(Cause::of(&status))
+            )
+        } else {
+            Self::unavailable(Effects::Possible, "the connection to the broker broke")
+        };
+        error.because(Cause::of(&status))
     }
 }
 

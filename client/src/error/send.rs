@@ -11,53 +11,55 @@ use crate::{Error, Record};
 /// may write it twice.
 #[derive(Clone)]
 pub struct SendError {
-    record: Record,
-    error: Error,
+    /// Boxed, so that what a send returns is small when all is well.
+    inner: Box<(Record, Error)>,
 }
 
 impl SendError {
-    pub(crate) const fn new(record: Record, error: Error) -> Self {
-        Self { record, error }
+    pub(crate) fn new(record: Record, error: Error) -> Self {
+        Self {
+            inner: Box::new((record, error)),
+        }
     }
 
     /// The record.
     pub const fn record(&self) -> &Record {
-        &self.record
+        &self.inner.0
     }
 
     /// Why it was not acknowledged.
     pub const fn error(&self) -> &Error {
-        &self.error
+        &self.inner.1
     }
 
     /// Returns the record, to be sent again or kept elsewhere.
     pub fn into_record(self) -> Record {
-        self.record
+        self.inner.0
     }
 
     /// Returns the record and why it was not acknowledged.
     pub fn into_parts(self) -> (Record, Error) {
-        (self.record, self.error)
+        *self.inner
     }
 }
 
 impl std::error::Error for SendError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.error.source()
+        self.error().source()
     }
 }
 
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
+        self.error().fmt(f)
     }
 }
 
 impl fmt::Debug for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendError")
-            .field("record", &self.record)
-            .field("error", &self.error)
+            .field("record", self.record())
+            .field("error", self.error())
             .finish()
     }
 }
@@ -65,6 +67,6 @@ impl fmt::Debug for SendError {
 /// Keeps the error and lets go of the record.
 impl From<SendError> for Error {
     fn from(error: SendError) -> Self {
-        error.error
+        error.inner.1
     }
 }

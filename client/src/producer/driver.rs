@@ -251,9 +251,10 @@ impl Attendant {
     }
 
     fn check_finished(&self) -> Result<(), Ending> {
-        match self.is_closing && self.lane.with(|lane| lane.unsettled().is_empty()) {
-            true => Err(Ending::Finished),
-            false => Ok(()),
+        if self.is_closing && self.lane.with(|lane| lane.unsettled().is_empty()) {
+            Err(Ending::Finished)
+        } else {
+            Ok(())
         }
     }
 

@@ -150,9 +150,10 @@ impl Lane {
             && let Some(place) = place
         {
             let now = clock();
-            let patience = match self.rules.linger.is_zero() {
-                true => self.rules.give_up_after,
-                false => self.rules.linger.min(self.rules.give_up_after),
+            let patience = if self.rules.linger.is_zero() {
+                self.rules.give_up_after
+            } else {
+                self.rules.linger.min(self.rules.give_up_after)
             };
             self.want(later(now, patience));
             self.refresh(place, now);

@@ -167,9 +167,10 @@ impl PartitionQueue {
             .unwrap_or_else(|| OpenBatch::new(capacity, clock()));
         let receipt = open.push(record);
         let is_full = open.is_full(&rules.size);
-        match is_full {
-            true => self.close(open),
-            false => self.open = Some(open),
+        if is_full {
+            self.close(open);
+        } else {
+            self.open = Some(open);
         }
         Pushed {
             receipt,
@@ -231,11 +232,12 @@ impl PartitionQueue {
         let Some(sent) = self.take_answered(sequence)? else {
             return Ok(());
         };
-        let result = match acceptance.record_count == sent.batch.record_count {
-            true => Ok(acceptance.appended),
-            false => Err(Error::protocol(
+        let result = if acceptance.record_count == sent.batch.record_count {
+            Ok(acceptance.appended)
+        } else {
+            Err(Error::protocol(
                 "the broker counts other records than were sent",
-            )),
+            ))
         };
         effects.settle(&sent.batch, result);
         effects.release(&sent.batch);
@@ -270,9 +272,10 @@ impl PartitionQueue {
         let was_numbered = !self.unanswered.is_empty();
         for sent in self.unanswered.drain(..) {
             let may_be_written = sent.is_in_doubt || sent.sending == Sending::OnTheWire;
-            let error = match may_be_written {
-                true => error.clone().in_doubt(),
-                false => error.clone(),
+            let error = if may_be_written {
+                error.clone().in_doubt()
+            } else {
+                error.clone()
             };
             effects.settle(&sent.batch, Err(error));
             effects.release(&sent.batch);
@@ -384,13 +387,6 @@ impl PartitionQueue {
         self.identity += 1;
         self.first_sequence = Sequence::FIRST;
         self.sent_count = 0;
-    }
-
-    fn index_of(&self, sequence: Sequence) -> Option<usize> {
-        let distance = sequence.get().checked_sub(self.first_sequence.get())?;
-        usize::try_from(distance)
-            .ok()
-            .filter(|index| *index < self.unanswered.len())
     }
 
     fn sequence_at(&self, index: usize) -> Sequence {

@@ -68,12 +68,11 @@ impl Outcome {
         if let Some(result) = self.result.get() {
             return Poll::Ready(result);
         }
-        match waiter.and_then(|place| waiters.get_mut(place)) {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => {
-                *waiter = Some(waiters.len());
-                waiters.push(cx.waker().clone());
-            }
+        if let Some(waker) = waiter.and_then(|place| waiters.get_mut(place)) {
+            waker.clone_from(cx.waker());
+        } else {
+            *waiter = Some(waiters.len());
+            waiters.push(cx.waker().clone());
         }
         Poll::Pending
     }

@@ -61,13 +61,12 @@ impl SharedLane {
             if state.epoch != epoch || state.lane.is_drained() {
                 return Poll::Ready(None);
             }
-            match state.lane.take_request(Instant::now()) {
-                Some(request) => Poll::Ready(Some(request)),
-                None => {
-                    state.sender = Some(cx.waker().clone());
-                    Poll::Pending
-                }
+            let request = state.lane.take_request(Instant::now());
+            if request.is_some() {
+                return Poll::Ready(request);
             }
+            state.sender = Some(cx.waker().clone());
+            Poll::Pending
         })
     }
 

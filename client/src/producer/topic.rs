@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, TryAcquireError};
 use tokio::time::{Instant, timeout};
@@ -28,7 +29,7 @@ use crate::{Error, ErrorReason, Record};
 
 /// How long a batch in doubt is sent again so that later ones can follow it: longer than any
 /// connection that may still carry it, much shorter than the broker remembers a producer.
-const RESEND_FOR: std::time::Duration = std::time::Duration::from_secs(10 * 60);
+const RESEND_FOR: Duration = Duration::from_mins(10);
 
 /// What a producer writes to.
 #[derive(Debug)]
@@ -147,11 +148,7 @@ impl OpenTopic {
     }
 
     /// Waits for room, for at most `patience`. Dropping the future takes none.
-    pub(super) async fn take_room(
-        &self,
-        bytes: u32,
-        patience: std::time::Duration,
-    ) -> Result<(), Error> {
+    pub(super) async fn take_room(&self, bytes: u32, patience: Duration) -> Result<(), Error> {
         if self.try_take_room(bytes)? {
             return Ok(());
         }

@@ -80,6 +80,10 @@ impl Batch {
     }
 }
 
+#[expect(
+    clippy::into_iter_without_iter,
+    reason = "`records` is that, by a better name"
+)]
 impl IntoIterator for &Batch {
     type Item = ReceivedRecord;
     type IntoIter = BatchRecords;

@@ -215,7 +215,7 @@ impl fmt::Debug for ReceivedRecord {
             .field("partition", &self.partition())
             .field("offset", &self.offset)
             .field("record", &self.record)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -146,7 +146,7 @@ async fn harmless_calls_are_repeated_until_patience_ends() {
     let waited = start.elapsed();
     let patience = Duration::from_secs(30);
     assert!(
-        patience - Duration::from_secs(2) <= waited && waited <= patience,
+        patience <= waited + Duration::from_secs(2) && waited <= patience,
         "{waited:?}"
     );
 }

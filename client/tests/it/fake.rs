@@ -148,7 +148,7 @@ impl FakeBroker {
             .url("http://fake:7600")
             .source("/tests")
             .data_connections(2)
-            .dial_with(move || listener.clone().dial())
+            .dial_with(move || std::future::ready(listener.dial()))
             .build()
             .unwrap()
     }

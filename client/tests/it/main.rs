@@ -3,7 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::missing_panics_doc,
+    clippy::unwrap_in_result,
     reason = "tests fail by panicking"
 )]
 

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => sources(&path, files),
-            false => files.push(path),
+        if path.is_dir() {
+            sources(&path, files);
+        } else {
+            files.push(path);
         }
     }
 }
@@ -67,10 +68,13 @@ fn what_is_public_is_found() {
     );
 }
 
+const fn check<T: Send>() {}
+
+const fn check_sync<T: Sync>() {}
+
 /// Everything can be moved to and used from another thread.
 #[test]
 fn everything_is_send() {
-    fn check<T: Send>() {}
     check::<towpath_client::Client>();
     check::<towpath_client::Producer>();
     check::<towpath_client::Receipt>();
@@ -78,7 +82,6 @@ fn everything_is_send() {
     check::<towpath_client::Batch>();
     check::<towpath_client::ReceivedRecord>();
     check::<towpath_client::Error>();
-    fn check_sync<T: Sync>() {}
     check_sync::<towpath_client::Client>();
     check_sync::<towpath_client::Producer>();
     check_sync::<towpath_client::Error>();

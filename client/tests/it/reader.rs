@@ -147,7 +147,7 @@ async fn following_goes_on_with_new_records() {
     let (broker, client) = two_partitions();
     let mut reader = client.reader(["orders"]).from(Start::End).follow().build();
     assert!(reader.next_record().now_or_never().is_none(), "nothing yet");
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(
         reader.next_record().now_or_never().is_none(),
         "still nothing"

@@ -70,9 +70,10 @@ impl Lane {
     fn take_open_refused(&self, refused: v1::OpenRefused) -> Verdict {
         let error = Error::from_stream(&refused.error.unwrap_or_default());
         let error = error.with("topic", &self.topic);
-        match error.is_worth_repeating() {
-            true => Verdict::Abandon(error),
-            false => Verdict::End(error),
+        if error.is_worth_repeating() {
+            Verdict::Abandon(error)
+        } else {
+            Verdict::End(error)
         }
     }
 

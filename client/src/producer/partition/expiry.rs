@@ -84,13 +84,11 @@ impl PartitionQueue {
 
     /// Fails a batch that certainly was not written, with what the broker said last, if it did.
     fn drop_unsent(&self, batch: &ClosedBatch, trouble: Option<&Error>, effects: &mut Effects) {
-        let error = match (trouble, &self.last_refusal) {
-            (None, Some(refusal)) => refusal.clone(),
-            _ => {
-                let text = "the record could not be sent in time";
-                caused_by(Error::timeout(SideEffects::None, text), trouble)
-            }
-        };
+        let refusal = self.last_refusal.as_ref().filter(|_| trouble.is_none());
+        let error = refusal.cloned().unwrap_or_else(|| {
+            let text = "the record could not be sent in time";
+            caused_by(Error::timeout(SideEffects::None, text), trouble)
+        });
         effects.settle(batch, Err(error));
         effects.release(batch);
     }

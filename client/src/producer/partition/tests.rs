@@ -25,7 +25,7 @@ impl Subject {
                 window: 3,
                 linger: Duration::ZERO,
                 give_up_after: Duration::from_secs(30),
-                resend_for: Duration::from_secs(600),
+                resend_for: Duration::from_mins(10),
             },
             now: Instant::now(),
             effects: Effects::default(),
@@ -110,8 +110,10 @@ impl Subject {
     }
 }
 
-/// Reason and doubt of a failure; none while nothing is known; `Ok` with the offset.
-fn outcome(receipt: &mut Receipt) -> Option<Result<u64, (Option<ErrorReason>, bool)>> {
+/// None while nothing is known; else the offset, or reason and doubt of the failure.
+type Known = Option<Result<u64, (Option<ErrorReason>, bool)>>;
+
+fn outcome(receipt: &mut Receipt) -> Known {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     match std::pin::Pin::new(receipt).poll(&mut cx) {
         std::task::Poll::Pending => None,
@@ -123,10 +125,7 @@ fn outcome(receipt: &mut Receipt) -> Option<Result<u64, (Option<ErrorReason>, bo
 }
 
 #[track_caller]
-fn check_outcomes(
-    receipts: &mut [Receipt],
-    expected: &[Option<Result<u64, (Option<ErrorReason>, bool)>>],
-) {
+fn check_outcomes(receipts: &mut [Receipt], expected: &[Known]) {
     let outcomes: Vec<_> = receipts.iter_mut().map(outcome).collect();
     assert_eq!(outcomes, expected, "outcomes");
 }

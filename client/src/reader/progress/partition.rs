@@ -38,7 +38,7 @@ impl PartitionProgress {
 
     /// Whether there is more to read.
     pub(super) const fn is_wanted(&self) -> bool {
-        !self.has_failed && !(self.is_caught_up && self.end.is_some())
+        !self.has_failed && (!self.is_caught_up || self.end.is_none())
     }
 
     /// Whether a batch leaves out offsets that are wanted, without a word about them.
@@ -98,14 +98,13 @@ impl PartitionProgress {
 fn index_of(batch: &FetchedBatch, offset: Offset) -> u32 {
     let distance = offset.get().saturating_sub(batch.base_offset);
     let distance = u32::try_from(distance).unwrap_or(u32::MAX);
-    let index = match batch.offset_deltas.is_empty() {
-        true => distance,
-        false => {
-            let below = batch
-                .offset_deltas
-                .partition_point(|delta| *delta < distance);
-            u32::try_from(below).unwrap_or(u32::MAX)
-        }
+    let index = if batch.offset_deltas.is_empty() {
+        distance
+    } else {
+        let below = batch
+            .offset_deltas
+            .partition_point(|delta| *delta < distance);
+        u32::try_from(below).unwrap_or(u32::MAX)
     };
     index.min(batch.record_count)
 }

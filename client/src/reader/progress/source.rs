@@ -37,9 +37,10 @@ struct Opened {
 
 impl SourceProgress {
     pub(super) fn new(source: &Source, options: &ReaderOptions) -> Self {
-        let partitions = match source.partitions.is_empty() {
-            true => &options.partitions,
-            false => &source.partitions,
+        let partitions = if source.partitions.is_empty() {
+            &options.partitions
+        } else {
+            &source.partitions
         };
         Self {
             topic: source.topic.clone(),
@@ -52,8 +53,11 @@ impl SourceProgress {
 
     /// Whether there is more to read.
     pub(super) fn is_wanted(&self) -> bool {
-        let opened = self.opened.as_ref();
-        !self.has_failed && opened.is_none_or(|it| it.partitions.iter().any(|it| it.is_wanted()))
+        let is_wanted = |opened: &Opened| {
+            let mut partitions = opened.partitions.iter();
+            partitions.any(PartitionProgress::is_wanted)
+        };
+        !self.has_failed && self.opened.as_ref().is_none_or(is_wanted)
     }
 
     pub(super) fn topic(&self) -> &str {
@@ -139,10 +143,11 @@ impl SourceProgress {
         let partition = self
             .opened()?
             .partition(PartitionId::new(batch.partition))?;
-        match partition.is_beyond_next(batch) {
-            true => Err(Error::corrupt("records are missing before a batch")
-                .with("expected", partition.next_offset)),
-            false => Ok(()),
+        if partition.is_beyond_next(batch) {
+            Err(Error::corrupt("records are missing before a batch")
+                .with("expected", partition.next_offset))
+        } else {
+            Ok(())
         }
     }
 
@@ -250,14 +255,9 @@ impl Opened {
     ) -> Result<(), Error> {
         let id = PartitionId::new(found.partition);
         let next_offset = self.partition(id)?.next_offset;
-        match OffsetRange::new(next_offset, Offset::new(found.log_start_offset)) {
-            Some(trimmed) => self.skip(id, trimmed, GapReason::Trimmed, delivery),
-            None => {
-                let end = self.partition(id)?.take_end();
-                self.deliver_end(id, end, delivery);
-                Ok(())
-            }
-        }
+        let log_start_offset = Offset::new(found.log_start_offset).max(next_offset);
+        let trimmed = OffsetRange::new(next_offset, log_start_offset).unwrap_or_default();
+        self.skip(id, trimmed, GapReason::Trimmed, delivery)
     }
 
     fn skip(

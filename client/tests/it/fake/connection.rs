@@ -46,7 +46,7 @@ impl Listener {
         (listener, UnboundedReceiverStream::new(incoming))
     }
 
-    pub(crate) async fn dial(self) -> io::Result<DuplexStream> {
+    pub(crate) fn dial(&self) -> io::Result<DuplexStream> {
         if self.is_refusing.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }

@@ -10,7 +10,7 @@ use towpath_proto::v1::admin_service_server::AdminService;
 use towpath_proto::v1::topic_service_server::TopicService;
 
 use super::Shared;
-use super::log::StoredTopic;
+use super::log::{StoredPartition, StoredTopic};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Control(pub(crate) Arc<Shared>);
@@ -137,7 +137,11 @@ fn describe(name: &str, topic: &StoredTopic, has_partitions: bool) -> v1::Topic 
         topic_id: topic.topic_id,
         partition_count: u32::try_from(topic.partitions.len()).unwrap(),
         partitions: partitions.collect(),
-        record_count: topic.partitions.iter().map(|it| it.end_offset()).sum(),
+        record_count: topic
+            .partitions
+            .iter()
+            .map(StoredPartition::end_offset)
+            .sum(),
         size_bytes: 0,
         create_time_ms: 1000,
         config: None,

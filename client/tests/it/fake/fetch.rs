@@ -101,9 +101,10 @@ fn open(log: &Log, request: &v1::FetchRequest) -> Result<Vec<Place>, Problem> {
     for (handle, source) in (0..).zip(&request.sources) {
         let topic = log.find(&source.topic, source.topic_id)?;
         let all = 0..u32::try_from(topic.partitions.len()).unwrap();
-        let wanted = match source.partitions.is_empty() {
-            true => all.collect(),
-            false => source.partitions.clone(),
+        let wanted = if source.partitions.is_empty() {
+            all.collect()
+        } else {
+            source.partitions.clone()
         };
         for partition in wanted {
             let stored = &topic.partitions[partition as usize];
@@ -149,12 +150,11 @@ fn start_of(
         }
         (None, Some(Position::Beginning(_)) | None) => stored.log_start_offset,
     };
-    match start <= end {
-        true => Ok(start),
-        false => {
-            let problem = Problem::new(ErrorReason::OffsetOutOfRange, "beyond the end");
-            Err(problem.with("end_offset", end))
-        }
+    if start <= end {
+        Ok(start)
+    } else {
+        let problem = Problem::new(ErrorReason::OffsetOutOfRange, "beyond the end");
+        Err(problem.with("end_offset", end))
     }
 }
 

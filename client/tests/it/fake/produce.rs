@@ -152,7 +152,7 @@ impl ProduceStream {
                 self.append(&batch);
             }
             OnBatch::Refuse(reason) => {
-                self.tell(refused(&batch, &Problem::new(reason, "no"), false))
+                self.tell(refused(&batch, &Problem::new(reason, "no"), false));
             }
             OnBatch::Spend(reason) => {
                 let (topic, producer_id) = &self.opened[&batch.handle];

@@ -104,7 +104,7 @@ async fn after_ten_minutes_nothing_in_doubt_is_sent_any_more() {
         .await;
     broker.go_down();
     assert!(in_doubt.await.unwrap_err().may_have_happened(), "in doubt");
-    tokio::time::sleep(Duration::from_secs(11 * 60)).await;
+    tokio::time::sleep(Duration::from_mins(11)).await;
     broker.go_up();
     send_all(&producer, &["c"]).await;
     assert_eq!(broker.values("orders", 0), ["a", "c"], "log");

@@ -19,7 +19,10 @@ async fn closing_waits_for_every_record_and_takes_no_more() {
         receipts.push(producer.enqueue(Record::new("v")).await.unwrap());
     }
     producer.close().await.unwrap();
-    assert!(receipts.iter().all(|it| it.is_complete()), "all settled");
+    assert!(
+        receipts.iter().all(towpath_client::Receipt::is_complete),
+        "all settled"
+    );
     for receipt in receipts {
         receipt.await.unwrap();
     }
@@ -121,11 +124,11 @@ async fn an_idle_producer_holds_no_time_and_survives_a_restart() {
     let (broker, client) = FakeBroker::with_topic("orders", 1);
     let producer = client.producer("orders").build();
     send_all(&producer, &["a"]).await;
-    tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
+    tokio::time::sleep(Duration::from_hours(24)).await;
     broker.go_down();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     let connections = broker.connection_count();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(
         broker.connection_count(),
         connections,

@@ -110,7 +110,7 @@ async fn a_batch_that_is_not_wanted_does_not_block_those_behind_it() {
     let results = futures_util::future::join_all(results).await;
     let reasons = results
         .iter()
-        .map(|it| it.as_ref().err().and_then(|it| it.reason()));
+        .map(|it| it.as_ref().err().and_then(towpath_client::Error::reason));
     assert_eq!(
         reasons.collect::<Vec<_>>(),
         [None, Some(ErrorReason::InvalidArgument), None],

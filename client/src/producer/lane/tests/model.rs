@@ -225,9 +225,10 @@ impl World {
             return refused(ErrorReason::InvalidArgument, None, false);
         }
         let partition = sendable.partition.get();
-        let outcome = match self.happens(Fault::SpendSequence, 20) {
-            true => refused(ErrorReason::StaleEntityVersion, None, true),
-            false => self.append(sendable),
+        let outcome = if self.happens(Fault::SpendSequence, 20) {
+            refused(ErrorReason::StaleEntityVersion, None, true)
+        } else {
+            self.append(sendable)
         };
         let known = self.known.entry((producer, partition)).or_default();
         known.outcomes.push_back(outcome.clone());
