@@ -12,6 +12,7 @@
 mod checkpoints;
 mod damaged;
 mod driver;
+mod indexes;
 mod opening;
 mod reading;
 mod segments;
