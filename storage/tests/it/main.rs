@@ -13,6 +13,7 @@ mod checkpoints;
 mod damaged;
 mod driver;
 mod indexes;
+mod journal_files;
 mod opening;
 mod reading;
 mod segments;
