@@ -17,5 +17,6 @@ mod journal_files;
 mod opening;
 mod reading;
 mod segments;
+mod settling;
 mod tamper;
 mod torn;
