@@ -15,7 +15,7 @@ use crate::segment_files::SegmentFiles;
 use crate::vfs::{BLOCK_BYTES, OpenMode, VfsFile, read_full_at, write_all_at};
 
 /// Distance of two entries in the segment, at least.
-pub const INDEX_INTERVAL_BYTES: u64 = 16 * 1024;
+pub(crate) const INDEX_INTERVAL_BYTES: u64 = 16 * 1024;
 
 /// The writing end of an active segment's index.
 #[derive(Debug)]
@@ -70,6 +70,7 @@ impl IndexWriter {
     }
 
     /// Adds an entry for the frame if it is far enough from the last one. Returns whether it did.
+    /// On a full disk it does not: the index stays sparser, and what was begun is overwritten later.
     ///
     /// # Errors
     /// [`StorageError::Io`].
@@ -90,12 +91,13 @@ impl IndexWriter {
             position,
             append_time_ms: header.append_time_ms,
         };
-        write_all_at(
-            &*self.file,
-            &entry.encode(self.segment.base),
-            self.index_bytes,
-        )
-        .map_err(io_error(Operation::Write, files.index_path(self.segment)))?;
+        let bytes = entry.encode(self.segment.base);
+        let written = write_all_at(&*self.file, &bytes, self.index_bytes)
+            .map_err(io_error(Operation::Write, files.index_path(self.segment)));
+        match written {
+            Err(error) if error.is_full() => return Ok(false),
+            written => written?,
+        }
         self.index_bytes += INDEX_ENTRY_BYTES as u64;
         self.last_position = Some(position);
         Ok(true)
