@@ -330,6 +330,16 @@ impl Taken {
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.control.is_empty() && self.data.is_empty()
     }
+
+    /// Answers every command as not begun: the broker stops.
+    pub fn refuse(self) {
+        for command in self.control {
+            command.fail(false);
+        }
+        for command in self.data {
+            command.fail(false);
+        }
+    }
 }
 
 /// What the sequencer is ready to take.
@@ -353,6 +363,7 @@ impl CommandQueue {
     ///
     /// # Errors
     /// Gives the command back if the queue is closed.
+    #[expect(clippy::result_large_err, reason = "the command comes back, as it went in")]
     pub fn push_data(&self, command: DataCommand) -> Result<(), DataCommand> {
         let mut arrived = self.lock();
         if arrived.is_closed {
@@ -412,6 +423,17 @@ impl CommandQueue {
             .0;
         arrived.is_sleeping = false;
         arrived.take(appetite)
+    }
+
+    /// Waits until there is an event, at most `timeout`. For a queue that is closed, whose
+    /// [`CommandQueue::take`] does not wait.
+    pub fn wait_for_event(&self, timeout: Duration) {
+        let mut arrived = self.lock();
+        if arrived.events.is_empty() {
+            arrived.is_sleeping = true;
+            let waited = self.wake.wait_timeout(arrived, timeout);
+            waited.unwrap_or_else(PoisonError::into_inner).0.is_sleeping = false;
+        }
     }
 
     fn wake(&self, mut arrived: MutexGuard<'_, Arrived>) {

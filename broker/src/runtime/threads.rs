@@ -96,14 +96,14 @@ impl Threads {
         let sequencer = {
             let (commands, failure) = (Arc::clone(&shared.commands), Arc::clone(&failure));
             spawn("sequencer", move || {
-                run_sequencer(sequencer, &commands, &failure)
+                run_sequencer(sequencer, &commands, &failure);
             })?
         };
         let settle = {
             let (work, failure) = (Arc::clone(&shared.settle), Arc::clone(&failure));
             let commands = Arc::clone(&shared.commands);
             spawn("settle", move || {
-                run_settle(settle_worker, &work, &commands, &failure)
+                run_settle(settle_worker, &work, &commands, &failure);
             })?
         };
         let maintenance = {
@@ -186,13 +186,7 @@ fn run_sequencer(mut sequencer: Sequencer, commands: &CommandQueue, failure: &Fa
         takes_control: true,
         data_bytes_max: usize::MAX,
     };
-    let left = commands.try_take(everything);
-    left.control
-        .into_iter()
-        .for_each(|command| command.fail(false));
-    left.data
-        .into_iter()
-        .for_each(|command| command.fail(false));
+    commands.try_take(everything).refuse();
 }
 
 fn sequence(
@@ -209,6 +203,7 @@ fn sequence(
         };
         let taken = commands.take(sequencer.appetite(), timeout);
         if failure.cause().is_some() {
+            taken.refuse();
             return Ok(());
         }
         let (is_empty, is_closed) = (taken.is_empty(), taken.is_closed);
@@ -217,6 +212,7 @@ fn sequence(
         } else if is_closed && (!sequencer.is_waiting() || patience == 0) {
             return sequencer.mark();
         } else if is_closed {
+            commands.wait_for_event(MARK_AFTER);
             patience -= 1;
         } else {
             sequencer.idle()?;
