@@ -122,10 +122,10 @@ impl Shared {
 
     /// Refuses new work once the broker stops.
     fn refuse_when_draining(&self) -> Result<(), Problem> {
-        match self.drain.has_begun() {
-            true => Err(status::shutting_down()),
-            false => Ok(()),
+        if self.drain.has_begun() {
+            return Err(status::shutting_down());
         }
+        Ok(())
     }
 
     /// Pushes a control command and waits for its answer. Dropping the future leaves the command in

@@ -37,6 +37,7 @@ pub struct Config {
 }
 
 /// How much clients may ask for at once.
+#[expect(clippy::struct_field_names, reason = "qualifiers stand last")]
 #[derive(Debug, Clone)]
 pub struct ClientLimits {
     /// Most connections. Default 1,024, from 1 to 65,536; further ones wait to be accepted. Each

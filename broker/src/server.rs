@@ -7,7 +7,6 @@
 mod preface;
 mod receive_memory;
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,7 +131,7 @@ impl Connection {
         let routes = self.routes.clone();
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let mut routes = routes.clone();
-            async move { Ok::<_, Infallible>(routes.call(request.map(Body::new)).await?) }
+            async move { routes.call(request.map(Body::new)).await }
         });
         let io = TokioIo::new(Preface::new(stream));
         let mut connection = std::pin::pin!(self.http2(&window).serve_connection(io, service));

@@ -6,7 +6,7 @@ use towpath_proto::v1;
 use towpath_storage::{Offset, PartitionLog, TopicId};
 
 use super::status;
-use crate::runtime::published::TopicView;
+use crate::runtime::published::{PartitionHandle, TopicView};
 
 /// Reads the name of a topic from the field `field`.
 pub(super) fn topic_name(field: &str, name: &str) -> Result<TopicName, Problem> {
@@ -20,7 +20,7 @@ pub(super) fn topic_id(id: Option<u64>) -> Option<TopicId> {
 
 /// A topic without its partitions.
 pub(super) fn topic(view: &TopicView) -> v1::Topic {
-    let logs = || view.partitions().iter().map(|partition| partition.log());
+    let logs = || view.partitions().iter().map(PartitionHandle::log);
     v1::Topic {
         name: view.name().as_str().to_owned(),
         topic_id: view.id().get(),

@@ -13,6 +13,7 @@ use super::{Shared, convert, status};
 use crate::core::CreateTopic;
 use crate::fetch::Cut;
 use crate::runtime::command::ControlCommand;
+use crate::runtime::published::PartitionHandle;
 
 /// Answers `TopicService`.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl TopicApi {
     fn get(&self, request: &v1::GetTopicRequest) -> Result<v1::GetTopicResponse, Problem> {
         let name = convert::topic_name("name", &request.name)?;
         let view = self.shared.topic(&name)?;
-        let logs = || view.partitions().iter().map(|partition| partition.log());
+        let logs = || view.partitions().iter().map(PartitionHandle::log);
         let cut = Cut::take(self.shared.published(), logs);
         let partitions: Vec<_> = (0..)
             .zip(logs().zip(&cut.ends))

@@ -88,7 +88,7 @@ fn state() -> State {
 fn a_topic_is_created_once_and_within_the_limits() {
     let mut state = state();
     let id = create(&mut state, "orders", 2);
-    let mut refusal = |text: &str, partition_count| {
+    let refusal = |text: &str, partition_count| {
         state
             .create_topic(
                 &CreateTopic {

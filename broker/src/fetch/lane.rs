@@ -116,14 +116,14 @@ impl Lane {
     /// Takes frames of entries up to `lsn_max`, the first of which [`Lane::look`] has seen. None if
     /// they have left memory since.
     pub(super) fn take(&mut self, lsn_max: Lsn) -> Vec<Frame> {
-        let taken = match self.ahead.is_empty() {
-            true => self.take_from_tail(lsn_max),
-            false => {
-                let later = |frame: &Frame| frame.header.lsn > lsn_max;
-                let count = self.ahead.iter().position(later);
-                let count = count.unwrap_or(self.ahead.len());
-                self.ahead.drain(..count).collect()
-            }
+        let taken: Vec<_> = if self.ahead.is_empty() {
+            self.take_from_tail(lsn_max)
+        } else {
+            let later = |frame: &Frame| frame.header.lsn > lsn_max;
+            let count = self.ahead.iter().position(later);
+            self.ahead
+                .drain(..count.unwrap_or(self.ahead.len()))
+                .collect()
         };
         if let Some(last) = taken.last() {
             self.next = last.header.next_offset();
@@ -190,10 +190,10 @@ impl Lane {
 }
 
 fn seen(lsn: Lsn, lsn_max: Lsn) -> Ahead {
-    match lsn <= lsn_max {
-        true => Ahead::Frame(lsn),
-        false => Ahead::End,
+    if lsn > lsn_max {
+        return Ahead::End;
     }
+    Ahead::Frame(lsn)
 }
 
 fn range(start: Offset, end: Offset) -> OffsetRange {

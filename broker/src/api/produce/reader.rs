@@ -214,9 +214,10 @@ impl Reader {
                 return;
             }
         };
-        let checked = match self.is_draining {
-            true => Err(Rejection::for_now(status::shutting_down())),
-            false => check::check(&batch),
+        let checked = if self.is_draining {
+            Err(Rejection::for_now(status::shutting_down()))
+        } else {
+            check::check(&batch)
         };
         let Some(permits) = self.admit(batch.batch.len()).await else {
             return;

@@ -225,7 +225,6 @@ impl Sequencer {
     }
 
     /// Finds a place for each batch of one entry: all of them, or the first that must wait.
-    #[expect(clippy::type_complexity, reason = "three outcomes, used once")]
     fn place_all(
         &self,
         appends: &[(AppendRequest, Bytes)],

@@ -1,0 +1,170 @@
+//! A disk on which the syncs of rounds wait until a test lets them through.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+
+use towpath_storage::Environment;
+use towpath_storage::vfs::sim::SimDisk;
+use towpath_storage::vfs::{DirEntry, LockError, LockGuard, OpenMode, Space, Vfs, VfsFile};
+
+use crate::harness::{PATIENCE, TestBroker, config, simulated};
+
+/// Holds syncs of the journal back while it is closed.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    is_closed: bool,
+    waiting_count: usize,
+}
+
+impl Gate {
+    pub(crate) fn close(&self) {
+        self.state.lock().unwrap().is_closed = true;
+    }
+
+    pub(crate) fn open(&self) {
+        self.state.lock().unwrap().is_closed = false;
+        self.changed.notify_all();
+    }
+
+    /// Waits until a sync is held back.
+    pub(crate) async fn held(self: &Arc<Self>) {
+        let gate = Arc::clone(self);
+        let held = tokio::task::spawn_blocking(move || {
+            let state = gate.state.lock().unwrap();
+            let waited = gate
+                .changed
+                .wait_timeout_while(state, PATIENCE, |it| it.waiting_count == 0);
+            assert!(
+                !waited.unwrap().1.timed_out(),
+                "a sync is held back in time"
+            );
+        });
+        held.await.unwrap();
+    }
+
+    /// Holds back what the sequencer syncs; others make files ready ahead, which no round waits for.
+    fn pass(&self) {
+        if std::thread::current().name() != Some("towpath-sequencer") {
+            return;
+        }
+        let mut state = self.state.lock().unwrap();
+        state.waiting_count += 1;
+        self.changed.notify_all();
+        let mut state = self.changed.wait_while(state, |it| it.is_closed).unwrap();
+        state.waiting_count -= 1;
+    }
+}
+
+/// A file system behind a gate.
+#[derive(Debug)]
+struct GatedDisk {
+    inner: Arc<dyn Vfs>,
+    gate: Arc<Gate>,
+}
+
+/// A broker on a simulated disk behind a gate, which is open.
+pub(crate) async fn gated_broker() -> (TestBroker, SimDisk, Arc<Gate>) {
+    let (disk, environment) = simulated(1 << 30);
+    let gate = Arc::new(Gate::default());
+    let vfs = GatedDisk {
+        inner: Arc::clone(&environment.vfs),
+        gate: Arc::clone(&gate),
+    };
+    let environment = Environment {
+        vfs: Arc::new(vfs),
+        ..environment
+    };
+    let broker = TestBroker::start_in(config(), environment).await;
+    (broker, disk, gate)
+}
+
+#[derive(Debug)]
+struct GatedFile {
+    inner: Arc<dyn VfsFile>,
+    gate: Arc<Gate>,
+}
+
+impl Vfs for GatedDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
+        let inner = self.inner.open(path, mode)?;
+        if !path.starts_with("journal") {
+            return Ok(inner);
+        }
+        let gate = Arc::clone(&self.gate);
+        Ok(Arc::new(GatedFile { inner, gate }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.inner.unlink(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.inner.list(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.inner.sync_dir(dir)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        self.inner.space()
+    }
+
+    fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockError> {
+        self.inner.lock(path)
+    }
+
+    fn describe(&self, path: &Path) -> PathBuf {
+        self.inner.describe(path)
+    }
+}
+
+impl VfsFile for GatedFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.inner.read_at(buffer, position)
+    }
+
+    fn write_vectored_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        self.inner.write_vectored_at(slices, position)
+    }
+
+    fn allocate(&self, position: u64, length: u64) -> io::Result<()> {
+        self.inner.allocate(position, length)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.inner.set_len(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.gate.pass();
+        self.inner.sync_data()
+    }
+
+    fn drop_cache(&self, position: u64, length: u64) {
+        self.inner.drop_cache(position, length);
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+}

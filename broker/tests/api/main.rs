@@ -1,0 +1,24 @@
+//! The broker as a client of any language meets it: over a real connection on 127.0.0.1, with the raw
+//! messages of the contract. One file for each capability.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
+mod drain;
+mod fetch;
+mod fetch_damage;
+mod fetch_start;
+mod gated_disk;
+mod harness;
+mod limits;
+mod malformed;
+mod produce;
+mod publish;
+mod restart;
+mod start;
+mod storage_full;
+mod topics;
+mod visibility;
