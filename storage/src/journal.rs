@@ -165,4 +165,7 @@ impl JournalFile {
     }
 }
 
-const _: () = assert!(JOURNAL_HEADER_BYTES.is_multiple_of(crate::vfs::BLOCK_BYTES));
+const _: () = assert!(
+    JOURNAL_HEADER_BYTES.is_multiple_of(crate::vfs::BLOCK_BYTES),
+    "rounds start on a block boundary"
+);

@@ -250,11 +250,6 @@ impl PartitionLog {
         Arc::clone(&self.lock().segments)
     }
 
-    /// Append time of the oldest frame in memory.
-    pub(crate) fn tail_front(&self) -> Option<FrameHeader> {
-        self.lock().frames.front().map(|front| front.frame.header)
-    }
-
     fn lock(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }

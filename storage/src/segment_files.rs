@@ -92,17 +92,6 @@ impl SegmentFiles {
         folders.get(&topic).map(Arc::clone)
     }
 
-    /// Topics that have a folder.
-    pub(crate) fn topics(&self) -> Vec<TopicId> {
-        let folders = self
-            .topic_folders
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut topics: Vec<_> = folders.keys().copied().collect();
-        topics.sort_unstable();
-        topics
-    }
-
     pub(crate) fn add_topic_folder(&self, topic: TopicId, folder_name: &str) {
         let mut folders = self
             .topic_folders

@@ -193,4 +193,7 @@ fn is_contiguous(left: &CommittedFrame, right: &CommittedFrame) -> bool {
     left.line.form == right.line.form && end == right.line.place.position
 }
 
-const _: () = assert!(ALIGN_BYTES < BLOCK_BYTES as u64);
+const _: () = assert!(
+    ALIGN_BYTES < BLOCK_BYTES as u64,
+    "padding fits into the zeros"
+);

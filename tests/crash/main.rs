@@ -6,6 +6,13 @@
 //! broker must go on from there. Recovery is itself interrupted at each of its operations.
 //!
 //! `STATES=n` tries up to n states for each operation (default 12); all of them by `STATES=1000000`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "a test fails by panicking and says what it did"
+)]
 
 mod recovery;
 mod scripts;

@@ -2,6 +2,11 @@
 //!
 //! `SEEDS=2000` runs that many (default 300) from `SEED` (default 0); `STEPS` is their length (default
 //! 2,000). A failure names its seed, and the same seed fails again.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says what it did"
+)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

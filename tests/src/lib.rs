@@ -7,7 +7,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::missing_panics_doc,
+    clippy::unwrap_in_result,
+    clippy::print_stdout,
+    clippy::missing_assert_message,
     reason = "a harness fails by panicking"
 )]
 

@@ -9,4 +9,4 @@ mod actors;
 mod faults;
 mod world;
 
-pub use world::{Outcome, run};
+pub use world::{Counts, Outcome, run};

@@ -236,15 +236,14 @@ impl Producers {
 
     /// Forgets everything about a topic; returns which rows are gone.
     pub(super) fn remove_topic(&mut self, topic: TopicId) -> Vec<(ProducerId, PartitionRef)> {
-        let gone = self
+        self
             .known
             .extract_if(.., |(_, partition), _| partition.topic == topic)
             .map(|(key, known)| {
                 self.bytes -= known.bytes();
                 key
             })
-            .collect();
-        gone
+            .collect()
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -38,7 +38,7 @@ impl FormatFile {
     /// # Errors
     /// [`FormatFileError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatFileError> {
-        let text = str::from_utf8(bytes).map_err(|_| FormatFileError::Damaged)?;
+        let text = str::from_utf8(bytes).ok().ok_or(FormatFileError::Damaged)?;
         let mut lines = text.lines();
         if lines.next() != Some("towpath data folder") {
             return Err(FormatFileError::Damaged);

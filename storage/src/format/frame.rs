@@ -109,14 +109,14 @@ impl FrameHeader {
     pub fn decode(bytes: &[u8], place: &FramePlace) -> Result<Self, FrameError> {
         let header = bytes.get(..FRAME_HEADER_BYTES).ok_or(FrameError::Short)?;
         let (mut head, body) = header.split_at_checked(8).ok_or(FrameError::Short)?;
-        let magic = head.try_get_u32_le().map_err(|_| FrameError::Short)?;
+        let magic = head.try_get_u32_le().ok().ok_or(FrameError::Short)?;
         if magic == 0 {
             return Err(FrameError::Blank);
         }
         if magic != MAGIC {
             return Err(FrameError::NotAFrame);
         }
-        let crc = head.try_get_u32_le().map_err(|_| FrameError::Short)?;
+        let crc = head.try_get_u32_le().ok().ok_or(FrameError::Short)?;
         if crc != crc_of(&[&place.seed(), body]) {
             return Err(FrameError::Checksum);
         }
