@@ -4,7 +4,6 @@
 //! 2,000). A failure names its seed, and the same seed fails again.
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stdout,
     reason = "a test fails by panicking and says what it did"
 )]
 
