@@ -14,3 +14,11 @@ fn blocks_of_commands_print_what_they_show() {
         .env("TOWPATH_URL", broker.url())
         .case("tests/blocks/*.md");
 }
+
+#[test]
+fn the_blocks_of_the_readme_print_what_they_show() {
+    let broker = TestBroker::start();
+    trycmd::TestCases::new()
+        .env("TOWPATH_URL", broker.url())
+        .case("../README.md");
+}
