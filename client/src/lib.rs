@@ -1,4 +1,67 @@
-//! The Rust SDK of Towpath.
+//! The Rust SDK of Towpath, an event log and broker.
+//!
+//! A [`Client`] is the entry: it stands for one broker, connects when it has to, and connects again
+//! for as long as somebody waits. From it come
+//!
+//! - a [`Producer`] for each topic that is written: what it acknowledges is on disk, a retry makes
+//!   no duplicate, and the records of a key keep their order;
+//! - a [`Reader`] for topics that are read: each record once, to the end or onwards for ever;
+//! - [`Admin`] for topics, offsets and the broker itself.
+//!
+//! ```no_run
+//! use towpath_client::{Client, Event, Start};
+//!
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct OrderPlaced {
+//!     order: u64,
+//!     total: u32,
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), towpath_client::Error> {
+//!     let client = Client::connect("http://127.0.0.1:7600")?;
+//!     client.admin().ensure_topic("orders").await?;
+//!
+//!     // On disk when `send` returns.
+//!     let orders = client.producer("orders").build();
+//!     let placed = OrderPlaced { order: 42, total: 990 };
+//!     let position = orders.send(Event::json("order.placed", &placed)?.key("42")).await?;
+//!     println!("partition {} offset {}", position.partition, position.offset);
+//!
+//!     // Many records: `enqueue` waits for room only, receipts tell when each is on disk.
+//!     let mut receipts = Vec::new();
+//!     for order in 0..10_000 {
+//!         let event = Event::json("order.placed", &OrderPlaced { order, total: 1 })?;
+//!         receipts.push(orders.enqueue(event.key(order.to_string())).await?);
+//!     }
+//!     orders.flush().await?;
+//!     for receipt in receipts {
+//!         receipt.await?;
+//!     }
+//!
+//!     // Everything that is there, then whatever comes.
+//!     let mut reader = client.reader(["orders"]).from(Start::Beginning).follow().build();
+//!     while let Some(record) = reader.next_record().await? {
+//!         let placed: OrderPlaced = record.json()?;
+//!         println!("{} order {} total {}", record.address(), placed.order, placed.total);
+//!     }
+//!     client.close().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # When something fails
+//!
+//! Every failure is an [`Error`]. What to do next does not depend on its text:
+//! [`Error::kind`] and [`Error::reason`] say what is the matter, [`Error::retry_advice`] whether the
+//! same may succeed later, and [`Error::may_have_happened`] whether the broker may have acted
+//! although it did not say so. The SDK repeats by itself whatever it can repeat without harm.
+//!
+//! # What it takes for granted
+//!
+//! A tokio runtime with time and I/O, for everything that is awaited. Futures may be dropped at any
+//! point; each says what that means. Nothing is logged but through `tracing`, and never a key, a
+//! value or the value of a header.
 #![forbid(unsafe_code)]
 
 mod admin;

@@ -3,6 +3,7 @@
 //! `partition` and `lane` are pure state machines that hold all rules about batches, sequences and
 //! doubt; `driver` keeps a stream for each lane; `topic` places records and counts their bytes.
 
+mod admission;
 mod batch;
 mod builder;
 mod driver;
@@ -11,6 +12,7 @@ mod lane;
 mod partition;
 mod receipt;
 mod requests;
+mod room;
 mod shared_lane;
 mod spread;
 mod topic;
@@ -27,6 +29,7 @@ use crate::error::Effects;
 use crate::shutdown::ShutdownHandle;
 use crate::{Admin, Error, Position, Record, SendError};
 use builder::ProducerOptions;
+use room::{closed, no_room};
 use topic::{Lifetime, OpenTopic};
 
 pub use builder::ProducerBuilder;
@@ -188,26 +191,32 @@ impl Producer {
 
 impl Handle {
     async fn enqueue(&self, record: &Record) -> Result<Receipt, Error> {
-        let topic = self.topic().await?;
-        let bytes = topic.admit(record)?;
-        let patience = self.options.give_up_after;
-        topic.take_room(bytes, patience).await?;
-        topic.push(record, bytes)
+        let topic = match self.topic.get() {
+            Some(topic) => topic,
+            None => self.topic().await?,
+        };
+        let admitted = topic.admission.admit(record)?;
+        let bytes = admitted.weighed.batch_len;
+        if !topic.room.try_take(bytes) {
+            // Whoever waits here would wait for batches that wait for more records.
+            topic.hurry();
+            let room = topic.room.take(bytes, self.options.give_up_after).await;
+            room.map_err(|error| self.explain(error))?;
+        }
+        topic.push(&admitted)
     }
 
     fn try_enqueue(&self, record: &Record) -> Result<Receipt, Error> {
         let Some(topic) = self.topic.get() else {
             let text = "the topic was not looked up yet";
             let error = Error::unavailable(Effects::None, text);
-            return Err(error.with("topic", &self.options.topic));
+            return Err(self.explain(error));
         };
-        self.check_open()?;
-        let bytes = topic.admit(record)?;
-        if topic.try_take_room(bytes)? {
-            topic.push(record, bytes)
-        } else {
-            Err(topic.no_room())
+        let admitted = topic.admission.admit(record)?;
+        if !topic.room.try_take(admitted.weighed.batch_len) {
+            return Err(self.explain(no_room()));
         }
+        topic.push(&admitted)
     }
 
     async fn topic(&self) -> Result<&OpenTopic, Error> {
@@ -231,10 +240,13 @@ impl Handle {
 
     fn check_open(&self) -> Result<(), Error> {
         if self.lifetime.closing.is_cancelled() {
-            let error = Error::closed(Effects::None, "the producer is closed");
-            return Err(error.with("topic", &self.options.topic));
+            return Err(self.explain(closed()));
         }
         Ok(())
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        error.with("topic", &self.options.topic)
     }
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use towpath_proto::batch::NewRecord;
 use towpath_proto::ids::PartitionId;
 
+use crate::event;
 use crate::time::to_ms;
 
 pub use header::Header;
@@ -108,18 +109,14 @@ impl Record {
     }
 
     /// The record as a batch takes it. `source` is added to events that do not have one.
-    pub(crate) fn as_new_record<'a>(
-        &'a self,
-        source: &'a str,
-    ) -> NewRecord<'a, impl Iterator<Item = (&'a str, &'a [u8])> + Clone> {
-        let headers = self.headers.iter().map(Header::as_pair);
-        let source = self
-            .wants_source
-            .then_some((crate::event::SOURCE, source.as_bytes()));
+    pub(crate) fn as_new_record<'a>(&'a self, source: &'a str) -> NewRecord<'a, RecordHeaders<'a>> {
         NewRecord {
             key: self.key.as_deref(),
             value: self.value.as_deref(),
-            headers: headers.chain(source),
+            headers: RecordHeaders {
+                given: self.headers.iter(),
+                source: self.wants_source.then_some(source),
+            },
             event_time_ms: self.event_time_ms,
         }
     }
@@ -128,7 +125,7 @@ impl Record {
     pub(crate) fn to_proto(&self, source: &str) -> towpath_proto::v1::Record {
         let mut headers: Vec<_> = self.headers.iter().map(Header::to_proto).collect();
         if self.wants_source {
-            headers.push(Header::new(crate::event::SOURCE, source.to_owned()).to_proto());
+            headers.push(Header::new(event::SOURCE, source.to_owned()).to_proto());
         }
         towpath_proto::v1::Record {
             key: self.key.clone(),
@@ -136,6 +133,22 @@ impl Record {
             headers,
             event_time_ms: self.event_time_ms,
         }
+    }
+}
+
+/// Names and values of a record's headers as they are sent.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordHeaders<'a> {
+    given: std::slice::Iter<'a, Header>,
+    source: Option<&'a str>,
+}
+
+impl<'a> Iterator for RecordHeaders<'a> {
+    type Item = (&'a str, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let given = self.given.next().map(Header::as_pair);
+        given.or_else(|| Some((event::SOURCE, self.source.take()?.as_bytes())))
     }
 }
 

@@ -6,7 +6,7 @@
 mod dial;
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
@@ -42,8 +42,8 @@ pub(crate) struct Transport {
     dial: Option<Dial>,
     control: OnceLock<Channel>,
     data: Box<[OnceLock<Channel>]>,
-    /// Which data connection the next stream begins with.
-    next_data: AtomicUsize,
+    /// Which data connection the next stream begins with; counts up for ever.
+    next_data: AtomicU32,
 }
 
 impl Transport {
@@ -60,18 +60,19 @@ impl Transport {
             dial: options.dial,
             control: OnceLock::new(),
             data: data.collect(),
-            next_data: AtomicUsize::new(0),
+            next_data: AtomicU32::new(0),
         })
     }
 
     /// Number of connections that carry records.
-    pub(crate) fn data_connections(&self) -> usize {
-        self.data.len()
+    pub(crate) fn data_connections(&self) -> u32 {
+        u32::try_from(self.data.len()).unwrap_or(u32::MAX)
     }
 
-    /// Returns where to begin, so that the streams of a client spread over its connections.
-    pub(crate) fn next_data_connection(&self) -> usize {
-        self.next_data.fetch_add(1, Ordering::Relaxed) % self.data.len()
+    /// Returns a data connection to begin with, so that the streams of a client spread over all of
+    /// them. Any number stands for one.
+    pub(crate) fn next_data_connection(&self) -> u32 {
+        self.next_data.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The connection for short calls. Must be called within a tokio runtime.
@@ -80,18 +81,18 @@ impl Transport {
     }
 
     /// A stub for Produce on a data connection. Must be called within a tokio runtime.
-    pub(crate) fn produce(&self, connection: usize) -> ProduceServiceClient<Channel> {
+    pub(crate) fn produce(&self, connection: u32) -> ProduceServiceClient<Channel> {
         ProduceServiceClient::new(self.data_channel(connection))
     }
 
     /// A stub for Fetch on a data connection. Must be called within a tokio runtime.
-    pub(crate) fn fetch(&self, connection: usize) -> FetchServiceClient<Channel> {
+    pub(crate) fn fetch(&self, connection: u32) -> FetchServiceClient<Channel> {
         FetchServiceClient::new(self.data_channel(connection))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    fn data_channel(&self, connection: usize) -> Channel {
-        let slot = self.data.get(connection % self.data.len());
+    fn data_channel(&self, connection: u32) -> Channel {
+        let slot = self.data.get(connection as usize % self.data.len());
         slot.unwrap_or(&self.control)
             .get_or_init(|| self.open())
             .clone()

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 use towpath_proto::batch::NewRecord;
 
 use super::receipt::{Outcome, Receipt};
+use crate::Record;
+use crate::record::RecordHeaders;
 
 /// When a batch is full.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +16,25 @@ pub(super) struct BatchSize {
     /// A batch of several records is not larger; a larger record is a batch of its own.
     pub(super) bytes_max: usize,
     pub(super) records_max: u32,
+}
+
+/// A record with what it adds to a batch, which is computed once.
+#[derive(Debug)]
+pub(super) struct Weighed<'a> {
+    pub(super) record: NewRecord<'a, RecordHeaders<'a>>,
+    /// [`NewRecord::batch_len`] of the record.
+    pub(super) batch_len: usize,
+}
+
+impl<'a> Weighed<'a> {
+    /// Weighs a record; `source` is where events come from that do not say so themselves.
+    pub(super) fn new(record: &'a Record, source: &'a str) -> Self {
+        let record = record.as_new_record(source);
+        Self {
+            batch_len: record.batch_len(),
+            record,
+        }
+    }
 }
 
 /// A batch that takes records: they are encoded straight into what is going to be sent.
@@ -46,11 +67,8 @@ impl OpenBatch {
         self.bytes.len() >= size.bytes_max || self.record_count >= size.records_max
     }
 
-    pub(super) fn push<'a, H>(&mut self, record: &NewRecord<'a, H>) -> Receipt
-    where
-        H: IntoIterator<Item = (&'a str, &'a [u8])> + Clone,
-    {
-        record.put(&mut self.bytes);
+    pub(super) fn push(&mut self, weighed: &Weighed<'_>) -> Receipt {
+        weighed.record.put(&mut self.bytes);
         let receipt = Receipt::new(Arc::clone(&self.outcome), self.record_count);
         self.record_count += 1;
         receipt

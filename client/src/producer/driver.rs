@@ -32,7 +32,7 @@ pub(super) struct Driver {
     pub(super) client: Arc<Shared>,
     pub(super) lane: Arc<SharedLane>,
     /// Which of the client's data connections the lane uses.
-    pub(super) connection: usize,
+    pub(super) connection: u32,
     pub(super) topic: TopicName,
     pub(super) topic_id: TopicId,
     /// The producer takes nothing more and ends when everything has its outcome.

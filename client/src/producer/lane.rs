@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use towpath_proto::batch::NewRecord;
 use towpath_proto::ids::{PartitionId, ProducerId};
 use towpath_proto::names::TopicName;
 
+use super::batch::Weighed;
 use super::effects::Effects;
-use super::partition::{PartitionQueue, Rules, Sendable};
-use super::receipt::{Outcome, Receipt};
+use super::partition::{PartitionQueue, Pushed, Rules, Sendable};
+use super::receipt::Outcome;
 use crate::Error;
 use crate::backoff::Backoff;
 use crate::time::later;
@@ -128,15 +128,12 @@ impl Lane {
     /// # Errors
     ///
     /// Why no record is taken any more.
-    pub(super) fn push<'a, H>(
+    pub(super) fn push(
         &mut self,
         partition: PartitionId,
-        record: &NewRecord<'a, H>,
+        weighed: &Weighed<'_>,
         clock: impl Fn() -> Instant,
-    ) -> Result<Receipt, Error>
-    where
-        H: IntoIterator<Item = (&'a str, &'a [u8])> + Clone,
-    {
+    ) -> Result<Pushed, Error> {
         if let Some(end) = &self.end {
             return Err(end.clone());
         }
@@ -144,8 +141,8 @@ impl Lane {
         let Some(queue) = place.and_then(|place| self.partitions.get_mut(place)) else {
             return Err(Error::protocol("the partition belongs to another lane"));
         };
-        let pushed = queue.push(record, &self.rules, &clock);
-        self.held_bytes += record.batch_len();
+        let pushed = queue.push(weighed, &self.rules, &clock);
+        self.held_bytes += weighed.batch_len;
         if pushed.has_changed_batch
             && let Some(place) = place
         {
@@ -158,7 +155,7 @@ impl Lane {
             self.want(later(now, patience));
             self.refresh(place, now);
         }
-        Ok(pushed.receipt)
+        Ok(pushed)
     }
 
     /// Whether a record of this size would join a batch that its partition has already.

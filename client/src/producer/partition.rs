@@ -14,10 +14,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use towpath_proto::batch::NewRecord;
 use towpath_proto::ids::{PartitionId, Sequence};
 
-use super::batch::{BatchSize, ClosedBatch, OpenBatch};
+use super::batch::{BatchSize, ClosedBatch, OpenBatch, Weighed};
 use super::effects::Effects;
 use super::receipt::{Appended, Outcome, Receipt};
 use crate::Error;
@@ -143,16 +142,13 @@ impl PartitionQueue {
     }
 
     /// Adds a record, in order behind all others.
-    pub(super) fn push<'a, H>(
+    pub(super) fn push(
         &mut self,
-        record: &NewRecord<'a, H>,
+        weighed: &Weighed<'_>,
         rules: &Rules,
         clock: impl FnOnce() -> Instant,
-    ) -> Pushed
-    where
-        H: IntoIterator<Item = (&'a str, &'a [u8])> + Clone,
-    {
-        let batch_len = record.batch_len();
+    ) -> Pushed {
+        let batch_len = weighed.batch_len;
         if let Some(full) = self
             .open
             .take_if(|open| !open.has_room_for(batch_len, &rules.size))
@@ -165,7 +161,7 @@ impl PartitionQueue {
             .open
             .take()
             .unwrap_or_else(|| OpenBatch::new(capacity, clock()));
-        let receipt = open.push(record);
+        let receipt = open.push(weighed);
         let is_full = open.is_full(&rules.size);
         if is_full {
             self.close(open);

@@ -1,20 +1,25 @@
 //! A lane as its three users share it: callers that push, the request stream, the driver.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
+use towpath_proto::ids::PartitionId;
 
+use super::batch::Weighed;
 use super::lane::{Lane, LaneRequest};
+use super::receipt::Receipt;
+use super::room::Room;
+use crate::Error;
 
 /// A lane behind its lock. The lock is held for one step of the state machine, never across an
 /// await, and what a step sets free or wakes is dealt with after it.
 #[derive(Debug)]
 pub(super) struct SharedLane {
     state: Mutex<State>,
-    /// Bytes that may still be taken.
-    room: Arc<Semaphore>,
+    /// What the records of this lane have taken, with those of others.
+    room: Room,
     /// The driver is to look at the lane.
     call: Notify,
 }
@@ -29,7 +34,7 @@ struct State {
 }
 
 impl SharedLane {
-    pub(super) fn new(lane: Lane, room: Arc<Semaphore>) -> Self {
+    pub(super) fn new(lane: Lane, room: Room) -> Self {
         Self {
             state: Mutex::new(State {
                 lane,
@@ -39,6 +44,29 @@ impl SharedLane {
             room,
             call: Notify::new(),
         }
+    }
+
+    /// Adds a record to a partition; with `must_join` only if it joins a batch that is there, else
+    /// none.
+    pub(super) fn push(
+        &self,
+        partition: PartitionId,
+        weighed: &Weighed<'_>,
+        must_join: bool,
+    ) -> Option<Result<Receipt, Error>> {
+        let mut state = self.lock();
+        if must_join && !state.lane.would_join(partition, weighed.batch_len) {
+            return None;
+        }
+        let pushed = match state.lane.push(partition, weighed, Instant::now) {
+            Ok(pushed) => pushed,
+            Err(end) => return Some(Err(end)),
+        };
+        // A record that joins a batch changes nothing for anybody else.
+        if pushed.has_changed_batch {
+            self.conclude(state);
+        }
+        Some(Ok(pushed.receipt))
     }
 
     /// Makes a step.
@@ -76,14 +104,24 @@ impl SharedLane {
     }
 
     fn with_state<R>(&self, step: impl FnOnce(&mut State) -> R) -> R {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         let result = step(&mut state);
+        self.conclude(state);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frees the lock and carries out what the step before wants.
+    fn conclude(&self, mut state: MutexGuard<'_, State>) {
         let effects = state.lane.take_effects();
         let is_called = state.lane.take_call();
         let has_news = state.lane.has_request() || state.lane.is_drained();
         let sender = if has_news { state.sender.take() } else { None };
         drop(state);
-        self.room.add_permits(effects.freed_bytes());
+        self.room.give_back(effects.freed_bytes());
         effects.wake();
         if is_called {
             self.call.notify_one();
@@ -91,6 +129,5 @@ impl SharedLane {
         if let Some(sender) = sender {
             sender.wake();
         }
-        result
     }
 }

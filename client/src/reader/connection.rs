@@ -28,7 +28,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 pub(super) struct Connection {
     client: Arc<Shared>,
     /// Which of the client's data connections is used.
-    place: usize,
+    place: u32,
     give_up_after: Option<Duration>,
     backoff: Backoff,
     /// Since when nothing good was heard, and what was.

@@ -1,7 +1,7 @@
 //! Table tests of one partition; what must hold in all cases is tested with the lane.
 
 use super::*;
-use crate::ErrorReason;
+use crate::{ErrorReason, Record};
 use towpath_proto::ids::{Lsn, Offset};
 use towpath_proto::problem::Problem;
 
@@ -37,14 +37,9 @@ impl Subject {
         let now = self.now;
         let mut receipts = Vec::new();
         for size in sizes {
-            let value = vec![b'x'; *size];
-            let record = NewRecord {
-                key: None,
-                value: Some(value.as_slice()),
-                headers: std::iter::empty(),
-                event_time_ms: None,
-            };
-            receipts.push(self.queue.push(&record, &self.rules, || now).receipt);
+            let record = Record::new(vec![b'x'; *size]);
+            let weighed = Weighed::new(&record, "");
+            receipts.push(self.queue.push(&weighed, &self.rules, || now).receipt);
         }
         receipts
     }

@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use towpath_proto::batch::{NewRecord, Records};
+use towpath_proto::batch::Records;
 use towpath_proto::ids::{PartitionId, ProducerId};
 use towpath_proto::names::TopicName;
 use towpath_proto::problem::Problem;
@@ -14,10 +14,10 @@ use towpath_proto::v1;
 use towpath_proto::v1::produce_response::Response;
 
 use super::super::{Lane, LaneRequest, LaneShare, Verdict};
-use crate::producer::batch::BatchSize;
+use crate::producer::batch::{BatchSize, Weighed};
 use crate::producer::partition::Rules;
 use crate::producer::receipt::Receipt;
-use crate::{Error, ErrorKind, ErrorReason};
+use crate::{Error, ErrorKind, ErrorReason, Record};
 
 const PARTITIONS: u32 = 3;
 const WINDOW: usize = 4;
@@ -125,18 +125,13 @@ impl World {
     pub(super) fn push(&mut self) {
         let number = self.given.len() as u64;
         let partition = self.random.u32(0..PARTITIONS);
-        let value = number.to_le_bytes();
-        let record = NewRecord {
-            key: None,
-            value: Some(value.as_slice()),
-            headers: std::iter::empty(),
-            event_time_ms: None,
-        };
+        let record = Record::new(number.to_le_bytes().to_vec());
+        let weighed = Weighed::new(&record, "");
         let now = self.now;
-        let receipt = self
+        let pushed = self
             .lane
-            .push(PartitionId::new(partition), &record, || now)
-            .unwrap();
+            .push(PartitionId::new(partition), &weighed, || now);
+        let receipt = pushed.unwrap().receipt;
         self.given.push((partition, receipt));
     }
 
