@@ -236,8 +236,7 @@ impl Producers {
 
     /// Forgets everything about a topic; returns which rows are gone.
     pub(super) fn remove_topic(&mut self, topic: TopicId) -> Vec<(ProducerId, PartitionRef)> {
-        self
-            .known
+        self.known
             .extract_if(.., |(_, partition), _| partition.topic == topic)
             .map(|(key, known)| {
                 self.bytes -= known.bytes();
