@@ -4,19 +4,28 @@
 //! only place that knows how: nothing of it is seen outside the crate.
 
 mod dial;
+mod produce_body;
+mod substitute;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_core::Stream;
+use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
 use towpath_proto::limits::MESSAGE_BYTES_MAX;
+use towpath_proto::v1::ProduceResponse;
 use towpath_proto::v1::fetch_service_client::FetchServiceClient;
 use towpath_proto::v1::produce_service_client::ProduceServiceClient;
+use towpath_proto::wire::ProduceRequest;
 
 use crate::Error;
 
 pub(crate) use dial::Dial;
+use produce_body::ProduceBody;
+use substitute::Substitute;
 
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
@@ -80,9 +89,20 @@ impl Transport {
         self.control.get_or_init(|| self.open()).clone()
     }
 
-    /// A stub for Produce on a data connection. Must be called within a tokio runtime.
-    pub(crate) fn produce(&self, connection: u32) -> ProduceServiceClient<Channel> {
-        ProduceServiceClient::new(self.data_channel(connection))
+    /// Opens a Produce stream on a data connection. Must be called within a tokio runtime. Dropping
+    /// the future ends the stream.
+    pub(crate) async fn produce(
+        &self,
+        connection: u32,
+        requests: impl Stream<Item = ProduceRequest> + Send + Unpin + 'static,
+    ) -> Result<Streaming<ProduceResponse>, Status> {
+        let service = Substitute {
+            channel: self.data_channel(connection),
+            body: Some(Body::new(ProduceBody::new(requests))),
+        };
+        let mut stub = ProduceServiceClient::new(service);
+        let response = stub.produce(tokio_stream::empty()).await?;
+        Ok(response.into_inner())
     }
 
     /// A stub for Fetch on a data connection. Must be called within a tokio runtime.

@@ -139,11 +139,8 @@ impl Driver {
             topic: self.topic.clone(),
             topic_id: self.topic_id,
         };
-        let mut stub = self.client.transport.produce(self.connection);
-        let response = stub.produce(requests).await;
-        response
-            .map(tonic::Response::into_inner)
-            .map_err(|status| self.client.error_of(status))
+        let opening = self.client.transport.produce(self.connection, requests);
+        opening.await.map_err(|status| self.client.error_of(status))
     }
 
     /// Ends a stream on which nothing is awaited any more, so that the broker sees its end.
