@@ -155,9 +155,10 @@ impl Shared {
 }
 
 impl InFlight {
-    /// Waits for memory of the whole broker. None if the broker is gone.
-    async fn take(all: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        Arc::clone(all).acquire_many_owned(bytes).await.ok()
+    /// Waits for memory for `bytes`, at most that of one message. None if the broker is gone.
+    async fn take(memory: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        // Every bound holds one message; more could never be had.
+        let bytes = u32::try_from(bytes.min(MESSAGE_BYTES_MAX)).unwrap_or(u32::MAX);
+        Arc::clone(memory).acquire_many_owned(bytes).await.ok()
     }
 }

@@ -76,6 +76,7 @@ impl Broker {
             .await
             .map_err(|error| StartError::from_open(&path, error))?;
         let report = std::mem::take(&mut engine.report);
+        log_start(&config, engine.identity, &report);
         let (identity, pool) = (engine.identity, ReadPool::default());
         let reader = engine.reader.clone();
         let published = Arc::clone(&engine.shared.published);
@@ -181,6 +182,31 @@ fn check(config: &Config) -> Result<(), StartError> {
         tracing::warn!(%listen, "anyone who reaches this address may read and delete everything");
     }
     Ok(())
+}
+
+fn log_start(config: &Config, identity: Identity, report: &RecoveryReport) {
+    let Identity {
+        broker_id,
+        incarnation,
+    } = identity;
+    tracing::info!(%broker_id, incarnation, changed = ?config.changed(), "broker starts");
+    let RecoveryReport {
+        is_new,
+        entry_count,
+        frame_count,
+        quarantined_bytes,
+        losses,
+    } = report;
+    tracing::info!(
+        is_new,
+        entry_count,
+        frame_count,
+        quarantined_bytes,
+        "data folder recovered"
+    );
+    for loss in losses {
+        tracing::error!(%loss, "acknowledged records are lost");
+    }
 }
 
 async fn listen(listen: SocketAddr) -> Result<TcpListener, StartError> {

@@ -103,67 +103,127 @@ impl fmt::Display for ConfigProblem {
 impl Config {
     /// All settings whose value is not allowed; none if the broker may be started.
     pub fn validate(&self) -> Vec<ConfigProblem> {
-        let ClientLimits {
-            connection_count_max,
-            stream_count_max,
-            in_flight_bytes_max,
-            in_flight_bytes_per_stream_max,
-        } = self.limits;
-        let message = message_bytes_min();
-        let rounds = &self.engine.sequencer;
-        let deadline_ms = self.drain_deadline.as_millis();
-        let heartbeat_ms = self.heartbeat_interval.as_millis();
-        let mut problems = Vec::new();
-        let mut check = |flag, value: u128, unit, range: RangeInclusive<u128>| {
-            problems.extend(check_range(flag, value, unit, range));
-        };
-        check("--drain-deadline", deadline_ms, "ms", 0..=600_000);
-        check("--heartbeat-interval", heartbeat_ms, "ms", 10..=10_000);
-        let connections = connection_count_max as u128;
-        check("--connection-count-max", connections, "", 1..=65_536);
-        let streams = u128::from(stream_count_max);
-        check("--stream-count-max", streams, "", 1..=65_536);
-        let all = in_flight_bytes_max as u128;
-        check("--in-flight-bytes-max", all, " bytes", message..=64 * GIB);
-        let each = in_flight_bytes_per_stream_max as u128;
-        let each_max = all.clamp(message, MEMORY_PER_STREAM_MAX);
-        let flag = "--in-flight-bytes-per-stream-max";
-        check(flag, each, " bytes", message..=each_max);
-        let segment = u128::from(self.engine.core.segment_bytes_max);
-        check("--segment-bytes-max", segment, " bytes", 65_536..=16 * GIB);
-        let round = rounds.round_bytes_max as u128;
-        check("--round-bytes-max", round, " bytes", 4_096..=GIB / 16);
-        problems
+        let numbers = self.numbers().into_iter();
+        numbers.filter_map(|number| number.check()).collect()
+    }
+
+    /// The settings that are not at their default, as flag and value, for the log.
+    pub fn changed(&self) -> Vec<(&'static str, String)> {
+        let default = Self::default();
+        let named = [
+            (
+                "--listen",
+                self.listen.to_string(),
+                default.listen.to_string(),
+            ),
+            (
+                "--data-dir",
+                self.data_dir.display().to_string(),
+                default.data_dir.display().to_string(),
+            ),
+            (
+                "--insecure-allow-remote",
+                self.insecure_allow_remote.to_string(),
+                default.insecure_allow_remote.to_string(),
+            ),
+        ];
+        let numbers = self.numbers().into_iter().zip(default.numbers());
+        let numbers =
+            numbers.map(|(number, default)| (number.flag, number.value(), default.value()));
+        let all = named.into_iter().chain(numbers);
+        all.filter(|(_, value, default)| value != default)
+            .map(|(flag, value, _)| (flag, value))
+            .collect()
     }
 
     /// Whether other machines could reach the listener.
     pub fn is_remote(&self) -> bool {
         !self.listen.ip().is_loopback()
     }
+
+    fn numbers(&self) -> [NumberSetting; 8] {
+        let limits = &self.limits;
+        let all = limits.in_flight_bytes_max as u128;
+        let message = MESSAGE_BYTES_MAX as u128;
+        let number = |flag, number: u128, unit, allowed| NumberSetting {
+            flag,
+            number,
+            unit,
+            allowed,
+        };
+        [
+            number(
+                "--drain-deadline",
+                self.drain_deadline.as_millis(),
+                "ms",
+                0..=600_000,
+            ),
+            number(
+                "--heartbeat-interval",
+                self.heartbeat_interval.as_millis(),
+                "ms",
+                10..=10_000,
+            ),
+            number(
+                "--connection-count-max",
+                limits.connection_count_max as u128,
+                "",
+                1..=65_536,
+            ),
+            number(
+                "--stream-count-max",
+                limits.stream_count_max.into(),
+                "",
+                1..=65_536,
+            ),
+            number("--in-flight-bytes-max", all, " bytes", message..=64 * GIB),
+            number(
+                "--in-flight-bytes-per-stream-max",
+                limits.in_flight_bytes_per_stream_max as u128,
+                " bytes",
+                message..=all.max(message),
+            ),
+            number(
+                "--segment-bytes-max",
+                self.engine.core.segment_bytes_max.into(),
+                " bytes",
+                65_536..=16 * GIB,
+            ),
+            number(
+                "--round-bytes-max",
+                self.engine.sequencer.round_bytes_max as u128,
+                " bytes",
+                4_096..=GIB / 16,
+            ),
+        ]
+    }
+}
+
+/// A setting that is a number.
+struct NumberSetting {
+    flag: &'static str,
+    number: u128,
+    unit: &'static str,
+    allowed: RangeInclusive<u128>,
+}
+
+impl NumberSetting {
+    fn value(&self) -> String {
+        format!("{}{}", self.number, self.unit)
+    }
+
+    fn check(&self) -> Option<ConfigProblem> {
+        let (start, end) = (self.allowed.start(), self.allowed.end());
+        (!self.allowed.contains(&self.number)).then(|| ConfigProblem {
+            flag: self.flag,
+            value: self.value(),
+            allowed: format!("{start} to {end}{}", self.unit),
+        })
+    }
 }
 
 const MIB: usize = 1024 * 1024;
 const GIB: u128 = 1024 * MIB as u128;
-/// What the permits of one stream can count.
-const MEMORY_PER_STREAM_MAX: u128 = 2 * GIB;
-
-fn message_bytes_min() -> u128 {
-    MESSAGE_BYTES_MAX as u128
-}
-
-fn check_range(
-    flag: &'static str,
-    value: u128,
-    unit: &str,
-    range: RangeInclusive<u128>,
-) -> Option<ConfigProblem> {
-    let (start, end) = (range.start(), range.end());
-    (!range.contains(&value)).then(|| ConfigProblem {
-        flag,
-        value: format!("{value}{unit}"),
-        allowed: format!("{start} to {end}{unit}"),
-    })
-}
 
 #[cfg(test)]
 mod tests {
@@ -197,6 +257,21 @@ mod tests {
                 "--in-flight-bytes-per-stream-max is 16777216 bytes, allowed is 4259840 to 4259840 bytes",
             ]
         );
+    }
+
+    #[test]
+    fn only_what_differs_from_the_default_is_worth_a_word() {
+        assert_eq!(Config::default().changed(), []);
+        let config = Config {
+            listen: "127.0.0.1:1".parse().unwrap(),
+            drain_deadline: Duration::from_millis(5),
+            ..Config::default()
+        };
+        let expected = [
+            ("--listen", "127.0.0.1:1".to_owned()),
+            ("--drain-deadline", "5ms".to_owned()),
+        ];
+        assert_eq!(config.changed(), expected);
     }
 
     #[test]

@@ -59,16 +59,26 @@ pub(crate) async fn serve(
 ) {
     let slots = Arc::new(Semaphore::new(limits.connection_count_max));
     let memory = ReceiveMemory::default();
+    let mut is_full = false;
     let accept_all = async {
-        while let Ok(slot) = acquire(&slots, limits).await {
+        loop {
+            let was_full = std::mem::replace(&mut is_full, slots.available_permits() == 0);
+            if is_full && !was_full {
+                let connection_count_max = limits.connection_count_max;
+                tracing::warn!(connection_count_max, "all connections are in use");
+            }
+            // What is too much waits with the operating system.
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
             let stream = accept(&listener).await;
-            let window = memory.take();
             let connection = Connection {
                 routes: routes.clone(),
                 drain: drain.clone(),
                 stream_count_max: limits.stream_count_max,
                 _slot: slot,
             };
+            let window = memory.take();
             drain.tasks().spawn(connection.serve(stream, window));
         }
     };
@@ -76,19 +86,6 @@ pub(crate) async fn serve(
         () = accept_all => {}
         () = drain.begun() => {}
     }
-}
-
-/// Waits for room for one more connection, before it is accepted: what is too much waits with the
-/// operating system.
-async fn acquire(
-    slots: &Arc<Semaphore>,
-    limits: ServerLimits,
-) -> Result<OwnedSemaphorePermit, tokio::sync::AcquireError> {
-    if slots.available_permits() == 0 {
-        let connection_count_max = limits.connection_count_max;
-        tracing::warn!(connection_count_max, "all connections are in use");
-    }
-    Arc::clone(slots).acquire_owned().await
 }
 
 async fn accept(listener: &TcpListener) -> TcpStream {

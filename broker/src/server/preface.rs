@@ -86,3 +86,40 @@ impl AsyncWrite for Preface {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Both ends of a connection, the accepting one first.
+    async fn connect() -> (Preface, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let client = client.await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        (Preface::new(server), client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_begin_is_given_up() {
+        let (mut server, mut client) = connect().await;
+        client.write_all(b"PRI * HTTP/2.0").await.unwrap();
+        let mut bytes = [0; PREFACE_BYTES];
+        let read = server.read_exact(&mut bytes).await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_begun_may_be_silent() {
+        let (mut server, mut client) = connect().await;
+        client.write_all(&[1; PREFACE_BYTES]).await.unwrap();
+        let mut bytes = [0; PREFACE_BYTES];
+        server.read_exact(&mut bytes).await.unwrap();
+        let mut byte = [0];
+        let silence = tokio::time::timeout(2 * PREFACE_TIMEOUT, server.read_exact(&mut byte));
+        assert!(silence.await.is_err(), "still waiting");
+    }
+}

@@ -1,5 +1,8 @@
 //! The Fetch stream: from memory and from disk, to the end and onwards, one partition and many.
 
+use std::time::Duration;
+
+use towpath_broker::Config;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::wire::fetch_response::Response as Fetched;
@@ -87,7 +90,7 @@ async fn a_batch_carries_what_its_answer_said() {
 }
 
 /// Writes through several partitions, with batches of many sizes, and reads everything back.
-async fn check_everything_comes_back(config: towpath_broker::Config, merge_by_lsn: bool) {
+async fn check_everything_comes_back(config: Config, merge_by_lsn: bool) {
     let broker = TestBroker::start_with(config).await;
     broker.create("orders", 3).await;
     let large = "x".repeat(300_000);
@@ -118,7 +121,7 @@ async fn check_everything_comes_back(config: towpath_broker::Config, merge_by_ls
             lsns.push(batch.lsn);
         }
     }
-    assert_eq!(read, written);
+    assert_eq!(read, written, "everything, in order");
     if merge_by_lsn {
         assert!(lsns.is_sorted(), "{lsns:?}");
     }
@@ -217,17 +220,26 @@ async fn a_follower_gets_what_comes_later() {
 }
 
 #[tokio::test]
-async fn many_followers_are_all_woken() {
-    let broker = TestBroker::start().await;
+async fn many_followers_are_all_woken_at_once() {
+    // A heartbeat would look for records as well.
+    let config = Config {
+        heartbeat_interval: Duration::from_secs(10),
+        ..config()
+    };
+    let broker = TestBroker::start_with(config).await;
     broker.create("orders", 1).await;
     let mut readers = Vec::new();
     for _ in 0..20 {
         readers.push(broker.reader(following(&["orders"])).await);
     }
     broker.publish("orders", 0, &["v"]).await;
-    for reader in &mut readers {
-        assert_eq!(values(&reader.batch().await), ["v"]);
-    }
+    let woken = async {
+        for reader in &mut readers {
+            assert_eq!(values(&reader.batch().await), ["v"]);
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(5), woken).await;
+    assert!(in_time.is_ok(), "before any heartbeat");
 }
 
 #[tokio::test]

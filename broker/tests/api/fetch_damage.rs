@@ -32,7 +32,7 @@ fn damage(disk: &SimDisk, bytes: &[u8]) {
     let segments = disk
         .paths()
         .into_iter()
-        .filter(|path| path.ends_with(".log"));
+        .filter(|path| Path::new(path).extension().is_some_and(|it| it == "log"));
     for path in segments {
         let content = disk.read(Path::new(&path)).unwrap();
         let found = content

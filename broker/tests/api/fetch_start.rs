@@ -31,7 +31,7 @@ async fn broker_with_letters() -> (TestBroker, Vec<v1::PublishResponse>) {
 async fn look_up(broker: &TestBroker, at: Position) -> Vec<u64> {
     let request = v1::LookupOffsetsRequest {
         topic: "letters".to_owned(),
-        position: position(at),
+        position: Some(position(at)),
         ..v1::LookupOffsetsRequest::default()
     };
     let found = soon(broker.fetch().lookup_offsets(request)).await.unwrap();
@@ -49,7 +49,7 @@ async fn look_up(broker: &TestBroker, at: Position) -> Vec<u64> {
 async fn start_offsets(broker: &TestBroker, at: Position) -> Vec<u64> {
     let request = v1::FetchRequest {
         sources: vec![v1::FetchSource {
-            start: position(at),
+            start: Some(position(at)),
             ..source("letters")
         }],
         ..v1::FetchRequest::default()
@@ -75,8 +75,8 @@ async fn start_offsets(broker: &TestBroker, at: Position) -> Vec<u64> {
 
 async fn check(at: Position, expected: &[u64]) {
     let (broker, _) = broker_with_letters().await;
-    assert_eq!(look_up(&broker, at.clone()).await, expected, "{at:?}");
-    assert_eq!(start_offsets(&broker, at.clone()).await, expected, "{at:?}");
+    assert_eq!(look_up(&broker, at).await, expected, "{at:?}");
+    assert_eq!(start_offsets(&broker, at).await, expected, "{at:?}");
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn the_last_records_are_found_far_back_in_one_partition() {
     }
     let request = |count| v1::LookupOffsetsRequest {
         topic: "letters".to_owned(),
-        position: position(Position::LastRecords(count)),
+        position: Some(position(Position::LastRecords(count))),
         ..v1::LookupOffsetsRequest::default()
     };
     for (count, expected) in [(399, [5, 1]), (400, [5, 0]), (401, [4, 0]), (500, [0, 0])] {
@@ -160,7 +160,7 @@ async fn an_offset_out_of_range_brings_the_range() {
         offset: 6,
     };
     let cases = [
-        (start(position(Position::Offset(6)), vec![]), "0"),
+        (start(Some(position(Position::Offset(6))), vec![]), "0"),
         (start(None, vec![own]), "1"),
     ];
     for (request, partition) in cases {
@@ -183,7 +183,7 @@ async fn an_offset_out_of_range_brings_the_range() {
 async fn single_partitions_may_begin_at_offsets_of_their_own() {
     let (broker, _) = broker_with_letters().await;
     let resumed = v1::FetchSource {
-        start: position(Position::End(v1::End {})),
+        start: Some(position(Position::End(v1::End {}))),
         start_offsets: vec![v1::PartitionOffset {
             partition: 1,
             offset: 3,

@@ -55,12 +55,12 @@ async fn check_final(batch: ProduceBatch, reason: ErrorReason, field: &str) -> P
         (1, true),
         "{problem}"
     );
-    assert_eq!(producer.accepted().await.sequence, 2);
+    assert_eq!(producer.accepted().await.sequence, 2, "the next one");
     producer.produce(batch).await;
     let (again, _) = producer.refused().await;
     assert!(again.is_sequence_spent, "the same as the first time");
     let read = broker.read_all(source("orders")).await;
-    assert_eq!(all_values(&read), ["before", "after"]);
+    assert_eq!(all_values(&read), ["before", "after"], "records");
     problem
 }
 

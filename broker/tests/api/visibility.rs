@@ -91,7 +91,10 @@ async fn publish_for_ever(broker: &TestBroker) {
     let four = NonZeroU32::new(4).unwrap();
     let key_of = |partition| {
         let is_of = |key: &String| partition_of(key.as_bytes(), four).get() == partition;
-        (0..).map(|key: u32| key.to_string()).find(is_of).unwrap()
+        (0..1_000)
+            .map(|key: u32| key.to_string())
+            .find(is_of)
+            .unwrap()
     };
     let keys = [0, 1, 2, 3].map(key_of);
     loop {

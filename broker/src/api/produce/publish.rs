@@ -39,7 +39,6 @@ pub(super) async fn publish(
         .iter()
         .map(|(_, payload)| payload.len() + OVERHEAD_BYTES)
         .sum();
-    let bytes = bytes.min(BATCH_BYTES_MAX);
     let permit = InFlight::take(&shared.in_flight.all, bytes).await;
     let held = Vec::from_iter(permit);
     let partitions: Vec<u32> = appends
