@@ -17,11 +17,13 @@ use crate::vfs::{BLOCK_BYTES, OpenMode, VfsFile, read_full_at, write_all_at};
 /// Distance of two entries in the segment, at least.
 pub(crate) const INDEX_INTERVAL_BYTES: u64 = 16 * 1024;
 
-/// The writing end of an active segment's index.
+/// The writing end of an active segment's index. There may be thousands, so it holds a descriptor only
+/// while there is something to sync.
 #[derive(Debug)]
 pub(crate) struct IndexWriter {
     segment: SegmentRef,
-    file: Arc<dyn VfsFile>,
+    /// The file, if it was changed since it was last taken.
+    unsynced: Option<Arc<dyn VfsFile>>,
     index_bytes: u64,
     /// Position of the frame that the last entry points at.
     last_position: Option<u64>,
@@ -49,14 +51,16 @@ impl IndexWriter {
             .take_while(|entry| entry.position < next_position)
             .collect::<Vec<_>>();
         let index_bytes = (entries.len() * INDEX_ENTRY_BYTES) as u64;
+        let mut unsynced = None;
         if file.len().map_err(io_error(Operation::Read, &path))? != index_bytes {
             file.set_len(index_bytes)
                 .map_err(io_error(Operation::Write, &path))?;
+            unsynced = Some(file);
         }
         let last_position = entries.last().map(|entry| entry.position);
         let mut writer = Self {
             segment,
-            file,
+            unsynced,
             index_bytes,
             last_position,
         };
@@ -64,13 +68,13 @@ impl IndexWriter {
         Ok(writer)
     }
 
-    /// The index file, to be synced at a checkpoint.
-    pub(crate) fn file(&self) -> Arc<dyn VfsFile> {
-        Arc::clone(&self.file)
+    /// The index file if it was changed since the last call, to be synced at a checkpoint.
+    pub(crate) fn take_unsynced(&mut self) -> Option<Arc<dyn VfsFile>> {
+        self.unsynced.take()
     }
 
-    /// Adds an entry for the frame if it is far enough from the last one. Returns whether it did.
-    /// On a full disk it does not: the index stays sparser, and what was begun is overwritten later.
+    /// Adds an entry for the frame if it is far enough from the last one. On a full disk it does not:
+    /// the index stays sparser, and what was begun is overwritten later.
     ///
     /// # Errors
     /// [`StorageError::Io`].
@@ -79,12 +83,12 @@ impl IndexWriter {
         files: &SegmentFiles,
         header: &FrameHeader,
         position: u64,
-    ) -> Result<bool, StorageError> {
+    ) -> Result<(), StorageError> {
         if self
             .last_position
             .is_some_and(|last| position < last + INDEX_INTERVAL_BYTES)
         {
-            return Ok(false);
+            return Ok(());
         }
         let entry = IndexEntry {
             base_offset: header.base_offset,
@@ -92,15 +96,17 @@ impl IndexWriter {
             append_time_ms: header.append_time_ms,
         };
         let bytes = entry.encode(self.segment.base);
-        let written = write_all_at(&*self.file, &bytes, self.index_bytes)
+        let file = files.index(self.segment)?;
+        let written = write_all_at(&*file, &bytes, self.index_bytes)
             .map_err(io_error(Operation::Write, files.index_path(self.segment)));
         match written {
-            Err(error) if error.is_full() => return Ok(false),
+            Err(error) if error.is_full() => return Ok(()),
             written => written?,
         }
+        self.unsynced = Some(file);
         self.index_bytes += INDEX_ENTRY_BYTES as u64;
         self.last_position = Some(position);
-        Ok(true)
+        Ok(())
     }
 
     /// Indexes frames between the last entry and `end_position` that have none.

@@ -18,7 +18,7 @@ use crate::vfs::{BLOCK_BYTES, VfsFile, write_all_vectored_at};
 
 /// Index writers that are kept; beyond it all are forgotten and reopened when needed.
 const INDEX_WRITER_COUNT_MAX: usize = 1024;
-/// Segments with unsynced writes that may wait for the next checkpoint; each pins two descriptors.
+/// Segments with unsynced writes that may wait for the next checkpoint; each pins up to two descriptors.
 const DIRTY_COUNT_MAX: usize = 256;
 
 static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
@@ -26,7 +26,8 @@ static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 #[derive(Debug)]
 struct DirtySegment {
     log: Arc<dyn VfsFile>,
-    index: Arc<dyn VfsFile>,
+    /// Only if it was written to as well.
+    index: Option<Arc<dyn VfsFile>>,
 }
 
 /// Segments that were written to since they were last synced. A dirty segment is never closed: its
@@ -53,15 +54,25 @@ impl DirtySegments {
         for (segment, DirtySegment { log, index }) in dirty {
             log.sync_data()
                 .map_err(io_error(Operation::Sync, files.log_path(segment)))?;
-            index
-                .sync_data()
-                .map_err(io_error(Operation::Sync, files.index_path(segment)))?;
+            if let Some(index) = index {
+                index
+                    .sync_data()
+                    .map_err(io_error(Operation::Sync, files.index_path(segment)))?;
+            }
         }
         Ok(count)
     }
 
-    fn add(&self, segment: SegmentRef, log: Arc<dyn VfsFile>, index: Arc<dyn VfsFile>) -> usize {
+    /// Notes that a segment was written to, and its index if given. Returns how many segments are dirty.
+    fn add(
+        &self,
+        segment: SegmentRef,
+        log: Arc<dyn VfsFile>,
+        index: Option<Arc<dyn VfsFile>>,
+    ) -> usize {
         let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        let earlier = segments.remove(&segment).and_then(|dirty| dirty.index);
+        let index = index.or(earlier);
         segments.insert(segment, DirtySegment { log, index });
         segments.len()
     }
@@ -138,7 +149,7 @@ impl Settler {
         for frame in frames {
             index.note(&files, &frame.line.frame, frame.line.place.position)?;
         }
-        if self.dirty.add(segment, log, index.file()) > DIRTY_COUNT_MAX {
+        if self.dirty.add(segment, log, index.take_unsynced()) > DIRTY_COUNT_MAX {
             self.dirty.sync(&self.files)?;
         }
         Ok(())
