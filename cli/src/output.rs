@@ -24,7 +24,7 @@ use crate::outcome::Outcome;
 
 pub(crate) use json::json_line;
 pub(crate) use log::{LogUse, start_logging};
-pub(crate) use number::{bytes, count, duration, rate};
+pub(crate) use number::{bytes, count, count_of, duration, rate};
 pub(crate) use progress::Progress;
 pub(crate) use record::RecordPrinter;
 pub(crate) use report::Report;

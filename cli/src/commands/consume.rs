@@ -9,7 +9,7 @@ use towpath_client::{Admin, LookedUpOffsets, Reader, Source, Start};
 use super::{Outcome, Session};
 use crate::args::{ConsumeArgs, ReadFrom};
 use crate::failure::Failure;
-use crate::output::count;
+use crate::output::count_of;
 
 use reading::{Reading, Until};
 
@@ -76,12 +76,13 @@ fn tell_what_is_there(offsets: &LookedUpOffsets, session: &Session<'_>) {
                 .saturating_sub(found.log_start_offset.get())
         })
         .sum();
-    let there = match records {
+    let (are, them) = match records {
         0 => return,
-        1 => "1 record is there already".to_owned(),
-        records => format!("{} records are there already", count(records)),
+        1 => ("is", "it"),
+        _ => ("are", "them"),
     };
-    session
-        .output
-        .note(format_args!("{there}; --from beginning shows them too"));
+    let records = count_of(records, "record");
+    session.output.note(format_args!(
+        "{records} {are} there already; --from beginning shows {them} too"
+    ));
 }

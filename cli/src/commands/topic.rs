@@ -8,7 +8,7 @@ use super::{Outcome, Session};
 use crate::args::TopicCommand;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::count;
+use crate::output::count_of;
 
 use report::{Done, TopicChange, TopicList, TopicReport};
 
@@ -63,8 +63,8 @@ async fn delete(
     session: &Session<'_>,
 ) -> Result<Outcome, Failure> {
     let topic = admin.topic(name).await?;
-    let records = count(topic.record_count);
-    let question = format_args!("delete topic {name} with {records} records for good?");
+    let records = count_of(topic.record_count, "record");
+    let question = format_args!("delete topic {name} with {records} for good?");
     if !is_confirmed && !session.output.confirm(question) {
         return Err(Failure::new(Exit::Failed, "nothing was deleted"));
     }

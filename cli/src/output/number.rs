@@ -15,6 +15,12 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// So many of something whose name takes an s: `1 record`, `27,004 records`.
+pub(crate) fn count_of(number: u64, name: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {name}{plural}", count(number))
+}
+
 /// Bytes in decimal units: `1.1 MB`.
 pub(crate) fn bytes(number: u64) -> String {
     const UNITS: [(&str, u64); 4] = [
@@ -74,6 +80,12 @@ mod tests {
         check(1_000, "1,000");
         check(27_004, "27,004");
         check(1_234_567, "1,234,567");
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        let texts = [0, 1, 27_004].map(|number| count_of(number, "record"));
+        assert_eq!(texts, ["0 records", "1 record", "27,004 records"], "texts");
     }
 
     #[test]

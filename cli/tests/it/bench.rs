@@ -74,7 +74,7 @@ fn figures_of_the_broker_and_the_topic_are_there_on_request() {
         "{report}"
     );
     let topic = json(&broker.ok(&["topic", "list", "-o", "json"]));
-    assert_eq!(topic["record_count"], 10, "{topic}");
+    assert_eq!(topic["record_count"], 11, "{topic}");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::harness::{TestBroker, field, json_lines, numbers, run, text};
+use crate::lines::Lines;
 
 /// A topic of one partition that holds the numbers from 0 to 9.
 fn ten_records() -> TestBroker {
@@ -149,7 +149,7 @@ fn fewer_than_asked_for_in_time_is_exit_code_8() {
 /// A running `consume`, past the point where it begins to wait.
 struct Following {
     child: Child,
-    stdout: BufReader<std::process::ChildStdout>,
+    lines: Lines,
 }
 
 impl Following {
@@ -167,22 +167,12 @@ impl Following {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the command runs");
-        let stdout = BufReader::new(child.stdout.take().expect("stdout"));
-        let mut following = Self { child, stdout };
+        let lines = Lines::of(child.stdout.take().expect("stdout"));
+        let following = Self { child, lines };
         for number in 0..10 {
-            assert_eq!(
-                following.next_line(),
-                format!("{number}\n"),
-                "what was there"
-            );
+            assert_eq!(following.lines.next(), number.to_string(), "what was there");
         }
         following
-    }
-
-    fn next_line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("a line");
-        line
     }
 
     fn signal(&self, signal: Signal) {
@@ -203,7 +193,7 @@ fn a_follower_prints_records_as_they_come_and_ends_with_130() {
     let broker = ten_records();
     let mut following = Following::start(&broker);
     broker.ok(&["produce", "t", "new"]);
-    assert_eq!(following.next_line(), "new\n", "at once");
+    assert_eq!(following.lines.next(), "new", "at once");
     following.signal(Signal::INT);
     let status = following.child.wait().expect("it ends");
     assert_eq!(status.code(), Some(130), "exit code");

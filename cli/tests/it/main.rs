@@ -12,6 +12,7 @@ mod demo;
 mod harness;
 mod help;
 mod json;
+mod lines;
 mod produce;
 mod serve;
 mod serve_process;

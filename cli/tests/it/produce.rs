@@ -191,7 +191,7 @@ fn a_line_without_its_key_stops_there_and_says_what_is_on_disk() {
         let args = ["produce", "t", "--key-from", ".k"];
         let error = broker.fails_with(input, 1, &args);
         assert!(error.contains(&format!("error: line 3: {what}")), "{error}");
-        assert!(error.contains("2 records are on disk"), "{error}");
+        assert!(error.contains("on disk: 2 records"), "{error}");
         assert!(error.contains("nothing after line 2 was sent"), "{error}");
         assert_eq!(
             broker.records("t").len(),
@@ -265,7 +265,7 @@ fn a_record_over_the_limit_is_refused_with_its_line() {
     assert!(error.contains("error: line 2: "), "{error}");
     assert!(error.contains("(RECORD_TOO_LARGE)"), "{error}");
     assert!(
-        error.contains("1 records are on disk, 1 are not"),
+        error.contains("on disk: 1 record; not written: 1"),
         "{error}"
     );
     assert_eq!(broker.ok(&["consume", "t", "-e"]), "small\n", "values");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 use crate::harness::{fails, json, json_lines, numbers, run, stdout_of, text, towpath};
+use crate::lines::Lines;
 use crate::serve_process::ServeProcess;
 
 /// Why a broker does not start on this folder.
@@ -135,11 +136,8 @@ fn the_banner_is_for_people() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("the broker runs");
-    let stdout = std::io::BufReader::new(child.stdout.take().expect("stdout"));
-    let lines: Vec<_> = std::io::BufRead::lines(stdout)
-        .take(5)
-        .map(|line| line.expect("a line"))
-        .collect();
+    let stdout = Lines::of(child.stdout.take().expect("stdout"));
+    let lines: Vec<_> = (0..5).map(|_| stdout.next()).collect();
     child.kill().expect("killed");
     child.wait().expect("ended");
     assert!(lines[0].starts_with("towpath 0.1.0 ready in "), "{lines:?}");

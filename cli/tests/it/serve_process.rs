@@ -1,6 +1,6 @@
 //! A broker in a process of its own.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::harness::{COMMAND_WAIT, json};
+use crate::lines::Lines;
 
 /// How often a process is looked at that is to end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
@@ -35,10 +36,7 @@ impl ServeProcess {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the broker runs");
-        let mut line = String::new();
-        let stdout = child.stdout.as_mut().expect("stdout");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        assert!(!line.is_empty(), "the broker did not start");
+        let line = Lines::of(child.stdout.take().expect("stdout")).next();
         Self {
             child,
             ready: json(&line),

@@ -24,14 +24,14 @@ fn a_topic_lives_from_creation_to_deletion() {
     assert!(
         broker
             .ok(&["topic", "get", "orders"])
-            .starts_with("orders  1 records"),
+            .starts_with("orders  1 record,"),
         "text"
     );
 
     assert!(broker.ok(&["topic", "list"]).contains("orders"), "list");
     let deleted = broker.ok(&["topic", "delete", "orders"]);
     assert_eq!(
-        deleted, "deleted topic orders: 3 partitions, 1 records\n",
+        deleted, "deleted topic orders: 3 partitions, 1 record\n",
         "text"
     );
     assert_eq!(broker.ok(&["topic", "list", "-o", "json"]), "", "list");

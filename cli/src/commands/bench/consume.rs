@@ -14,7 +14,7 @@ use crate::output::Progress;
 pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     let load = trial.load;
     let progress = trial.progress("produced");
-    produce::write_all(trial, trial.clients()?, &progress).await?;
+    produce::write_all(trial.writers().await?, &progress).await?;
     trial.verify().await?;
     drop(progress);
 
@@ -22,10 +22,10 @@ pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     let progress = trial.progress("consumed");
     let stopwatch = trial.stopwatch();
     let mut readers = JoinSet::new();
-    for (index, (client, ..)) in (0..).zip(clients) {
+    for (index, client) in (0..).zip(clients) {
         let partitions = (index..load.partitions.get()).step_by(load.clients.get() as usize);
         let source = Source::new(trial.topic()).partitions(partitions.map(PartitionId::new));
-        readers.spawn(read(client, source, load.size as u64, progress.clone()));
+        readers.spawn(read(client, source, load.size, progress.clone()));
     }
     let latencies = produce::join_all(readers).await?;
     let elapsed = stopwatch.stop();
@@ -36,7 +36,7 @@ pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
 async fn read(
     client: Client,
     source: Source,
-    value_bytes: u64,
+    value_bytes: usize,
     progress: Progress,
 ) -> Result<Latencies, Failure> {
     let mut latencies = Latencies::new()?;
@@ -44,15 +44,10 @@ async fn read(
     let mut asked = Instant::now();
     while let Some(batch) = reader.next_batch().await? {
         latencies.record(asked.elapsed());
-        let whole = batch
-            .records()
-            .filter(|record| {
-                record
-                    .value()
-                    .is_some_and(|it| it.len() as u64 == value_bytes)
-            })
-            .count();
-        progress.advance(whole as u64);
+        // What the clients were made ready with has no value.
+        let is_counted = |value: Option<&[u8]>| value.is_some_and(|it| it.len() == value_bytes);
+        let counted = batch.records().filter(|record| is_counted(record.value()));
+        progress.advance(counted.count() as u64);
         asked = Instant::now();
     }
     Ok(latencies)

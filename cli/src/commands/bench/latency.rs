@@ -12,9 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use towpath_client::{Error, Position, Producer, Receipt, Record};
 
-use super::payload::Payload;
-use super::produce::{join_all, producer_of};
-use super::trial::Trial;
+use super::produce::join_all;
+use super::trial::{Trial, Writer};
 use super::{Latencies, Measured};
 use crate::failure::Failure;
 use crate::output::Progress;
@@ -28,18 +27,12 @@ const LEAD: Duration = Duration::from_millis(50);
 
 /// Each client sends a record, waits until it is durable, and sends the next.
 pub(super) async fn measure_one_in_flight(trial: &Trial<'_>) -> Result<Measured, Failure> {
+    let writers = trial.writers().await?;
     let progress = trial.progress("acknowledged");
-    let clients = trial.clients()?;
     let stopwatch = trial.stopwatch();
     let mut senders = JoinSet::new();
-    for (client, payload, records) in clients {
-        let producer = producer_of(trial, &client);
-        senders.spawn(send_one_by_one(
-            producer,
-            payload,
-            records,
-            progress.clone(),
-        ));
+    for writer in writers {
+        senders.spawn(send_one_by_one(writer, progress.clone()));
     }
     let latencies = join_all(senders).await?;
     let elapsed = stopwatch.stop();
@@ -47,12 +40,12 @@ pub(super) async fn measure_one_in_flight(trial: &Trial<'_>) -> Result<Measured,
     Ok(Measured { elapsed, latencies })
 }
 
-async fn send_one_by_one(
-    producer: Producer,
-    mut payload: Payload,
-    records: u64,
-    progress: Progress,
-) -> Result<Latencies, Failure> {
+async fn send_one_by_one(writer: Writer, progress: Progress) -> Result<Latencies, Failure> {
+    let Writer {
+        producer,
+        mut payload,
+        records,
+    } = writer;
     let mut latencies = Latencies::new()?;
     for _ in 0..records {
         let sent = Instant::now();
@@ -70,17 +63,17 @@ pub(super) async fn measure_at_rate(
     trial: &Trial<'_>,
     rate: NonZeroU64,
 ) -> Result<Measured, Failure> {
+    let writers = trial.writers().await?;
+    let writer_count = writers.len();
     let progress = trial.progress("acknowledged");
-    let clients = trial.clients()?;
-    let client_count = clients.len();
     let mut settling = JoinSet::new();
     let stopwatch = trial.stopwatch();
     let start = Instant::now() + LEAD;
-    for (index, (client, payload, records)) in clients.into_iter().enumerate() {
-        let producer = producer_of(trial, &client);
-        let pace = Pace::of_client(start, rate, index, client_count);
+    for (index, writer) in writers.into_iter().enumerate() {
+        let producer = writer.producer.clone();
+        let pace = Pace::of_client(start, rate, index, writer_count);
         let (sender, sent) = mpsc::channel(RECORDS_AHEAD);
-        send_paced(producer.clone(), payload, records, pace, sender)?;
+        send_paced(writer, pace, sender)?;
         settling.spawn(settle(producer, sent, progress.clone()));
     }
     let latencies = join_all(settling).await?;
@@ -90,7 +83,7 @@ pub(super) async fn measure_at_rate(
     Ok(Measured { elapsed, latencies })
 }
 
-/// A record on its way, or why it could not be sent.
+/// A record on its way since it was due, or why it could not be sent.
 type Due = (Instant, Result<Receipt, Error>);
 
 async fn settle(

@@ -3,10 +3,9 @@
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use towpath_client::{Client, Producer, Receipt, Record};
+use towpath_client::{Receipt, Record};
 
-use super::payload::Payload;
-use super::trial::Trial;
+use super::trial::{Trial, Writer};
 use super::{Latencies, Measured};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -19,10 +18,10 @@ const CHUNKS_AHEAD: usize = 1 << 14;
 
 /// Writes all records, as many in flight as the SDK allows.
 pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
-    let clients = trial.clients()?;
+    let writers = trial.writers().await?;
     let progress = trial.progress("produced");
     let stopwatch = trial.stopwatch();
-    let latencies = write_all(trial, clients, &progress).await?;
+    let latencies = write_all(writers, &progress).await?;
     let elapsed = stopwatch.stop();
     trial.verify().await?;
     Ok(Measured { elapsed, latencies })
@@ -30,25 +29,14 @@ pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
 
 /// Writes all records; everything is acknowledged when this returns.
 pub(super) async fn write_all(
-    trial: &Trial<'_>,
-    clients: Vec<(Client, Payload, u64)>,
+    writers: Vec<Writer>,
     progress: &Progress,
 ) -> Result<Latencies, Failure> {
-    let mut writers = JoinSet::new();
-    for (client, payload, records) in clients {
-        let producer = producer_of(trial, &client);
-        writers.spawn(write(producer, payload, records, progress.clone()));
+    let mut writing = JoinSet::new();
+    for writer in writers {
+        writing.spawn(write(writer, progress.clone()));
     }
-    join_all(writers).await
-}
-
-/// A producer as the load asks for it.
-pub(super) fn producer_of(trial: &Trial<'_>, client: &Client) -> Producer {
-    let builder = client.producer(trial.topic());
-    match trial.load.batch_bytes {
-        Some(bytes) => builder.batch_bytes(bytes).build(),
-        None => builder.build(),
-    }
+    join_all(writing).await
 }
 
 /// Waits for all clients and puts together what they have measured.
@@ -79,12 +67,12 @@ impl Chunk {
     }
 }
 
-async fn write(
-    producer: Producer,
-    mut payload: Payload,
-    records: u64,
-    progress: Progress,
-) -> Result<Latencies, Failure> {
+async fn write(writer: Writer, progress: Progress) -> Result<Latencies, Failure> {
+    let Writer {
+        producer,
+        mut payload,
+        records,
+    } = writer;
     let (chunks, sent) = mpsc::channel(CHUNKS_AHEAD);
     let settling = tokio::spawn(settle(sent, progress));
     let mut chunk = Chunk::new();

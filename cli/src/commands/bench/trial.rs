@@ -1,6 +1,6 @@
 //! One run of a measurement: its topic, its clients, and whether it counts.
 
-use towpath_client::{Admin, Client, NewTopic, ServerInfo, Topic, TopicDeletion};
+use towpath_client::{Admin, Client, NewTopic, Producer, Record, ServerInfo, Topic, TopicDeletion};
 
 use super::Session;
 use super::payload::Payload;
@@ -20,6 +20,14 @@ pub(super) struct Trial<'a> {
     session: &'a Session<'a>,
     admin: Admin,
     topic: Topic,
+}
+
+/// One client's share of the records.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) producer: Producer,
+    pub(super) payload: Payload,
+    pub(super) records: u64,
 }
 
 impl<'a> Trial<'a> {
@@ -57,22 +65,43 @@ impl<'a> Trial<'a> {
         self.topic.name.as_str()
     }
 
-    /// One client for each share of the records, with connections of its own, and its values.
+    /// Clients with connections of their own.
     ///
     /// # Errors
     ///
     /// The URL is not that of a broker.
-    pub(super) fn clients(&self) -> Result<Vec<(Client, Payload, u64)>, Failure> {
-        let payload = Payload::new(self.load.size, self.load.records.get());
-        let shares = self.load.shares().enumerate();
-        shares
-            .map(|(index, records)| {
-                let start = usize::try_from(records)
-                    .unwrap_or(usize::MAX)
-                    .saturating_mul(index);
-                Ok((self.session.client()?, payload.starting_at(start), records))
-            })
+    pub(super) fn clients(&self) -> Result<Vec<Client>, Failure> {
+        (0..self.load.clients.get())
+            .map(|_| self.session.client())
             .collect()
+    }
+
+    /// A producer for each share of the records, connected, with the values that it sends.
+    ///
+    /// # Errors
+    ///
+    /// The broker does not take the record that each is made ready with.
+    pub(super) async fn writers(&self) -> Result<Vec<Writer>, Failure> {
+        let payload = Payload::new(self.load.size, self.load.records.get());
+        let mut writers = Vec::new();
+        for (index, (client, records)) in self.clients()?.iter().zip(self.load.shares()).enumerate()
+        {
+            let builder = client.producer(self.topic());
+            let producer = match self.load.batch_bytes {
+                Some(bytes) => builder.batch_bytes(bytes).build(),
+                None => builder.build(),
+            };
+            producer.send(Record::tombstone("ready")).await?;
+            let start = usize::try_from(records)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(index);
+            writers.push(Writer {
+                producer,
+                payload: payload.starting_at(start),
+                records,
+            });
+        }
+        Ok(writers)
     }
 
     /// Begins to measure time, and the processes that take part.
@@ -87,14 +116,15 @@ impl<'a> Trial<'a> {
             .progress(what, Some(self.load.records.get()))
     }
 
-    /// Whether the broker has as many records as were written.
+    /// Whether the broker has as many records as were written, with those that writers were made
+    /// ready with.
     ///
     /// # Errors
     ///
     /// It has not: the run is void.
     pub(super) async fn verify(&self) -> Result<(), Failure> {
         let there = self.admin.topic(self.topic()).await?.record_count;
-        let expected = self.load.records.get();
+        let expected = self.load.records.get() + u64::from(self.load.clients.get());
         expect_count("the broker has", there, expected)
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use towpath_client::{Address, Position, TopicName};
 
 use super::sending::Sent;
-use crate::output::{Report, bytes, count, duration, json_line, rate};
+use crate::output::{Report, bytes, count_of, duration, json_line, rate};
 
 /// Where a single record is.
 #[derive(Debug)]
@@ -85,8 +85,8 @@ impl Report for SummaryReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
-            "{} records, {}, {}, {}",
-            count(self.records),
+            "{}, {}, {}, {}",
+            count_of(self.records, "record"),
             bytes(self.bytes),
             duration(self.elapsed),
             rate(self.records, self.elapsed)

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{Input, Line, RecordShape};
 use crate::interrupt::Interrupt;
-use crate::output::{Progress, count};
+use crate::output::{Progress, count, count_of};
 
 /// Records after which outcomes that are there are looked at.
 const LOOK_INTERVAL: u64 = 64;
@@ -228,10 +228,10 @@ impl Sent {
             Some(line) => failure.at(format_args!("line {line}")),
             None => failure,
         };
-        let mut book = format!("{} records are on disk", count(records));
-        for (number, what) in [(failed, "are not"), (in_doubt, "may be")] {
+        let mut book = format!("on disk: {}", count_of(records, "record"));
+        for (number, what) in [(failed, "not written"), (in_doubt, "perhaps written")] {
             if number > 0 {
-                book = format!("{book}, {} {what}", count(number));
+                book = format!("{book}; {what}: {}", count(number));
             }
         }
         let rest = format!("nothing after line {last_line} was sent");

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use towpath_client::{Topic, TopicPartition};
 
-use crate::output::{Align, Report, Table, bytes, count, json_line};
+use crate::output::{Align, Report, Table, bytes, count, count_of, json_line};
 
 /// A topic as JSON shows it.
 #[derive(Debug, Serialize)]
@@ -68,9 +68,9 @@ impl Report for TopicReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
-            "{}  {} records, {}, created {}",
+            "{}  {}, {}, created {}",
             self.name,
-            count(self.record_count),
+            count_of(self.record_count, "record"),
             bytes(self.size_bytes),
             self.create_time
         )?;
@@ -177,11 +177,8 @@ impl TopicChange {
 impl Report for TopicChange {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         let name = &self.topic.name;
-        let partitions = match self.topic.partition_count {
-            1 => "1 partition".to_owned(),
-            partitions => format!("{partitions} partitions"),
-        };
-        let records = count(self.topic.record_count);
+        let partitions = count_of(self.topic.partition_count.into(), "partition");
+        let records = count_of(self.topic.record_count, "record");
         match self.done {
             Done::Created => writeln!(
                 out,
@@ -193,11 +190,11 @@ impl Report for TopicChange {
                 "would create topic {name}: {partitions}\ndry run: nothing was created"
             ),
             Done::Deleted => {
-                writeln!(out, "deleted topic {name}: {partitions}, {records} records")
+                writeln!(out, "deleted topic {name}: {partitions}, {records}")
             }
             Done::WouldDelete => writeln!(
                 out,
-                "would delete topic {name}: {partitions}, {records} records\n\
+                "would delete topic {name}: {partitions}, {records}\n\
                  dry run: nothing was deleted"
             ),
         }

@@ -10,11 +10,11 @@ use rustix::thread::set_current_timer_slack;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use towpath_client::{Producer, Record};
+use towpath_client::Record;
 use tracing::debug;
 
 use super::Due;
-use crate::commands::bench::payload::Payload;
+use crate::commands::bench::trial::Writer;
 use crate::failure::Failure;
 
 /// When the records of one client are due.
@@ -63,13 +63,16 @@ const fn rate_of(rate: NonZeroU64) -> f64 {
 ///
 /// The operating system has no thread.
 pub(super) fn send_paced(
-    producer: Producer,
-    mut payload: Payload,
-    records: u64,
+    writer: Writer,
     pace: Pace,
     sender: mpsc::Sender<Due>,
 ) -> Result<(), Failure> {
     let runtime = Handle::current();
+    let Writer {
+        producer,
+        mut payload,
+        records,
+    } = writer;
     let send = move || {
         // Sleeps end when they should instead of up to 50 us later.
         if let Err(error) = set_current_timer_slack(NonZeroU64::new(1)) {
