@@ -147,6 +147,16 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// [`LockError::Held`] at once, without waiting, if another holds it.
     fn lock(&self, path: &Path) -> Result<Box<dyn LockGuard>, LockError>;
 
+    /// The process that holds the lock of [`Vfs::lock`], for who only wants to look: changes nothing and
+    /// is in nobody's way. `None` if no process does, or if that cannot be told; 0 if its id cannot.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<u32>> {
+        let _: &Path = path;
+        Ok(None)
+    }
+
     /// The place of the root as a person would name it, for messages.
     fn describe(&self, path: &Path) -> PathBuf;
 }

@@ -149,6 +149,15 @@ impl Vfs for RealVfs {
         Ok(Box::new(lock::acquire(fd)?))
     }
 
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<u32>> {
+        path::split_name(path)?;
+        match self.open_at(path, OFlags::RDONLY) {
+            Ok(fd) => lock::find_holder(&fd),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     fn describe(&self, path: &Path) -> PathBuf {
         self.root_path.join(path)
     }

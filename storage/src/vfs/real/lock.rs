@@ -3,10 +3,12 @@
 
 #![expect(
     clippy::disallowed_types,
+    clippy::disallowed_methods,
     reason = "the real file system is what this room is for"
 )]
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
@@ -34,6 +36,27 @@ pub(super) fn acquire(fd: OwnedFd) -> Result<RealLock, LockError> {
         .and_then(|()| file.set_len(line.len() as u64))
         .map_err(LockError::Io)?;
     Ok(RealLock { _file: file })
+}
+
+/// Looks for the lock in the kernel's table: trying to take it, even shared, could turn away a process
+/// that starts just now.
+pub(super) fn find_holder(fd: &OwnedFd) -> io::Result<Option<u32>> {
+    let inode = rustix::fs::fstat(fd)?.st_ino;
+    // Without the table nothing can be told.
+    let table = fs::read_to_string("/proc/locks").unwrap_or_default();
+    Ok(table.lines().find_map(|line| parse_holder(line, inode)))
+}
+
+/// The process of a line like `7: FLOCK  ADVISORY  WRITE 5215 00:4f:3013 0 EOF`, if it is about the inode.
+/// A process outside of this one's namespace has the number 0.
+fn parse_holder(line: &str, inode: u64) -> Option<u32> {
+    let mut words = line.split_whitespace().skip(1);
+    let is_lock = words.next() == Some("FLOCK");
+    let mut words = words.skip(2);
+    let pid = words.next()?.parse().unwrap_or(0);
+    let place = words.next()?;
+    let (_, of) = place.rsplit_once(':')?;
+    (is_lock && of.parse() == Ok(inode)).then_some(pid)
 }
 
 /// The process id in the first line, if it can be read.

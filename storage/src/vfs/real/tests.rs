@@ -159,10 +159,14 @@ fn a_second_lock_names_the_holder_until_the_first_is_dropped() {
         other => panic!("locked twice: {other:?}"),
     }
     drop(guard);
+    let holder = || vfs.lock_holder(Path::new("LOCK")).unwrap();
+    assert_eq!(holder(), None, "dropped");
     let guard = vfs.lock(Path::new("LOCK")).unwrap();
+    assert_eq!(holder(), Some(std::process::id()));
     let text = std::fs::read_to_string(folder.path().join("LOCK")).unwrap();
     assert_eq!(text, format!("{}\n", std::process::id()));
     drop(guard);
+    assert_eq!(vfs.lock_holder(Path::new("NONE")).unwrap(), None);
 }
 
 #[test]

@@ -184,6 +184,18 @@ impl Vfs for SimVfs {
         Ok(Box::new(lock))
     }
 
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<u32>> {
+        let node = match self.node(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            node => node?,
+        };
+        let state = self.shared.lock();
+        Ok(state
+            .locks
+            .contains(&node)
+            .then(|| state.holder(node).unwrap_or(0)))
+    }
+
     fn describe(&self, path: &Path) -> PathBuf {
         Path::new("/simulated").join(path)
     }

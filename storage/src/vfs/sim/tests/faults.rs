@@ -411,7 +411,10 @@ fn a_lock_is_held_until_it_is_dropped_or_its_process_dies() {
         pid: 4711,
         ..SimOptions::default()
     });
+    let holder = || disk.vfs().lock_holder(Path::new("LOCK")).unwrap();
+    assert_eq!(holder(), None, "no file");
     let lock = disk.vfs().lock(Path::new("LOCK")).unwrap();
+    assert_eq!(holder(), Some(4711));
     match disk.vfs().lock(Path::new("LOCK")) {
         Err(LockError::Held { pid }) => assert_eq!(pid, Some(4711)),
         other => panic!("locked twice: {other:?}"),
