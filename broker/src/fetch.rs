@@ -155,3 +155,6 @@ impl Reading {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use super::{FetchEvent, FetchOptions, GapCause, Place, ReadFailure, Reading, Sou
 use crate::runtime::published::TopicView;
 
 /// Memory of what is read ahead while merging. Beyond it, what is needed last is read twice.
-const AHEAD_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(super) const AHEAD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// One stream's reading of its partitions.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Fetch {
             if self.open_count == 0 {
                 return None;
             }
-            if let Some(lane) = self.unseen.pop_front() {
+            if let Some(lane) = self.unseen.front().copied() {
                 self.look(lane).await;
             } else if let Some(Reverse((_, lane))) = self.seen.pop() {
                 self.take_merged(lane);
@@ -111,13 +111,22 @@ impl Fetch {
         }
     }
 
-    /// Looks at a lane and, unless others must be compared with it, takes from it.
+    /// Memory of what is read ahead.
+    #[cfg(test)]
+    pub(super) fn ahead_bytes(&self) -> usize {
+        self.ahead_bytes
+    }
+
+    /// Looks at the first unseen lane and, unless others must be compared with it, takes from it.
     async fn look(&mut self, number: usize) {
         let Some(lane) = self.lanes.get_mut(number).filter(|lane| !lane.is_over) else {
+            self.unseen.pop_front();
             return;
         };
         let held = lane.ahead_bytes();
         let ahead = lane.look(&self.reading, self.snapshot).await;
+        // Only now, so that a future that was dropped looks again.
+        self.unseen.pop_front();
         self.ahead_bytes = self.ahead_bytes + lane.ahead_bytes() - held;
         match ahead {
             Ahead::Frame(lsn) if self.options.is_merging => {
@@ -138,7 +147,8 @@ impl Fetch {
     }
 
     fn take(&mut self, number: usize, lsn_max: Lsn) {
-        let Some(lane) = self.lanes.get_mut(number) else {
+        // Its topic may have been deleted since it was looked at.
+        let Some(lane) = self.lanes.get_mut(number).filter(|lane| !lane.is_over) else {
             return;
         };
         let (place, held) = (lane.place, lane.ahead_bytes());

@@ -85,47 +85,41 @@ async fn nothing_is_answered_or_seen_before_it_is_on_disk() {
     assert_eq!(values(&follower.batch().await), ["v"]);
 }
 
-/// Publishes to all four partitions at once, again and again, until nobody listens.
+/// So many that showing one commit takes the broker a while.
+const PARTITION_COUNT: u32 = 256;
+
+/// Publishes to all partitions at once, again and again, until nobody listens.
 async fn publish_for_ever(broker: &TestBroker) {
-    // One key for each partition, found by trying.
-    let four = NonZeroU32::new(4).unwrap();
-    let key_of = |partition| {
-        let is_of = |key: &String| partition_of(key.as_bytes(), four).get() == partition;
-        (0..1_000)
-            .map(|key: u32| key.to_string())
-            .find(is_of)
-            .unwrap()
+    let count = NonZeroU32::new(PARTITION_COUNT).unwrap();
+    let mut keys = BTreeMap::new();
+    for key in (0..100_000).map(|key: u32| key.to_string()) {
+        keys.entry(partition_of(key.as_bytes(), count))
+            .or_insert(key);
+    }
+    let records = keys.values().map(|key| record(Some(key), "v"));
+    let request = v1::PublishRequest {
+        topic: "orders".to_owned(),
+        records: records.collect(),
+        partition: None,
     };
-    let keys = [0, 1, 2, 3].map(key_of);
+    assert_eq!(
+        request.records.len(),
+        PARTITION_COUNT as usize,
+        "a key for each"
+    );
     loop {
-        let records = keys.each_ref().map(|key| record(Some(key), key));
-        let request = v1::PublishRequest {
-            topic: "orders".to_owned(),
-            records: records.to_vec(),
-            partition: None,
-        };
-        let published = soon(broker.produce().publish(request)).await.unwrap();
-        let mut partitions: Vec<_> = published
-            .into_inner()
-            .positions
-            .iter()
-            .map(|it| it.partition)
-            .collect();
-        partitions.sort_unstable();
-        assert_eq!(
-            partitions,
-            [0, 1, 2, 3],
-            "each key has a partition of its own"
-        );
+        soon(broker.produce().publish(request.clone()))
+            .await
+            .unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_written_as_one_over_partitions_is_seen_as_one() {
     let broker = TestBroker::start().await;
-    broker.create("orders", 4).await;
+    broker.create("orders", PARTITION_COUNT).await;
     let reading = async {
-        for round in 0..100 {
+        for round in 0..60 {
             for ends in ends(&broker).await {
                 assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
             }
@@ -140,10 +134,8 @@ async fn what_is_written_as_one_over_partitions_is_seen_as_one() {
                     *batches_of.entry(batch.lsn).or_default() += 1;
                 }
             }
-            assert!(
-                batches_of.values().all(|count| *count == 4),
-                "{batches_of:?}"
-            );
+            let is_whole = |count: &u32| *count == PARTITION_COUNT;
+            assert!(batches_of.values().all(is_whole), "{batches_of:?}");
         }
     };
     tokio::select! {
@@ -155,7 +147,7 @@ async fn what_is_written_as_one_over_partitions_is_seen_as_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_has_everything_up_to_the_lsn_that_it_is_told() {
     let broker = TestBroker::start().await;
-    broker.create("orders", 4).await;
+    broker.create("orders", PARTITION_COUNT).await;
     let following = async {
         let request = v1::FetchRequest {
             sources: vec![source("orders")],
@@ -164,20 +156,21 @@ async fn a_follower_has_everything_up_to_the_lsn_that_it_is_told() {
             ..v1::FetchRequest::default()
         };
         let mut reader = broker.reader(request).await;
-        let mut run = (0, 4);
-        for _ in 0..2_000 {
+        // As many batches in a row as there are partitions have one LSN, and it rises from run to
+        // run.
+        let (mut lsn, mut run) = (0, PARTITION_COUNT);
+        for _ in 0..50 * PARTITION_COUNT {
             match reader.next().await.unwrap() {
-                // Four batches in a row have one LSN, and it rises from run to run.
-                Fetched::Batch(batch) if run.1 == 4 => {
-                    assert!(batch.lsn > run.0, "{run:?} before {batch:?}");
-                    run = (batch.lsn, 1);
+                Fetched::Batch(batch) if run == PARTITION_COUNT => {
+                    assert!(batch.lsn > lsn, "{lsn} before {batch:?}");
+                    (lsn, run) = (batch.lsn, 1);
                 }
                 Fetched::Batch(batch) => {
-                    assert_eq!(batch.lsn, run.0, "{run:?}");
-                    run.1 += 1;
+                    assert_eq!(batch.lsn, lsn, "the run has {run}");
+                    run += 1;
                 }
                 Fetched::Heartbeat(heartbeat) => {
-                    assert_eq!(run.1, 4, "{heartbeat:?} after {run:?}");
+                    assert_eq!(run, PARTITION_COUNT, "{heartbeat:?} after {lsn}");
                 }
                 Fetched::CaughtUp(_) => {}
                 other => panic!("{other:?}"),

@@ -1,0 +1,158 @@
+//! What a client cannot see from outside: memory, and logs whose start has moved.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use towpath_storage::vfs::sim::{SimDisk, SimOptions};
+use towpath_storage::{
+    Environment, Lsn, Offset, OffsetRange, PartitionBounds, PartitionLog, PartitionRef, SimEntropy,
+    SystemClock,
+};
+
+use super::lane::{Ahead, Lane};
+use super::pass::AHEAD_BYTES_MAX;
+use super::*;
+use crate::core::{AppendRequest, CreateTopic};
+use crate::runtime::command::{CommandQueue, ControlCommand, DataCommand, Permits};
+use crate::runtime::engine::{Engine, EngineOptions};
+use crate::runtime::threads::Threads;
+
+/// A broker without a network, which keeps nothing in memory once it is settled.
+struct Running {
+    threads: Threads,
+    commands: Arc<CommandQueue>,
+    reading: Reading,
+}
+
+impl Running {
+    fn start() -> Self {
+        let environment = Environment {
+            vfs: SimDisk::new(SimOptions::default()).vfs(),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SimEntropy::new(1)),
+        };
+        let mut options = EngineOptions::default();
+        options.storage.journal_file_bytes = Some(16 * 1024 * 1024);
+        options.sequencer.tail_cache_bytes = 0;
+        let engine = Engine::open(&environment, &options).unwrap();
+        let published = Arc::clone(&engine.shared.published);
+        let (commands, pool) = (Arc::clone(&engine.shared.commands), ReadPool::default());
+        let reading = Reading::new(published, engine.reader.clone(), pool.clone());
+        let threads = Threads::start(engine, pool).unwrap();
+        Self {
+            threads,
+            commands,
+            reading,
+        }
+    }
+
+    async fn create(&self, partition_count: u32) -> Arc<TopicView> {
+        let (answer, created) = oneshot::channel();
+        let wish = CreateTopic {
+            name: "orders".parse().unwrap(),
+            partition_count,
+        };
+        let command = ControlCommand::CreateTopic {
+            wish,
+            is_dry_run: false,
+            answer,
+        };
+        self.commands.push_control(command).unwrap();
+        created.await.unwrap().unwrap().unwrap()
+    }
+
+    /// Appends one record of so many bytes, which nobody looks into.
+    async fn append(&self, topic: &TopicView, partition: u32, payload_bytes: u32) {
+        let payload = vec![0; payload_bytes as usize];
+        let request = AppendRequest {
+            partition: PartitionRef {
+                topic: topic.id(),
+                partition,
+            },
+            producer: None,
+            payload_bytes,
+            payload_crc: crc32fast::hash(&payload),
+            record_count: 1,
+        };
+        let (answer, published) = oneshot::channel();
+        let command = DataCommand::Publish {
+            appends: vec![(request, payload.into())],
+            answer,
+            permits: Permits::default(),
+        };
+        self.commands.push_data(command).unwrap();
+        published.await.unwrap().unwrap();
+    }
+}
+
+fn merging() -> FetchOptions {
+    FetchOptions {
+        is_following: false,
+        is_merging: true,
+        skips_loss: false,
+        heartbeat_interval: Duration::from_secs(5),
+        drain: Drain::new(Duration::ZERO),
+    }
+}
+
+#[tokio::test]
+async fn merging_reads_only_so_much_ahead() {
+    const PARTITION_COUNT: u32 = 60;
+    let running = Running::start();
+    let topic = running.create(PARTITION_COUNT).await;
+    for _ in 0..2 {
+        for partition in 0..PARTITION_COUNT {
+            running.append(&topic, partition, 1_000).await;
+        }
+    }
+    let source = Source {
+        topic: Arc::clone(&topic),
+        starts: (0..PARTITION_COUNT).map(|it| (it, Offset::ZERO)).collect(),
+    };
+    let durable = running.reading.published().durable();
+    let mut fetch = Fetch::new(running.reading.clone(), &[source], durable, merging());
+    let (mut last, mut frame_count, mut most) = (Lsn::ZERO, 0, 0);
+    while let Some(event) = fetch.next().await {
+        most = most.max(fetch.ahead_bytes());
+        if let FetchEvent::Frame(_, frame) = event {
+            assert!(frame.header.lsn > last, "{} after {last}", frame.header.lsn);
+            last = frame.header.lsn;
+            frame_count += 1;
+        }
+    }
+    assert_eq!(frame_count, 2 * PARTITION_COUNT, "everything");
+    // All but what is being settled comes from disk.
+    assert!(most > AHEAD_BYTES_MAX / 2, "{most} bytes");
+    assert!(most <= AHEAD_BYTES_MAX, "{most} bytes");
+    assert_eq!(fetch.ahead_bytes(), 0, "nothing is left over");
+    running.threads.stop();
+}
+
+#[tokio::test]
+async fn a_reader_that_was_overtaken_is_told_what_was_trimmed() {
+    let running = Running::start();
+    let topic = running.create(1).await;
+    let place = Place {
+        source: 0,
+        partition: 0,
+    };
+    let bounds = PartitionBounds {
+        log_start: Offset::new(10),
+        end: Offset::new(20),
+        ..PartitionBounds::default()
+    };
+    let of = PartitionRef {
+        topic: topic.id(),
+        partition: 0,
+    };
+    let log = Arc::new(PartitionLog::new(of, bounds));
+    let mut lane = Lane::new(place, &topic, &log, Offset::new(4));
+    let trimmed = OffsetRange {
+        start: Offset::new(4),
+        end: Offset::new(10),
+    };
+    let ahead = lane.look(&running.reading, Lsn::new(9)).await;
+    assert_eq!(ahead, Ahead::Gap(trimmed, GapCause::Trimmed));
+    running.threads.stop();
+}
