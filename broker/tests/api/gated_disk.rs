@@ -69,8 +69,26 @@ struct GatedDisk {
     gate: Arc<Gate>,
 }
 
+/// Opens the gate when a test ends, so that a broker that it holds up can end as well.
+#[derive(Debug)]
+pub(crate) struct GateKeeper(Arc<Gate>);
+
+impl std::ops::Deref for GateKeeper {
+    type Target = Arc<Gate>;
+
+    fn deref(&self) -> &Arc<Gate> {
+        &self.0
+    }
+}
+
+impl Drop for GateKeeper {
+    fn drop(&mut self) {
+        self.open();
+    }
+}
+
 /// A broker on a simulated disk behind a gate, which is open.
-pub(crate) async fn gated_broker() -> (TestBroker, SimDisk, Arc<Gate>) {
+pub(crate) async fn gated_broker() -> (TestBroker, SimDisk, GateKeeper) {
     let (disk, environment) = simulated(1 << 30);
     let gate = Arc::new(Gate::default());
     let vfs = GatedDisk {
@@ -82,7 +100,7 @@ pub(crate) async fn gated_broker() -> (TestBroker, SimDisk, Arc<Gate>) {
         ..environment
     };
     let broker = TestBroker::start_in(config(), environment).await;
-    (broker, disk, gate)
+    (broker, disk, GateKeeper(gate))
 }
 
 #[derive(Debug)]
