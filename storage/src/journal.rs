@@ -11,6 +11,7 @@ pub(crate) mod scan;
 
 use std::sync::Arc;
 
+pub(crate) use files::list;
 pub use files::{JournalFiles, PreparedFile};
 pub use round::{Append, CommittedFrame, CommittedRound, Round};
 

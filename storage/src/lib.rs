@@ -7,6 +7,7 @@
 
 mod buffer;
 mod checkpoint;
+pub mod dump;
 mod environment;
 mod error;
 mod folder;

@@ -96,7 +96,7 @@ fn between_copies() -> (SimDisk, PathBuf) {
     disk.heal();
     drop(broker);
     let newest = format!("checkpoint/{:020}-0000000002-1.checkpoint", input.lsn.get());
-    assert_eq!(paths(&disk, "checkpoint/").len(), 3);
+    assert_eq!(paths(&disk, "checkpoint/").len(), 3, "2 + 1 copies");
     (disk.crash(&CrashMode::Kill), newest.into())
 }
 

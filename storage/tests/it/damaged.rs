@@ -100,7 +100,7 @@ fn a_flipped_bit_in_a_durable_entry_is_never_silent() {
             let disk = rounds.disk.fork();
             disk.flip_bit(&rounds.path, rounds.position + place, bit)
                 .unwrap();
-            if place < FRAMES || place >= CHANGE {
+            if !(FRAMES..CHANGE).contains(&place) {
                 assert_refused(&disk, before(rounds.lsn), &what);
                 continue;
             }

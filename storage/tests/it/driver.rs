@@ -342,7 +342,7 @@ impl Driver {
     }
 
     pub(crate) fn log(&self, partition: PartitionRef) -> &Arc<PartitionLog> {
-        self.logs.get(&partition).unwrap()
+        &self.logs[&partition]
     }
 
     /// Everything that a reader finds from an offset to the end; it skips what is lost.

@@ -8,10 +8,15 @@
     clippy::panic,
     reason = "a failed step is a failed test"
 )]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "places in small files fit everywhere"
+)]
 
 mod checkpoints;
 mod damaged;
 mod driver;
+mod dump;
 mod indexes;
 mod journal_files;
 mod opening;
