@@ -213,11 +213,15 @@ pub fn remove_topic(files: &SegmentFiles, topic: TopicId) -> Result<(), StorageE
             partition: number,
         };
         let path = folder::partition_folder(&folder_name, partition);
-        for file in vfs.list(&path).map_err(io_error(Operation::List, &path))? {
-            // Either file may be left of an interrupted removal.
-            if let Some(base) = folder::parse_segment_file(&file.name) {
-                remove_segment(files, SegmentRef { partition, base })?;
-            }
+        let names = vfs.list(&path).map_err(io_error(Operation::List, &path))?;
+        // Either file may be left of an interrupted removal; both stand side by side.
+        let mut bases: Vec<_> = names
+            .iter()
+            .filter_map(|file| folder::parse_segment_file(&file.name))
+            .collect();
+        bases.dedup();
+        for base in bases {
+            remove_segment(files, SegmentRef { partition, base })?;
         }
         remove_empty_dir(files, &path)?;
     }

@@ -10,9 +10,9 @@ use towpath_storage::vfs::sim::SimDisk;
 use towpath_storage::{
     Append, CheckpointInput, CommittedFrame, DirectoryLine, Environment, FrameForm, FrameHeader,
     FramePlace, JournalPosition, Lsn, Offset, OffsetRange, OpenError, PartitionBounds,
-    PartitionLog, PartitionRef, PlacementError, Placing, ReadLimit, Round, Row, SegmentRef,
-    SegmentWish, SimClock, SimEntropy, StateMachine, Storage, StorageError, StorageOptions,
-    TailCache, TailRead, TopicId, ensure_segment, place, remove_topic,
+    PartitionLog, PartitionRef, PlacementError, Placing, ProducerStamp, ReadLimit, Round, Row,
+    SegmentRef, SegmentWish, SimClock, SimEntropy, StateMachine, Storage, StorageError,
+    StorageOptions, TailCache, TailRead, TopicId, ensure_segment, place, remove_topic,
 };
 
 pub(crate) use ledger::{Ledger, note_row};
@@ -63,6 +63,7 @@ pub(crate) struct Batch {
     pub(crate) payload: Bytes,
     pub(crate) record_count: u32,
     pub(crate) form: FrameForm,
+    pub(crate) producer: Option<ProducerStamp>,
 }
 
 impl Batch {
@@ -73,6 +74,7 @@ impl Batch {
             payload: payload.into(),
             record_count: 1,
             form: FrameForm::Inline,
+            producer: None,
         }
     }
 
@@ -81,6 +83,14 @@ impl Batch {
         Self {
             form: FrameForm::Reference,
             ..Self::inline(partition, payload)
+        }
+    }
+
+    /// From a producer.
+    pub(crate) fn by(self, stamp: ProducerStamp) -> Self {
+        Self {
+            producer: Some(stamp),
+            ..self
         }
     }
 
@@ -206,6 +216,7 @@ impl Driver {
             payload,
             record_count,
             form,
+            producer,
         } = batch;
         let frame = FrameHeader {
             payload_bytes: u32::try_from(payload.len()).unwrap(),
@@ -251,7 +262,7 @@ impl Driver {
             form,
             gap_bytes: placement.gap_bytes,
             frame,
-            producer: None,
+            producer,
         };
         self.state.apply_append(&line);
         Append { line, payload }

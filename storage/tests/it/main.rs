@@ -17,6 +17,7 @@ mod checkpoints;
 mod damaged;
 mod driver;
 mod dump;
+mod golden;
 mod indexes;
 mod journal_files;
 mod opening;
