@@ -12,6 +12,7 @@ mod place;
 mod produce;
 mod serve;
 mod size;
+mod storage;
 mod topic;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -24,6 +25,7 @@ pub(crate) use demo::DemoArgs;
 pub(crate) use from::ReadFrom;
 pub(crate) use produce::{InputPlace, ProduceArgs};
 pub(crate) use serve::ServeArgs;
+pub(crate) use storage::{DumpArgs, StorageArgs, StorageCommand};
 pub(crate) use topic::{TopicArgs, TopicCommand};
 
 /// Examples stand above everything else that help says.
@@ -102,6 +104,8 @@ pub(crate) enum Command {
     Consume(ConsumeArgs),
     /// Create, show, list and delete topics
     Topic(TopicArgs),
+    /// Look at data folders, without a broker
+    Storage(StorageArgs),
     /// Measure a running broker
     Bench(BenchArgs),
     /// Tell the version of this program and of the broker, if one can be reached

@@ -6,6 +6,7 @@ mod demo;
 mod produce;
 mod serve;
 mod session;
+mod storage;
 mod topic;
 mod version;
 
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Out
                 .until_interrupted(topic::run(&args.command, &session))
                 .await
         }
+        Command::Storage(args) => storage::run(&args.command, &session),
         Command::Version => session.until_interrupted(version::run(&session)).await,
     }
 }

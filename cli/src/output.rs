@@ -10,6 +10,7 @@ mod number;
 mod progress;
 mod record;
 mod report;
+mod reports;
 mod table;
 
 use std::fmt;
@@ -28,6 +29,7 @@ pub(crate) use number::{bytes, count, count_of, duration, rate};
 pub(crate) use progress::Progress;
 pub(crate) use record::RecordPrinter;
 pub(crate) use report::Report;
+pub(crate) use reports::ReportPrinter;
 pub(crate) use table::{Align, Table};
 
 /// How data is printed.
@@ -98,6 +100,11 @@ impl Output {
             .write_all(&text)
             .and_then(|()| stdout.flush())
             .map_err(|error| Failure::output(&error))
+    }
+
+    /// What prints results of which there are many.
+    pub(crate) fn reports(&self) -> ReportPrinter<io::Stdout> {
+        ReportPrinter::new(io::stdout(), self.format)
     }
 
     /// Prints a line of a story while it happens; as JSON only its end is told.

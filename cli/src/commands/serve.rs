@@ -2,12 +2,11 @@
 
 mod failure;
 mod report;
-mod settings;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::Instant;
 use towpath_broker::{Broker, Config, StartError};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{Outcome, Session};
 use crate::args::ServeArgs;
@@ -16,7 +15,6 @@ use crate::failure::Failure;
 
 use failure::start_failure;
 use report::{ConfigReport, ReadyReport};
-use settings::changed_settings;
 
 /// Runs a broker until it is told to stop or cannot go on. `start` is when the process started.
 ///
@@ -34,14 +32,13 @@ pub(super) async fn run(
         return Ok(Outcome::of(ConfigReport::of(&config)));
     }
     raise_descriptor_limit();
-    log_changed_settings(&config);
     let data_dir = config.data_dir.clone();
     // A start that is given up leaves nothing that the next one does not bring in order.
     let broker = tokio::select! {
         broker = Broker::start(config) => broker.map_err(start_failure)?,
         () = session.interrupt.wait() => return Err(Failure::interrupted()),
     };
-    log_recovery(&broker);
+    info!(listen = %broker.local_addr(), "serving");
     session
         .output
         .report(&ReadyReport::of(&broker, &data_dir, start.elapsed()))?;
@@ -88,31 +85,4 @@ fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         warn!(%error, "limit of open files not raised");
     }
-}
-
-fn log_changed_settings(config: &Config) {
-    let changed: Vec<_> = changed_settings(config)
-        .map(|(flag, value)| format!("{flag}={value}"))
-        .collect();
-    if !changed.is_empty() {
-        info!(
-            settings = changed.join(" "),
-            "settings that differ from their defaults"
-        );
-    }
-}
-
-fn log_recovery(broker: &Broker) {
-    let report = broker.report();
-    for loss in &report.losses {
-        error!(partition = %loss.partition, offsets = %loss.range, "records lost to damage");
-    }
-    if report.quarantined_bytes > 0 {
-        let quarantined_bytes = report.quarantined_bytes;
-        warn!(quarantined_bytes, "bytes behind the last entry set aside");
-    }
-    let (entry_count, frame_count) = (report.entry_count, report.frame_count);
-    let incarnation = broker.identity().incarnation;
-    let listen = broker.local_addr();
-    info!(%listen, incarnation, entry_count, frame_count, "serving");
 }

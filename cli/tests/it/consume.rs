@@ -1,10 +1,10 @@
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{TestBroker, field, json_lines, numbers, run, text};
-use crate::lines::Lines;
+use crate::running::Running;
 
 /// A topic of one partition that holds the numbers from 0 to 9.
 fn ten_records() -> TestBroker {
@@ -146,63 +146,41 @@ fn fewer_than_asked_for_in_time_is_exit_code_8() {
     assert_eq!(values, numbers(0..10), "no count, no complaint");
 }
 
-/// A running `consume`, past the point where it begins to wait.
-struct Following {
-    child: Child,
-    lines: Lines,
-}
-
-impl Following {
-    /// Begins to follow the topic and waits until it has shown its ten records.
-    fn start(broker: &TestBroker) -> Self {
-        let mut child = Command::new(assert_cmd::cargo::cargo_bin!("towpath"))
-            .args([
-                "consume",
-                "t",
-                "--from",
-                "beginning",
-                "--url",
-                &broker.url(),
-            ])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the command runs");
-        let lines = Lines::of(child.stdout.take().expect("stdout"));
-        let following = Self { child, lines };
-        for number in 0..10 {
-            assert_eq!(following.lines.next(), number.to_string(), "what was there");
-        }
-        following
+/// Begins to follow the topic and waits until it has shown its ten records.
+fn follow(broker: &TestBroker) -> Running {
+    let url = broker.url();
+    let following = Running::start(&["consume", "t", "--from", "beginning", "--url", &url]);
+    for number in 0..10 {
+        assert_eq!(
+            following.stdout.next(),
+            number.to_string(),
+            "what was there"
+        );
     }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("a process id"), signal).expect("sent");
-    }
-}
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+    following
 }
 
 #[test]
 fn a_follower_prints_records_as_they_come_and_ends_with_130() {
     let broker = ten_records();
-    let mut following = Following::start(&broker);
+    let following = follow(&broker);
     broker.ok(&["produce", "t", "new"]);
-    assert_eq!(following.lines.next(), "new", "at once");
+    assert_eq!(following.stdout.next(), "new", "at once");
     following.signal(Signal::INT);
-    let status = following.child.wait().expect("it ends");
-    assert_eq!(status.code(), Some(130), "exit code");
+    assert_eq!(
+        following.wait(),
+        (Some(130), String::new()),
+        "exit code, quietly"
+    );
 }
 
 #[test]
 fn a_reader_that_goes_is_no_error() {
     let broker = ten_records();
-    let mut child = Command::new(assert_cmd::cargo::cargo_bin!("towpath"))
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("towpath"));
+    let child = command
         .args([
             "consume",
             "t",
@@ -211,12 +189,10 @@ fn a_reader_that_goes_is_no_error() {
             "--url",
             &broker.url(),
         ])
-        .stdout(Stdio::piped())
+        .stdout(writer)
         .stderr(Stdio::piped())
         .spawn()
         .expect("the command runs");
-    drop(child.stdout.take());
-    broker.ok(&["produce", "t", "new"]);
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0), "exit code");
     assert_eq!(text(&output.stderr), "", "silence");

@@ -1,6 +1,8 @@
 //! A broker for one test, and the command line against it.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ pub(crate) struct TestBroker {
     // Dropped in this order: the broker needs the runtime and the folder to end.
     broker: Broker,
     runtime: Runtime,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl TestBroker {
@@ -38,7 +40,7 @@ impl TestBroker {
         Self {
             broker,
             runtime,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -52,6 +54,11 @@ impl TestBroker {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.broker.local_addr())
+    }
+
+    /// Its data folder.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// The command line against this broker.
@@ -101,11 +108,9 @@ impl Drop for TestBroker {
 /// The command line, without what is set for other brokers.
 pub(crate) fn towpath(args: &[&str]) -> Command {
     let mut command = Command::cargo_bin("towpath").expect("the binary");
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TOWPATH_") {
-            command.env_remove(name);
-        }
-    }
+    without_settings(|name| {
+        command.env_remove(name);
+    });
     command.args(args).timeout(COMMAND_WAIT);
     command
 }
@@ -169,4 +174,13 @@ pub(crate) fn field<'a>(records: &'a [Value], name: &str) -> Vec<&'a str> {
 /// The numbers of a range, one a line.
 pub(crate) fn numbers(range: std::ops::Range<u32>) -> String {
     range.map(|number| number.to_string() + "\n").collect()
+}
+
+/// Names what is set for other brokers, to be taken from the environment of a command.
+pub(crate) fn without_settings(mut remove: impl FnMut(OsString)) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TOWPATH_") {
+            remove(name);
+        }
+    }
 }

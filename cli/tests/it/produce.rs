@@ -1,10 +1,11 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::process::Stdio;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::{TestBroker, field, json as one_json, run, text};
+use crate::running::Running;
 
 #[test]
 fn a_value_is_answered_with_its_address() {
@@ -95,16 +96,33 @@ fn standard_input_is_left_alone_when_there_is_a_value() {
     let broker = TestBroker::with_topic("t", 1);
     // It never ends: a command that reads it hangs.
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("towpath"));
-    let child = command
-        .args(["produce", "t", "v", "--url", &broker.url()])
-        .stdin(reader)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the command runs");
-    let output = child.wait_with_output().expect("it ends");
+    let producing = Running::start_with(&["produce", "t", "v", "--url", &broker.url()], reader);
+    assert_eq!(producing.stdout.next(), "t/0@0", "address");
+    assert_eq!(producing.wait().0, Some(0), "exit code");
     drop(writer);
-    assert_eq!(text(&output.stdout), "t/0@0\n", "address");
+}
+
+#[test]
+fn an_interrupt_ends_it_with_everything_taken_on_disk() {
+    let broker = TestBroker::with_topic("t", 1);
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let producing = Running::start_with(&["produce", "t", "--url", &broker.url()], reader);
+    writer
+        .write_all(b"one\ntwo\nthree, not whole")
+        .expect("written");
+    let is_there = || broker.records("t").len() == 2;
+    assert!(
+        (0..1_000).any(|_| is_there()),
+        "two lines arrive while more may come"
+    );
+    producing.signal(Signal::INT);
+    let (code, told) = producing.wait();
+    assert_eq!(code, Some(130), "{told}");
+    assert!(
+        told.contains("error: interrupted\n  on disk: 2 records\n"),
+        "{told}"
+    );
+    assert!(told.contains("nothing after line 2 was sent"), "{told}");
 }
 
 #[test]
@@ -283,14 +301,7 @@ fn an_unknown_topic_is_told_before_anything_is_read() {
     let broker = TestBroker::start();
     // Input that never comes: a command that reads first hangs.
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("towpath"));
-    let child = command
-        .args(["produce", "nothing", "--url", &broker.url()])
-        .stdin(reader)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command runs");
-    let output = child.wait_with_output().expect("it ends");
+    let producing = Running::start_with(&["produce", "none", "--url", &broker.url()], reader);
+    assert_eq!(producing.wait().0, Some(4), "exit code");
     drop(writer);
-    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
 }

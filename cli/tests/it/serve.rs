@@ -5,9 +5,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
+use serde_json::json;
 
-use crate::harness::{fails, json, json_lines, numbers, run, stdout_of, text, towpath};
-use crate::lines::Lines;
+use crate::harness::{fails, json as one_json, json_lines, numbers, run, stdout_of, text, towpath};
+use crate::running::Running;
 use crate::serve_process::ServeProcess;
 
 /// Why a broker does not start on this folder.
@@ -24,8 +25,13 @@ fn a_broker_says_where_it_listens_and_what_to_try() {
     let broker = ServeProcess::start(&data_dir);
     assert_eq!(broker.ready["is_new"], true, "{}", broker.ready);
     assert_eq!(broker.ready["incarnation"], 1, "{}", broker.ready);
-    assert_eq!(broker.ready["pid"], broker.pid(), "{}", broker.ready);
-    let version = json(&stdout_of(&mut towpath(&[
+    assert_eq!(
+        broker.ready["pid"],
+        broker.process.pid(),
+        "{}",
+        broker.ready
+    );
+    let version = one_json(&stdout_of(&mut towpath(&[
         "version",
         "-o",
         "json",
@@ -45,8 +51,8 @@ fn what_was_written_survives_a_kill() {
     let command = |args: &[&str]| stdout_of(&mut towpath(args));
     command(&["topic", "create", "t", "--url", broker.url()]);
     command(&["produce", "t", "before", "-p", "0", "--url", broker.url()]);
-    broker.signal(Signal::KILL);
-    assert_eq!(broker.wait().0, None, "killed");
+    broker.process.signal(Signal::KILL);
+    assert_eq!(broker.process.wait().0, None, "killed");
 
     let broker = ServeProcess::start(folder.path());
     assert_eq!(broker.ready["is_new"], false, "{}", broker.ready);
@@ -73,35 +79,31 @@ fn a_producer_goes_on_over_a_kill() {
     let listen = broker.listen().to_owned();
     let url = broker.url().to_owned();
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("towpath"))
-        .args(["produce", "t", "-o", "json", "--url", &url])
-        .stdin(reader)
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("the producer runs");
+    let args = ["produce", "t", "-o", "json", "--url", &url];
+    let producing = Running::start_with(&args, reader);
     let write = |range: std::ops::Range<u32>| {
         std::io::Write::write_all(&mut &writer, numbers(range).as_bytes()).expect("written");
     };
     write(0..5_000);
     // Until some of it has arrived, so that the broker is killed in the middle.
     let is_there = || {
-        let topic = json(&stdout_of(&mut towpath(&[
+        let topic = one_json(&stdout_of(&mut towpath(&[
             "topic", "get", "t", "-o", "json", "--url", &url,
         ])));
         topic["record_count"].as_u64() > Some(0)
     };
     assert!((0..1_000).any(|_| is_there()), "something arrives");
-    broker.signal(Signal::KILL);
+    broker.process.signal(Signal::KILL);
     write(5_000..10_000);
-    broker.wait();
-    let broker = ServeProcess::start_on(folder.path(), &listen);
+    broker.process.wait();
+    let broker = ServeProcess::start_on(folder.path(), &listen, &[]);
     drop(writer);
-    let output = child.wait_with_output().expect("it ends");
     assert_eq!(
-        json(&text(&output.stdout))["records"],
+        one_json(&producing.stdout.next())["records"],
         10_000,
         "acknowledged"
     );
+    assert_eq!(producing.wait().0, Some(0), "exit code");
     let values = stdout_of(&mut towpath(&["consume", "t", "-e", "--url", broker.url()]));
     let mut numbers: Vec<u32> = values
         .lines()
@@ -116,8 +118,8 @@ fn both_signals_stop_it_cleanly() {
     for signal in [Signal::TERM, Signal::INT] {
         let folder = tempfile::tempdir().expect("a folder");
         let broker = ServeProcess::start(folder.path());
-        broker.signal(signal);
-        let (code, log) = broker.wait();
+        broker.process.signal(signal);
+        let (code, log) = broker.process.wait();
         assert_eq!(code, Some(0), "{log}");
         let messages = json_lines(&log);
         let last = messages.last().expect("a line");
@@ -126,20 +128,31 @@ fn both_signals_stop_it_cleanly() {
 }
 
 #[test]
+fn a_second_signal_waits_for_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = ServeProcess::start_on(folder.path(), "127.0.0.1:0", &["--drain-deadline", "10m"]);
+    let url = broker.url().to_owned();
+    stdout_of(&mut towpath(&["topic", "create", "t", "--url", &url]));
+    stdout_of(&mut towpath(&["produce", "t", "v", "--url", &url]));
+    let follower = Running::start(&["consume", "t", "--from", "beginning", "--url", &url]);
+    assert_eq!(follower.stdout.next(), "v", "it is connected");
+    // A client that stands still holds the drain up.
+    follower.signal(Signal::STOP);
+    broker.process.signal(Signal::TERM);
+    broker.process.stderr.until("\"stopping\"");
+    broker.process.signal(Signal::TERM);
+    let (code, log) = broker.process.wait();
+    assert_eq!(code, Some(130), "{log}");
+}
+
+#[test]
 fn the_banner_is_for_people() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("towpath"));
-    let mut child = command
-        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(folder.path().join("data"))
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("the broker runs");
-    let stdout = Lines::of(child.stdout.take().expect("stdout"));
-    let lines: Vec<_> = (0..5).map(|_| stdout.next()).collect();
-    child.kill().expect("killed");
-    child.wait().expect("ended");
+    let data_dir = folder.path().join("data");
+    let data_dir = data_dir.to_str().expect("a path in UTF-8");
+    let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir];
+    let broker = Running::start(&args);
+    let lines: Vec<_> = (0..5).map(|_| broker.stdout.next()).collect();
     assert!(lines[0].starts_with("towpath 0.1.0 ready in "), "{lines:?}");
     assert!(
         lines[1].starts_with("  listening   127.0.0.1:"),
@@ -175,7 +188,7 @@ fn a_folder_in_use_names_the_process() {
     let broker = ServeProcess::start(folder.path());
     let error = refused(6, folder.path(), &[]);
     assert!(
-        error.contains(&format!("(pid {})", broker.pid())),
+        error.contains(&format!("(pid {})", broker.process.pid())),
         "{error}"
     );
 }
@@ -209,8 +222,8 @@ fn files_of(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn a_folder_of_a_newer_format_is_refused_untouched() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = ServeProcess::start(folder.path());
-    broker.signal(Signal::TERM);
-    broker.wait();
+    broker.process.signal(Signal::TERM);
+    broker.process.wait();
     let path = folder.path().join("FORMAT");
     let text = std::fs::read_to_string(&path).expect("the format file");
     std::fs::write(&path, text.replacen("format 1", "format 999", 1)).expect("written");
@@ -281,17 +294,20 @@ fn settings_come_from_flags_then_from_the_environment() {
         command
             .env("TOWPATH_DATA_DIR", "/environment")
             .env("TOWPATH_DRAIN_DEADLINE", "3s");
-        json(&stdout_of(&mut command))
+        one_json(&stdout_of(&mut command))
     };
-    let settings = check(&["--data-dir", "/flag"]);
-    assert_eq!(settings["data-dir"], "/flag", "{settings}");
-    assert_eq!(settings["drain-deadline"], "3000ms", "{settings}");
-    assert_eq!(settings["listen"], "127.0.0.1:7600", "{settings}");
+    let report = check(&["--data-dir", "/flag"]);
+    let expected =
+        json!({"data_dir": "/flag", "drain_deadline": report["changed"]["drain_deadline"]});
+    assert_eq!(
+        (&report["is_allowed"], &report["changed"]),
+        (&true.into(), &expected),
+        "{report}"
+    );
     let text =
         stdout_of(towpath(&["serve", "--check-config"]).env("TOWPATH_STREAM_COUNT_MAX", "9"));
-    assert!(text.contains("--stream-count-max 9\n"), "{text}");
     assert!(
-        text.contains("--listen 127.0.0.1:7600  (default)\n"),
+        text.starts_with("--stream-count-max 9\nallowed; "),
         "{text}"
     );
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde::Serialize;
 use towpath_broker::{Broker, Config};
 
-use super::settings::{changed_settings, settings};
 use crate::commands::version::VERSION;
 use crate::output::{Report, duration, json_line};
 
@@ -85,36 +84,37 @@ impl Report for ReadyReport {
 /// Settings that are allowed.
 #[derive(Debug)]
 pub(super) struct ConfigReport {
-    settings: Vec<(&'static str, String, bool)>,
+    /// Those that are not at their default, as flag and value.
+    changed: Vec<(&'static str, String)>,
 }
 
 impl ConfigReport {
     pub(super) fn of(config: &Config) -> Self {
-        let changed: Vec<_> = changed_settings(config).map(|(flag, _)| flag).collect();
-        let settings = settings(config).into_iter();
         Self {
-            settings: settings
-                .map(|(flag, value)| (flag, value, changed.contains(&flag)))
-                .collect(),
+            changed: config.changed(),
         }
     }
 }
 
 impl Report for ConfigReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        for (flag, value, is_changed) in &self.settings {
-            let default = if *is_changed { "" } else { "  (default)" };
-            writeln!(out, "--{flag} {value}{default}")?;
+        for (flag, value) in &self.changed {
+            writeln!(out, "{flag} {value}")?;
         }
-        Ok(())
+        writeln!(out, "allowed; all other settings are at their defaults")
     }
 
     fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        let settings: serde_json::Map<_, _> = self
-            .settings
-            .iter()
-            .map(|(flag, value, _)| ((*flag).to_owned(), value.clone().into()))
+        let settings = self.changed.iter();
+        let settings: serde_json::Map<_, _> = settings
+            .map(|(flag, value)| {
+                let name = flag.trim_start_matches('-').replace('-', "_");
+                (name, value.clone().into())
+            })
             .collect();
-        json_line(out, &settings)
+        json_line(
+            out,
+            &serde_json::json!({ "is_allowed": true, "changed": settings }),
+        )
     }
 }
