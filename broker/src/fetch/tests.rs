@@ -18,7 +18,7 @@ use crate::runtime::command::{CommandQueue, ControlCommand, DataCommand, Permits
 use crate::runtime::engine::{Engine, EngineOptions};
 use crate::runtime::threads::Threads;
 
-/// A broker without a network, which keeps nothing in memory once it is settled.
+/// A broker without a network.
 struct Running {
     threads: Threads,
     commands: Arc<CommandQueue>,
@@ -26,7 +26,7 @@ struct Running {
 }
 
 impl Running {
-    fn start() -> Self {
+    fn start(tail_cache_bytes: usize) -> Self {
         let environment = Environment {
             vfs: SimDisk::new(SimOptions::default()).vfs(),
             clock: Arc::new(SystemClock),
@@ -34,7 +34,7 @@ impl Running {
         };
         let mut options = EngineOptions::default();
         options.storage.journal_file_bytes = Some(16 * 1024 * 1024);
-        options.sequencer.tail_cache_bytes = 0;
+        options.sequencer.tail_cache_bytes = tail_cache_bytes;
         let engine = Engine::open(&environment, &options).unwrap();
         let published = Arc::clone(&engine.shared.published);
         let (commands, pool) = (Arc::clone(&engine.shared.commands), ReadPool::default());
@@ -96,20 +96,86 @@ fn merging() -> FetchOptions {
     }
 }
 
+fn of_all(topic: &Arc<TopicView>) -> Source {
+    let partitions = 0..u32::try_from(topic.partitions().len()).unwrap();
+    Source {
+        topic: Arc::clone(topic),
+        starts: partitions.map(|it| (it, Offset::ZERO)).collect(),
+    }
+}
+
+#[tokio::test]
+async fn a_cut_leaves_out_what_is_not_covered_by_the_durable_lsn() {
+    // The sequencer moves the ends first. Here they are those of a broker that is one entry further.
+    let (behind, ahead) = (Running::start(1_000_000), Running::start(1_000_000));
+    let mut topics = Vec::new();
+    for running in [&behind, &ahead] {
+        let topic = running.create(2).await;
+        running.append(&topic, 0, 10).await;
+        running.append(&topic, 1, 10).await;
+        topics.push(topic);
+    }
+    ahead.append(&topics[1], 1, 10).await;
+    let published = behind.reading.published();
+    let logs = || {
+        topics[1]
+            .partitions()
+            .iter()
+            .map(|partition| partition.log())
+    };
+    let cut = Cut::take(published, logs);
+    assert_eq!(cut.lsn, published.durable());
+    assert_eq!(cut.ends, [Offset::new(1), Offset::new(1)]);
+    let cut = Cut::take(ahead.reading.published(), logs);
+    assert_eq!(cut.ends, [Offset::new(1), Offset::new(2)]);
+}
+
+#[tokio::test]
+async fn a_pass_reads_nothing_of_later_entries() {
+    for (is_merging, tail_cache_bytes) in [(false, 0), (true, 0), (false, 1_000_000)] {
+        let running = Running::start(tail_cache_bytes);
+        let topic = running.create(2).await;
+        for partition in [0, 1, 0, 1] {
+            running.append(&topic, partition, 10).await;
+        }
+        let snapshot = running.reading.published().durable();
+        for partition in [0, 1, 0, 1] {
+            running.append(&topic, partition, 10).await;
+        }
+        let options = FetchOptions {
+            is_merging,
+            ..merging()
+        };
+        let reading = running.reading.clone();
+        let mut fetch = Fetch::new(reading, &[of_all(&topic)], snapshot, options);
+        let mut frame_count = 0;
+        while let Some(event) = fetch.next().await {
+            match event {
+                FetchEvent::Frame(_, frame) => {
+                    assert!(frame.header.lsn <= snapshot, "{frame:?}");
+                    frame_count += 1;
+                }
+                FetchEvent::CaughtUp { end, lsn, .. } => {
+                    assert_eq!((end, lsn), (Offset::new(2), snapshot));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(frame_count, 4, "all that the snapshot covers");
+    }
+}
+
 #[tokio::test]
 async fn merging_reads_only_so_much_ahead() {
     const PARTITION_COUNT: u32 = 60;
-    let running = Running::start();
+    let running = Running::start(0);
     let topic = running.create(PARTITION_COUNT).await;
     for _ in 0..2 {
         for partition in 0..PARTITION_COUNT {
             running.append(&topic, partition, 1_000).await;
         }
     }
-    let source = Source {
-        topic: Arc::clone(&topic),
-        starts: (0..PARTITION_COUNT).map(|it| (it, Offset::ZERO)).collect(),
-    };
+    let source = of_all(&topic);
     let durable = running.reading.published().durable();
     let mut fetch = Fetch::new(running.reading.clone(), &[source], durable, merging());
     let (mut last, mut frame_count, mut most) = (Lsn::ZERO, 0, 0);
@@ -131,7 +197,7 @@ async fn merging_reads_only_so_much_ahead() {
 
 #[tokio::test]
 async fn a_reader_that_was_overtaken_is_told_what_was_trimmed() {
-    let running = Running::start();
+    let running = Running::start(0);
     let topic = running.create(1).await;
     let place = Place {
         source: 0,
