@@ -30,7 +30,10 @@ use producer::Producers;
 
 /// Numbers that decisions depend on.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_field_names, reason = "each is a maximum of something else")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "each is a maximum of something else"
+)]
 pub struct CoreLimits {
     /// A segment is left when the next frame would make it longer, bytes.
     pub segment_bytes_max: u64,

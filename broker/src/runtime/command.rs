@@ -363,7 +363,10 @@ impl CommandQueue {
     ///
     /// # Errors
     /// Gives the command back if the queue is closed.
-    #[expect(clippy::result_large_err, reason = "the command comes back, as it went in")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "the command comes back, as it went in"
+    )]
     pub fn push_data(&self, command: DataCommand) -> Result<(), DataCommand> {
         let mut arrived = self.lock();
         if arrived.is_closed {
