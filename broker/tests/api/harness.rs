@@ -324,12 +324,15 @@ impl Reader {
 
     /// The next message that is no heartbeat.
     pub(crate) async fn next_event(&mut self) -> Fetched {
-        loop {
-            match self.next().await.expect("the stream goes on") {
-                Fetched::Heartbeat(_) => {}
-                event => return event,
+        let event = async {
+            loop {
+                match self.next().await.expect("the stream goes on") {
+                    Fetched::Heartbeat(_) => {}
+                    event => return event,
+                }
             }
-        }
+        };
+        soon(event).await
     }
 
     /// The next batch; only heartbeats and the news of being caught up may come before.
