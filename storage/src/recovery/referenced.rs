@@ -12,7 +12,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::{align_block, usize_of};
 use crate::journal::CommittedFrame;
 use crate::segment_files::SegmentFiles;
-use crate::vfs::{BLOCK_BYTES, read_full_at};
+use crate::vfs::{BLOCK_BYTES, VfsFile};
 
 /// Read at once, unless one frame is longer.
 const READ_BYTES: u64 = 4 * 1024 * 1024;
@@ -56,7 +56,7 @@ fn check(
     let segment = first.place.segment;
     let start = first.place.position - first.place.position % BLOCK_BYTES as u64;
     let mut buffer = pool.take(usize_of(align_block(end_of(last)) - start));
-    let count = read_full_at(&*files.direct(segment)?, buffer.as_mut_slice(), start)
+    let count = read_blocks(&*files.direct(segment)?, buffer.as_mut_slice(), start)
         .map_err(io_error(Operation::Read, files.log_path(segment)))?;
     let bytes = buffer.as_ref().get(..count).unwrap_or_default();
     for line in lines {
@@ -67,6 +67,22 @@ fn check(
         }
     }
     Ok(())
+}
+
+/// Reads until the buffer is full or the file ends. If that is inside a block, no further transfer would
+/// be aligned.
+fn read_blocks(file: &dyn VfsFile, buffer: &mut [u8], position: u64) -> std::io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..)
+        && !rest.is_empty()
+    {
+        let count = file.read_at(rest, position + done as u64)?;
+        done += count;
+        if count == 0 || !count.is_multiple_of(BLOCK_BYTES) {
+            break;
+        }
+    }
+    Ok(done)
 }
 
 fn is_frame(bytes: &[u8], frame: Range<usize>, line: &DirectoryLine) -> bool {

@@ -251,3 +251,74 @@ fn a_missing_continuation_refuses_the_start() {
     headless.flip_bit(&path, 20, 0).unwrap();
     assert_refused(&headless, checkpoint_lsn, "header damaged");
 }
+
+/// A round by reference of two batches between inline ones; the journal holds it, the segment is damaged.
+fn by_reference() -> SimDisk {
+    let disk = SimDisk::new(SimOptions::default());
+    let mut broker = Driver::open(&disk).unwrap();
+    broker.create(P0);
+    broker.round([Batch::inline(P0, payload(0, 50)).records(3)]);
+    broker.round([
+        Batch::reference(P0, payload(1, 300)).records(2),
+        Batch::reference(P0, payload(2, 9_000)),
+    ]);
+    broker.round([Batch::inline(P0, payload(3, 20))]);
+    disk.crash(&CrashMode::Kill)
+}
+
+/// Found, with those that are lost.
+fn check_by_reference(disk: &SimDisk, lost: &[usize], what: &str) {
+    let mut expected = vec![
+        Found::Batch(0, payload(0, 50)),
+        Found::Batch(3, payload(1, 300)),
+        Found::Batch(5, payload(2, 9_000)),
+        Found::Batch(6, payload(3, 20)),
+    ];
+    let bounds = [0, 3, 5, 6, 7];
+    let mut losses = Vec::new();
+    for place in lost {
+        let (start, end) = (bounds[*place], bounds[place + 1]);
+        expected[*place] = Found::Loss(start, end);
+        losses.push(loss(P0, start, end));
+    }
+    for start in 0..3 {
+        let broker = Driver::open(disk).unwrap();
+        assert_eq!(broker.read(P0, 0), expected, "{what}, start {start}");
+        let reported = if start == 0 { &losses[..] } else { &[] };
+        assert_eq!(broker.storage.report.losses, reported, "{what}");
+    }
+}
+
+#[test]
+fn damaged_records_by_reference_are_lost_alone_and_a_damaged_header_is_restored() {
+    let path = PathBuf::from("topics/1-topic-1/0/00000000000000000000.log");
+    let disk = by_reference();
+    check_by_reference(&disk, &[], "whole");
+    // The run starts at 8192; its frames take 368 and 9064 bytes.
+    let (first, second) = (8192, 8192 + 368);
+    for byte in 0..64 {
+        let disk = by_reference();
+        disk.flip_bit(&path, first + byte, 1).unwrap();
+        disk.flip_bit(&path, second + byte, 6).unwrap();
+        check_by_reference(&disk, &[], &format!("headers, byte {byte}"));
+    }
+    for (position, lost) in [
+        (first + 64, 1),
+        (first + 363, 1),
+        (second + 64, 2),
+        (second + 9_063, 2),
+    ] {
+        let disk = by_reference();
+        disk.flip_bit(&path, position, 2).unwrap();
+        check_by_reference(&disk, &[lost], &format!("payload, position {position}"));
+    }
+    let disk = by_reference();
+    overwrite(&disk, &path, first, &[0; 12_288]);
+    check_by_reference(&disk, &[1, 2], "nothing was written");
+    let disk = by_reference();
+    crate::tamper::cut(&disk, &path, second + 100);
+    check_by_reference(&disk, &[2], "the file is cut");
+    let disk = by_reference();
+    disk.vfs().unlink(&path).unwrap();
+    check_by_reference(&disk, &[1, 2], "the file is gone");
+}

@@ -313,9 +313,14 @@ impl Driver {
 
     /// Writes what is committed into the segments and drops it from memory.
     pub(crate) fn settle(&mut self) {
+        self.try_settle().unwrap();
+    }
+
+    pub(crate) fn try_settle(&mut self) -> Result<(), StorageError> {
         let frames = std::mem::take(&mut self.unsettled);
-        self.storage.settler.settle(&frames).unwrap();
+        self.storage.settler.settle(&frames)?;
         self.tail.evict(self.storage.journal.durable());
+        Ok(())
     }
 
     /// Settles, syncs and writes a checkpoint, and frees the journal behind it.

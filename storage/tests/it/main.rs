@@ -14,6 +14,7 @@
 )]
 
 mod checkpoints;
+mod committing;
 mod damaged;
 mod driver;
 mod dump;
@@ -21,6 +22,7 @@ mod golden;
 mod indexes;
 mod journal_files;
 mod opening;
+mod random;
 mod reading;
 mod segments;
 mod settling;
