@@ -271,6 +271,11 @@ fn what_consume_prints_produce_takes() {
     };
     assert_eq!(content("source").len(), 4, "records");
     assert_eq!(content("copy"), content("source"), "content");
+    let time = "\"event_time\":\"2026-11-21T09:00:00.000Z\"";
+    assert!(
+        content("copy").iter().any(|line| line.contains(time)),
+        "the time of the event"
+    );
 }
 
 #[test]
