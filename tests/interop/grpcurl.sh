@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# A broker used with grpcurl: what it offers is learned from it by reflection.
+source ./lib.sh
+
+version=v1.9.4
+tools=$INTEROP_TARGET/grpcurl-$version
+if [[ ! -x $tools/grpcurl ]]; then
+    printf 'installing grpcurl %s\n' "$version"
+    GOBIN=$tools go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$version"
+fi
+PATH=$tools:$PATH
+
+start_broker
+
+call() { grpcurl -plaintext -max-time 20 -emit-defaults "$@"; }
+# The same without reflection, from the files.
+call_by_files() {
+    local services
+    services=$(cd "$INTEROP_ROOT/proto" && printf -- '-proto %s ' towpath/v1/*_service.proto)
+    # shellcheck disable=SC2086 # One word for each file.
+    call -import-path "$INTEROP_ROOT/proto" $services "$@"
+}
+# Messages of a stream, one an argument.
+stream() {
+    local method=$1
+    printf '%s\n' "${@:2}" | call -d @ "$address" "$method"
+}
+# The first command of a page that calls grpcurl, sent to our broker.
+documented() {
+    sed -n '/^ *grpcurl /,/[^\\]$/p' "$INTEROP_ROOT/docs/$1" | sed "s/127\.0\.0\.1:7600/$address/" | bash
+}
+
+for service in AdminService FetchService ProduceService TopicService; do
+    check "lists_$service" ok "towpath.v1.$service" call "$address" list
+done
+check lists_health ok grpc.health.v1.Health call "$address" list
+check describes_a_service ok 'rpcPublish(.towpath.v1.PublishRequest)returns(.towpath.v1.PublishResponse);' \
+    call "$address" describe towpath.v1.ProduceService
+check describes_a_message ok 'optionalbyteskey=1' call "$address" describe towpath.v1.Record
+
+check is_healthy ok '"status":"SERVING"' call "$address" grpc.health.v1.Health/Check
+check tells_its_limits ok '"batchBytesMax":"4194304"' call "$address" towpath.v1.AdminService/GetServerInfo
+
+check creates_a_topic ok '"partitionCount":3' \
+    call -d '{"name":"orders","partition_count":3}' "$address" towpath.v1.TopicService/CreateTopic
+check refuses_a_topic_twice fails 'AlreadyExists' \
+    call -d '{"name":"orders"}' "$address" towpath.v1.TopicService/CreateTopic
+check says_what_is_not_there fails 'topic"odrers"notfound' \
+    call -d '{"name":"odrers"}' "$address" towpath.v1.TopicService/GetTopic
+
+# murmur2("42") is 417700772, so partition 1 of 3.
+check publishes_a_record_as_documented ok '"positions":[{"partition":1}],"lsn":"' documented protocol.md
+check fetches_it ok '"records":[{"key":"NDI=","value":"eyJvcmRlciI6NDJ9","headers":[]}]' \
+    call -d '{"sources":[{"topic":"orders"}]}' "$address" towpath.v1.FetchService/Fetch
+check tells_the_end_of_a_partition ok '"caughtUp":{"handle":0,"partition":1,"endOffset":"1"' \
+    call -d '{"sources":[{"topic":"orders"}]}' "$address" towpath.v1.FetchService/Fetch
+
+open='{"open":{"handle":7,"topic":"orders","producer_id":"MDEyMzQ1Njc4OWFiY2RlZg=="}}'
+batch='{"produce":{"handle":7,"partition":2,"sequence":0,"batch":{"records":[{"value":"aGk="}]}}}'
+check produces_on_a_stream ok '"partition":2,"sequence":"0","baseOffset":"0","recordCount":1' \
+    stream towpath.v1.ProduceService/Produce "$open" "$batch"
+check makes_no_duplicate ok '"isDuplicate":true' \
+    stream towpath.v1.ProduceService/Produce "$open" "$batch"
+
+check works_from_the_files_alone ok '"recordCount":"2"' \
+    call_by_files -d '{"name":"orders"}' "$address" towpath.v1.TopicService/GetTopic
+
+report
