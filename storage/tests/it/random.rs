@@ -197,8 +197,8 @@ impl Run {
                 .map(|(base, payload)| Found::Batch(*base, payload.clone()))
                 .collect();
             assert_eq!(broker.read(partition, 0), expected, "partition {partition}");
-            assert_eq!(broker.log(partition).end().get(), known.end);
-            assert_eq!(broker.storage.report.losses, []);
+            assert_eq!(broker.log(partition).end().get(), known.end, "the end");
+            assert_eq!(broker.storage.report.losses, [], "nothing is damaged");
         }
     }
 }
@@ -211,7 +211,7 @@ fn what_was_acknowledged_survives_any_order_of_work_and_crashes() {
     let seed = given.unwrap_or_else(|| SystemEntropy.next_u64());
     println!("SEED={seed}");
     let config = Config {
-        cases: 60,
+        cases: 300,
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
         max_shrink_iters: 2_000,
