@@ -1,4 +1,4 @@
-//! The connections of a client: one for short calls, a few for the streams that carry records.
+//! The connections of a client: one for short calls, a few for producers, one for each reader.
 //!
 //! A connection is made when it is first used and made again when it is used after it broke. The
 //! only place that knows how: nothing of it is seen outside the crate.
@@ -73,13 +73,13 @@ impl Transport {
         })
     }
 
-    /// Number of connections that carry records.
+    /// Number of connections that producers share.
     pub(crate) fn data_connections(&self) -> u32 {
         u32::try_from(self.data.len()).unwrap_or(u32::MAX)
     }
 
-    /// Returns a data connection to begin with, so that the streams of a client spread over all of
-    /// them. Any number stands for one.
+    /// Returns a data connection to begin with, so that producers spread over all of them. Any number
+    /// stands for one.
     pub(crate) fn next_data_connection(&self) -> u32 {
         self.next_data.fetch_add(1, Ordering::Relaxed)
     }
@@ -105,10 +105,10 @@ impl Transport {
         Ok(response.into_inner())
     }
 
-    /// A stub for Fetch on a data connection. Must be called within a tokio runtime.
-    pub(crate) fn fetch(&self, connection: u32) -> FetchServiceClient<Channel> {
-        FetchServiceClient::new(self.data_channel(connection))
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    /// A stub for Fetch on a connection of its own: records that are not taken from it fill its window
+    /// and nobody else's. Must be called within a tokio runtime.
+    pub(crate) fn fetch(&self) -> FetchServiceClient<Channel> {
+        FetchServiceClient::new(self.open()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     fn data_channel(&self, connection: u32) -> Channel {

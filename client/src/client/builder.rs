@@ -69,8 +69,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how many connections carry records, beside the one for short calls; at least 1.
-    /// Default: one for each processor, at most 4.
+    /// Sets how many connections producers share; at least 1. A partition always uses the same one.
+    /// Beside them there is one for short calls, and each reader has one of its own. Default: one for
+    /// each processor, at most 4.
     pub fn data_connections(mut self, count: usize) -> Self {
         self.options.data_connections = count;
         self

@@ -40,6 +40,10 @@ pub(super) struct LaneShare {
     pub(super) partition_count: u32,
 }
 
+/// Where a lane has a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place(usize);
+
 /// One stream's worth of a producer.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -47,8 +51,8 @@ pub(super) struct Lane {
     share: LaneShare,
     rules: Rules,
     partitions: Vec<PartitionQueue>,
-    /// Partitions, by place in `partitions`, that have something to send; each at most once.
-    ready: VecDeque<usize>,
+    /// Partitions that have something to send; each at most once.
+    ready: VecDeque<Place>,
     is_ready: Vec<bool>,
     identities: Identities,
     stream: StreamState,
@@ -130,22 +134,19 @@ impl Lane {
     /// Why no record is taken any more.
     pub(super) fn push(
         &mut self,
-        partition: PartitionId,
+        place: Place,
         weighed: &Weighed<'_>,
         clock: impl Fn() -> Instant,
     ) -> Result<Pushed, Error> {
         if let Some(end) = &self.end {
             return Err(end.clone());
         }
-        let place = self.place_of(partition);
-        let Some(queue) = place.and_then(|place| self.partitions.get_mut(place)) else {
+        let Some(queue) = self.partitions.get_mut(place.0) else {
             return Err(Error::protocol("the partition belongs to another lane"));
         };
         let pushed = queue.push(weighed, &self.rules, &clock);
         self.held_bytes += weighed.batch_len;
-        if pushed.has_changed_batch
-            && let Some(place) = place
-        {
+        if pushed.has_changed_batch {
             let now = clock();
             let patience = if self.rules.linger.is_zero() {
                 self.rules.give_up_after
@@ -158,10 +159,20 @@ impl Lane {
         Ok(pushed)
     }
 
+    /// Finds a partition of this lane.
+    pub(super) const fn place_of(&self, partition: PartitionId) -> Option<Place> {
+        let LaneShare {
+            lane, lane_count, ..
+        } = self.share;
+        if partition.get() % lane_count != lane {
+            return None;
+        }
+        Some(Place((partition.get() / lane_count) as usize))
+    }
+
     /// Whether a record of this size would join a batch that its partition has already.
-    pub(super) fn would_join(&self, partition: PartitionId, batch_len: usize) -> bool {
-        let place = self.place_of(partition);
-        let queue = place.and_then(|place| self.partitions.get(place));
+    pub(super) fn would_join(&self, place: Place, batch_len: usize) -> bool {
+        let queue = self.partitions.get(place.0);
         queue.is_some_and(|queue| queue.would_join(batch_len, &self.rules))
     }
 
@@ -250,10 +261,10 @@ impl Lane {
                 return Some(LaneRequest::Open { handle, producer });
             }
             let place = self.ready.pop_front()?;
-            if let Some(is_ready) = self.is_ready.get_mut(place) {
+            if let Some(is_ready) = self.is_ready.get_mut(place.0) {
                 *is_ready = false;
             }
-            let queue = self.partitions.get_mut(place)?;
+            let queue = self.partitions.get_mut(place.0)?;
             // The identity may have changed since the partition was lined up.
             if !self.identities.open(queue.identity()) {
                 continue;
@@ -327,11 +338,11 @@ impl Lane {
     /// Makes a step of one partition.
     fn change<R>(
         &mut self,
-        place: usize,
+        place: Place,
         now: Instant,
         step: impl FnOnce(&mut PartitionQueue, &mut Effects) -> R,
     ) -> Option<R> {
-        let queue = self.partitions.get_mut(place)?;
+        let queue = self.partitions.get_mut(place.0)?;
         let before = queue.on_the_wire_count();
         let result = step(queue, &mut self.effects);
         let answered = before.saturating_sub(queue.on_the_wire_count());
@@ -340,24 +351,16 @@ impl Lane {
         Some(result)
     }
 
-    fn place_of(&self, partition: PartitionId) -> Option<usize> {
-        let LaneShare {
-            lane, lane_count, ..
-        } = self.share;
-        let is_ours = partition.get() % lane_count == lane;
-        is_ours.then(|| (partition.get() / lane_count) as usize)
-    }
-
     fn refresh_all(&mut self, now: Instant) {
         for place in 0..self.partitions.len() {
-            self.refresh(place, now);
+            self.refresh(Place(place), now);
         }
     }
 
     /// Lines a partition up that has something to send, once the topic is open for its identity.
-    fn refresh(&mut self, place: usize, now: Instant) {
+    fn refresh(&mut self, place: Place, now: Instant) {
         let (Some(queue), Some(is_ready)) =
-            (self.partitions.get(place), self.is_ready.get_mut(place))
+            (self.partitions.get(place.0), self.is_ready.get_mut(place.0))
         else {
             return;
         };

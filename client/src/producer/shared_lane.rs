@@ -55,10 +55,11 @@ impl SharedLane {
         must_join: bool,
     ) -> Option<Result<Receipt, Error>> {
         let mut state = self.lock();
-        if must_join && !state.lane.would_join(partition, weighed.batch_len) {
+        let place = state.lane.place_of(partition)?;
+        if must_join && !state.lane.would_join(place, weighed.batch_len) {
             return None;
         }
-        let pushed = match state.lane.push(partition, weighed, Instant::now) {
+        let pushed = match state.lane.push(place, weighed, Instant::now) {
             Ok(pushed) => pushed,
             Err(end) => return Some(Err(end)),
         };

@@ -12,7 +12,9 @@ use std::time::Duration;
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tonic::Streaming;
+use tonic::transport::Channel;
 use towpath_proto::v1;
+use towpath_proto::v1::fetch_service_client::FetchServiceClient;
 use towpath_proto::wire::FetchResponse;
 
 use crate::backoff::Backoff;
@@ -27,8 +29,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// A Fetch stream that is made again for as long as somebody polls it.
 pub(super) struct Connection {
     client: Arc<Shared>,
-    /// Which of the client's data connections is used.
-    place: u32,
+    /// Made when it is first needed.
+    stub: Option<FetchServiceClient<Channel>>,
     give_up_after: Option<Duration>,
     backoff: Backoff,
     /// Since when nothing good was heard, and what was.
@@ -64,10 +66,9 @@ pub(super) enum Event {
 
 impl Connection {
     pub(super) fn new(client: Arc<Shared>, give_up_after: Option<Duration>) -> Self {
-        let place = client.transport.next_data_connection();
         Self {
             client,
-            place,
+            stub: None,
             give_up_after,
             backoff: Backoff::new(),
             trouble: None,
@@ -142,11 +143,11 @@ impl Connection {
         self.state = State::Waiting(Box::pin(sleep(wait)));
     }
 
-    fn open(&self, request: v1::FetchRequest) -> Opening {
+    fn open(&mut self, request: v1::FetchRequest) -> Opening {
         let client = Arc::clone(&self.client);
-        let place = self.place;
+        let stub = self.stub.get_or_insert_with(|| client.transport.fetch());
+        let mut stub = stub.clone();
         Box::pin(async move {
-            let mut stub = client.transport.fetch(place);
             match timeout(SILENCE_MAX, stub.fetch(request)).await {
                 Ok(Ok(response)) => Ok(response.into_inner()),
                 Ok(Err(status)) => Err(client.error_of(status)),

@@ -8,7 +8,9 @@
 )]
 
 mod admin;
+mod allocations;
 mod fake;
+mod logging;
 mod producer;
 mod public_api;
 mod reader;

@@ -245,3 +245,27 @@ async fn the_shutdown_handle_ends_the_stream() {
     handle.shutdown();
     assert!(reading.await.unwrap().unwrap().is_none(), "ended");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_not_asked_holds_nobody_up() {
+    let (broker, client) = FakeBroker::with_topic("orders", 1);
+    let value = "x".repeat(1024 * 1024 - 100);
+    for _ in 0..40 {
+        broker.append("orders", 0, &[&value]);
+    }
+    // More is waiting for them than any connection takes.
+    let mut idle = Vec::new();
+    for _ in 0..8 {
+        let mut reader = client.reader(["orders"]).follow().build();
+        reader.next_record().await.unwrap().unwrap();
+        idle.push(reader);
+    }
+    let producer = client.producer("orders").build();
+    producer
+        .send(towpath_client::Record::new("v"))
+        .await
+        .unwrap();
+    let mut reader = client.reader(["orders"]).build();
+    assert_eq!(values(&mut reader).await.len(), 41, "records");
+    drop(idle);
+}

@@ -7,7 +7,7 @@ use towpath_proto::v1::produce_response::Response;
 
 use super::super::partition::{Acceptance, OutOfTurn, Refusal};
 use super::super::receipt::Appended;
-use super::{Lane, StreamState};
+use super::{Lane, Place, StreamState};
 use crate::{Error, ErrorReason};
 
 /// What an answer means for the stream it came on.
@@ -132,9 +132,9 @@ impl Lane {
     }
 
     /// Finds a partition if its batches carry the numbers of this identity.
-    fn place_with_identity(&self, partition: PartitionId, handle: u32) -> Option<usize> {
+    fn place_with_identity(&self, partition: PartitionId, handle: u32) -> Option<Place> {
         let place = self.place_of(partition)?;
-        let queue = self.partitions.get(place)?;
+        let queue = self.partitions.get(place.0)?;
         (queue.identity() == handle).then_some(place)
     }
 

@@ -128,9 +128,8 @@ impl World {
         let record = Record::new(number.to_le_bytes().to_vec());
         let weighed = Weighed::new(&record, "");
         let now = self.now;
-        let pushed = self
-            .lane
-            .push(PartitionId::new(partition), &weighed, || now);
+        let place = self.lane.place_of(PartitionId::new(partition)).unwrap();
+        let pushed = self.lane.push(place, &weighed, || now);
         let receipt = pushed.unwrap().receipt;
         self.given.push((partition, receipt));
     }
