@@ -102,7 +102,9 @@ async fn the_last_records_count_in_the_order_of_writing_over_all_partitions() {
 async fn the_last_records_are_found_far_back_in_one_partition() {
     let broker = TestBroker::start_with(config_without_cache()).await;
     broker.create("letters", 2).await;
-    broker.publish("letters", 0, &["old"; 5]).await;
+    for _ in 0..30 {
+        broker.publish("letters", 0, &["old"; 10]).await;
+    }
     for _ in 0..200 {
         broker.publish("letters", 1, &["new", "new"]).await;
     }
@@ -111,7 +113,14 @@ async fn the_last_records_are_found_far_back_in_one_partition() {
         position: Some(position(Position::LastRecords(count))),
         ..v1::LookupOffsetsRequest::default()
     };
-    for (count, expected) in [(399, [5, 1]), (400, [5, 0]), (401, [4, 0]), (500, [0, 0])] {
+    for (count, expected) in [
+        (300, [300, 100]),
+        (399, [300, 1]),
+        (400, [300, 0]),
+        (401, [299, 0]),
+        (700, [0, 0]),
+        (701, [0, 0]),
+    ] {
         let found = soon(broker.fetch().lookup_offsets(request(count))).await;
         let offsets = found.unwrap().into_inner().offsets;
         let offsets: Vec<_> = offsets.iter().map(|it| it.offset).collect();

@@ -4,11 +4,12 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
+use towpath_broker::Config;
 use towpath_storage::Environment;
 use towpath_storage::vfs::sim::SimDisk;
 use towpath_storage::vfs::{DirEntry, LockError, LockGuard, OpenMode, Space, Vfs, VfsFile};
 
-use crate::harness::{PATIENCE, TestBroker, config, simulated};
+use crate::harness::{PATIENCE, TestBroker, simulated};
 
 /// Holds syncs of the journal back while it is closed.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct GateState {
     is_closed: bool,
+    /// Syncs that are let through although it is closed.
+    pass_count: usize,
     waiting_count: usize,
 }
 
@@ -30,6 +33,12 @@ impl Gate {
 
     pub(crate) fn open(&self) {
         self.state.lock().unwrap().is_closed = false;
+        self.changed.notify_all();
+    }
+
+    /// Lets one sync through and stays closed.
+    pub(crate) fn let_one_pass(&self) {
+        self.state.lock().unwrap().pass_count += 1;
         self.changed.notify_all();
     }
 
@@ -57,7 +66,9 @@ impl Gate {
         let mut state = self.state.lock().unwrap();
         state.waiting_count += 1;
         self.changed.notify_all();
-        let mut state = self.changed.wait_while(state, |it| it.is_closed).unwrap();
+        let is_held = |it: &mut GateState| it.is_closed && it.pass_count == 0;
+        let mut state = self.changed.wait_while(state, is_held).unwrap();
+        state.pass_count = state.pass_count.saturating_sub(1);
         state.waiting_count -= 1;
     }
 }
@@ -88,7 +99,7 @@ impl Drop for GateKeeper {
 }
 
 /// A broker on a simulated disk behind a gate, which is open.
-pub(crate) async fn gated_broker() -> (TestBroker, SimDisk, GateKeeper) {
+pub(crate) async fn gated_broker(config: Config) -> (TestBroker, SimDisk, GateKeeper) {
     let (disk, environment) = simulated(1 << 30);
     let gate = Arc::new(Gate::default());
     let vfs = GatedDisk {
@@ -99,7 +110,7 @@ pub(crate) async fn gated_broker() -> (TestBroker, SimDisk, GateKeeper) {
         vfs: Arc::new(vfs),
         ..environment
     };
-    let broker = TestBroker::start_in(config(), environment).await;
+    let broker = TestBroker::start_in(config, environment).await;
     (broker, disk, GateKeeper(gate))
 }
 

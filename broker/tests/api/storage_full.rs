@@ -6,6 +6,7 @@ use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::v1::produce_response::Response;
+use towpath_proto::wire::ProduceBatch;
 use towpath_storage::vfs::sim::{Fault, Injection, OperationKind};
 
 use crate::gated_disk::gated_broker;
@@ -78,7 +79,7 @@ async fn a_full_disk_refuses_batches_and_resumes_by_itself() {
 
 #[tokio::test]
 async fn a_disk_that_fails_a_sync_ends_the_broker_without_a_promise() {
-    let (broker, disk, gate) = gated_broker().await;
+    let (broker, disk, gate) = gated_broker(config()).await;
     broker.create("orders", 1).await;
     let mut producer = broker.producer_of("orders", 1).await;
     producer.produce(batch_of(0, &["before"])).await;
@@ -108,4 +109,46 @@ async fn a_disk_that_fails_a_sync_ends_the_broker_without_a_promise() {
     assert_eq!(all_values(&read), ["before"], "only what was on disk");
     producer.close();
     soon(broker.broker.shutdown()).await;
+}
+
+#[tokio::test]
+async fn every_batch_is_answered_when_the_broker_fails_between_two_rounds() {
+    let mut config = config();
+    // One batch a round.
+    config.engine.sequencer.round_bytes_max = 4096;
+    let (broker, disk, gate) = gated_broker(config).await;
+    broker.create("orders", 1).await;
+    let mut producer = broker.producer_of("orders", 1).await;
+    producer.produce(batch_of(0, &["before"])).await;
+    producer.accepted().await;
+    gate.close();
+    let value = "v".repeat(5000);
+    producer.produce(batch_of(1, &[&value])).await;
+    gate.held().await;
+    for sequence in 2..5 {
+        producer.produce(batch_of(sequence, &[&value])).await;
+    }
+    // The reader has come to what is sent last, so the others wait for the sequencer.
+    let last = ProduceBatch {
+        handle: 9,
+        ..batch_of(0, &["v"])
+    };
+    producer.produce(last).await;
+    assert_eq!(producer.refused().await.0.handle, 9);
+    // What the first round has made durable cannot be settled.
+    disk.inject(
+        Injection::new(Fault::Io)
+            .on(OperationKind::Write)
+            .under("topics"),
+    );
+    gate.let_one_pass();
+    soon(broker.broker.failed()).await;
+    gate.open();
+    let answers = producer.finish().await;
+    let sequences: Vec<_> = answers.iter().map(|(sequence, _)| *sequence).collect();
+    assert_eq!(sequences, [1, 2, 3, 4]);
+    assert!(
+        answers.is_sorted_by(|left, right| left.1 >= right.1),
+        "{answers:?}"
+    );
 }

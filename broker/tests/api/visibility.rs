@@ -12,7 +12,7 @@ use towpath_proto::wire::ProduceRequest;
 use towpath_proto::wire::fetch_response::Response as Fetched;
 
 use crate::gated_disk::gated_broker;
-use crate::harness::{TestBroker, all_values, batch_of, record, soon, source, values};
+use crate::harness::{TestBroker, all_values, batch_of, config, record, soon, source, values};
 
 /// Long enough for an answer that is wrongly sent to arrive.
 const A_WHILE: Duration = Duration::from_millis(100);
@@ -50,7 +50,7 @@ async fn ends(broker: &TestBroker) -> [Vec<u64>; 3] {
 
 #[tokio::test]
 async fn nothing_is_answered_or_seen_before_it_is_on_disk() {
-    let (broker, _disk, gate) = gated_broker().await;
+    let (broker, _disk, gate) = gated_broker(config()).await;
     broker.create("orders", 1).await;
     broker.publish("orders", 0, &["before"]).await;
     let mut producer = broker.producer_of("orders", 1).await;
@@ -186,7 +186,7 @@ async fn a_follower_has_everything_up_to_the_lsn_that_it_is_told() {
 #[tokio::test]
 async fn a_producer_is_not_read_from_while_the_disk_does_not_keep_up() {
     const BATCH_COUNT: usize = 64;
-    let (broker, _disk, gate) = gated_broker().await;
+    let (broker, _disk, gate) = gated_broker(config()).await;
     broker.create("orders", 1).await;
     let (requests, receiver) = mpsc::channel(1);
     let answers = broker
