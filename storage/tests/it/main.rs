@@ -18,6 +18,7 @@ mod committing;
 mod damaged;
 mod driver;
 mod dump;
+mod format_document;
 mod golden;
 mod indexes;
 mod journal_files;
