@@ -17,6 +17,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use towpath_proto::limits::MESSAGE_BYTES_MAX;
 use towpath_proto::names::TopicName;
 use towpath_proto::problem::Problem;
+use towpath_proto::status::DETAILS_DESCRIPTOR_SET;
 use towpath_proto::{FILE_DESCRIPTOR_SET, v1};
 use towpath_storage::Clock;
 
@@ -96,6 +97,7 @@ fn add_reflection(
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(DETAILS_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let v1 = builder().build_v1().map(|service| {

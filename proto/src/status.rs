@@ -13,6 +13,10 @@ use crate::reason::ErrorReason;
 /// The domain of every `google.rpc.ErrorInfo` that a Towpath broker sends.
 pub const DOMAIN: &str = "towpath";
 
+/// The compiled `.proto` files of what a status carries beside its message, an encoded
+/// `google.protobuf.FileDescriptorSet`: with it, tools show the details of a refusal.
+pub const DETAILS_DESCRIPTOR_SET: &[u8] = tonic_types::pb::FILE_DESCRIPTOR_SET;
+
 /// Where the reasons are explained, in the documentation of the same version.
 const REASONS_PAGE: &str = "docs/errors.md";
 

@@ -45,8 +45,10 @@ check creates_a_topic ok '"partitionCount":3' \
     call -d '{"name":"orders","partition_count":3}' "$address" towpath.v1.TopicService/CreateTopic
 check refuses_a_topic_twice fails 'AlreadyExists' \
     call -d '{"name":"orders"}' "$address" towpath.v1.TopicService/CreateTopic
-check says_what_is_not_there fails 'topic"odrers"notfound' \
-    call -d '{"name":"odrers"}' "$address" towpath.v1.TopicService/GetTopic
+unknown_topic() { call -d '{"name":"odrers"}' "$address" towpath.v1.TopicService/GetTopic; }
+check says_what_is_not_there fails 'topic"odrers"notfound' unknown_topic
+check says_why_in_a_word fails '"reason":"TOPIC_NOT_FOUND"' unknown_topic
+check says_what_was_meant fails 'didyoumean\"orders\"?' unknown_topic
 
 # murmur2("42") is 417700772, so partition 1 of 3.
 check publishes_a_record_as_documented ok '"positions":[{"partition":1}],"lsn":"' documented protocol.md

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -201,74 +200,4 @@ async fn health_is_told_before_and_ends_with_the_stop() {
         assert_eq!(watching.message().await.unwrap(), None);
     };
     soon(async { tokio::join!(stopping, told) }).await;
-}
-
-#[tokio::test]
-async fn tools_are_told_what_there_is() {
-    use tonic_reflection::pb::{v1, v1alpha};
-
-    let broker = TestBroker::start().await;
-    let (sender, receiver) = mpsc::channel(1);
-    sender
-        .send(v1::ServerReflectionRequest {
-            host: String::new(),
-            message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(
-                String::new(),
-            )),
-        })
-        .await
-        .unwrap();
-    drop(sender);
-    let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
-    let mut client =
-        v1::server_reflection_client::ServerReflectionClient::new(broker.channel.clone());
-    let answers = soon(client.server_reflection_info(requests)).await.unwrap();
-    let answer = soon(answers.into_inner().message()).await.unwrap().unwrap();
-    let Some(v1::server_reflection_response::MessageResponse::ListServicesResponse(list)) =
-        answer.message_response
-    else {
-        panic!("no list");
-    };
-    let names: Vec<_> = list
-        .service
-        .iter()
-        .map(|service| service.name.as_str())
-        .collect();
-    for name in [
-        "AdminService",
-        "FetchService",
-        "ProduceService",
-        "TopicService",
-    ] {
-        assert!(
-            names.contains(&format!("towpath.v1.{name}").as_str()),
-            "{names:?}"
-        );
-    }
-    assert!(names.contains(&"grpc.health.v1.Health"), "{names:?}");
-    let (sender, receiver) = mpsc::channel(1);
-    sender
-        .send(v1alpha::ServerReflectionRequest {
-            host: String::new(),
-            message_request: Some(
-                v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
-                    "towpath.v1.FetchService".to_owned(),
-                ),
-            ),
-        })
-        .await
-        .unwrap();
-    drop(sender);
-    let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
-    let mut client =
-        v1alpha::server_reflection_client::ServerReflectionClient::new(broker.channel.clone());
-    let answers = soon(client.server_reflection_info(requests)).await.unwrap();
-    let answer = soon(answers.into_inner().message()).await.unwrap().unwrap();
-    assert!(
-        matches!(
-            answer.message_response,
-            Some(v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(_))
-        ),
-        "{answer:?}"
-    );
 }

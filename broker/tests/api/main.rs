@@ -17,6 +17,7 @@ mod limits;
 mod malformed;
 mod produce;
 mod publish;
+mod reflection;
 mod restart;
 mod start;
 mod storage_full;
