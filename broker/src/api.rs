@@ -6,6 +6,7 @@ mod fetch;
 mod produce;
 mod status;
 mod topic;
+mod unreadable;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,6 +27,7 @@ use crate::runtime::command::{Answer, CommandError, CommandQueue, ControlCommand
 use crate::runtime::engine::Identity;
 use crate::runtime::published::{PublishedState, TopicView};
 use crate::shutdown::Drain;
+use unreadable::Explained;
 
 /// What the services share.
 #[derive(Debug)]
@@ -66,21 +68,24 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
     use v1::produce_service_server::ProduceServiceServer;
     use v1::topic_service_server::TopicServiceServer;
 
-    let produce = produce::ProduceApi::new(Arc::clone(shared));
+    let produce = ProduceServiceServer::new(produce::ProduceApi::new(Arc::clone(shared)));
+    let fetch = FetchServiceServer::new(fetch::FetchApi::new(Arc::clone(shared)));
+    let topic = TopicServiceServer::new(topic::TopicApi::new(Arc::clone(shared)));
+    let admin = AdminServiceServer::new(admin::AdminApi::new(Arc::clone(shared)));
     let mut routes = Routes::builder();
     routes
-        .add_service(
-            ProduceServiceServer::new(produce).max_decoding_message_size(MESSAGE_BYTES_MAX),
-        )
-        .add_service(FetchServiceServer::new(fetch::FetchApi::new(Arc::clone(
-            shared,
-        ))))
-        .add_service(TopicServiceServer::new(topic::TopicApi::new(Arc::clone(
-            shared,
-        ))))
-        .add_service(AdminServiceServer::new(admin::AdminApi::new(Arc::clone(
-            shared,
-        ))))
+        .add_service(Explained::with_records(
+            produce.max_decoding_message_size(MESSAGE_BYTES_MAX),
+        ))
+        .add_service(Explained::new(
+            fetch.max_decoding_message_size(MESSAGE_BYTES_MAX),
+        ))
+        .add_service(Explained::new(
+            topic.max_decoding_message_size(MESSAGE_BYTES_MAX),
+        ))
+        .add_service(Explained::new(
+            admin.max_decoding_message_size(MESSAGE_BYTES_MAX),
+        ))
         .add_service(health);
     for outcome in add_reflection(&mut routes) {
         if let Err(error) = outcome {

@@ -17,7 +17,7 @@ use towpath_proto::v1::produce_service_server::ProduceService;
 use towpath_proto::v1::{PublishRequest, PublishResponse};
 use towpath_proto::wire;
 
-use super::{InFlight, Shared, convert, status};
+use super::{InFlight, Shared, convert, status, unreadable};
 use outbox::Outbox;
 use reader::Reader;
 use responses::Responses;

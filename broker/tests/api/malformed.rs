@@ -2,12 +2,6 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::{Request, Status};
-use tonic_prost::ProstDecoder;
 use towpath_proto::limits::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
@@ -15,9 +9,8 @@ use towpath_proto::v1;
 use towpath_proto::v1::produce_response::Response;
 use towpath_proto::wire::{ProduceBatch, ProduceRequest};
 
-use crate::harness::{
-    Producer, TestBroker, all_values, batch_of, check_facts, refusal, soon, source,
-};
+use crate::harness::{Producer, TestBroker, all_values, batch_of, check_facts, source};
+use crate::raw;
 
 /// Tag of a record in a batch.
 const RECORD: u8 = 0x0a;
@@ -25,7 +18,7 @@ const RECORD: u8 = 0x0a;
 const HEADER: u8 = 0x1a;
 
 /// A batch of bytes that are put together by hand.
-fn raw(sequence: u64, batch: impl Into<Bytes>) -> ProduceBatch {
+fn of_bytes(sequence: u64, batch: impl Into<Bytes>) -> ProduceBatch {
     ProduceBatch {
         batch: batch.into(),
         ..batch_of(sequence, &[])
@@ -66,18 +59,18 @@ async fn check_final(batch: ProduceBatch, reason: ErrorReason, field: &str) -> P
 
 #[tokio::test]
 async fn unknown_fields_are_refused() {
-    let in_batch = raw(1, vec![0x12, 1, b'x']);
+    let in_batch = of_bytes(1, vec![0x12, 1, b'x']);
     check_final(in_batch, ErrorReason::InvalidArgument, "batch").await;
-    let in_record = raw(1, vec![RECORD, 3, 0x2a, 1, b'x']);
+    let in_record = of_bytes(1, vec![RECORD, 3, 0x2a, 1, b'x']);
     check_final(in_record, ErrorReason::InvalidArgument, "batch.records[0]").await;
-    let in_header = raw(1, vec![RECORD, 8, HEADER, 6, 0x0a, 1, b'n', 0x1a, 1, b'x']);
+    let in_header = of_bytes(1, vec![RECORD, 8, HEADER, 6, 0x0a, 1, b'n', 0x1a, 1, b'x']);
     let field = "batch.records[0].headers[0]";
     check_final(in_header, ErrorReason::InvalidArgument, field).await;
 }
 
 #[tokio::test]
 async fn a_field_of_a_record_that_is_given_twice_is_refused() {
-    let twice = raw(1, vec![RECORD, 6, 0x12, 1, b'a', 0x12, 1, b'b']);
+    let twice = of_bytes(1, vec![RECORD, 6, 0x12, 1, b'a', 0x12, 1, b'b']);
     let problem = check_final(twice, ErrorReason::InvalidArgument, "batch.records[0]").await;
     assert!(problem.message().contains("twice"), "{problem}");
 }
@@ -95,24 +88,24 @@ async fn a_wrong_count_is_refused() {
 #[tokio::test]
 async fn a_header_name_must_be_utf_8_and_not_empty() {
     let field = "batch.records[0].headers[0]";
-    let not_utf8 = raw(1, vec![RECORD, 5, HEADER, 3, 0x0a, 1, 0xff]);
+    let not_utf8 = of_bytes(1, vec![RECORD, 5, HEADER, 3, 0x0a, 1, 0xff]);
     let problem = check_final(not_utf8, ErrorReason::InvalidArgument, field).await;
     assert!(problem.message().contains("UTF-8"), "{problem}");
-    let empty = raw(1, vec![RECORD, 2, HEADER, 0]);
+    let empty = of_bytes(1, vec![RECORD, 2, HEADER, 0]);
     check_final(empty, ErrorReason::InvalidArgument, field).await;
 }
 
 #[tokio::test]
 async fn bytes_that_end_inside_a_record_are_refused() {
-    let in_value = raw(1, vec![RECORD, 3, 0x12, 9, b'x']);
+    let in_value = of_bytes(1, vec![RECORD, 3, 0x12, 9, b'x']);
     check_final(in_value, ErrorReason::InvalidArgument, "batch.records[0]").await;
-    let in_batch = raw(1, vec![RECORD, 9, 0x12, 1, b'x']);
+    let in_batch = of_bytes(1, vec![RECORD, 9, 0x12, 1, b'x']);
     check_final(in_batch, ErrorReason::InvalidArgument, "batch.records[0]").await;
 }
 
 #[tokio::test]
 async fn a_batch_without_records_is_refused() {
-    let none = raw(1, Bytes::new());
+    let none = of_bytes(1, Bytes::new());
     check_final(none, ErrorReason::InvalidArgument, "batch").await;
 }
 
@@ -135,20 +128,6 @@ async fn a_batch_over_the_limit_is_refused() {
     let problem = check_final(batch, ErrorReason::BatchTooLarge, "batch").await;
     let max = BATCH_BYTES_MAX.to_string();
     check_facts(&problem, &[("size_bytes", &size), ("size_bytes_max", &max)]);
-}
-
-#[tokio::test]
-async fn a_message_over_every_limit_ends_the_stream() {
-    let broker = TestBroker::start().await;
-    let mut producer = producer(&broker).await;
-    producer.produce(batch_of(1, &["last"])).await;
-    producer.produce(raw(2, vec![0; 2 * BATCH_BYTES_MAX])).await;
-    assert_eq!(producer.accepted().await.sequence, 1);
-    let problem = refusal(producer.try_next().await, ErrorReason::BatchTooLarge);
-    check_facts(
-        &problem,
-        &[("size_bytes_max", &BATCH_BYTES_MAX.to_string())],
-    );
 }
 
 #[tokio::test]
@@ -230,14 +209,17 @@ async fn a_batch_field_that_occurs_twice_is_refused() {
     let mut twice = BytesMut::from(&once[..]);
     twice[1] += u8::try_from(field.len()).unwrap();
     twice.put_slice(&field);
-    let mut answers = send_raw(&broker, vec![open.encode_to_vec().into(), twice.freeze()]).await;
-    let opened = soon(answers.message()).await.unwrap().unwrap();
+    let requests = [raw::frame(&open.encode_to_vec()), raw::frame(&twice)];
+    let answered = raw::call(&broker, "ProduceService/Produce", requests.concat()).await;
+    let answers: Vec<v1::ProduceResponse> = answered.decode();
+    let [opened, refused] = &answers[..] else {
+        panic!("{answered:?}");
+    };
     assert!(
         matches!(opened.response, Some(Response::Opened(_))),
         "{opened:?}"
     );
-    let refused = soon(answers.message()).await.unwrap().unwrap();
-    let Some(Response::Refused(refused)) = refused.response else {
+    let Some(Response::Refused(refused)) = &refused.response else {
         panic!("{refused:?}");
     };
     let problem = Problem::from_stream(refused.error.as_ref().unwrap()).unwrap();
@@ -245,57 +227,4 @@ async fn a_batch_field_that_occurs_twice_is_refused() {
     assert!(refused.is_sequence_spent, "final");
     let read = broker.read_all(source("orders")).await;
     assert_eq!(all_values(&read), [""; 0]);
-}
-
-#[tokio::test]
-async fn bytes_that_are_no_request_end_the_stream() {
-    let broker = TestBroker::start().await;
-    let mut answers = send_raw(&broker, vec![Bytes::from_static(&[0xff; 9])]).await;
-    let status = soon(answers.message()).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::Internal, "{status:?}");
-}
-
-/// Opens a Produce stream on which requests are sent as they are.
-async fn send_raw(
-    broker: &TestBroker,
-    requests: Vec<Bytes>,
-) -> tonic::Streaming<v1::ProduceResponse> {
-    let (sender, receiver) = mpsc::channel(requests.len());
-    for request in requests {
-        sender.send(request).await.unwrap();
-    }
-    let mut grpc = tonic::client::Grpc::new(broker.channel.clone());
-    soon(grpc.ready()).await.unwrap();
-    let path = PathAndQuery::from_static("/towpath.v1.ProduceService/Produce");
-    let requests = Request::new(ReceiverStream::new(receiver));
-    let answers = grpc.streaming(requests, path, RawCodec).await.unwrap();
-    answers.into_inner()
-}
-
-/// Sends bytes as they are.
-struct RawCodec;
-
-impl Codec for RawCodec {
-    type Encode = Bytes;
-    type Decode = v1::ProduceResponse;
-    type Encoder = Self;
-    type Decoder = ProstDecoder<v1::ProduceResponse>;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        ProstDecoder::new(BufferSettings::default())
-    }
-}
-
-impl Encoder for RawCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(&item);
-        Ok(())
-    }
 }

@@ -5,11 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 use towpath_proto::ids;
-use towpath_proto::limits::{self, BATCH_BYTES_MAX, OPEN_TOPICS_PER_STREAM_MAX};
+use towpath_proto::limits::{self, OPEN_TOPICS_PER_STREAM_MAX};
 use towpath_proto::problem::Problem;
-use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::v1::produce_response::Response;
 use towpath_proto::wire::produce_request::Request;
@@ -18,7 +17,7 @@ use towpath_storage::{PartitionRef, ProducerId, ProducerStamp};
 
 use super::check::{self, Rejection};
 use super::outbox::{self, Outbox, RejectionSink};
-use super::{InFlight, Shared, convert, status};
+use super::{InFlight, Shared, convert, status, unreadable};
 use crate::core::AppendRequest;
 use crate::runtime::command::{
     AppendSink, ControlCommand, DataCommand, OpenedTopic, Permits, Ticket,
@@ -299,14 +298,11 @@ struct Place {
     stamp: ProducerStamp,
 }
 
-/// A message beyond every limit cannot be taken apart, so it ends the stream; the client is told in
-/// our own words.
+/// What cannot be read ends the stream, since nobody knows what it was; the client is told why in our
+/// own words.
 fn describe_break(status: Status) -> Status {
-    if status.code() != Code::OutOfRange {
-        return status;
+    match unreadable::explain(&status, Some("produce.batch")) {
+        Some(problem) => problem.into(),
+        None => status,
     }
-    Problem::new(ErrorReason::BatchTooLarge, status.message())
-        .with("field", "produce.batch")
-        .with("size_bytes_max", BATCH_BYTES_MAX)
-        .into()
 }
