@@ -15,5 +15,6 @@
 
 pub mod history;
 pub mod model;
+pub mod process;
 pub mod stepper;
 pub mod swarm;
