@@ -170,14 +170,22 @@ pub(super) fn command_failed<R>(
     }
 }
 
-/// A batch whose refusal for good is remembered, but not in words.
-pub(super) fn refused_before(reason: i32) -> Problem {
-    let known = v1::ErrorReason::try_from(reason).ok();
+/// The reason of a refusal for good, as it is remembered.
+pub(super) fn remembered_reason(number: i32) -> ErrorReason {
+    let known = v1::ErrorReason::try_from(number).ok();
     let reason = known.and_then(|reason| ErrorReason::try_from(reason).ok());
+    reason.unwrap_or(ErrorReason::InvalidArgument)
+}
+
+/// A batch whose sequence was spent by another one, of which only the reason is remembered.
+pub(super) fn refused_before(reason: ErrorReason, partition: u32, sequence: u64) -> Problem {
     Problem::new(
-        reason.unwrap_or(ErrorReason::InvalidArgument),
-        "the batch was refused for good when it was first sent",
+        reason,
+        format!("sequence {sequence} was spent by a batch that was refused for good"),
     )
+    .with("partition", partition)
+    .with("received", sequence)
+    .with_hint("send what follows under the next sequence")
 }
 
 /// Why reading cannot begin where it was asked to.

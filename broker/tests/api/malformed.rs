@@ -50,8 +50,8 @@ async fn check_final(batch: ProduceBatch, reason: ErrorReason, field: &str) -> P
     );
     assert_eq!(producer.accepted().await.sequence, 2, "the next one");
     producer.produce(batch).await;
-    let (again, _) = producer.refused().await;
-    assert!(again.is_sequence_spent, "the same as the first time");
+    let again = producer.refused().await;
+    assert_eq!(again, (refused, problem.clone()), "as the first time");
     let read = broker.read_all(source("orders")).await;
     assert_eq!(all_values(&read), ["before", "after"], "records");
     problem
@@ -185,12 +185,32 @@ async fn a_spent_sequence_stays_spent_after_a_restart() {
     let broker = broker.restart().await;
     let mut producer = broker.producer_of("orders", 1).await;
     // What is right with the second attempt does not matter: the answer stands.
-    producer.produce(batch_of(1, &["v"])).await;
-    let (refused, problem) = producer.refused().await;
-    assert!(refused.is_sequence_spent, "{problem}");
-    assert_eq!(problem.reason(), ErrorReason::InvalidArgument);
+    check_spent_before(&mut producer, batch_of(1, &["v"])).await;
     producer.produce(batch_of(2, &["v"])).await;
     producer.accepted().await;
+}
+
+#[tokio::test]
+async fn a_spent_sequence_keeps_its_reason_whatever_is_sent_under_it() {
+    let broker = TestBroker::start().await;
+    let mut producer = producer(&broker).await;
+    producer.produce(of_bytes(1, Bytes::new())).await;
+    producer.refused().await;
+    let too_large = batch_of(1, &[&"v".repeat(RECORD_BYTES_MAX)]);
+    check_spent_before(&mut producer, too_large).await;
+    check_spent_before(&mut producer, batch_of(1, &["v"])).await;
+}
+
+/// Sends another batch as sequence 1, which was spent for `INVALID_ARGUMENT`.
+async fn check_spent_before(producer: &mut Producer, batch: ProduceBatch) {
+    producer.produce(batch).await;
+    let (refused, problem) = producer.refused().await;
+    assert!(refused.is_sequence_spent, "{problem}");
+    assert_eq!(problem.reason(), ErrorReason::InvalidArgument, "{problem}");
+    let facts = [("topic", "orders"), ("partition", "0"), ("received", "1")];
+    check_facts(&problem, &facts);
+    let hint = problem.hint().unwrap_or_default();
+    assert!(hint.contains("next sequence"), "{problem:?}");
 }
 
 #[tokio::test]

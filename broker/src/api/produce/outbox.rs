@@ -208,22 +208,35 @@ impl Waiting {
             Entry::Message(message) => return Outgoing::Message(message),
             Entry::Answer(ticket, answer, rejection) => (ticket, answer, rejection),
         };
-        let rejection = |otherwise: Problem| match &rejection {
-            Some(problem) => Problem::clone(problem),
-            None => otherwise,
-        };
+        let rejection = rejection.map(Arc::unwrap_or_clone);
         let (problem, is_sequence_spent) = match answer {
             AppendAnswer::Accepted {
                 batch,
                 is_duplicate,
             } => return Outgoing::Accepted(accepted(ticket, batch, is_duplicate)),
-            AppendAnswer::Spent { reason } => (rejection(status::refused_before(reason)), true),
-            AppendAnswer::Rejected => (rejection(status::shutting_down()), false),
+            AppendAnswer::Spent { reason } => {
+                (self.describe_spent(ticket, reason, rejection), true)
+            }
+            AppendAnswer::Rejected => (rejection.unwrap_or_else(status::shutting_down), false),
             AppendAnswer::Refused(refusal) => (self.describe_refusal(ticket, refusal), false),
             AppendAnswer::Failed => (status::storage_failed(), false),
             AppendAnswer::ShuttingDown => (status::shutting_down(), false),
         };
         Outgoing::Message(Box::new(refused(ticket, problem, is_sequence_spent)))
+    }
+
+    /// Only the reason of an earlier refusal is remembered. What is wrong with the batch now tells the
+    /// rest, unless it is something else.
+    fn describe_spent(&self, ticket: Ticket, reason: i32, rejection: Option<Problem>) -> Problem {
+        let reason = status::remembered_reason(reason);
+        let rejection = rejection.filter(|problem| problem.reason() == reason);
+        rejection.unwrap_or_else(|| {
+            let problem = status::refused_before(reason, ticket.partition, ticket.sequence);
+            match self.topics.get(&ticket.handle) {
+                Some(topic) => problem.with("topic", topic),
+                None => problem,
+            }
+        })
     }
 
     fn describe_refusal(&self, ticket: Ticket, refusal: AppendRefusal) -> Problem {
