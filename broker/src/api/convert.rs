@@ -49,7 +49,6 @@ pub(super) fn partition(number: u32, log: &PartitionLog, end: Offset) -> v1::Top
         log_start_offset: log.log_start().get(),
         end_offset: end.get(),
         size_bytes: log.size_bytes(),
-        first_append_time_ms: None,
         last_append_time_ms: log.last_append_time_ms(),
     }
 }

@@ -164,8 +164,6 @@ pub struct TopicPartition {
     pub end_offset: Offset,
     /// Bytes on disk.
     pub size_bytes: u64,
-    /// Append time of the oldest record, where it is at hand.
-    pub first_append_time: Option<SystemTime>,
     /// Append time of the newest record, where it is at hand.
     pub last_append_time: Option<SystemTime>,
 }
@@ -177,7 +175,6 @@ impl TopicPartition {
             log_start_offset: Offset::new(partition.log_start_offset),
             end_offset: Offset::new(partition.end_offset),
             size_bytes: partition.size_bytes,
-            first_append_time: partition.first_append_time_ms.map(from_ms),
             last_append_time: partition.last_append_time_ms.map(from_ms),
         }
     }

@@ -932,10 +932,6 @@ pub struct TopicPartition {
     /// Bytes on disk. Default: 0.
     #[prost(uint64, tag = "4")]
     pub size_bytes: u64,
-    /// Append time of the oldest record, in milliseconds since the Unix epoch.
-    /// Default: absent, which means that there is none or that it is not at hand.
-    #[prost(int64, optional, tag = "5")]
-    pub first_append_time_ms: ::core::option::Option<i64>,
     /// Append time of the newest record, in milliseconds since the Unix epoch.
     /// Default: absent, which means that there is none or that it is not at hand.
     #[prost(int64, optional, tag = "6")]

@@ -28,7 +28,6 @@ struct PartitionReport {
     log_start_offset: u64,
     end_offset: u64,
     size_bytes: u64,
-    first_append_time: Option<String>,
     last_append_time: Option<String>,
 }
 
@@ -53,7 +52,6 @@ impl PartitionReport {
             log_start_offset: partition.log_start_offset.get(),
             end_offset: partition.end_offset.get(),
             size_bytes: partition.size_bytes,
-            first_append_time: partition.first_append_time.map(time_text),
             last_append_time: partition.last_append_time.map(time_text),
         }
     }

@@ -129,7 +129,6 @@ fn describe(name: &str, topic: &StoredTopic, has_partitions: bool) -> v1::Topic 
         log_start_offset: it.log_start_offset,
         end_offset: it.end_offset(),
         size_bytes: 0,
-        first_append_time_ms: None,
         last_append_time_ms: None,
     });
     v1::Topic {
