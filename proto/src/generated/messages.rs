@@ -285,7 +285,8 @@ pub mod position {
         #[prost(message, tag = "4")]
         End(super::End),
         /// So many records before the end, counted in LSN order over all the partitions that are asked
-        /// for; the beginning where there are fewer.
+        /// for; the beginning where there are fewer. More than 1,000,000 are refused with
+        /// INVALID_ARGUMENT.
         #[prost(uint64, tag = "5")]
         LastRecords(u64),
     }
@@ -676,8 +677,9 @@ pub mod produce_request {
 /// Opens a topic for one producer on this stream. Answered by TopicOpened or OpenRefused.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OpenTopic {
-    /// Number that the client chooses for the topic; not in use on this stream, though a refused one
-    /// may be used again. Default: 0, a handle like any other.
+    /// Number that the client chooses for the topic. One that was refused may be used again; one that
+    /// is open ends the stream with INVALID_ARGUMENT, after everything before it was answered.
+    /// Default: 0, a handle like any other.
     #[prost(uint32, tag = "1")]
     pub handle: u32,
     /// Name of the topic. Default: empty, which is refused.
