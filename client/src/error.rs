@@ -202,6 +202,26 @@ impl Error {
         )
     }
 
+    /// Takes over what the broker said, or would say.
+    pub(crate) fn from_problem(problem: &Problem) -> Self {
+        let reason = problem.reason();
+        let effects = if reason.has_no_side_effects() {
+            Effects::None
+        } else {
+            Effects::Possible
+        };
+        let kind = convert::kind_of(reason);
+        let message = problem.message().to_owned();
+        let facts = problem.metadata().iter();
+        let metadata = facts.map(|(name, value)| (name.clone(), value.clone()));
+        Self::new(kind, reason.retry_advice(), effects, message).change(|inner| {
+            inner.reason = Some(reason);
+            inner.hint = problem.hint().map(str::to_owned);
+            inner.metadata = metadata.collect();
+            inner.retry_after = problem.retry_after();
+        })
+    }
+
     /// Adds what the error is about; a name that is there already keeps its value.
     #[must_use]
     pub(crate) fn with(self, name: &'static str, value: impl fmt::Display) -> Self {
@@ -284,28 +304,6 @@ impl fmt::Debug for Error {
             .field("hint", &inner.hint)
             .field("source", &inner.source)
             .finish_non_exhaustive()
-    }
-}
-
-/// Takes over what the broker said in a stream, or would say.
-impl From<Problem> for Error {
-    fn from(problem: Problem) -> Self {
-        let reason = problem.reason();
-        let effects = if reason.has_no_side_effects() {
-            Effects::None
-        } else {
-            Effects::Possible
-        };
-        let kind = convert::kind_of(reason);
-        let message = problem.message().to_owned();
-        let facts = problem.metadata().iter();
-        let metadata = facts.map(|(name, value)| (name.clone(), value.clone()));
-        Self::new(kind, reason.retry_advice(), effects, message).change(|inner| {
-            inner.reason = Some(reason);
-            inner.hint = problem.hint().map(str::to_owned);
-            inner.metadata = metadata.collect();
-            inner.retry_after = problem.retry_after();
-        })
     }
 }
 

@@ -97,7 +97,7 @@ pub use record::{Header, ReceivedRecord, Record};
 pub use shutdown::ShutdownHandle;
 
 pub use bytes::Bytes;
-pub use towpath_proto::address::Address;
+pub use towpath_proto::address::{Address, AddressError};
 pub use towpath_proto::ids::{Lsn, Offset, OffsetRange, PartitionId, TopicId};
 pub use towpath_proto::names::{NameError, TopicName};
-pub use towpath_proto::reason::{ErrorReason, RetryAdvice};
+pub use towpath_proto::reason::{ErrorReason, RetryAdvice, UnknownReason};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::batch::{BatchError, Fault};
 use crate::reason::ErrorReason;
+use crate::status::code_of;
 use crate::v1;
 
 /// Longest message and hint: all of a problem must fit into the trailers of a call.
@@ -99,7 +100,7 @@ impl Problem {
     ///
     /// The caller then goes by [`v1::Error::code`] alone.
     pub fn from_stream(error: &v1::Error) -> Option<Self> {
-        let reason = ErrorReason::try_from(error.reason()).ok()?;
+        let reason = ErrorReason::from_number(error.reason)?;
         let mut problem = Self::new(reason, error.message.as_str()).with_hint(error.hint.as_str());
         for (name, value) in &error.metadata {
             problem = problem.with(name, value);
@@ -122,8 +123,8 @@ impl fmt::Display for Problem {
 impl From<Problem> for v1::Error {
     fn from(problem: Problem) -> Self {
         Self {
-            reason: v1::ErrorReason::from(problem.reason).into(),
-            code: problem.reason.code().into(),
+            reason: problem.reason.number(),
+            code: code_of(problem.reason).into(),
             message: problem.message,
             metadata: problem.metadata,
             retry_after_ms: problem.retry_after.map(millis),

@@ -7,8 +7,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tonic::Code;
-
 use crate::v1;
 
 /// Defines the enum with its texts and its numbers on the wire from one list.
@@ -30,24 +28,20 @@ macro_rules! reasons {
                     $(Self::$name => $text,)*
                 }
             }
-        }
 
-        impl From<ErrorReason> for v1::ErrorReason {
-            fn from(reason: ErrorReason) -> Self {
-                match reason {
-                    $(ErrorReason::$name => Self::$name,)*
+            /// Returns its number in `error.proto`.
+            pub const fn number(self) -> i32 {
+                match self {
+                    $(Self::$name => v1::ErrorReason::$name as i32,)*
                 }
             }
-        }
 
-        impl TryFrom<v1::ErrorReason> for ErrorReason {
-            type Error = UnknownReason;
-
-            /// Only the unspecified reason has no counterpart.
-            fn try_from(reason: v1::ErrorReason) -> Result<Self, UnknownReason> {
-                match reason {
-                    v1::ErrorReason::Unspecified => Err(UnknownReason),
-                    $(v1::ErrorReason::$name => Ok(Self::$name),)*
+            /// Returns the reason with this number in `error.proto`; none if this version does not
+            /// know it, or if it is that of the unspecified one.
+            pub fn from_number(number: i32) -> Option<Self> {
+                match v1::ErrorReason::try_from(number).ok()? {
+                    v1::ErrorReason::Unspecified => None,
+                    $(v1::ErrorReason::$name => Some(Self::$name),)*
                 }
             }
         }
@@ -130,36 +124,6 @@ pub enum RetryAdvice {
 pub struct UnknownReason;
 
 impl ErrorReason {
-    /// Returns the gRPC status code that a call refused for this reason ends with.
-    pub const fn code(self) -> Code {
-        match self {
-            Self::InvalidArgument
-            | Self::RecordTooLarge
-            | Self::BatchTooLarge
-            | Self::StartUnset => Code::InvalidArgument,
-            Self::TopicNotFound
-            | Self::PartitionNotFound
-            | Self::GroupNotFound
-            | Self::SubscriptionNotFound => Code::NotFound,
-            Self::TopicExists | Self::SubscriptionExists => Code::AlreadyExists,
-            Self::OffsetOutOfRange => Code::OutOfRange,
-            Self::LogCorrupt => Code::DataLoss,
-            Self::SequenceGap
-            | Self::ProducerFenced
-            | Self::ProducerUnknown
-            | Self::StaleEntityVersion
-            | Self::LeaseExpired
-            | Self::SubscriptionBusy => Code::FailedPrecondition,
-            Self::ExpectedOffsetMismatch
-            | Self::ExpectedVersionMismatch
-            | Self::GenerationStale
-            | Self::MemberUnknown => Code::Aborted,
-            Self::Overloaded | Self::LimitReached | Self::StorageFull => Code::ResourceExhausted,
-            Self::ShuttingDown => Code::Unavailable,
-            Self::StorageFailed | Self::Internal => Code::Internal,
-        }
-    }
-
     /// Returns what to do with a request that was refused for this reason.
     pub const fn retry_advice(self) -> RetryAdvice {
         match self {

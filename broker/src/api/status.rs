@@ -7,7 +7,6 @@ use towpath_proto::limits;
 use towpath_proto::names::{NameError, TopicName};
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
-use towpath_proto::v1;
 
 use crate::core::{AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal};
 use crate::fetch::{PositionError, ReadFailure};
@@ -172,9 +171,7 @@ pub(super) fn command_failed<R>(
 
 /// The reason of a refusal for good, as it is remembered.
 pub(super) fn remembered_reason(number: i32) -> ErrorReason {
-    let known = v1::ErrorReason::try_from(number).ok();
-    let reason = known.and_then(|reason| ErrorReason::try_from(reason).ok());
-    reason.unwrap_or(ErrorReason::InvalidArgument)
+    ErrorReason::from_number(number).unwrap_or(ErrorReason::InvalidArgument)
 }
 
 /// A batch whose sequence was spent by another one, of which only the reason is remembered.

@@ -14,6 +14,7 @@ use towpath_proto::batch::NewRecord;
 use towpath_proto::limits::MESSAGE_BYTES_MAX;
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
+use towpath_proto::status::code_of;
 use towpath_proto::v1::admin_service_client::AdminServiceClient;
 use towpath_proto::v1::fetch_service_client::FetchServiceClient;
 use towpath_proto::v1::produce_response::Response;
@@ -434,7 +435,7 @@ pub(crate) fn refusal<T: std::fmt::Debug>(
     let status = result.expect_err("it is refused");
     let problem = Problem::from_status(&status).unwrap_or_else(|| panic!("no reason: {status:?}"));
     assert_eq!(problem.reason(), reason, "{problem}");
-    assert_eq!(status.code(), reason.code(), "{problem}");
+    assert_eq!(status.code(), code_of(reason), "{problem}");
     problem
 }
 

@@ -46,7 +46,7 @@ impl Error {
     /// Takes over the status of a call or of a broken stream.
     pub(crate) fn from_status(status: Status) -> Self {
         if let Some(problem) = Problem::from_status(&status) {
-            return problem.into();
+            return Self::from_problem(&problem);
         }
         // Only what this side made up has a source: the broker never answered.
         if status.source().is_some() {
@@ -63,7 +63,7 @@ impl Error {
     /// Takes over what a stream carried.
     pub(crate) fn from_stream(error: &v1::Error) -> Self {
         if let Some(problem) = Problem::from_stream(error) {
-            return problem.into();
+            return Self::from_problem(&problem);
         }
         let (kind, advice, effects) = judge(Code::from_i32(error.code));
         let retry_after = error.retry_after_ms.map(std::time::Duration::from_millis);

@@ -91,7 +91,7 @@ fn only_a_connection_that_was_never_made_is_without_doubt() {
 fn the_text_names_what_it_is_about_unless_the_message_does() {
     let problem = Problem::new(ErrorReason::TopicNotFound, "topic orders not found")
         .with_hint("did you mean \"order\"?");
-    let error = Error::from(problem)
+    let error = Error::from_problem(&problem)
         .with("topic", "orders")
         .with("partition", 3);
     let text = "topic orders not found partition=3 (TOPIC_NOT_FOUND); did you mean \"order\"?";

@@ -58,8 +58,9 @@ impl Admission {
             record.headers().is_empty() && weighed.batch_len <= self.small_bytes_max;
         if !is_surely_small {
             let checked = weighed.record.check(&self.limits);
-            checked
-                .map_err(|fault| Error::from(Problem::from(fault)).with("topic", &self.topic))?;
+            checked.map_err(|fault| {
+                Error::from_problem(&Problem::from(fault)).with("topic", &self.topic)
+            })?;
         }
         let chosen = record.chosen_partition();
         if let Some(partition) = chosen.filter(|it| self.partition_count.get() <= it.get()) {
@@ -80,7 +81,7 @@ impl Admission {
             .with("partition", partition)
             .with("partition_count", self.partition_count)
             .with_hint(format!("its partitions are 0 to {last}"));
-        problem.into()
+        Error::from_problem(&problem)
     }
 }
 

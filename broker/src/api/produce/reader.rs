@@ -238,7 +238,7 @@ impl Reader {
                 permits,
             },
             Err(Rejection { problem, is_final }) => {
-                let reason = v1::ErrorReason::from(problem.reason()).into();
+                let reason = problem.reason().number();
                 DataCommand::Reject {
                     partition,
                     spends: is_final.then_some((stamp, reason)),

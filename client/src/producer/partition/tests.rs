@@ -78,7 +78,7 @@ impl Subject {
 
     fn refuse(&mut self, sequence: u64, reason: ErrorReason) -> Result<(), OutOfTurn> {
         let refusal = Refusal {
-            error: Problem::new(reason, "refused").into(),
+            error: Error::from_problem(&Problem::new(reason, "refused")),
             is_sequence_spent: false,
         };
         let sequence = Sequence::new(sequence);
