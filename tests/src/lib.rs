@@ -13,7 +13,9 @@
     reason = "a harness fails by panicking"
 )]
 
+pub mod fault;
 pub mod history;
+pub mod load;
 pub mod model;
 pub mod process;
 pub mod stepper;

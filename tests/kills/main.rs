@@ -1,0 +1,37 @@
+//! The real binary dies and comes back, and every promise is kept.
+//!
+//! `kill -9` at random moments and SIGTERM, under load of the SDK and of the command line. A `kill -9`
+//! leaves the page cache as it is, so that this tests everything but syncs: what is answered before it
+//! is written, what recovery forgets, what a client does twice.
+//!
+//! `KILLS=10000` and `TERMS=1000` are their numbers, `SEED` is what the moments and records come from
+//! (drawn and printed if it is not given), `FLIGHTS=file.ndjson` (or `.ndjson.gz`) takes other events
+//! than the bundled sample. Figures are told, not asserted.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says what it did"
+)]
+
+mod figures;
+mod flights;
+mod killing;
+mod stalled;
+mod terminating;
+
+fn number(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|error| panic!("{name}={text}: {error}")),
+        Err(_) => default,
+    }
+}
+
+/// The seed of this run, which is told.
+fn seed(what: &str) -> u64 {
+    let seed = number("SEED", fastrand::u64(..1_000_000));
+    println!("{what}: SEED={seed}");
+    seed
+}
