@@ -11,9 +11,11 @@ use towpath_tests::process::{BrokerProcess, BrokerSetup};
 use crate::figures::Figures;
 use crate::{number, seed};
 
-/// After so many the history is checked and everything begins anew, so that neither it nor the data
-/// grows without bound.
-const KILLS_PER_FOLDER: u64 = 200;
+/// After so many the history is checked and everything begins anew, so that neither memory nor disk
+/// grows with the number of kills.
+const KILLS_PER_FOLDER: u64 = 50;
+/// Size of a segment in every second folder, so that segments are rolled all the time.
+const SMALL_SEGMENT: &str = "256KiB";
 /// How long a broker lives once it is ready.
 const LIFE_MS: std::ops::Range<u64> = 5..300;
 /// How long one lives that is killed while it starts.
@@ -35,6 +37,7 @@ fn kills_lose_and_double_nothing() {
 /// What all loads together have come through.
 #[derive(Debug, Default)]
 struct Total {
+    folders: u64,
     kills: u64,
     /// Further ones, of brokers that were not ready yet.
     early_kills: u64,
@@ -48,6 +51,7 @@ struct Total {
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            folders,
             kills,
             early_kills,
             counts,
@@ -56,7 +60,7 @@ impl fmt::Display for Total {
         } = self;
         writeln!(
             f,
-            "{kills} kills, and {early_kills} during a start: {counts}"
+            "{kills} kills, and {early_kills} during a start, of {folders} folders: {counts}"
         )?;
         writeln!(f, "  from start to ready: {start}")?;
         write!(f, "  from kill to the first acknowledgement: {resume}")
@@ -66,7 +70,11 @@ impl fmt::Display for Total {
 /// Kills the broker of one folder so often under one load, and checks.
 fn kill_and_check(seed: u64, kills: u64, total: &mut Total) {
     let folder = tempfile::tempdir().expect("a folder");
-    let setup = BrokerSetup::new(folder.path().join("data"));
+    let mut setup = BrokerSetup::new(folder.path().join("data"));
+    if total.folders % 2 == 1 {
+        setup = setup.args(["--segment-bytes-max", SMALL_SEGMENT]);
+    }
+    total.folders += 1;
     let mut broker = setup.start();
     let mut scene = Scene {
         load: Load::start(&setup.url(), &LoadOptions::new(seed)),

@@ -8,6 +8,7 @@
 //! What is in the log, and where, is told by the records alone: each holds its producer, place and
 //! sequence, and noise of its own.
 
+mod clerk;
 mod content;
 mod crew;
 mod ending;
@@ -29,7 +30,7 @@ use crew::Crew;
 pub use options::LoadOptions;
 pub use verdict::{Counts, Verdict};
 
-/// Producers and readers at work; they end when it is dropped.
+/// Producers and readers at work, and a clerk who creates and deletes topics; they end when it is dropped.
 #[derive(Debug)]
 pub struct Load {
     runtime: Runtime,

@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use towpath_client::Client;
 
 use super::LoadOptions;
+use super::clerk::Clerk;
 use super::notebook::Notebook;
 use super::options::PATIENCE;
 use super::producer::ProducerActor;
@@ -21,11 +22,11 @@ pub(super) struct Crew {
     pub(super) targets: Arc<Targets>,
     pub(super) notebook: Arc<Notebook>,
     pub(super) producers: JoinSet<()>,
-    /// Readers without an aim.
+    /// Readers without an aim, and the clerk.
     pub(super) wanderers: JoinSet<()>,
     /// Readers of everything.
     pub(super) followers: JoinSet<()>,
-    /// Tells producers and wanderers to end.
+    /// Tells all but followers to end.
     pub(super) stop: watch::Sender<bool>,
     /// Tells followers how far there is to read, once nothing is written any more.
     pub(super) ends: watch::Sender<Option<Ends>>,
@@ -47,7 +48,7 @@ impl Crew {
             ends: watch::Sender::new(None),
         };
         crew.start_producers(options);
-        crew.start_readers(options);
+        crew.start_others(options);
         crew
     }
 
@@ -68,7 +69,7 @@ impl Crew {
         }
     }
 
-    fn start_readers(&mut self, options: &LoadOptions) {
+    fn start_others(&mut self, options: &LoadOptions) {
         let desk = self.desk(self.client.clone());
         for session in desk.followers(options) {
             self.followers.spawn(follow(session, self.ends.subscribe()));
@@ -76,6 +77,11 @@ impl Crew {
         for number in 0..options.wanderer_count {
             let wander = wander(desk.clone(), number, options.seed, self.stop.subscribe());
             self.wanderers.spawn(wander);
+        }
+        if options.has_clerk {
+            let notebook = Arc::clone(&self.notebook);
+            let clerk = Clerk::new(self.client.clone(), notebook, options.seed);
+            self.wanderers.spawn(clerk.run(self.stop.subscribe()));
         }
     }
 }

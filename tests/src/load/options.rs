@@ -30,10 +30,12 @@ pub struct LoadOptions {
     pub is_partitioned: bool,
     /// Readers that begin again and again, each time somewhere else.
     pub wanderer_count: u64,
+    /// Whether somebody creates and deletes further topics.
+    pub has_clerk: bool,
 }
 
 impl LoadOptions {
-    /// Three producers and an impatient one, and all kinds of readers, on two topics.
+    /// Three producers and an impatient one, and all kinds of readers, on two topics; and a clerk.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -46,6 +48,7 @@ impl LoadOptions {
             is_merged: true,
             is_partitioned: true,
             wanderer_count: 1,
+            has_clerk: true,
         }
     }
 }
