@@ -21,6 +21,7 @@ pub(super) struct Crew {
     pub(super) client: Client,
     pub(super) targets: Arc<Targets>,
     pub(super) notebook: Arc<Notebook>,
+    are_readers_undaunted: bool,
     pub(super) producers: JoinSet<()>,
     /// Readers without an aim, and the clerk.
     pub(super) wanderers: JoinSet<()>,
@@ -41,6 +42,7 @@ impl Crew {
             client,
             targets: Arc::new(targets),
             notebook: Arc::new(Notebook::default()),
+            are_readers_undaunted: options.are_readers_undaunted,
             producers: JoinSet::new(),
             wanderers: JoinSet::new(),
             followers: JoinSet::new(),
@@ -57,6 +59,7 @@ impl Crew {
             client,
             targets: Arc::clone(&self.targets),
             notebook: Arc::clone(&self.notebook),
+            are_readers_undaunted: self.are_readers_undaunted,
         }
     }
 

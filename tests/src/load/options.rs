@@ -30,6 +30,8 @@ pub struct LoadOptions {
     pub is_partitioned: bool,
     /// Readers that begin again and again, each time somewhere else.
     pub wanderer_count: u64,
+    /// Whether readers go on, rather than complain, where the broker cannot read its disk.
+    pub are_readers_undaunted: bool,
     /// Whether somebody creates and deletes further topics.
     pub has_clerk: bool,
 }
@@ -48,6 +50,7 @@ impl LoadOptions {
             is_merged: true,
             is_partitioned: true,
             wanderer_count: 1,
+            are_readers_undaunted: false,
             has_clerk: true,
         }
     }

@@ -30,6 +30,8 @@ pub(super) struct Desk {
     pub(super) client: Client,
     pub(super) targets: Arc<Targets>,
     pub(super) notebook: Arc<Notebook>,
+    /// Whether readers go on where the broker could not read its disk.
+    pub(super) are_readers_undaunted: bool,
 }
 
 impl Desk {
@@ -76,7 +78,11 @@ impl Desk {
         starts: impl IntoIterator<Item = (Place, u64)>,
     ) -> Session {
         let (targets, notebook) = (Arc::clone(&self.targets), Arc::clone(&self.notebook));
-        Session::start(number, reader, targets, notebook, starts)
+        let session = Session::start(number, reader, targets, notebook, starts);
+        match self.are_readers_undaunted {
+            true => session.undaunted(self.client.clone()),
+            false => session,
+        }
     }
 }
 

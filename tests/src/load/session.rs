@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use towpath_client::{Batch, Gap, GapReason, Reader, ReaderItem};
+use towpath_client::{
+    Batch, Client, Error, ErrorReason, Gap, GapReason, Offset, PartitionId, Reader, ReaderItem,
+    Source, Start,
+};
 
 use super::content::digest;
 use super::notebook::{Notebook, Sight};
-use super::target::Targets;
+use super::target::{Target, Targets};
 use crate::history::{self, Event, Place};
 
 /// Reads and notes what it gets.
@@ -21,6 +24,8 @@ pub(super) struct Session {
     next: BTreeMap<Place, u64>,
     /// The highest LSN that a merged reader has got.
     merged_lsn: Option<u64>,
+    /// For another reader, where a broker that cannot read its disk is no reason to complain.
+    client: Option<Client>,
 }
 
 /// Whether there is more to read.
@@ -49,7 +54,14 @@ impl Session {
             notebook,
             next,
             merged_lsn: None,
+            client: None,
         }
+    }
+
+    /// Goes on with another reader where the broker could not read its disk.
+    pub(super) fn undaunted(mut self, client: Client) -> Self {
+        self.client = Some(client);
+        self
     }
 
     /// Sees to it that LSNs never fall.
@@ -69,16 +81,50 @@ impl Session {
             Some(Ok(ReaderItem::Batch(batch))) => self.take_batch(&batch),
             Some(Ok(ReaderItem::Gap(gap))) => self.take_gap(&gap),
             Some(Ok(_)) => {}
-            Some(Err(error)) => {
-                let number = self.number;
-                let next = &self.next;
-                self.notebook
-                    .complain(format!("reader {number} at {next:?}: {error}"));
-                return Step::End;
-            }
+            Some(Err(error)) => return self.take_error(&error),
             None => return Step::End,
         }
         Step::GoOn
+    }
+
+    fn take_error(&mut self, error: &Error) -> Step {
+        let (number, next) = (self.number, &self.next);
+        let is_of_disk = error.reason() == Some(ErrorReason::StorageFailed);
+        match self.client.as_ref().filter(|_| is_of_disk) {
+            Some(client) => {
+                self.reader = self.reader_from_here(client);
+                self.notebook
+                    .note_start(number, next.iter().map(|(place, it)| (*place, *it)));
+                Step::GoOn
+            }
+            None => {
+                let complaint = format!("reader {number} at {next:?}: {error}");
+                self.notebook.complain(complaint);
+                Step::End
+            }
+        }
+    }
+
+    fn reader_from_here(&self, client: &Client) -> Reader {
+        let targets = self.targets.0.iter();
+        let sources = targets.filter_map(|target| self.source_from_here(target));
+        let reader = client.reader(sources).follow();
+        match self.merged_lsn {
+            Some(_) => reader.merged().build(),
+            None => reader.build(),
+        }
+    }
+
+    /// What is read of a topic; none if nothing is.
+    fn source_from_here(&self, target: &Target) -> Option<Source> {
+        let next = |place| Some(Offset::new(*self.next.get(&place)?));
+        let offsets: Vec<_> = target
+            .places()
+            .filter_map(|place| Some((PartitionId::new(place.partition), next(place)?)))
+            .collect();
+        let partitions: Vec<_> = offsets.iter().map(|(partition, _)| *partition).collect();
+        let source = || Source::new(target.name.to_string()).partitions(partitions);
+        (!offsets.is_empty()).then(|| source().start(Start::Offsets(offsets)))
     }
 
     fn take_batch(&mut self, batch: &Batch) {
