@@ -169,13 +169,18 @@ impl Shared {
         }
     }
 
-    fn timed_out(&self, patience: Duration, repetition: Repetition) -> Error {
+    /// No answer came in time; the outage, if there is one, tells why.
+    pub(crate) fn timed_out(&self, patience: Duration, repetition: Repetition) -> Error {
         let effects = match repetition {
             Repetition::Harmless => Effects::None,
             Repetition::AfterNoEffect => Effects::Possible,
         };
-        Error::timeout(effects, "the broker did not answer in time")
+        let error = Error::timeout(effects, "the broker did not answer in time")
             .with("url", &self.url)
-            .with("waited", format_args!("{patience:?}"))
+            .with("waited", format_args!("{patience:?}"));
+        match self.outage.cause() {
+            Some(cause) => error.because(cause),
+            None => error,
+        }
     }
 }

@@ -20,17 +20,19 @@ mod topic;
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use crate::client::Shared;
+use crate::client::{Repetition, Shared};
 use crate::error::Effects;
 use crate::shutdown::ShutdownHandle;
+use crate::time::later;
 use crate::{Admin, Error, Position, Record, SendError};
 use builder::ProducerOptions;
 use room::{closed, no_room};
-use topic::{Lifetime, OpenTopic};
+use topic::{Lifetime, OpenTopic, Placed};
 
 pub use builder::ProducerBuilder;
 pub use receipt::Receipt;
@@ -51,6 +53,9 @@ pub use receipt::Receipt;
 /// to ten minutes the producer goes on to find out, before any later record of the partition, because
 /// otherwise the order of a key could change. Later records of the partition wait for that, fail in
 /// their turn as not sent, or follow in order.
+///
+/// A record that had waited for room and then joined others may be given up earlier than they are.
+/// It cannot leave their batch any more, and so it, too, may be written later.
 ///
 /// # A topic that is deleted
 ///
@@ -100,11 +105,8 @@ impl Producer {
     /// is known of it then.
     pub async fn send(&self, record: impl Into<Record>) -> Result<Position, SendError> {
         let record = record.into();
-        let outcome = match self.handle.enqueue(&record).await {
-            Ok(receipt) => receipt.await,
-            Err(error) => Err(error),
-        };
-        outcome.map_err(|error| SendError::new(record, error))
+        let sent = self.handle.send(&record).await;
+        sent.map_err(|error| SendError::new(record, error))
     }
 
     /// Takes a record, waiting only for room, and returns what tells when it is on disk.
@@ -118,8 +120,9 @@ impl Producer {
     /// is closed.
     pub async fn enqueue(&self, record: impl Into<Record>) -> Result<Receipt, SendError> {
         let record = record.into();
-        let enqueued = self.handle.enqueue(&record).await;
-        enqueued.map_err(|error| SendError::new(record, error))
+        let taken = self.handle.take(&record).await;
+        let receipt = taken.map(|taken| taken.placed.receipt);
+        receipt.map_err(|error| SendError::new(record, error))
     }
 
     /// Takes a record if there is room for it at once.
@@ -145,7 +148,8 @@ impl Producer {
     /// [`ErrorReason::TopicNotFound`](crate::ErrorReason::TopicNotFound), or those of reaching the
     /// broker.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.handle.topic().await.map(|_topic| ())
+        let deadline = self.handle.deadline();
+        self.handle.topic(deadline).await.map(|_topic| ())
     }
 
     /// Sends what was taken without waiting for more, and returns when all of it is on disk or has
@@ -189,21 +193,52 @@ impl Producer {
     }
 }
 
+/// A record that was taken.
+#[derive(Debug)]
+struct Taken {
+    placed: Placed,
+    /// When its caller gives up, if it had to wait before: that is earlier than its batch does.
+    deadline: Option<Instant>,
+}
+
 impl Handle {
-    async fn enqueue(&self, record: &Record) -> Result<Receipt, Error> {
+    async fn send(&self, record: &Record) -> Result<Position, Error> {
+        let Taken { placed, deadline } = self.take(record).await?;
+        match deadline {
+            None => placed.receipt.await,
+            Some(deadline) => self.outcome_by(deadline, placed).await,
+        }
+    }
+
+    async fn outcome_by(&self, deadline: Instant, mut placed: Placed) -> Result<Position, Error> {
+        if let Ok(outcome) = timeout_at(deadline, &mut placed.receipt).await {
+            return outcome;
+        }
+        let topic = self.topic.get();
+        match topic.and_then(|topic| topic.give_up(&placed)) {
+            Some(error) => Err(error),
+            None => placed.receipt.await,
+        }
+    }
+
+    /// Takes a record. The clock is looked at only if that has to wait.
+    async fn take(&self, record: &Record) -> Result<Taken, Error> {
+        let mut deadline = None;
         let topic = match self.topic.get() {
             Some(topic) => topic,
-            None => self.topic().await?,
+            None => self.topic(*deadline.insert(self.deadline())).await?,
         };
         let admitted = topic.admission.admit(record)?;
         let bytes = admitted.weighed.batch_len;
         if !topic.room.try_take(bytes) {
             // Whoever waits here would wait for batches that wait for more records.
             topic.hurry();
-            let room = topic.room.take(bytes, self.options.give_up_after).await;
+            let deadline = *deadline.get_or_insert_with(|| self.deadline());
+            let room = topic.room.take(bytes, deadline).await;
             room.map_err(|error| self.explain(error))?;
         }
-        topic.push(&admitted)
+        let placed = topic.push(&admitted)?;
+        Ok(Taken { placed, deadline })
     }
 
     fn try_enqueue(&self, record: &Record) -> Result<Receipt, Error> {
@@ -216,16 +251,28 @@ impl Handle {
         if !topic.room.try_take(admitted.weighed.batch_len) {
             return Err(self.explain(no_room()));
         }
-        topic.push(&admitted)
+        topic.push(&admitted).map(|placed| placed.receipt)
     }
 
-    async fn topic(&self) -> Result<&OpenTopic, Error> {
+    /// When somebody who calls now gives up.
+    fn deadline(&self) -> Instant {
+        later(Instant::now(), self.options.give_up_after)
+    }
+
+    async fn topic(&self, deadline: Instant) -> Result<&OpenTopic, Error> {
         self.check_open()?;
-        self.topic.get_or_try_init(|| self.look_up()).await
+        let topic = self.topic.get_or_try_init(|| self.look_up(deadline));
+        // Others may be looking it up meanwhile, one after the other.
+        let topic = timeout_at(deadline, topic).await;
+        topic.unwrap_or_else(|_elapsed| Err(self.not_found_in_time()))
     }
 
-    async fn look_up(&self) -> Result<OpenTopic, Error> {
-        let admin = Admin::new(Arc::clone(&self.client), self.options.give_up_after);
+    async fn look_up(&self, deadline: Instant) -> Result<OpenTopic, Error> {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        if patience.is_zero() {
+            return Err(self.not_found_in_time());
+        }
+        let admin = Admin::new(Arc::clone(&self.client), patience);
         let topic = admin.topic(&self.options.topic);
         let (topic, server) = tokio::try_join!(topic, admin.server_info())?;
         self.check_open()?;
@@ -236,6 +283,12 @@ impl Handle {
             &server.limits,
             &self.lifetime,
         )
+    }
+
+    fn not_found_in_time(&self) -> Error {
+        let patience = self.options.give_up_after;
+        let error = self.client.timed_out(patience, Repetition::Harmless);
+        self.explain(error)
     }
 
     fn check_open(&self) -> Result<(), Error> {

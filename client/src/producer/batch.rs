@@ -78,6 +78,10 @@ impl OpenBatch {
         self.opened_at
     }
 
+    pub(super) const fn record_count(&self) -> u32 {
+        self.record_count
+    }
+
     pub(super) const fn outcome(&self) -> &Arc<Outcome> {
         &self.outcome
     }

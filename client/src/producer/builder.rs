@@ -61,8 +61,9 @@ impl ProducerBuilder {
         self
     }
 
-    /// Sets how long after a record was taken its outcome is waited for. Default: the client's,
-    /// 30 s.
+    /// Sets how long [`Producer::send`] waits at most: for the topic, for room and for the outcome
+    /// together. [`Producer::enqueue`] waits so long until the record is taken, and from then on so
+    /// long again for its outcome. Default: the client's, 30 s.
     pub fn give_up_after(mut self, duration: Duration) -> Self {
         self.options.give_up_after = duration;
         self

@@ -182,6 +182,22 @@ impl Lane {
         self.refresh_all(now);
     }
 
+    /// Gives up one record of the batch with this outcome, since its caller does; returns what to tell
+    /// the caller, or none if the batch has its outcome now.
+    pub(super) fn give_up(
+        &mut self,
+        partition: PartitionId,
+        outcome: &Arc<Outcome>,
+        now: Instant,
+    ) -> Option<Error> {
+        let place = self.place_of(partition)?;
+        let trouble = self.trouble.clone();
+        let give_up = |queue: &mut PartitionQueue, effects: &mut Effects| {
+            queue.give_up(outcome, trouble.as_ref(), effects)
+        };
+        self.change(place, now, give_up).flatten()
+    }
+
     /// Takes no record any more; what there is goes on.
     pub(super) fn close(&mut self, end: Error, now: Instant) {
         self.end.get_or_insert(end);

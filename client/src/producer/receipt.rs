@@ -97,6 +97,11 @@ impl Receipt {
         self.outcome.is_settled()
     }
 
+    /// The outcome that it waits for.
+    pub(super) const fn outcome(&self) -> &Arc<Outcome> {
+        &self.outcome
+    }
+
     fn position(&self, appended: Appended) -> Position {
         Position {
             partition: appended.partition,

@@ -1,10 +1,9 @@
 //! How many bytes of records a producer may hold: what makes fast callers wait.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -36,12 +35,12 @@ impl Room {
     ///
     /// # Errors
     ///
-    /// There was none within `patience`, or the producer was closed.
-    pub(super) async fn take(&self, bytes: usize, patience: Duration) -> Result<(), Error> {
+    /// There was none before `deadline`, or the producer was closed.
+    pub(super) async fn take(&self, bytes: usize, deadline: Instant) -> Result<(), Error> {
         let permit = tokio::select! {
             biased;
             () = self.closing.cancelled() => return Err(closed()),
-            permit = timeout(patience, self.bytes.acquire_many(narrow(bytes))) => permit,
+            permit = timeout_at(deadline, self.bytes.acquire_many(narrow(bytes))) => permit,
         };
         match permit {
             Ok(Ok(permit)) => {

@@ -38,6 +38,13 @@ pub(super) struct OpenTopic {
     spread: Spread,
 }
 
+/// A record in a batch.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) partition: PartitionId,
+    pub(super) receipt: Receipt,
+}
+
 /// What the drivers of a producer's lanes obey.
 #[derive(Debug, Clone)]
 pub(super) struct Lifetime {
@@ -104,7 +111,7 @@ impl OpenTopic {
     /// # Errors
     ///
     /// The producer has ended, and why. The room is free again.
-    pub(super) fn push(&self, admitted: &Admitted<'_>) -> Result<Receipt, Error> {
+    pub(super) fn push(&self, admitted: &Admitted<'_>) -> Result<Placed, Error> {
         let Admitted { partition, weighed } = admitted;
         let pushed = match *partition {
             Some(partition) => self.push_to(partition, weighed, false),
@@ -115,6 +122,13 @@ impl OpenTopic {
             self.room.give_back(weighed.batch_len);
         }
         pushed
+    }
+
+    /// Gives a record up before the time of its batch is over, because its caller does. Returns what
+    /// to tell the caller; none if the receipt is complete now.
+    pub(super) fn give_up(&self, placed: &Placed) -> Option<Error> {
+        let lane = self.lane_of(placed.partition)?;
+        lane.with(|lane| lane.give_up(placed.partition, placed.receipt.outcome(), Instant::now()))
     }
 
     /// Lets everything go without waiting for more records.
@@ -133,7 +147,7 @@ impl OpenTopic {
     }
 
     /// Puts a record into the batch that takes records without a key, or begins one elsewhere.
-    fn push_anywhere(&self, weighed: &Weighed<'_>) -> Option<Result<Receipt, Error>> {
+    fn push_anywhere(&self, weighed: &Weighed<'_>) -> Option<Result<Placed, Error>> {
         let current = self.spread.current();
         self.push_to(current, weighed, true)
             .or_else(|| self.push_to(self.spread.advance(current), weighed, false))
@@ -144,11 +158,17 @@ impl OpenTopic {
         partition: PartitionId,
         weighed: &Weighed<'_>,
         must_join: bool,
-    ) -> Option<Result<Receipt, Error>> {
+    ) -> Option<Result<Placed, Error>> {
+        let lane = self.lane_of(partition)?;
+        let pushed = lane.push(partition, weighed, must_join)?;
+        Some(pushed.map(|receipt| Placed { partition, receipt }))
+    }
+
+    fn lane_of(&self, partition: PartitionId) -> Option<&SharedLane> {
         let lane = self
             .lanes
             .get(partition.get() as usize % self.lanes.len())?;
-        lane.push(partition, weighed, must_join)
+        Some(lane)
     }
 }
 

@@ -3,6 +3,7 @@
 mod batching;
 mod doubt;
 mod ending;
+mod patience;
 mod refusals;
 
 use std::num::NonZeroU32;

@@ -6,6 +6,8 @@
 //! a key. After [`Rules::resend_for`] it is given up together with the identity: long after any
 //! connection that could still carry it, long before the broker forgets what it has seen.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::super::effects::Effects;
@@ -13,6 +15,7 @@ use super::{PartitionQueue, Rules};
 use crate::Error;
 use crate::error::Effects as SideEffects;
 use crate::producer::batch::{ClosedBatch, OpenBatch};
+use crate::producer::receipt::Outcome;
 use crate::time::later;
 
 impl PartitionQueue {
@@ -28,20 +31,16 @@ impl PartitionQueue {
             self.held_until = None;
         }
         let is_over = |opened_at| later(opened_at, rules.give_up_after) <= now;
-        let unknown = || {
-            let text = "no answer in time; the record may have been written, or may yet be";
-            caused_by(Error::timeout(SideEffects::Possible, text), trouble)
-        };
         for sent in &self.unanswered {
             if !is_over(sent.batch.opened_at) {
                 break;
             }
             if !sent.batch.outcome.is_settled() {
-                effects.settle(&sent.batch, Err(unknown()));
+                effects.settle(&sent.batch, Err(unknown(trouble)));
             }
         }
         if self.is_beyond_resending(rules, now) {
-            self.give_identity_up(&unknown(), effects);
+            self.give_identity_up(&unknown(trouble), effects);
         }
         let is_batch_over = |batch: &mut ClosedBatch| is_over(batch.opened_at);
         while let Some(batch) = self.waiting.pop_front_if(is_batch_over) {
@@ -50,6 +49,41 @@ impl PartitionQueue {
         if let Some(open) = self.open.take_if(|open| is_over(open.opened_at())) {
             self.drop_unsent(&open.close(), trouble, effects);
         }
+    }
+
+    /// Gives up a record whose caller does so before the time of its batch is over. A batch that was
+    /// not sent and holds nothing else is dropped; any other goes on, and what to tell the caller is
+    /// returned.
+    pub(in crate::producer) fn give_up(
+        &mut self,
+        outcome: &Arc<Outcome>,
+        trouble: Option<&Error>,
+        effects: &mut Effects,
+    ) -> Option<Error> {
+        if outcome.is_settled() {
+            return None;
+        }
+        match self.take_lone_unsent(outcome) {
+            Some(batch) => {
+                self.drop_unsent(&batch, trouble, effects);
+                None
+            }
+            None => Some(unknown(trouble.or(self.last_refusal.as_ref()))),
+        }
+    }
+
+    fn take_lone_unsent(&mut self, outcome: &Arc<Outcome>) -> Option<ClosedBatch> {
+        let is_it =
+            |other: &Arc<Outcome>, record_count| record_count == 1 && Arc::ptr_eq(other, outcome);
+        let open = self
+            .open
+            .take_if(|open| is_it(open.outcome(), open.record_count()));
+        if let Some(open) = open {
+            return Some(open.close());
+        }
+        let mut waiting = self.waiting.iter();
+        let place = waiting.position(|batch| is_it(&batch.outcome, batch.record_count))?;
+        self.waiting.remove(place)
     }
 
     /// When something of all this is due next, or a hold or the lingering ends. What is due already
@@ -92,6 +126,12 @@ impl PartitionQueue {
         effects.settle(batch, Err(error));
         effects.release(batch);
     }
+}
+
+/// A record that was sent, or that will be with others.
+fn unknown(cause: Option<&Error>) -> Error {
+    let text = "no answer in time; the record may have been written, or may yet be";
+    caused_by(Error::timeout(SideEffects::Possible, text), cause)
 }
 
 fn resend_end(opened_at: Instant, rules: &Rules) -> Instant {

@@ -35,10 +35,12 @@ pub(super) enum Fault {
     Crash,
     ForgetProducer,
     Drain,
+    /// A caller gives up before the time of its batch is over.
+    GiveUp,
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::LoseStream,
         Self::ReadLate,
         Self::RefuseForNow,
@@ -47,6 +49,7 @@ impl Fault {
         Self::Crash,
         Self::ForgetProducer,
         Self::Drain,
+        Self::GiveUp,
     ];
 }
 
@@ -132,6 +135,20 @@ impl World {
         let pushed = self.lane.push(place, &weighed, || now);
         let receipt = pushed.unwrap().receipt;
         self.given.push((partition, receipt));
+    }
+
+    pub(super) fn give_up(&mut self) {
+        if self.given.is_empty() {
+            return;
+        }
+        let place = self.random.usize(0..self.given.len());
+        let (partition, receipt) = &self.given[place];
+        let partition = PartitionId::new(*partition);
+        match self.lane.give_up(partition, receipt.outcome(), self.now) {
+            None => assert!(receipt.is_complete(), "nobody would be told"),
+            Some(error) => assert!(error.may_have_happened(), "{error}"),
+        }
+        self.carry_out();
     }
 
     pub(super) fn pass(&mut self, time: Duration) {

@@ -121,6 +121,9 @@ impl World {
         if self.happens(Fault::ForgetProducer, 2) {
             self.forget();
         }
+        if self.happens(Fault::GiveUp, 2) {
+            self.give_up();
+        }
     }
 
     /// The broker ends. What it had not read is lost with it.
