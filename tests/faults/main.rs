@@ -13,7 +13,9 @@
     reason = "a test fails by panicking and says what it did"
 )]
 
+mod cli;
 mod disk_errors;
+mod full_disk;
 mod layout;
 mod power_loss;
 mod power_switch;
