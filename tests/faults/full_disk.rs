@@ -112,5 +112,5 @@ fn watch(broker: &BrokerProcess, load: &Load) -> Duration {
     let pid = broker.ready().pid;
     let before = cpu_time(pid);
     load.run_for(WATCH);
-    cpu_time(pid) - before
+    cpu_time(pid).saturating_sub(before)
 }
