@@ -173,6 +173,17 @@ impl PartitionLog {
         }
     }
 
+    /// Moves the log start up and forgets segments that lie wholly below it. Called by the sequencer once
+    /// the entry that says so is durable; the files are removed later.
+    pub fn trim(&self, log_start: Offset, dropped: &[Offset], dropped_bytes: u64) {
+        // ORDERING: readers look at it before they look for a segment: one that finds none sees this.
+        self.log_start.fetch_max(log_start.get(), Ordering::Release);
+        let mut tail = self.lock();
+        let is_kept = |base: &&Offset| !dropped.contains(base);
+        tail.segments = tail.segments.iter().filter(is_kept).copied().collect();
+        self.size_bytes.fetch_sub(dropped_bytes, Ordering::Relaxed);
+    }
+
     /// Drops the oldest frame from memory. Called only for frames that are settled.
     /// Returns what it had been charged.
     pub(crate) fn evict_front(&self) -> usize {

@@ -178,7 +178,6 @@ fn ensure_dir(files: &SegmentFiles, path: &Path) -> Result<(), StorageError> {
 /// [`StorageError::Io`]; it may be called again.
 pub fn remove_segment(files: &SegmentFiles, segment: SegmentRef) -> Result<(), StorageError> {
     let vfs = &files.environment().vfs;
-    files.close(segment);
     for path in [files.log_path(segment), files.index_path(segment)] {
         match vfs.unlink(&path) {
             Err(source) if source.kind() != ErrorKind::NotFound => {
@@ -187,7 +186,32 @@ pub fn remove_segment(files: &SegmentFiles, segment: SegmentRef) -> Result<(), S
             _ => {}
         }
     }
+    // A reader may have opened them a moment ago: a file that is kept open keeps its space.
+    files.close(segment);
     Ok(())
+}
+
+/// Removes the files of segments of one partition and makes that durable, so that none comes back when
+/// nobody knows of it any more. Files that are already gone are no error.
+///
+/// # Errors
+/// [`StorageError::Io`]; it may be called again.
+pub fn remove_segments(files: &SegmentFiles, segments: &[SegmentRef]) -> Result<(), StorageError> {
+    for segment in segments {
+        remove_segment(files, *segment)?;
+    }
+    let Some(folder) = segments.first().and_then(|segment| {
+        let path = files.log_path(*segment);
+        path.parent().map(Path::to_path_buf)
+    }) else {
+        return Ok(());
+    };
+    match files.environment().vfs.sync_dir(&folder) {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(io_error(Operation::SyncDir, folder)(source))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes the files of a topic and its folders. Names that storage did not give are left alone, and

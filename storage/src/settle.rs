@@ -128,6 +128,14 @@ impl Settler {
             .forget(|segment| segment.partition.topic == topic);
     }
 
+    /// Forgets what is known of segments whose files are about to be removed.
+    pub fn forget_segments(&mut self, segments: &[SegmentRef]) {
+        for segment in segments {
+            self.indexes.remove(segment);
+        }
+        self.dirty.forget(|segment| segments.contains(&segment));
+    }
+
     fn settle_segment(
         &mut self,
         segment: SegmentRef,
