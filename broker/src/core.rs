@@ -8,22 +8,31 @@ mod append;
 mod apply;
 mod broker_time;
 mod changes;
+mod partition;
 mod producer;
+mod retention;
 mod row;
 #[cfg(test)]
 mod tests;
 mod topic;
+mod topic_config;
 
 use std::collections::BTreeMap;
 
 use towpath_proto::limits;
 use towpath_proto::names::TopicName;
-use towpath_storage::{PartitionRef, TopicId};
+use towpath_storage::{PartitionRef, SegmentRef, TopicId};
 
 pub use append::{AppendDecision, AppendRefusal, AppendRequest, SpendDecision};
 pub use broker_time::{BrokerTime, TimeJump};
+pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
-pub use topic::{CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Partition, Topic};
+pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
+pub use topic::{
+    CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicRevision, UpdateTopic,
+    UpdateTopicRefusal,
+};
+pub use topic_config::{SettingChange, TopicConfig, TopicConfigChange, TopicConfigError};
 
 use changes::Changes;
 use producer::Producers;
@@ -69,6 +78,8 @@ pub struct State {
     names: BTreeMap<TopicName, TopicId>,
     /// Topics that were deleted and whose files may still be there.
     dropped: BTreeMap<TopicId, TopicName>,
+    /// Segments that were trimmed and whose files may still be there, with the bytes of their frames.
+    dropped_segments: BTreeMap<SegmentRef, u64>,
     producers: Producers,
     changes: Changes,
     /// Set from outside while the disk is nearly full; not durable.
@@ -84,6 +95,7 @@ impl State {
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
             dropped: BTreeMap::new(),
+            dropped_segments: BTreeMap::new(),
             producers: Producers::default(),
             changes: Changes::default(),
             is_space_low: false,

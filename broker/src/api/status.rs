@@ -8,7 +8,7 @@ use towpath_proto::names::{NameError, TopicName};
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
 
-use crate::core::{AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal};
+use crate::core::{AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal, TopicConfigError};
 use crate::fetch::{PositionError, ReadFailure};
 use crate::runtime::command::CommandError;
 use crate::runtime::published::TopicTable;
@@ -132,6 +132,7 @@ pub(super) fn create_refused(refusal: CreateTopicRefusal, topics: &TopicTable) -
         CreateTopicRefusal::PartitionCount { .. } => {
             Problem::invalid_field("partition_count", text)
         }
+        CreateTopicRefusal::Config(error) => config_refused(error),
         CreateTopicRefusal::TooManyTopics { count } => {
             Problem::new(ErrorReason::LimitReached, text)
                 .with("limit", "topics_max")
@@ -143,6 +144,15 @@ pub(super) fn create_refused(refusal: CreateTopicRefusal, topics: &TopicTable) -
                 .with("limit_value", count_max)
         }
     }
+}
+
+/// A setting of a topic that is out of its range.
+pub(super) fn config_refused(error: TopicConfigError) -> Problem {
+    let field = match error {
+        TopicConfigError::RetentionAge { .. } => "config.retention_age_ms",
+        TopicConfigError::RetentionBytes => "config.retention_bytes",
+    };
+    Problem::invalid_field(field, error.to_string())
 }
 
 /// Why a topic was not deleted or opened.

@@ -36,6 +36,7 @@ impl TopicApi {
         let wish = CreateTopic {
             name: name.clone(),
             partition_count,
+            config: crate::core::TopicConfig::default(),
         };
         let created = self.shared.control(|answer| ControlCommand::CreateTopic {
             wish,

@@ -128,7 +128,7 @@ impl State {
             append_time_ms: now_ms,
         };
         let active = found.active.as_ref();
-        let limit = self.limits.segment_bytes_max;
+        let limit = topic.segment_bytes_max(&self.limits);
         let Placement {
             position,
             gap_bytes,

@@ -1,12 +1,16 @@
 //! Applying: the only place where the state changes, in service and in replay alike.
 
 use towpath_proto::names::TopicName;
-use towpath_storage::{DirectoryLine, Row, StateMachine, TopicId};
+use towpath_storage::{DirectoryLine, PartitionRef, Row, SegmentRef, StateMachine, TopicId};
 
 use super::State;
+use super::partition::Partition;
 use super::producer::ProducerPartition;
-use super::row::{BrokerRow, DroppedRow, PartitionRow, ProducerRow, RowId, TopicRow, decode};
-use super::topic::{Partition, Topic};
+use super::row::{
+    BrokerRow, DroppedRow, DroppedSegmentRow, PartitionRow, ProducerRow, RowId, SegmentRow,
+    TopicRow, decode,
+};
+use super::topic::Topic;
 
 impl StateMachine for State {
     fn apply_row(&mut self, row: Row) {
@@ -25,12 +29,9 @@ impl StateMachine for State {
                 None => self.remove_topic(topic),
             },
             RowId::Partition(partition) => {
-                let row = value.map(decode::<PartitionRow>);
-                let topic = self.topics.get_mut(&partition.topic);
-                let place =
-                    topic.and_then(|topic| topic.partitions.get_mut(partition.partition as usize));
-                if let Some(place) = place {
-                    *place = row.as_ref().map(Partition::from_row).unwrap_or_default();
+                let row = value.map(decode::<PartitionRow>).unwrap_or_default();
+                if let Some(partition) = self.partition_mut(partition) {
+                    partition.take_row(&row);
                 }
             }
             RowId::Producer(producer, partition) => {
@@ -43,32 +44,30 @@ impl StateMachine for State {
                     None => drop(self.dropped.remove(&topic)),
                 }
             }
+            RowId::Segment(segment) => {
+                let row = value.map(decode::<SegmentRow>);
+                if let Some(partition) = self.partition_mut(segment.partition) {
+                    partition.take_segment_row(segment.base, row.as_ref());
+                }
+            }
+            RowId::DroppedSegment(segment) => match value.map(decode::<DroppedSegmentRow>) {
+                Some(row) => drop(self.dropped_segments.insert(segment, row.size_bytes)),
+                None => drop(self.dropped_segments.remove(&segment)),
+            },
         }
         self.changes.note(id);
     }
 
     fn apply_append(&mut self, line: &DirectoryLine) {
         let partition_ref = line.place.segment.partition;
-        let partition = self
-            .topics
-            .get_mut(&partition_ref.topic)
-            .and_then(|topic| topic.partitions.get_mut(partition_ref.partition as usize));
-        let Some(partition) = partition else {
+        let Some(partition) = self.partition_mut(partition_ref) else {
             // INVARIANT: an append is decided only for a partition that exists.
             tracing::error!(partition = %partition_ref, "append to an unknown partition left out");
             return;
         };
-        assert_eq!(
-            partition.end, line.frame.base_offset,
-            "INVARIANT: offsets are dense"
-        );
-        partition.end = line.frame.next_offset();
-        partition.last_append_time_ms = Some(line.frame.append_time_ms);
-        partition.size_bytes += line.frame.padded_bytes();
-        if let Some(active) = partition.active.as_mut() {
-            active.append(line);
-        }
+        partition.append(line);
         self.changes.note(RowId::Partition(partition_ref));
+        self.changes.note(RowId::Segment(line.place.segment));
         if let Some(stamp) = line.producer {
             self.producers.append(line, stamp);
             self.changes.note(RowId::Producer(stamp.id, partition_ref));
@@ -117,11 +116,31 @@ impl State {
                     })
                 },
             ),
+            RowId::Segment(segment) => self
+                .partition(segment.partition)
+                .and_then(|partition| partition.segment(segment.base))
+                .map_or_else(|| id.gone(), |found| id.put(&found.to_row())),
+            RowId::DroppedSegment(segment) => self.dropped_segments.get(&segment).map_or_else(
+                || id.gone(),
+                |size_bytes| {
+                    id.put(&DroppedSegmentRow {
+                        size_bytes: *size_bytes,
+                    })
+                },
+            ),
         }
     }
 
+    pub(super) fn partition_mut(&mut self, partition: PartitionRef) -> Option<&mut Partition> {
+        let topic = self.topics.get_mut(&partition.topic)?;
+        topic.partitions.get_mut(partition.partition as usize)
+    }
+
     fn put_topic(&mut self, id: TopicId, row: &TopicRow) {
-        if let Some(name) = parse_name(id, &row.name) {
+        if let Some(topic) = self.topics.get_mut(&id) {
+            topic.config = row.config();
+            topic.revision = row.revision;
+        } else if let Some(name) = parse_name(id, &row.name) {
             self.names.insert(name.clone(), id);
             self.topics.insert(id, Topic::from_row(id, name, row));
         }
@@ -132,15 +151,27 @@ impl State {
             return;
         };
         self.names.remove(&topic.name);
-        for (partition, _) in (0..).zip(&topic.partitions) {
-            let partition = towpath_storage::PartitionRef {
+        for (number, known) in (0..).zip(&topic.partitions) {
+            let partition = PartitionRef {
                 topic: id,
-                partition,
+                partition: number,
             };
             self.changes.note(RowId::Partition(partition));
+            for segment in &known.segments {
+                let base = segment.base;
+                self.changes
+                    .note(RowId::Segment(SegmentRef { partition, base }));
+            }
         }
         for (producer, partition) in self.producers.remove_topic(id) {
             self.changes.note(RowId::Producer(producer, partition));
+        }
+        // The topic's folder goes with everything in it.
+        let segments = self.dropped_segments.keys();
+        let segments = segments.filter(|segment| segment.partition.topic == id);
+        for segment in segments.copied().collect::<Vec<_>>() {
+            self.dropped_segments.remove(&segment);
+            self.changes.note(RowId::DroppedSegment(segment));
         }
     }
 }

@@ -10,6 +10,11 @@ const SLEW_DIVISOR: i64 = 10;
 /// A difference to the wall clock beyond which someone should know.
 const JUMP_MS: i64 = 60_000;
 
+/// A wall clock so far past the last entry at a start is not trusted at once...
+const DISTRUST_MS: i64 = 24 * 60 * 60 * 1000;
+/// ... but after so long.
+const DISTRUST_WAIT_MS: i64 = 60 * 60 * 1000;
+
 /// The wall clock is far from broker time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeJump {
@@ -25,18 +30,32 @@ pub struct BrokerTime {
     /// Part of a millisecond that passed and is not counted yet.
     rest: Duration,
     is_jump_reported: bool,
+    trusts_age_from_ms: i64,
 }
 
 impl BrokerTime {
     /// Starts the clock after the entry at `last_ms`.
     pub fn new(last_ms: i64, wall_ms: i64, boot: Duration) -> Self {
         let now_ms = last_ms.max(wall_ms);
+        let is_far = wall_ms.saturating_sub(last_ms) > DISTRUST_MS;
         Self {
             now_ms,
             boot,
             rest: Duration::ZERO,
             is_jump_reported: false,
+            trusts_age_from_ms: now_ms + if is_far { DISTRUST_WAIT_MS } else { 0 },
         }
+    }
+
+    /// Says that there was no entry before, so that the wall clock cannot have jumped.
+    pub fn trust_age(&mut self) {
+        self.trusts_age_from_ms = self.now_ms;
+    }
+
+    /// When the age of records may be acted upon, milliseconds since the Unix epoch. A wall clock that
+    /// was far past the last entry at the start may be wrong, and someone should have the time to see it.
+    pub fn trusts_age_from_ms(&self) -> i64 {
+        self.trusts_age_from_ms
     }
 
     /// Milliseconds since the Unix epoch, as of the last [`BrokerTime::advance`].

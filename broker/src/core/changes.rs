@@ -8,8 +8,8 @@ use super::row::RowId;
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     rows: BTreeSet<RowId>,
-    /// The row noted last: batches of one producer to one partition come in runs.
-    last: [Option<RowId>; 2],
+    /// The rows noted last: batches of one producer to one partition come in runs.
+    last: [Option<RowId>; 3],
 }
 
 impl Changes {
@@ -18,11 +18,11 @@ impl Changes {
             return;
         }
         self.rows.insert(row);
-        self.last = [self.last[1], Some(row)];
+        self.last = [self.last[1], self.last[2], Some(row)];
     }
 
     pub(super) fn take(&mut self) -> BTreeSet<RowId> {
-        self.last = [None, None];
+        self.last = [None; 3];
         std::mem::take(&mut self.rows)
     }
 

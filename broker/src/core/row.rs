@@ -4,13 +4,17 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
-use towpath_storage::{PartitionRef, ProducerId, Row, RowKey, TopicId};
+use towpath_storage::{Offset, PartitionRef, ProducerId, Row, RowKey, SegmentRef, TopicId};
+
+use super::topic_config::TopicConfig;
 
 const TABLE_BROKER: u16 = 1;
 const TABLE_TOPIC: u16 = 2;
 const TABLE_PARTITION: u16 = 3;
 const TABLE_PRODUCER: u16 = 4;
 const TABLE_DROPPED: u16 = 5;
+const TABLE_SEGMENT: u16 = 6;
+const TABLE_DROPPED_SEGMENT: u16 = 7;
 
 /// Names a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +29,10 @@ pub(super) enum RowId {
     Producer(ProducerId, PartitionRef),
     /// A deleted topic whose files may still be there.
     Dropped(TopicId),
+    /// A segment of a partition.
+    Segment(SegmentRef),
+    /// A segment that was trimmed and whose files may still be there.
+    DroppedSegment(SegmentRef),
 }
 
 impl RowId {
@@ -49,6 +57,14 @@ impl RowId {
                 key.put_u64_le(topic.get());
                 TABLE_DROPPED
             }
+            Self::Segment(segment) => {
+                put_segment(&mut key, *segment);
+                TABLE_SEGMENT
+            }
+            Self::DroppedSegment(segment) => {
+                put_segment(&mut key, *segment);
+                TABLE_DROPPED_SEGMENT
+            }
         };
         RowKey {
             table,
@@ -70,6 +86,8 @@ impl RowId {
                 Self::Producer(ProducerId::new(*producer), partition)
             }
             TABLE_DROPPED => Self::Dropped(get_topic(&mut bytes)?),
+            TABLE_SEGMENT => Self::Segment(get_segment(&mut bytes)?),
+            TABLE_DROPPED_SEGMENT => Self::DroppedSegment(get_segment(&mut bytes)?),
             _ => return None,
         };
         bytes.is_empty().then_some(id)
@@ -97,6 +115,11 @@ fn put_partition(key: &mut Vec<u8>, partition: PartitionRef) {
     key.put_u32_le(partition.partition);
 }
 
+fn put_segment(key: &mut Vec<u8>, segment: SegmentRef) {
+    put_partition(key, segment.partition);
+    key.put_u64_le(segment.base.get());
+}
+
 fn get_topic(bytes: &mut &[u8]) -> Option<TopicId> {
     bytes.try_get_u64_le().ok().map(TopicId::new)
 }
@@ -105,6 +128,12 @@ fn get_partition(bytes: &mut &[u8]) -> Option<PartitionRef> {
     let topic = get_topic(bytes)?;
     let partition = bytes.try_get_u32_le().ok()?;
     Some(PartitionRef { topic, partition })
+}
+
+fn get_segment(bytes: &mut &[u8]) -> Option<SegmentRef> {
+    let partition = get_partition(bytes)?;
+    let base = bytes.try_get_u64_le().ok().map(Offset::new)?;
+    Some(SegmentRef { partition, base })
 }
 
 /// Value of the broker's row.
@@ -123,6 +152,22 @@ pub(super) struct TopicRow {
     pub(super) partition_count: u32,
     #[prost(int64, tag = "3")]
     pub(super) create_time_ms: i64,
+    #[prost(uint64, optional, tag = "4")]
+    pub(super) retention_age_ms: Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub(super) retention_bytes: Option<u64>,
+    /// How often the settings were changed.
+    #[prost(uint64, tag = "6")]
+    pub(super) revision: u64,
+}
+
+impl TopicRow {
+    pub(super) fn config(&self) -> TopicConfig {
+        TopicConfig {
+            retention_age_ms: self.retention_age_ms,
+            retention_bytes: self.retention_bytes,
+        }
+    }
 }
 
 /// Value of a deleted topic's row.
@@ -130,6 +175,14 @@ pub(super) struct TopicRow {
 pub(super) struct DroppedRow {
     #[prost(string, tag = "1")]
     pub(super) name: String,
+}
+
+/// Value of a trimmed segment's row.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct DroppedSegmentRow {
+    /// Bytes of frames that it held.
+    #[prost(uint64, tag = "1")]
+    pub(super) size_bytes: u64,
 }
 
 /// Value of a partition's row.
@@ -141,17 +194,28 @@ pub(super) struct PartitionRow {
     pub(super) end: u64,
     #[prost(int64, optional, tag = "3")]
     pub(super) last_append_time_ms: Option<i64>,
-    #[prost(uint64, tag = "4")]
-    pub(super) size_bytes: u64,
     /// End of the last frame in the last segment.
-    #[prost(uint64, tag = "5")]
+    #[prost(uint64, tag = "4")]
     pub(super) next_position: u64,
     /// Whether that frame went by reference.
-    #[prost(bool, tag = "7")]
+    #[prost(bool, tag = "5")]
     pub(super) is_after_run: bool,
-    /// Base offset of each segment, ascending.
-    #[prost(uint64, repeated, tag = "6")]
-    pub(super) segment_bases: Vec<u64>,
+    /// Base offset of the last segment, if there is any.
+    #[prost(uint64, optional, tag = "6")]
+    pub(super) active_base: Option<u64>,
+}
+
+/// Value of a segment's row. One row each, so that a change of one costs the same however many there
+/// are.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct SegmentRow {
+    /// Bytes of frames.
+    #[prost(uint64, tag = "1")]
+    pub(super) size_bytes: u64,
+    #[prost(int64, tag = "2")]
+    pub(super) first_append_time_ms: i64,
+    #[prost(int64, tag = "3")]
+    pub(super) last_append_time_ms: i64,
 }
 
 /// Value of a producer's row.
@@ -208,12 +272,16 @@ mod tests {
             topic: TopicId::new(7),
             partition: 3,
         };
+        let base = Offset::new(11);
+        let segment = SegmentRef { partition, base };
         for id in [
             RowId::Broker,
             RowId::Topic(TopicId::new(1)),
             RowId::Partition(partition),
             RowId::Producer(ProducerId::new([9; 16]), partition),
             RowId::Dropped(TopicId::new(2)),
+            RowId::Segment(segment),
+            RowId::DroppedSegment(segment),
         ] {
             assert_eq!(RowId::parse(&id.key()), Some(id));
         }

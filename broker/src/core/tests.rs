@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use towpath_storage::{
-    ActiveSegment, DirectoryLine, Lsn, PlacementError, Placing, ProducerId, ProducerStamp, Row,
-    StateMachine,
+    ActiveSegment, DirectoryLine, Lsn, Offset, PlacementError, Placing, ProducerId, ProducerStamp,
+    Row, StateMachine,
 };
 
 use super::*;
+
+mod retention;
 
 fn name(text: &str) -> TopicName {
     TopicName::new(text).unwrap()
@@ -18,6 +20,7 @@ fn create(state: &mut State, text: &str, partition_count: u32) -> TopicId {
     let wish = CreateTopic {
         name: name(text),
         partition_count,
+        config: TopicConfig::default(),
     };
     let (id, rows) = state.create_topic(&wish, 5).unwrap();
     rows.into_iter().for_each(|row| state.apply_row(row));
@@ -26,6 +29,27 @@ fn create(state: &mut State, text: &str, partition_count: u32) -> TopicId {
 
 fn delete(state: &mut State, text: &str) {
     let (_, rows) = state.delete_topic(&name(text), None).unwrap();
+    rows.into_iter().for_each(|row| state.apply_row(row));
+}
+
+fn trim(state: &mut State, partition: PartitionRef, log_start: u64) -> Option<Trim> {
+    let trim = state.trim(partition, Offset::new(log_start), 100)?;
+    trim.rows
+        .iter()
+        .for_each(|row| state.apply_row(row.clone()));
+    Some(trim)
+}
+
+fn update(state: &mut State, text: &str, bytes: u64) {
+    let wish = UpdateTopic {
+        name: name(text),
+        expected: None,
+        change: TopicConfigChange {
+            retention_bytes: SettingChange::Become(Some(bytes + 1)),
+            ..TopicConfigChange::default()
+        },
+    };
+    let (_, _, rows) = state.update_topic(&wish).unwrap();
     rows.into_iter().for_each(|row| state.apply_row(row));
 }
 
@@ -94,6 +118,7 @@ fn a_topic_is_created_once_and_within_the_limits() {
                 &CreateTopic {
                     name: name(text),
                     partition_count,
+                    config: TopicConfig::default(),
                 },
                 5,
             )
@@ -126,6 +151,7 @@ fn a_topic_is_created_once_and_within_the_limits() {
     let wish = CreateTopic {
         name: name("c"),
         partition_count: 1,
+        config: TopicConfig::default(),
     };
     assert_eq!(
         state.create_topic(&wish, 5).unwrap_err(),
@@ -338,7 +364,7 @@ fn digest(state: &State) -> Vec<String> {
                     partition.end(),
                     partition.size_bytes(),
                 );
-                let segments = (partition.segment_bases(), durable(partition.active()));
+                let segments = (partition.segments(), durable(partition.active()));
                 format!("{} {number} {bounds:?} {segments:?}", topic.name())
             })
     });
@@ -350,7 +376,16 @@ fn digest(state: &State) -> Vec<String> {
         last.map(move |(partition, sequence)| format!("{} {partition} {sequence}", topic.name()))
     });
     let next = format!("next {}", state.next_topic);
+    let settings = state.topics().map(|topic| {
+        let (name, config, revision) = (topic.name(), topic.config(), topic.revision());
+        format!("{name} {config:?} {revision}")
+    });
+    let trimmed = state
+        .dropped_segments()
+        .map(|segment| format!("dropped {segment}"));
     partitions
+        .chain(settings)
+        .chain(trimmed)
         .chain(dropped)
         .chain(producers)
         .chain([next])
@@ -361,7 +396,7 @@ fn step(state: &mut State, command: u8, sequences: &mut BTreeMap<PartitionRef, u
     let texts = ["a", "b"];
     let text = texts[usize::from(command % 2)];
     let topic = state.topic_named(&name(text)).map(Topic::id);
-    match (command / 2 % 8, topic) {
+    match (command / 2 % 16, topic) {
         (0, None) => drop(create(state, text, 2)),
         (1, Some(_)) => delete(state, text),
         (2, Some(topic)) => {
@@ -372,10 +407,26 @@ fn step(state: &mut State, command: u8, sequences: &mut BTreeMap<PartitionRef, u
             let rows = state.roll(partition).unwrap_or_default();
             rows.into_iter().for_each(|row| state.apply_row(row));
         }
+        (3..6, Some(topic)) => {
+            let partition = PartitionRef {
+                topic,
+                partition: u32::from(command / 32 % 2),
+            };
+            let known = state.partition(partition).unwrap();
+            let range = known.end().since(known.log_start());
+            let log_start = known.log_start().get() + range * u64::from(command / 64) / 3;
+            trim(state, partition, log_start);
+        }
+        (6, _) => {
+            let gone: Vec<_> = state.dropped_segments().step_by(2).collect();
+            let rows = state.forget_dropped_segments(&gone);
+            rows.into_iter().for_each(|row| state.apply_row(row));
+        }
+        (7, Some(_)) => update(state, text, u64::from(command)),
         (_, Some(topic)) => {
             let partition = PartitionRef {
                 topic,
-                partition: u32::from(command / 16 % 2),
+                partition: u32::from(command / 32 % 2),
             };
             append(state, partition, lsn);
             let next = sequences.entry(partition).or_default();

@@ -1,11 +1,13 @@
-//! Topics and their partitions: creating, deleting, rolling.
+//! Topics: creating, changing, deleting them; rolling their partitions to new segments.
 
 use towpath_proto::limits::PARTITIONS_PER_TOPIC_MAX;
 use towpath_proto::names::TopicName;
-use towpath_storage::{ActiveSegment, Offset, PartitionRef, Row, TopicId};
+use towpath_storage::{ActiveSegment, Offset, PartitionRef, Row, SegmentRef, TopicId};
 
-use super::State;
-use super::row::{BrokerRow, DroppedRow, PartitionRow, RowId, TopicRow};
+use super::partition::{Partition, Segment};
+use super::row::{BrokerRow, DroppedRow, RowId, TopicRow};
+use super::topic_config::{TopicConfig, TopicConfigChange, TopicConfigError};
+use super::{CoreLimits, State};
 
 /// A named set of partitions.
 #[derive(Debug)]
@@ -13,6 +15,9 @@ pub struct Topic {
     pub(super) id: TopicId,
     pub(super) name: TopicName,
     pub(super) create_time_ms: i64,
+    pub(super) config: TopicConfig,
+    /// How often the configuration was changed.
+    pub(super) revision: u64,
     pub(super) partitions: Vec<Partition>,
 }
 
@@ -25,6 +30,8 @@ impl Topic {
             id,
             name,
             create_time_ms: row.create_time_ms,
+            config: row.config(),
+            revision: row.revision,
             partitions,
         }
     }
@@ -44,9 +51,25 @@ impl Topic {
         self.create_time_ms
     }
 
+    /// Its settings.
+    pub fn config(&self) -> TopicConfig {
+        self.config
+    }
+
+    /// How often its settings were changed: which state of them this is.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// Its partitions, by number.
     pub fn partitions(&self) -> &[Partition] {
         &self.partitions
+    }
+
+    /// Length at which one of its segments is left, bytes.
+    pub fn segment_bytes_max(&self, limits: &CoreLimits) -> u64 {
+        self.config
+            .segment_bytes_max(self.partitions.len(), limits.segment_bytes_max)
     }
 
     pub(super) fn partition(&self, number: u32) -> Option<&Partition> {
@@ -58,80 +81,10 @@ impl Topic {
             name: self.name.as_str().to_owned(),
             partition_count: u32::try_from(self.partitions.len()).unwrap_or(u32::MAX),
             create_time_ms: self.create_time_ms,
+            retention_age_ms: self.config.retention_age_ms,
+            retention_bytes: self.config.retention_bytes,
+            revision: self.revision,
         }
-    }
-}
-
-/// One ordered log as the sequencer sees it.
-#[derive(Debug, Default, Clone)]
-pub struct Partition {
-    pub(super) log_start: Offset,
-    pub(super) end: Offset,
-    pub(super) last_append_time_ms: Option<i64>,
-    pub(super) size_bytes: u64,
-    /// Base offset of each segment, ascending; the last is the active one.
-    pub(super) segment_bases: Vec<Offset>,
-    pub(super) active: Option<ActiveSegment>,
-}
-
-impl Partition {
-    pub(super) fn from_row(row: &PartitionRow) -> Self {
-        let segment_bases: Vec<_> = row.segment_bases.iter().copied().map(Offset::new).collect();
-        let active = segment_bases.last().map(|base| ActiveSegment {
-            next_position: row.next_position,
-            is_after_run: row.is_after_run,
-            ..ActiveSegment::new(*base)
-        });
-        Self {
-            log_start: Offset::new(row.log_start),
-            end: Offset::new(row.end),
-            last_append_time_ms: row.last_append_time_ms,
-            size_bytes: row.size_bytes,
-            segment_bases,
-            active,
-        }
-    }
-
-    pub(super) fn to_row(&self) -> PartitionRow {
-        PartitionRow {
-            log_start: self.log_start.get(),
-            end: self.end.get(),
-            last_append_time_ms: self.last_append_time_ms,
-            size_bytes: self.size_bytes,
-            next_position: self.active.map_or(0, |active| active.next_position),
-            is_after_run: self.active.is_some_and(|active| active.is_after_run),
-            segment_bases: self.segment_bases.iter().map(|base| base.get()).collect(),
-        }
-    }
-
-    /// Lowest offset that may be read.
-    pub fn log_start(&self) -> Offset {
-        self.log_start
-    }
-
-    /// Offset of the next record.
-    pub fn end(&self) -> Offset {
-        self.end
-    }
-
-    /// Append time of the last batch, milliseconds since the Unix epoch.
-    pub fn last_append_time_ms(&self) -> Option<i64> {
-        self.last_append_time_ms
-    }
-
-    /// Bytes of frames.
-    pub fn size_bytes(&self) -> u64 {
-        self.size_bytes
-    }
-
-    /// Base offset of each segment, ascending.
-    pub fn segment_bases(&self) -> &[Offset] {
-        &self.segment_bases
-    }
-
-    /// The segment that is appended to.
-    pub fn active(&self) -> Option<&ActiveSegment> {
-        self.active.as_ref()
     }
 }
 
@@ -142,6 +95,28 @@ pub struct CreateTopic {
     pub name: TopicName,
     /// How many partitions; at least 1.
     pub partition_count: u32,
+    /// Its settings.
+    pub config: TopicConfig,
+}
+
+/// A change of a topic's settings.
+#[derive(Debug, Clone)]
+pub struct UpdateTopic {
+    /// The topic's name.
+    pub name: TopicName,
+    /// The state that the change was made for; none for whatever it is.
+    pub expected: Option<TopicRevision>,
+    /// What becomes of each setting.
+    pub change: TopicConfigChange,
+}
+
+/// Which state of which topic's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicRevision {
+    /// The topic's number.
+    pub topic_id: TopicId,
+    /// How often its settings had been changed.
+    pub revision: u64,
 }
 
 /// Why a topic is not created. Nothing changes.
@@ -161,6 +136,9 @@ pub enum CreateTopicRefusal {
         /// What was asked for.
         partition_count: u32,
     },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Config(#[from] TopicConfigError),
     /// The broker has all the topics that it may have.
     #[error("the broker has {count} topics, the most that it may have")]
     TooManyTopics {
@@ -175,6 +153,28 @@ pub enum CreateTopicRefusal {
         /// How many it may have.
         count_max: usize,
     },
+}
+
+/// Why a topic is not changed. Nothing changes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpdateTopicRefusal {
+    /// There is none of that name.
+    #[error("topic \"{name}\" not found")]
+    NotFound {
+        /// The name.
+        name: TopicName,
+    },
+    /// It was changed, or created again, since the caller looked at it.
+    #[error("topic \"{name}\" was changed by someone else")]
+    Changed {
+        /// The name.
+        name: TopicName,
+        /// What it is now.
+        current: TopicRevision,
+    },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Config(#[from] TopicConfigError),
 }
 
 /// Why a topic is not deleted. Nothing changes.
@@ -209,6 +209,7 @@ impl State {
             let partition_count = wish.partition_count;
             return Err(CreateTopicRefusal::PartitionCount { partition_count });
         }
+        wish.config.check()?;
         if self.topics.len() >= self.limits.topic_count_max {
             return Err(CreateTopicRefusal::TooManyTopics {
                 count: self.topics.len(),
@@ -228,6 +229,9 @@ impl State {
             name: wish.name.as_str().to_owned(),
             partition_count: wish.partition_count,
             create_time_ms: now_ms,
+            retention_age_ms: wish.config.retention_age_ms,
+            retention_bytes: wish.config.retention_bytes,
+            revision: 0,
         };
         let broker = BrokerRow {
             next_topic: self.next_topic + 1,
@@ -239,6 +243,43 @@ impl State {
                 RowId::Topic(topic_id).put(&topic),
             ],
         ))
+    }
+
+    /// Decides on changing a topic's settings. No rows if nothing would change.
+    ///
+    /// # Errors
+    /// [`UpdateTopicRefusal`].
+    pub fn update_topic(
+        &self,
+        wish: &UpdateTopic,
+    ) -> Result<(TopicId, TopicConfig, Vec<Row>), UpdateTopicRefusal> {
+        let name = || wish.name.clone();
+        let topic = self
+            .topic_named(&wish.name)
+            .ok_or_else(|| UpdateTopicRefusal::NotFound { name: name() })?;
+        let current = TopicRevision {
+            topic_id: topic.id,
+            revision: topic.revision,
+        };
+        if wish.expected.is_some_and(|expected| expected != current) {
+            return Err(UpdateTopicRefusal::Changed {
+                name: name(),
+                current,
+            });
+        }
+        let config = wish.change.applied_to(topic.config);
+        config.check()?;
+        if config == topic.config {
+            return Ok((topic.id, config, Vec::new()));
+        }
+        let changed = TopicRow {
+            retention_age_ms: config.retention_age_ms,
+            retention_bytes: config.retention_bytes,
+            revision: topic.revision + 1,
+            ..topic.to_row()
+        };
+        let rows = vec![RowId::Topic(topic.id).put(&changed)];
+        Ok((topic.id, config, rows))
     }
 
     /// Decides on deleting a topic: of this name and, if given, of this id.
@@ -275,12 +316,18 @@ impl State {
     /// gone, or already has a segment there.
     pub fn roll(&self, partition: PartitionRef) -> Option<Vec<Row>> {
         let mut rolled = self.partition(partition)?.clone();
-        if rolled.segment_bases.last() == Some(&rolled.end) {
+        if rolled
+            .active
+            .is_some_and(|active| active.base == rolled.end)
+        {
             return None;
         }
-        rolled.segment_bases.push(rolled.end);
         rolled.active = Some(ActiveSegment::new(rolled.end));
-        Some(vec![RowId::Partition(partition).put(&rolled.to_row())])
+        let base = rolled.end;
+        Some(vec![
+            RowId::Partition(partition).put(&rolled.to_row()),
+            RowId::Segment(SegmentRef { partition, base }).put(&Segment::new(base).to_row()),
+        ])
     }
 
     /// Notes that the files of a partition's active segment are ready up to `allocated_end`. Not
@@ -292,9 +339,7 @@ impl State {
         allocated_end: u64,
     ) -> bool {
         let found = self
-            .topics
-            .get_mut(&partition.topic)
-            .and_then(|topic| topic.partitions.get_mut(partition.partition as usize))
+            .partition_mut(partition)
             .and_then(|partition| partition.active.as_mut())
             .filter(|active| active.base == base);
         let is_active = found.is_some();

@@ -52,6 +52,7 @@ impl Running {
         let wish = CreateTopic {
             name: "orders".parse().unwrap(),
             partition_count,
+            config: crate::core::TopicConfig::default(),
         };
         let command = ControlCommand::CreateTopic {
             wish,

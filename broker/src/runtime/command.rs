@@ -15,7 +15,7 @@ use towpath_storage::{
 use super::published::TopicView;
 use crate::core::{
     AcceptedBatch, AppendRefusal, AppendRequest, CreateTopic, CreateTopicRefusal,
-    DeleteTopicRefusal,
+    DeleteTopicRefusal, TopicConfig, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -95,6 +95,24 @@ pub struct OpenedTopic {
     pub topic: Arc<TopicView>,
     /// Last sequence by partition, where there is any.
     pub last_sequences: Vec<(u32, u64)>,
+}
+
+/// A topic whose settings were changed, or would be.
+#[derive(Debug, Clone)]
+pub struct UpdatedTopic {
+    /// The topic.
+    pub topic: Arc<TopicView>,
+    /// Its settings after the change.
+    pub config: TopicConfig,
+}
+
+/// A topic that was trimmed, or would be.
+#[derive(Debug, Clone)]
+pub struct TrimmedTopic {
+    /// The topic.
+    pub topic: Arc<TopicView>,
+    /// Partitions whose log start moves, each with the new one.
+    pub log_starts: Vec<(PartitionRef, Offset)>,
 }
 
 /// A command that appends.
@@ -223,6 +241,24 @@ pub enum ControlCommand {
         /// Where the answer goes.
         answer: Answer<Arc<TopicView>, DeleteTopicRefusal>,
     },
+    /// Change a topic's settings.
+    UpdateTopic {
+        /// Which, and how.
+        wish: UpdateTopic,
+        /// Only say whether they would be changed.
+        is_dry_run: bool,
+        /// Where the answer goes.
+        answer: Answer<UpdatedTopic, UpdateTopicRefusal>,
+    },
+    /// Move log starts of a topic up.
+    TrimTopic {
+        /// Which, and where to. At most [`TRIM_PARTITIONS_MAX`] partitions.
+        wish: TrimTopic,
+        /// Only say what would be trimmed.
+        is_dry_run: bool,
+        /// Where the answer goes.
+        answer: Answer<TrimmedTopic, TrimRefusal>,
+    },
     /// Open a topic for a producer.
     OpenTopic {
         /// Which.
@@ -234,12 +270,19 @@ pub enum ControlCommand {
         /// Where the answer goes.
         answer: Answer<OpenedTopic, DeleteTopicRefusal>,
     },
-    /// The files of deleted topics are gone.
+    /// The files of deleted topics and of trimmed segments are gone.
     ForgetDropped {
-        /// Which topics.
+        /// Which topics. At most [`FORGET_DROPPED_MAX`] of both together.
         topics: Vec<TopicId>,
+        /// Which segments.
+        segments: Vec<SegmentRef>,
     },
 }
+
+/// Partitions that one [`ControlCommand::TrimTopic`] may name, so that its entry stays short.
+pub const TRIM_PARTITIONS_MAX: usize = 200;
+/// What one [`ControlCommand::ForgetDropped`] may name.
+pub const FORGET_DROPPED_MAX: usize = 500;
 
 impl ControlCommand {
     /// Answers that the broker stops, or that the disk failed.
@@ -247,6 +290,8 @@ impl ControlCommand {
         match self {
             Self::CreateTopic { answer, .. } => fail(answer, is_begun),
             Self::DeleteTopic { answer, .. } => fail(answer, is_begun),
+            Self::UpdateTopic { answer, .. } => fail(answer, is_begun),
+            Self::TrimTopic { answer, .. } => fail(answer, is_begun),
             Self::OpenTopic { answer, .. } => fail(answer, is_begun),
             Self::ForgetDropped { .. } => {}
         }

@@ -9,7 +9,7 @@ use towpath_storage::{
 };
 
 use super::command::{CommandQueue, Taken};
-use super::maintenance::{CheckpointJob, MaintenanceShared, MaintenanceWorker};
+use super::maintenance::{CheckpointJob, Dropped, MaintenanceShared, MaintenanceWorker};
 use super::published::{PublishedState, TopicTable};
 use super::queue::WorkQueue;
 use super::sequencer::{Sequencer, SequencerLimits, Shared};
@@ -66,7 +66,18 @@ impl Engine {
         let mut state = State::new(options.core.clone());
         let storage = Storage::open(environment, &options.storage, &mut state)?;
         let clock = &environment.clock;
-        let time = BrokerTime::new(storage.time_ms, clock.wall_ms(), clock.boot());
+        let mut time = BrokerTime::new(storage.time_ms, clock.wall_ms(), clock.boot());
+        if storage.report.is_new {
+            time.trust_age();
+        } else if time.trusts_age_from_ms() > time.now_ms() {
+            let last_ms = storage.time_ms;
+            tracing::error!(
+                last_ms,
+                now_ms = time.now_ms(),
+                "the wall clock is more than a day past the last entry: \
+                nothing is deleted for its age within the next hour"
+            );
+        }
         let published = PublishedState::new(TopicTable::default(), storage.lsn, time.now_ms());
         let shared = Shared {
             environment: environment.clone(),
@@ -95,8 +106,11 @@ impl Engine {
             storage.dirty,
             maintenance_shared,
         );
-        // Their deletion is in the checkpoint that recovery has written.
-        maintenance_worker.remove_dropped(state.dropped().map(|(topic, _)| topic).collect());
+        // Their removal from the state is in the checkpoint that recovery has written.
+        maintenance_worker.remove_dropped(Dropped {
+            topics: state.dropped().map(|(topic, _)| topic).collect(),
+            segments: state.dropped_segments().collect(),
+        });
         let identity = Identity {
             broker_id: storage.broker_id,
             incarnation: storage.incarnation,

@@ -1,13 +1,13 @@
-//! The maintenance thread's work: checkpoints, removing dropped topics, watching the disk's space.
+//! The maintenance thread's work: checkpoints, removing what was dropped, watching the disk's space.
 
 use std::sync::Arc;
 
 use towpath_storage::{
-    CheckpointInput, Checkpointer, DirtySegments, Environment, Lsn, SegmentFiles, Space,
-    StorageError, TopicId, remove_topic,
+    CheckpointInput, Checkpointer, DirtySegments, Environment, Lsn, SegmentFiles, SegmentRef,
+    Space, StorageError, TopicId, remove_segments, remove_topic,
 };
 
-use super::command::{CommandQueue, ControlCommand, Event};
+use super::command::{CommandQueue, ControlCommand, Event, FORGET_DROPPED_MAX};
 use super::queue::WorkQueue;
 use super::settle::{SettleProgress, SettleWork};
 
@@ -21,8 +21,17 @@ const LOW_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub struct CheckpointJob {
     /// What it holds.
     pub input: CheckpointInput,
-    /// Topics that were dropped at or below its LSN and whose files may go afterwards.
-    pub dropped: Vec<TopicId>,
+    /// What was dropped at or below its LSN and whose files may go afterwards.
+    pub dropped: Dropped,
+}
+
+/// What is no part of the state any more, and whose files may still be there.
+#[derive(Debug, Default)]
+pub struct Dropped {
+    /// Deleted topics.
+    pub topics: Vec<TopicId>,
+    /// Trimmed segments.
+    pub segments: Vec<SegmentRef>,
 }
 
 /// The maintenance thread's half of the storage.
@@ -93,20 +102,52 @@ impl MaintenanceWorker {
         Ok(())
     }
 
-    /// Removes the files of topics whose deletion is in a checkpoint.
-    pub fn remove_dropped(&self, topics: Vec<TopicId>) {
+    /// Removes the files of what a checkpoint no longer holds.
+    pub fn remove_dropped(&self, dropped: Dropped) {
+        let Dropped { topics, segments } = dropped;
+        for topics in topics.chunks(FORGET_DROPPED_MAX) {
+            self.forget(self.remove_topics(topics), Vec::new());
+        }
+        for segments in segments.chunks(FORGET_DROPPED_MAX) {
+            self.forget(Vec::new(), self.remove_segments(segments));
+        }
+    }
+
+    /// Returns the topics whose files are gone.
+    fn remove_topics(&self, topics: &[TopicId]) -> Vec<TopicId> {
         let mut removed = Vec::new();
         for topic in topics {
-            self.settle.push(SettleWork::Forget(topic));
-            match remove_topic(&self.files, topic) {
-                Ok(()) => removed.push(topic),
+            self.settle.push(SettleWork::ForgetTopic(*topic));
+            match remove_topic(&self.files, *topic) {
+                Ok(()) => removed.push(*topic),
                 Err(error) => {
                     tracing::error!(%error, %topic, "files of a deleted topic not removed, will be tried again");
                 }
             }
         }
-        if !removed.is_empty() {
-            let command = ControlCommand::ForgetDropped { topics: removed };
+        removed
+    }
+
+    /// Returns the segments whose files are gone.
+    fn remove_segments(&self, segments: &[SegmentRef]) -> Vec<SegmentRef> {
+        self.settle
+            .push(SettleWork::ForgetSegments(segments.to_vec()));
+        let mut removed = Vec::new();
+        for of_partition in segments.chunk_by(|left, right| left.partition == right.partition) {
+            match remove_segments(&self.files, of_partition) {
+                Ok(()) => removed.extend_from_slice(of_partition),
+                Err(error) => {
+                    let partition = of_partition.first().map(|segment| segment.partition);
+                    tracing::error!(%error, ?partition, "files of trimmed segments not removed, will be tried again");
+                }
+            }
+        }
+        removed
+    }
+
+    fn forget(&self, topics: Vec<TopicId>, segments: Vec<SegmentRef>) {
+        if !topics.is_empty() || !segments.is_empty() {
+            let command = ControlCommand::ForgetDropped { topics, segments };
             // A broker that stops forgets them at its next start.
             drop(self.commands.push_control(command));
         }

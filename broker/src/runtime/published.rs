@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use towpath_proto::names::TopicName;
 use towpath_storage::{Lsn, PartitionBounds, PartitionLog, PartitionRef, TopicId};
 
-use crate::core::{Partition, Topic};
+use crate::core::{Partition, Topic, TopicConfig, TopicRevision};
 
 /// A partition and those who wait for its end to move.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl PartitionHandle {
             end: known.end(),
             size_bytes: known.size_bytes(),
             last_append_time_ms: known.last_append_time_ms(),
-            segments: known.segment_bases().to_vec(),
+            segments: known.segments().iter().map(|it| it.base).collect(),
         };
         let log = Arc::new(PartitionLog::new(partition, bounds));
         Self {
@@ -74,6 +74,8 @@ pub struct TopicView {
     name: TopicName,
     create_time_ms: i64,
     partitions: Vec<PartitionHandle>,
+    /// Written by the sequencer once a change of it is durable.
+    config: Mutex<(TopicConfig, u64)>,
     is_deleted: AtomicBool,
 }
 
@@ -97,8 +99,30 @@ impl TopicView {
             name: topic.name().clone(),
             create_time_ms: topic.create_time_ms(),
             partitions,
+            config: Mutex::new((topic.config(), topic.revision())),
             is_deleted: AtomicBool::new(false),
         }
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> TopicConfig {
+        self.settings().0
+    }
+
+    /// Which state of its settings that is.
+    pub fn revision(&self) -> TopicRevision {
+        TopicRevision {
+            topic_id: self.id,
+            revision: self.settings().1,
+        }
+    }
+
+    pub(super) fn set_config(&self, config: TopicConfig, revision: u64) {
+        *self.settings() = (config, revision);
+    }
+
+    fn settings(&self) -> MutexGuard<'_, (TopicConfig, u64)> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The topic's number.

@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use towpath_storage::{
-    Environment, Journal, Lsn, PartitionRef, Row, StorageError, TailCache, TopicId,
+    Environment, Journal, Lsn, PartitionRef, Row, SegmentRef, StorageError, TailCache,
 };
 
-use super::command::{Appetite, CommandQueue, DataCommand, Event, Taken};
+use super::command::{Appetite, CommandQueue, ControlCommand, DataCommand, Event, Taken};
 use super::maintenance::CheckpointJob;
 use super::published::{PublishedState, TopicTable, TopicView};
 use super::queue::WorkQueue;
@@ -61,6 +61,8 @@ impl Default for SequencerLimits {
 
 /// Room in the journal that is kept for commands which make room.
 const RESERVE_BYTES: u64 = 128 * 1024;
+/// Room that the entry of one command takes at most which is no batch.
+const CONTROL_ROOM_BYTES: u64 = 48 * 1024;
 
 /// What the sequencer shares with the other threads.
 #[derive(Debug, Clone)]
@@ -94,6 +96,8 @@ pub struct Sequencer {
     lines: BTreeMap<PartitionRef, VecDeque<DataCommand>>,
     /// Batches that did not fit into the last round, to be taken before all others.
     backlog: VecDeque<DataCommand>,
+    /// Commands that are no batches and did not fit into the last round.
+    control_backlog: VecDeque<ControlCommand>,
     /// Partitions whose segment is being made ready.
     wished: BTreeSet<PartitionRef>,
     journal_wish: JournalWish,
@@ -102,6 +106,8 @@ pub struct Sequencer {
     is_marked: bool,
     /// Broker time at which idle producers are looked for next, milliseconds since the Unix epoch.
     forget_at_ms: i64,
+    /// Broker time at which retention is looked at next, milliseconds since the Unix epoch.
+    expire_at_ms: i64,
     /// Broker time of the start, milliseconds since the Unix epoch.
     up_since_ms: i64,
 }
@@ -124,8 +130,6 @@ struct CheckpointState {
     /// Journal files that were begun since the last one was taken.
     first_file: u64,
     appended_bytes: u64,
-    /// Topics dropped since the last one was taken.
-    dropped: Vec<TopicId>,
     /// Broker time of the first drop, milliseconds since the Unix epoch.
     dropped_at_ms: Option<i64>,
 }
@@ -149,6 +153,7 @@ impl Sequencer {
         Self {
             tail: TailCache::new(limits.tail_cache_bytes),
             forget_at_ms: time.now_ms(),
+            expire_at_ms: time.now_ms(),
             up_since_ms: time.now_ms(),
             shared,
             limits,
@@ -159,6 +164,7 @@ impl Sequencer {
             next_lsn,
             lines: BTreeMap::new(),
             backlog: VecDeque::new(),
+            control_backlog: VecDeque::new(),
             wished: BTreeSet::new(),
             journal_wish: JournalWish::None,
             checkpoint: CheckpointState {
@@ -176,7 +182,7 @@ impl Sequencer {
 
     /// Whether batches wait for room in their partition.
     pub fn is_waiting(&self) -> bool {
-        !self.lines.is_empty() || !self.backlog.is_empty()
+        !self.lines.is_empty() || !self.backlog.is_empty() || !self.control_backlog.is_empty()
     }
 
     /// Does what is due after a silence: writes a mark, forgets idle producers, starts a checkpoint.
@@ -190,7 +196,7 @@ impl Sequencer {
 
     /// What the next round can take.
     pub fn appetite(&self) -> Appetite {
-        let takes_control = self.journal.room_bytes() > RESERVE_BYTES / 2;
+        let takes_control = self.control_backlog.is_empty() && self.fits_control(&Draft::default());
         let is_behind = self
             .shared
             .progress
@@ -207,9 +213,18 @@ impl Sequencer {
         }
     }
 
-    /// Whether batches wait that the next round can take, even if nothing arrives.
+    /// Whether commands wait that the next round can take, even if nothing arrives.
     pub fn has_backlog(&self) -> bool {
-        !self.backlog.is_empty() && !self.is_stuck()
+        let takes_data = !self.backlog.is_empty() && !self.is_stuck();
+        // A round asks for a journal file if none was asked for.
+        let takes_control =
+            self.journal_wish == JournalWish::None || self.fits_control(&Draft::default());
+        takes_data || (!self.control_backlog.is_empty() && takes_control)
+    }
+
+    /// Whether the entry of any command that is no batch fits into the round.
+    fn fits_control(&self, draft: &Draft) -> bool {
+        self.fits(draft, CONTROL_ROOM_BYTES)
     }
 
     /// Whether the oldest batch waits for a journal file.
@@ -240,7 +255,10 @@ impl Sequencer {
         for event in taken.events {
             self.take_event(event, &mut draft, &mut data);
         }
-        for command in taken.control {
+        self.control_backlog.extend(taken.control);
+        while self.fits_control(&draft)
+            && let Some(command) = self.control_backlog.pop_front()
+        {
             self.take_control(command, &mut draft, &mut data);
         }
         data.append(&mut self.backlog);
@@ -269,6 +287,9 @@ impl Sequencer {
     pub fn refuse_waiting(&mut self) {
         let lines = std::mem::take(&mut self.lines).into_values().flatten();
         for command in lines.chain(std::mem::take(&mut self.backlog)) {
+            command.fail(false);
+        }
+        for command in std::mem::take(&mut self.control_backlog) {
             command.fail(false);
         }
     }
@@ -317,6 +338,12 @@ impl Sequencer {
         lsn
     }
 
+    fn is_active(&self, segment: SegmentRef) -> bool {
+        let partition = self.state.partition(segment.partition);
+        let active = partition.and_then(|partition| partition.active());
+        active.is_some_and(|active| active.base == segment.base)
+    }
+
     fn take_event(&mut self, event: Event, draft: &mut Draft, data: &mut VecDeque<DataCommand>) {
         match event {
             Event::SegmentReady {
@@ -326,6 +353,13 @@ impl Sequencer {
                 self.wished.remove(&segment.partition);
                 self.state
                     .segment_ready(segment.partition, segment.base, allocated_end);
+                data.extend(self.lines.remove(&segment.partition).unwrap_or_default());
+            }
+            // A trim may have dropped it since: what waited is decided again.
+            Event::SegmentFull { segment } | Event::SegmentDamaged { segment }
+                if !self.is_active(segment) =>
+            {
+                self.wished.remove(&segment.partition);
                 data.extend(self.lines.remove(&segment.partition).unwrap_or_default());
             }
             Event::SegmentFull { segment } => {

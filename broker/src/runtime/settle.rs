@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use towpath_storage::{
-    CommittedFrame, JournalFiles, Lsn, PreparedFile, SegmentFiles, SegmentWish, Settler,
-    StorageError, TopicId, ensure_segment,
+    CommittedFrame, JournalFiles, Lsn, PreparedFile, SegmentFiles, SegmentRef, SegmentWish,
+    Settler, StorageError, TopicId, ensure_segment,
 };
 
 use super::command::{CommandQueue, Event};
@@ -38,7 +38,9 @@ pub enum SettleWork {
         before: u64,
     },
     /// A topic's files are about to be removed.
-    Forget(TopicId),
+    ForgetTopic(TopicId),
+    /// Files of trimmed segments are about to be removed.
+    ForgetSegments(Vec<SegmentRef>),
 }
 
 /// How far settling has come; shared with the sequencer and the maintenance thread.
@@ -154,7 +156,8 @@ impl SettleWorker {
             SettleWork::JournalFile { round_bytes } => self.prepare(round_bytes)?,
             SettleWork::GiveBack(file) => self.journal_files.give_back(file),
             SettleWork::FreeJournal { before } => self.journal_files.free_before(before)?,
-            SettleWork::Forget(topic) => self.settler.forget_topic(topic),
+            SettleWork::ForgetTopic(topic) => self.settler.forget_topic(topic),
+            SettleWork::ForgetSegments(segments) => self.settler.forget_segments(&segments),
         }
         Ok(())
     }

@@ -5,15 +5,24 @@ use std::sync::Arc;
 
 use towpath_proto::names::TopicName;
 use towpath_storage::{
-    FIRST_STEP_BYTES, PartitionRef, ProducerId, Row, SegmentRef, SegmentWish, TopicId,
+    FIRST_STEP_BYTES, Offset, PartitionRef, ProducerId, Row, SegmentRef, SegmentWish, TopicId,
 };
 
-use super::super::command::{ControlCommand, DataCommand, OpenedTopic};
+use super::super::command::{
+    Answer, ControlCommand, DataCommand, OpenedTopic, TrimmedTopic, UpdatedTopic,
+};
 use super::super::published::TopicView;
 use super::super::settle::SettleWork;
 use super::Sequencer;
 use super::draft::{Draft, PendingAnswer, TableChange};
-use crate::core::DeleteTopicRefusal;
+use crate::core::{
+    CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TrimRefusal, TrimTopic,
+    UpdateTopic, UpdateTopicRefusal,
+};
+
+/// Segments that one entry drops at most: with the rest of its rows it stays below
+/// [`super::CONTROL_ROOM_BYTES`].
+const DROPPED_PER_ENTRY_MAX: usize = 128;
 
 impl Sequencer {
     /// Decides on one control command. Batches whose partition it changes go to `data`.
@@ -28,37 +37,14 @@ impl Sequencer {
                 wish,
                 is_dry_run,
                 answer,
-            } => match self.state.create_topic(&wish, self.time.now_ms()) {
-                Ok((topic, rows)) if !is_dry_run => {
-                    self.push_rows(rows, draft);
-                    if let Some(topic) = self.state.topic(topic) {
-                        let view = Arc::new(TopicView::new(topic));
-                        draft.table_changes.push(TableChange::Created(view, answer));
-                    }
-                }
-                result => {
-                    let result = result.map(|_| None);
-                    draft
-                        .answers
-                        .push(PendingAnswer::CreateTopic { answer, result });
-                }
-            },
+            } => self.create_topic(&wish, is_dry_run, answer, draft),
             ControlCommand::DeleteTopic {
                 name,
                 topic_id,
                 is_dry_run,
                 answer,
             } => {
-                let decided = self.state.delete_topic(&name, topic_id);
-                let result = match decided {
-                    Ok((id, rows)) => self.view(id, &name).inspect(|_| {
-                        if !is_dry_run {
-                            self.push_rows(rows, draft);
-                            self.drop_topic(id, draft, data);
-                        }
-                    }),
-                    Err(refusal) => Err(refusal),
-                };
+                let result = self.delete_topic(&name, topic_id, is_dry_run, draft, data);
                 draft
                     .answers
                     .push(PendingAnswer::DeleteTopic { answer, result });
@@ -74,11 +60,133 @@ impl Sequencer {
                     .answers
                     .push(PendingAnswer::OpenTopic { answer, result });
             }
-            ControlCommand::ForgetDropped { topics } => {
-                let rows = self.state.forget_dropped(&topics);
+            ControlCommand::UpdateTopic {
+                wish,
+                is_dry_run,
+                answer,
+            } => {
+                let result = self.update_topic(&wish, is_dry_run, draft);
+                draft
+                    .answers
+                    .push(PendingAnswer::UpdateTopic { answer, result });
+            }
+            ControlCommand::TrimTopic {
+                wish,
+                is_dry_run,
+                answer,
+            } => {
+                let result = self.trim_topic(&wish, is_dry_run, draft);
+                draft
+                    .answers
+                    .push(PendingAnswer::TrimTopic { answer, result });
+            }
+            ControlCommand::ForgetDropped { topics, segments } => {
+                let mut rows = self.state.forget_dropped(&topics);
+                rows.extend(self.state.forget_dropped_segments(&segments));
                 self.push_rows(rows, draft);
             }
         }
+    }
+
+    fn create_topic(
+        &mut self,
+        wish: &CreateTopic,
+        is_dry_run: bool,
+        answer: Answer<Option<Arc<TopicView>>, CreateTopicRefusal>,
+        draft: &mut Draft,
+    ) {
+        match self.state.create_topic(wish, self.time.now_ms()) {
+            Ok((topic, rows)) if !is_dry_run => {
+                self.push_rows(rows, draft);
+                if let Some(topic) = self.state.topic(topic) {
+                    let view = Arc::new(TopicView::new(topic));
+                    draft.table_changes.push(TableChange::Created(view, answer));
+                }
+            }
+            result => {
+                let result = result.map(|_| None);
+                draft
+                    .answers
+                    .push(PendingAnswer::CreateTopic { answer, result });
+            }
+        }
+    }
+
+    fn delete_topic(
+        &mut self,
+        name: &TopicName,
+        topic_id: Option<TopicId>,
+        is_dry_run: bool,
+        draft: &mut Draft,
+        data: &mut VecDeque<DataCommand>,
+    ) -> Result<Arc<TopicView>, DeleteTopicRefusal> {
+        let (id, rows) = self.state.delete_topic(name, topic_id)?;
+        let view = self.view(id, name)?;
+        if !is_dry_run {
+            self.push_rows(rows, draft);
+            self.drop_topic(id, draft, data);
+        }
+        Ok(view)
+    }
+
+    fn update_topic(
+        &mut self,
+        wish: &UpdateTopic,
+        is_dry_run: bool,
+        draft: &mut Draft,
+    ) -> Result<UpdatedTopic, UpdateTopicRefusal> {
+        let (id, config, rows) = self.state.update_topic(wish)?;
+        let not_found = || UpdateTopicRefusal::NotFound {
+            name: wish.name.clone(),
+        };
+        let topic = self.table.with_id(id).map(Arc::clone);
+        let topic = topic.ok_or_else(not_found)?;
+        if !is_dry_run && !rows.is_empty() {
+            self.push_rows(rows, draft);
+            let revision = self.state.topic(id).map_or(0, Topic::revision);
+            draft
+                .table_changes
+                .push(TableChange::Updated(id, config, revision));
+        }
+        Ok(UpdatedTopic { topic, config })
+    }
+
+    fn trim_topic(
+        &mut self,
+        wish: &TrimTopic,
+        is_dry_run: bool,
+        draft: &mut Draft,
+    ) -> Result<TrimmedTopic, TrimRefusal> {
+        let (id, log_starts) = self.state.trim_topic(wish)?;
+        let not_found = || TrimRefusal::NotFound {
+            name: wish.name.clone(),
+        };
+        let topic = self.table.with_id(id).map(Arc::clone);
+        let topic = topic.ok_or_else(not_found)?;
+        if !is_dry_run {
+            self.trim(&log_starts, draft);
+        }
+        Ok(TrimmedTopic { topic, log_starts })
+    }
+
+    /// Moves log starts up. The segments below them are dropped as far as one entry may name them; the
+    /// rest goes with the next look at what has expired.
+    pub(super) fn trim(&mut self, log_starts: &[(PartitionRef, Offset)], draft: &mut Draft) {
+        let mut rows = Vec::new();
+        let mut drop_max = DROPPED_PER_ENTRY_MAX;
+        for (partition, log_start) in log_starts {
+            let Some(mut trim) = self.state.trim(*partition, *log_start, drop_max) else {
+                continue;
+            };
+            drop_max -= trim.dropped.len();
+            rows.append(&mut trim.rows);
+            if !trim.dropped.is_empty() {
+                let now_ms = self.time.now_ms();
+                self.checkpoint.dropped_at_ms.get_or_insert(now_ms);
+            }
+            draft.table_changes.push(TableChange::Trimmed(trim));
+        }
+        self.push_rows(rows, draft);
     }
 
     /// Adds an entry of rows to the round and applies it.
@@ -149,7 +257,6 @@ impl Sequencer {
 
     fn drop_topic(&mut self, id: TopicId, draft: &mut Draft, data: &mut VecDeque<DataCommand>) {
         draft.table_changes.push(TableChange::Deleted(id));
-        self.checkpoint.dropped.push(id);
         self.checkpoint
             .dropped_at_ms
             .get_or_insert(self.time.now_ms());

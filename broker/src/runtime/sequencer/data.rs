@@ -257,7 +257,8 @@ impl Sequencer {
     }
 
     fn step_ahead(&mut self, partition: PartitionRef, draft: &mut Draft) {
-        let limit = self.state.limits().segment_bytes_max;
+        let topic = self.state.topic(partition.topic);
+        let limit = topic.map_or(0, |topic| topic.segment_bytes_max(self.state.limits()));
         let active = self.state.partition(partition).and_then(|it| it.active());
         if let Some(allocated_end) = active.and_then(|active| step_ahead(active, limit)) {
             self.wish(partition, allocated_end, draft);

@@ -6,11 +6,14 @@ use towpath_storage::{PartitionRef, Round, SegmentRef, TopicId};
 
 use super::super::command::{
     Answer, AppendAnswer, AppendSink, CommandError, DataCommand, OpenedTopic, Permits, Published,
-    Ticket, send,
+    Ticket, TrimmedTopic, UpdatedTopic, send,
 };
 use super::super::published::TopicView;
 use super::super::settle::SettleWork;
-use crate::core::{AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal};
+use crate::core::{
+    AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal, TopicConfig, Trim, TrimRefusal,
+    UpdateTopicRefusal,
+};
 
 /// What one round adds up to.
 #[derive(Debug, Default)]
@@ -42,7 +45,9 @@ pub(super) enum TableChange {
         Answer<Option<Arc<TopicView>>, CreateTopicRefusal>,
     ),
     Deleted(TopicId),
+    Updated(TopicId, TopicConfig, u64),
     Rolled(SegmentRef),
+    Trimmed(Trim),
 }
 
 /// An answer that waits for the round to be durable.
@@ -66,6 +71,14 @@ pub(super) enum PendingAnswer {
     DeleteTopic {
         answer: Answer<Arc<TopicView>, DeleteTopicRefusal>,
         result: Result<Arc<TopicView>, DeleteTopicRefusal>,
+    },
+    UpdateTopic {
+        answer: Answer<UpdatedTopic, UpdateTopicRefusal>,
+        result: Result<UpdatedTopic, UpdateTopicRefusal>,
+    },
+    TrimTopic {
+        answer: Answer<TrimmedTopic, TrimRefusal>,
+        result: Result<TrimmedTopic, TrimRefusal>,
     },
     OpenTopic {
         answer: Answer<OpenedTopic, DeleteTopicRefusal>,
@@ -100,6 +113,12 @@ impl PendingAnswer {
             Self::DeleteTopic { answer, result } => {
                 send(answer, result.map_err(CommandError::Refused));
             }
+            Self::UpdateTopic { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::TrimTopic { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
             Self::OpenTopic { answer, result } => {
                 send(answer, result.map_err(CommandError::Refused));
             }
@@ -114,6 +133,8 @@ impl PendingAnswer {
             Self::Publish { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::CreateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::DeleteTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::UpdateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::TrimTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::OpenTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
         }
     }

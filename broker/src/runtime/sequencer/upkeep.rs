@@ -3,16 +3,22 @@
 
 use std::sync::Arc;
 
-use towpath_storage::{CheckpointInput, CommittedRound, StateMachine};
+use towpath_storage::{CheckpointInput, CommittedRound, PartitionRef, StateMachine};
 
 use super::super::command::send;
-use super::super::maintenance::CheckpointJob;
+use super::super::maintenance::{CheckpointJob, Dropped};
+use super::super::published::PartitionHandle;
 use super::super::settle::SettleWork;
 use super::draft::{Draft, TableChange};
-use super::{JournalWish, Sequencer};
+use super::{CONTROL_ROOM_BYTES, JournalWish, Sequencer};
+use crate::core::Trim;
 
 /// How often idle producers are looked for.
 const FORGET_INTERVAL_MS: i64 = 60_000;
+/// How often retention is looked at.
+const EXPIRE_INTERVAL_MS: i64 = 1_000;
+/// Partitions in which one entry lets go of something.
+const EXPIRE_PARTITIONS_MAX: usize = 100;
 /// How long a checkpoint waits after something was dropped, so that it takes more of them.
 const DROP_DELAY_MS: i64 = 1_000;
 
@@ -41,7 +47,26 @@ impl Sequencer {
                 self.push_rows(chunk.to_vec(), draft);
             }
         }
+        self.expire(draft);
         self.checkpoint.appended_bytes += draft.appended_bytes;
+    }
+
+    /// Lets go of what topics do not keep any longer.
+    fn expire(&mut self, draft: &mut Draft) {
+        let now_ms = self.time.now_ms();
+        if now_ms < self.expire_at_ms || !self.fits(draft, CONTROL_ROOM_BYTES) {
+            return;
+        }
+        let trusts_age = now_ms >= self.time.trusts_age_from_ms();
+        let expiry = self.state.expire(now_ms, trusts_age, EXPIRE_PARTITIONS_MAX);
+        let is_all = expiry.trims.len() + expiry.rolls.len() < EXPIRE_PARTITIONS_MAX;
+        if is_all {
+            self.expire_at_ms = now_ms + EXPIRE_INTERVAL_MS;
+        }
+        self.trim(&expiry.trims, draft);
+        for partition in expiry.rolls {
+            self.roll(partition, draft);
+        }
     }
 
     /// Shows a durable round to the world.
@@ -108,6 +133,12 @@ impl Sequencer {
                         is_changed = true;
                     }
                 }
+                TableChange::Updated(id, config, revision) => {
+                    if let Some(view) = self.table.with_id(id) {
+                        view.set_config(config, revision);
+                    }
+                }
+                TableChange::Trimmed(trim) => self.show_trim(&trim),
                 TableChange::Rolled(_) => {}
             }
         }
@@ -117,6 +148,19 @@ impl Sequencer {
         for (answer, view) in created {
             send(answer, Ok(Some(view)));
         }
+    }
+
+    fn show_trim(&self, trim: &Trim) {
+        let PartitionRef { topic, partition } = trim.partition;
+        let handle = self.table.with_id(topic).and_then(|topic| {
+            let handle = topic.partition(partition)?;
+            handle
+                .log()
+                .trim(trim.log_start, &trim.dropped, trim.dropped_bytes);
+            Some(handle)
+        });
+        // Who waits below the log start is told of the gap.
+        handle.into_iter().for_each(PartitionHandle::wake);
     }
 
     /// Swaps the changed rows out and hands them to the maintenance thread, if it is time.
@@ -151,9 +195,10 @@ impl Sequencer {
         self.checkpoint.first_file = continuation.file;
         self.checkpoint.appended_bytes = 0;
         self.checkpoint.dropped_at_ms = None;
-        // All that were dropped so far, those of a failed attempt included.
-        self.checkpoint.dropped.clear();
-        let dropped = self.state.dropped().map(|(topic, _)| topic).collect();
+        // All that was dropped so far, what a failed attempt would have removed included.
+        let topics = self.state.dropped().map(|(topic, _)| topic).collect();
+        let segments = self.state.dropped_segments().collect();
+        let dropped = Dropped { topics, segments };
         self.shared
             .maintenance
             .push(CheckpointJob { input, dropped });

@@ -1,0 +1,288 @@
+//! Letting go of records: on request, and by the age and the bytes that a topic keeps.
+//!
+//! A trim moves a log start up, exactly; segments that lie wholly below it are dropped in the same
+//! entry, and their files go once a checkpoint holds that. Retention decides by whole segments, so it
+//! keeps at least what was asked for.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use towpath_proto::names::TopicName;
+use towpath_storage::{Offset, OffsetRange, PartitionRef, Row, SegmentRef, TopicId};
+
+use super::State;
+use super::partition::Partition;
+use super::row::{DroppedSegmentRow, RowId};
+use super::topic::Topic;
+
+/// A wish to trim a topic.
+#[derive(Debug, Clone)]
+pub struct TrimTopic {
+    /// Its name.
+    pub name: TopicName,
+    /// Only if it has this id.
+    pub topic_id: Option<TopicId>,
+    /// Partitions, each with the offset below which records go.
+    pub log_starts: Vec<(u32, Offset)>,
+}
+
+/// Why a topic is not trimmed. Nothing changes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrimRefusal {
+    /// There is none of that name, or it has another id than the one asked for.
+    #[error("topic \"{name}\" not found")]
+    NotFound {
+        /// The name.
+        name: TopicName,
+    },
+    /// The topic has fewer partitions.
+    #[error("partition {partition} not found, the topic has {partition_count}")]
+    PartitionNotFound {
+        /// The number asked for.
+        partition: u32,
+        /// How many there are.
+        partition_count: u32,
+    },
+    /// Records that are not there yet cannot be trimmed.
+    #[error("offset {requested} is past the end of partition {partition}")]
+    OutOfRange {
+        /// The partition.
+        partition: u32,
+        /// The offset.
+        requested: Offset,
+        /// From the log start to the end.
+        range: OffsetRange,
+    },
+}
+
+/// What a trim changes in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trim {
+    /// The partition.
+    pub partition: PartitionRef,
+    /// Lowest offset that may be read from now on.
+    pub log_start: Offset,
+    /// Base offsets of the segments that are dropped.
+    pub dropped: Vec<Offset>,
+    /// Bytes of their frames.
+    pub dropped_bytes: u64,
+    /// The change, written down.
+    pub rows: Vec<Row>,
+}
+
+/// What retention wants done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Expiry {
+    /// Partitions whose log start moves up.
+    pub trims: Vec<(PartitionRef, Offset)>,
+    /// Partitions that go on in a new segment, so that this one can expire.
+    pub rolls: Vec<PartitionRef>,
+}
+
+impl State {
+    /// Decides on trimming a topic: the partitions whose log start moves. A wish at or below a log
+    /// start changes nothing there.
+    ///
+    /// # Errors
+    /// [`TrimRefusal`].
+    pub fn trim_topic(
+        &self,
+        wish: &TrimTopic,
+    ) -> Result<(TopicId, Vec<(PartitionRef, Offset)>), TrimRefusal> {
+        let found = self.topic_named(&wish.name);
+        let topic = found
+            .filter(|topic| wish.topic_id.is_none_or(|wanted| wanted == topic.id))
+            .ok_or_else(|| TrimRefusal::NotFound {
+                name: wish.name.clone(),
+            })?;
+        let mut moved = Vec::new();
+        for (number, log_start) in &wish.log_starts {
+            let partition =
+                topic
+                    .partition(*number)
+                    .ok_or_else(|| TrimRefusal::PartitionNotFound {
+                        partition: *number,
+                        partition_count: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
+                    })?;
+            if *log_start > partition.end {
+                return Err(TrimRefusal::OutOfRange {
+                    partition: *number,
+                    requested: *log_start,
+                    range: OffsetRange {
+                        start: partition.log_start,
+                        end: partition.end,
+                    },
+                });
+            }
+            if *log_start > partition.log_start {
+                let partition = PartitionRef {
+                    topic: topic.id,
+                    partition: *number,
+                };
+                moved.push((partition, *log_start));
+            }
+        }
+        Ok((topic.id, moved))
+    }
+
+    /// What moving a log start up changes, with at most `drop_max` segments dropped; what is left of
+    /// them is dropped by the next call. `None` if the partition is gone or nothing changes.
+    pub fn trim(
+        &self,
+        partition: PartitionRef,
+        log_start: Offset,
+        drop_max: usize,
+    ) -> Option<Trim> {
+        let known = self.partition(partition)?;
+        let is_moved = log_start > known.log_start && log_start <= known.end;
+        if !is_moved && (drop_max == 0 || !known.is_untidy()) {
+            return None;
+        }
+        let mut trimmed = known.clone();
+        let dropped = trimmed.trim(log_start.min(known.end), drop_max);
+        let mut rows = vec![RowId::Partition(partition).put(&trimmed.to_row())];
+        for segment in &dropped {
+            let (base, size_bytes) = (segment.base, segment.size_bytes);
+            let segment = SegmentRef { partition, base };
+            rows.push(RowId::Segment(segment).gone());
+            rows.push(RowId::DroppedSegment(segment).put(&DroppedSegmentRow { size_bytes }));
+        }
+        Some(Trim {
+            partition,
+            log_start: trimmed.log_start,
+            dropped: dropped.iter().map(|segment| segment.base).collect(),
+            dropped_bytes: dropped.iter().map(|segment| segment.size_bytes).sum(),
+            rows,
+        })
+    }
+
+    /// What has expired at broker time `now_ms`; by age only if the clock can be trusted for it. At most
+    /// `count_max` partitions; the rest is found by the next call.
+    pub fn expire(&self, now_ms: i64, trusts_age: bool, count_max: usize) -> Expiry {
+        let mut expiry = Expiry::default();
+        for topic in self.topics.values() {
+            if expiry.trims.len() + expiry.rolls.len() >= count_max {
+                break;
+            }
+            topic.expire(now_ms, trusts_age, &mut expiry);
+        }
+        expiry.trims.truncate(count_max);
+        expiry.rolls.truncate(count_max);
+        expiry
+    }
+
+    /// Segments that were trimmed and whose files have not been reported removed.
+    pub fn dropped_segments(&self) -> impl Iterator<Item = SegmentRef> {
+        self.dropped_segments.keys().copied()
+    }
+
+    /// Decides that the files of trimmed segments are gone for good.
+    pub fn forget_dropped_segments(&self, segments: &[SegmentRef]) -> Vec<Row> {
+        let known = segments
+            .iter()
+            .filter(|segment| self.dropped_segments.contains_key(segment));
+        known
+            .map(|segment| RowId::DroppedSegment(*segment).gone())
+            .collect()
+    }
+}
+
+impl Topic {
+    fn expire(&self, now_ms: i64, trusts_age: bool, expiry: &mut Expiry) {
+        // How many segments of each partition go, from the oldest on.
+        let mut counts: Vec<usize> = self
+            .partitions
+            .iter()
+            .map(|partition| match self.config.retention_age_ms {
+                Some(age_ms) if trusts_age => partition.aged_count(now_ms, age_ms),
+                _ => 0,
+            })
+            .collect();
+        if let Some(bytes) = self.config.retention_bytes {
+            self.add_surplus(bytes, &mut counts);
+        }
+        for ((number, partition), count) in (0..).zip(&self.partitions).zip(counts) {
+            let reference = PartitionRef {
+                topic: self.id,
+                partition: number,
+            };
+            if count > 0 {
+                expiry.trims.push((reference, partition.end_of(count)));
+            } else if partition.is_untidy() {
+                expiry.trims.push((reference, partition.log_start));
+            }
+            let age_ms_max = self.config.segment_age_ms_max();
+            if trusts_age
+                && count < partition.segments.len()
+                && age_ms_max.is_some_and(|age_ms| partition.is_active_old(now_ms, age_ms))
+            {
+                expiry.rolls.push(reference);
+            }
+        }
+    }
+
+    /// Adds the oldest segments of all the partitions while at least `bytes` remain without them.
+    fn add_surplus(&self, bytes: u64, counts: &mut [usize]) {
+        let next = |number: usize, count: usize| {
+            let segment = self.partitions.get(number)?.segments.get(count)?;
+            (!segment.is_blank()).then_some(Reverse((segment.last_append_time_ms, number)))
+        };
+        let kept = |(partition, count): (&Partition, &usize)| {
+            let gone = partition.segments.iter().take(*count);
+            partition.size_bytes - gone.map(|segment| segment.size_bytes).sum::<u64>()
+        };
+        let mut kept_bytes: u64 = self.partitions.iter().zip(&*counts).map(kept).sum();
+        if kept_bytes <= bytes {
+            return;
+        }
+        let mut oldest: BinaryHeap<_> = (0..)
+            .zip(&*counts)
+            .filter_map(|(number, count)| next(number, *count))
+            .collect();
+        while let Some(Reverse((_, number))) = oldest.pop() {
+            let (Some(partition), Some(count)) =
+                (self.partitions.get(number), counts.get_mut(number))
+            else {
+                return;
+            };
+            let segment_bytes = partition
+                .segments
+                .get(*count)
+                .map_or(0, |segment| segment.size_bytes);
+            if kept_bytes < bytes + segment_bytes {
+                return;
+            }
+            kept_bytes -= segment_bytes;
+            *count += 1;
+            oldest.extend(next(number, *count));
+        }
+    }
+}
+
+impl Partition {
+    /// How many of its segments, from the oldest on, hold nothing younger than `age_ms`.
+    fn aged_count(&self, now_ms: i64, age_ms: u64) -> usize {
+        let Some(before_ms) = i64::try_from(age_ms)
+            .ok()
+            .and_then(|age_ms| now_ms.checked_sub(age_ms))
+        else {
+            return 0;
+        };
+        self.segments
+            .iter()
+            .take_while(|segment| !segment.is_blank() && segment.last_append_time_ms < before_ms)
+            .count()
+    }
+
+    /// Whether the active segment was begun so long ago that appends should go to another.
+    fn is_active_old(&self, now_ms: i64, age_ms: i64) -> bool {
+        let active = self.segments.last().filter(|segment| !segment.is_blank());
+        active.is_some_and(|active| now_ms.saturating_sub(active.first_append_time_ms) >= age_ms)
+    }
+
+    /// One past the last record of its first `count` segments.
+    fn end_of(&self, count: usize) -> Offset {
+        let next = self.segments.get(count);
+        next.map_or(self.end, |segment| segment.base)
+    }
+}

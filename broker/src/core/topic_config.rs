@@ -1,0 +1,116 @@
+//! The settings of a topic. One that is absent follows the broker's default, which deletes nothing.
+
+/// Segments of a topic that keeps so many bytes are at most this part of its share for a partition.
+const SEGMENTS_PER_SHARE: u64 = 4;
+/// They are no shorter than this for it, unless the broker's own limit is lower.
+const SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
+/// A segment is appended to for at most this part of the retention age.
+const SEGMENTS_PER_AGE: u64 = 8;
+/// It is appended to for at least so long, milliseconds.
+const SEGMENT_AGE_MS_MIN: u64 = 5_000;
+
+/// Settings of a topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// Records are kept for at least so long after they were appended, milliseconds; then they may go.
+    pub retention_age_ms: Option<u64>,
+    /// The newest records are kept up to at least so many bytes of the whole topic; older ones may go.
+    pub retention_bytes: Option<u64>,
+}
+
+/// What becomes of each setting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TopicConfigChange {
+    /// Of [`TopicConfig::retention_age_ms`].
+    pub retention_age_ms: SettingChange,
+    /// Of [`TopicConfig::retention_bytes`].
+    pub retention_bytes: SettingChange,
+}
+
+/// What becomes of one setting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SettingChange {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It gets this value; none for the broker's default.
+    Become(Option<u64>),
+}
+
+impl SettingChange {
+    fn applied_to(self, value: Option<u64>) -> Option<u64> {
+        match self {
+            Self::Keep => value,
+            Self::Become(value) => value,
+        }
+    }
+}
+
+/// A setting out of its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TopicConfigError {
+    /// The age is 0 or would not fit the clock.
+    #[error(
+        "retention_age_ms is 1 to {}, not {value}",
+        TopicConfig::RETENTION_AGE_MS_MAX
+    )]
+    RetentionAge {
+        /// What was asked for.
+        value: u64,
+    },
+    /// The bytes are 0.
+    #[error("retention_bytes is at least 1; a topic without it keeps everything")]
+    RetentionBytes,
+}
+
+impl TopicConfig {
+    /// Longest age: about 10,000 years.
+    pub const RETENTION_AGE_MS_MAX: u64 = 315_360_000_000_000;
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`TopicConfigError`], the first found.
+    pub fn check(&self) -> Result<(), TopicConfigError> {
+        match *self {
+            Self {
+                retention_age_ms: Some(value),
+                ..
+            } if !(1..=Self::RETENTION_AGE_MS_MAX).contains(&value) => {
+                Err(TopicConfigError::RetentionAge { value })
+            }
+            Self {
+                retention_bytes: Some(0),
+                ..
+            } => Err(TopicConfigError::RetentionBytes),
+            _ => Ok(()),
+        }
+    }
+
+    /// Length at which a segment of a partition is left, so that retention by bytes can let go of
+    /// small enough pieces.
+    pub(super) fn segment_bytes_max(&self, partition_count: usize, limit: u64) -> u64 {
+        let Some(bytes) = self.retention_bytes else {
+            return limit;
+        };
+        let share = bytes / (SEGMENTS_PER_SHARE * partition_count.max(1) as u64);
+        share.max(SEGMENT_BYTES_MIN).min(limit)
+    }
+
+    /// Age of its first batch at which a segment is left, milliseconds, so that a trickle of records
+    /// does not hold old ones.
+    pub(super) fn segment_age_ms_max(&self) -> Option<i64> {
+        let age_ms = self.retention_age_ms? / SEGMENTS_PER_AGE;
+        i64::try_from(age_ms.max(SEGMENT_AGE_MS_MIN)).ok()
+    }
+}
+
+impl TopicConfigChange {
+    /// The settings after the change.
+    pub(super) fn applied_to(&self, config: TopicConfig) -> TopicConfig {
+        TopicConfig {
+            retention_age_ms: self.retention_age_ms.applied_to(config.retention_age_ms),
+            retention_bytes: self.retention_bytes.applied_to(config.retention_bytes),
+        }
+    }
+}
