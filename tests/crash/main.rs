@@ -24,7 +24,7 @@ use towpath_storage::StorageError;
 use towpath_storage::format::segment_header::SegmentHeader;
 use towpath_storage::vfs::sim::{SimDisk, SimOptions, Trace};
 use towpath_tests::model::Model;
-use towpath_tests::stepper::{Stepper, environment, small_options};
+use towpath_tests::stepper::{Stepper, small_options};
 
 /// Something to be interrupted.
 type Script = fn(&mut Stepper) -> Result<(), StorageError>;
@@ -48,9 +48,7 @@ fn blank_disk(sector_bytes: u64) -> SimDisk {
 
 /// Runs a script until it ends or the power goes off; returns what is known afterwards.
 fn run(disk: &SimDisk, script: Script, options: &EngineOptions) -> Model {
-    let Ok(mut stepper) =
-        Stepper::open(&environment(disk, ENTROPY_SEED), options, Model::default())
-    else {
+    let Ok(mut stepper) = Stepper::open(disk, ENTROPY_SEED, options, Model::default()) else {
         return Model::default();
     };
     let outcome = script(&mut stepper);
@@ -67,7 +65,7 @@ fn run(disk: &SimDisk, script: Script, options: &EngineOptions) -> Model {
 
 /// Opens a crashed disk, compares, goes on, and compares again after a kill.
 fn check_recovery(disk: &SimDisk, model: &Model, options: &EngineOptions, what: &str) {
-    let opened = Stepper::open(&environment(disk, ENTROPY_SEED + 1), options, model.clone());
+    let opened = Stepper::open(disk, ENTROPY_SEED + 1, options, model.clone());
     let mut stepper = match opened {
         Ok(stepper) => stepper,
         Err(error) => panic!("{what}: cannot be opened: {error:?}"),
@@ -82,12 +80,29 @@ fn check_recovery(disk: &SimDisk, model: &Model, options: &EngineOptions, what: 
         "{what}: nothing is damaged"
     );
     check_segment_headers(disk, what);
+    check_no_orphans(&mut stepper, disk, what);
     let model = stepper.model.clone();
     drop(stepper);
-    let again = Stepper::open(&environment(disk, ENTROPY_SEED + 2), options, model);
+    let again = Stepper::open(disk, ENTROPY_SEED + 2, options, model);
     again
         .unwrap_or_else(|error| panic!("{what}: cannot be opened again: {error:?}"))
         .check();
+}
+
+/// After a checkpoint nothing is left of what was deleted or trimmed.
+fn check_no_orphans(stepper: &mut Stepper, disk: &SimDisk, what: &str) {
+    for _ in 0..2 {
+        // The second forgets what the first removed.
+        stepper.engine.sequencer.take_checkpoint();
+        stepper.settle_down().unwrap();
+    }
+    let state = stepper.engine.sequencer.state();
+    let dropped = state.dropped().count() + state.dropped_segments().count();
+    assert_eq!(
+        dropped, 0,
+        "{what}: everything that was dropped is forgotten"
+    );
+    towpath_tests::orphans::check_none(state, disk);
 }
 
 /// A segment that is written to has its header, or its partition would have to leave it.

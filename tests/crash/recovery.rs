@@ -3,7 +3,7 @@
 use towpath_storage::StorageError;
 use towpath_storage::vfs::sim::{CrashMode, LossMode};
 use towpath_tests::model::Model;
-use towpath_tests::stepper::{Stepper, environment, small_options};
+use towpath_tests::stepper::{Stepper, small_options};
 
 use super::{ENTROPY_SEED, blank_disk, check_recovery, run, states_max};
 
@@ -21,24 +21,13 @@ fn an_interrupted_recovery_starts_over() {
     ] {
         let probe = crashed.fork();
         let before = probe.operations();
-        drop(
-            Stepper::open(
-                &environment(&probe, ENTROPY_SEED),
-                &options,
-                Model::default(),
-            )
-            .unwrap(),
-        );
+        drop(Stepper::open(&probe, ENTROPY_SEED, &options, Model::default()).unwrap());
         let operations = probe.operations() - before;
         let mut state_count = 0;
         for k in 0..operations {
             let disk = crashed.fork();
             disk.stop_before(before + k);
-            let opened = Stepper::open(
-                &environment(&disk, ENTROPY_SEED),
-                &options,
-                Model::default(),
-            );
+            let opened = Stepper::open(&disk, ENTROPY_SEED, &options, Model::default());
             assert!(opened.is_err(), "the power went off during recovery");
             for state in disk.crash_states(states_max()) {
                 let what = format!(

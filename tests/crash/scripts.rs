@@ -1,5 +1,7 @@
 //! The operations to be interrupted, one script for each.
 
+use std::time::Duration;
+
 use towpath_storage::StorageError;
 use towpath_tests::stepper::Stepper;
 
@@ -151,5 +153,66 @@ fn delete_and_create_again(broker: &mut Stepper) -> Result<(), StorageError> {
     broker.send("stock", 0, 700);
     broker.settle_down()?;
     broker.note_answers();
+    Ok(())
+}
+
+#[test]
+fn a_trim_survives_every_crash() {
+    check_script("trim", trim);
+}
+
+/// Inside a segment, over several, and of everything; with what is appended behind.
+fn trim(broker: &mut Stepper) -> Result<(), StorageError> {
+    broker.create_topic("orders", 2)?;
+    // Some by reference, some not: replay needs their files until the trim is in a checkpoint.
+    for length in [30_000, 31_000, 9000, 40_000, 9000, 50_000] {
+        broker.send("orders", 0, length);
+        broker.send("orders", 1, 300);
+        broker.settle_down()?;
+        broker.note_answers();
+    }
+    broker.trim("orders", 0, 2)?;
+    broker.trim("orders", 0, 9)?;
+    broker.send("orders", 0, 600);
+    broker.settle_down()?;
+    broker.note_answers();
+    broker.engine.sequencer.take_checkpoint();
+    broker.settle_down()?;
+    broker.trim("orders", 1, 11)?;
+    broker.trim("orders", 0, 13)?;
+    broker.send("orders", 1, 700);
+    broker.engine.step_round()?;
+    broker.engine.sequencer.take_checkpoint();
+    broker.settle_down()?;
+    broker.send("orders", 0, 20_000);
+    broker.settle_down()?;
+    broker.note_answers();
+    Ok(())
+}
+
+#[test]
+fn retention_survives_every_crash() {
+    check_script("retention", retention);
+}
+
+/// Records grow old: sealed segments go, then the active one, and appends go on.
+fn retention(broker: &mut Stepper) -> Result<(), StorageError> {
+    broker.create_topic("orders", 2)?;
+    for length in [40_000, 30_000, 9000] {
+        broker.send("orders", 0, length);
+        broker.send("orders", 1, 400);
+        broker.settle_down()?;
+        broker.note_answers();
+        broker.pass(Duration::from_secs(40))?;
+    }
+    broker.keep_for("orders", 60_000)?;
+    for length in [800, 20_000] {
+        broker.pass(Duration::from_secs(50))?;
+        broker.send("orders", 0, length);
+        broker.settle_down()?;
+        broker.note_answers();
+        broker.engine.sequencer.take_checkpoint();
+        broker.settle_down()?;
+    }
     Ok(())
 }

@@ -99,6 +99,13 @@ pub enum Event {
         /// One past the last that may go.
         below: u64,
     },
+    /// It was seen, or acknowledged, that a partition starts here. From now on nobody gets what is below.
+    Starts {
+        /// Where.
+        place: Place,
+        /// Lowest offset that may be read.
+        log_start: u64,
+    },
     /// At the end, after all faults were healed: the bounds of a partition. What the reader with the
     /// number [`FINAL_READER`] got is everything between them.
     Final {
@@ -146,6 +153,8 @@ pub enum Rule {
     Liveness,
     /// 15: an item that was refused for good can be read.
     Dishonest,
+    /// 16: what was let go of came back.
+    Resurrected,
 }
 
 /// A broken rule and where.

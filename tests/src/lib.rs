@@ -1,7 +1,7 @@
 //! Harness of the tests that need more than one crate.
 //!
 //! [`stepper`] drives a broker without threads, one step at a time, on a simulated disk; [`model`]
-//! remembers what it acknowledged and compares.
+//! remembers what it acknowledged and compares; [`orphans`] looks for files that belong to nothing.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::unwrap_used,
@@ -9,7 +9,6 @@
     clippy::panic,
     clippy::unwrap_in_result,
     clippy::print_stdout,
-    clippy::missing_assert_message,
     reason = "a harness fails by panicking"
 )]
 
@@ -17,6 +16,7 @@ pub mod fault;
 pub mod history;
 pub mod load;
 pub mod model;
+pub mod orphans;
 pub mod process;
 pub mod stepper;
 pub mod swarm;

@@ -25,6 +25,17 @@ pub struct KnownTopic {
     pub deletion: Deletion,
     /// Batches by partition, in the order in which they were sent.
     pub partitions: BTreeMap<u32, Vec<SentBatch>>,
+    /// Trims by partition.
+    pub trims: BTreeMap<u32, KnownTrim>,
+}
+
+/// How far a partition was trimmed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KnownTrim {
+    /// The highest log start that was asked for.
+    pub asked: u64,
+    /// The highest that was acknowledged.
+    pub done: u64,
 }
 
 /// How far a deletion has come.

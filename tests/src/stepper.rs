@@ -3,12 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use towpath_broker::core::{AppendRequest, CoreLimits, CreateTopic};
+use towpath_broker::core::{
+    AppendRequest, CoreLimits, CreateTopic, SettingChange, TopicConfig, TopicConfigChange,
+    TrimTopic, UpdateTopic,
+};
 use towpath_broker::runtime::command::{
-    AppendAnswer, AppendSink, ControlCommand, DataCommand, Permits, Ticket,
+    Answer, AppendAnswer, AppendSink, ControlCommand, DataCommand, Permits, Ticket,
 };
 use towpath_broker::runtime::engine::{Engine, EngineOptions};
 use towpath_broker::runtime::published::PartitionHandle;
@@ -20,7 +24,7 @@ use towpath_storage::{
     SimEntropy, StorageError, StorageOptions, TailRead,
 };
 
-use crate::model::{Deletion, Model, SentBatch, payload};
+use crate::model::{Deletion, KnownTrim, Model, SentBatch, payload};
 
 /// Sizes at which every mechanism is reached with a few kilobytes.
 pub fn small_options() -> EngineOptions {
@@ -38,15 +42,6 @@ pub fn small_options() -> EngineOptions {
             reference_bytes_min: 12 * 1024,
             ..SequencerLimits::default()
         },
-    }
-}
-
-/// The outside world of a broker on a simulated disk.
-pub fn environment(disk: &SimDisk, seed: u64) -> Environment {
-    Environment {
-        vfs: disk.vfs(),
-        clock: Arc::new(SimClock::new(1_700_000_000_000)),
-        entropy: Arc::new(SimEntropy::new(seed)),
     }
 }
 
@@ -70,23 +65,33 @@ pub struct Stepper {
     /// What was acknowledged.
     pub model: Model,
     answers: Arc<Answers>,
+    clock: Arc<SimClock>,
 }
 
 /// One producer does all the writing.
 const PRODUCER: ProducerId = ProducerId::new([7; 16]);
 
 impl Stepper {
-    /// Opens a broker. The model is what was known before.
+    /// Opens a broker on a simulated disk. The model is what was known before, the seed that of what
+    /// the broker draws at random.
     ///
     /// # Errors
     /// As [`Engine::open`].
     pub fn open(
-        environment: &Environment,
+        disk: &SimDisk,
+        seed: u64,
         options: &EngineOptions,
         model: Model,
     ) -> Result<Self, OpenError> {
-        let engine = Engine::open(environment, options)?;
+        let clock = Arc::new(SimClock::new(1_700_000_000_000));
+        let environment = Environment {
+            vfs: disk.vfs(),
+            clock: Arc::clone(&clock) as _,
+            entropy: Arc::new(SimEntropy::new(seed)),
+        };
+        let engine = Engine::open(&environment, options)?;
         Ok(Self {
+            clock,
             engine,
             model,
             answers: Arc::default(),
@@ -105,6 +110,16 @@ impl Stepper {
         Ok(())
     }
 
+    /// Lets time pass, so that everything is looked at which is done now and then.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn pass(&mut self, time: Duration) -> Result<(), StorageError> {
+        self.clock.advance(time);
+        self.engine.sequencer.idle()?;
+        self.settle_down()
+    }
+
     /// Creates a topic and waits for the answer.
     ///
     /// # Errors
@@ -113,27 +128,17 @@ impl Stepper {
         self.model
             .topics
             .push((name.to_owned(), crate::model::KnownTopic::default()));
-        let (answer, mut result) = oneshot::channel();
         let wish = CreateTopic {
             name: TopicName::new(name).unwrap(),
             partition_count,
+            config: TopicConfig::default(),
         };
-        let command = ControlCommand::CreateTopic {
+        let created = self.control(|answer| ControlCommand::CreateTopic {
             wish,
             is_dry_run: false,
             answer,
-        };
-        self.engine
-            .shared
-            .commands
-            .push_control(command)
-            .expect("the broker is running");
-        self.settle_down()?;
-        let view = result
-            .try_recv()
-            .expect("answered")
-            .expect("created")
-            .expect("not a dry run");
+        })?;
+        let view = created.expect("not a dry run");
         self.model.topic(name).id = Some(view.id().get());
         Ok(())
     }
@@ -144,22 +149,79 @@ impl Stepper {
     /// What stops the broker.
     pub fn delete_topic(&mut self, name: &str) -> Result<(), StorageError> {
         self.model.topic(name).deletion = Deletion::InDoubt;
-        let (answer, mut result) = oneshot::channel();
-        let command = ControlCommand::DeleteTopic {
+        self.control(|answer| ControlCommand::DeleteTopic {
             name: TopicName::new(name).unwrap(),
             topic_id: None,
             is_dry_run: false,
             answer,
-        };
-        self.engine
-            .shared
-            .commands
-            .push_control(command)
-            .expect("the broker is running");
-        self.settle_down()?;
-        result.try_recv().expect("answered").expect("deleted");
+        })?;
         self.model.topic(name).deletion = Deletion::Done;
         Ok(())
+    }
+
+    /// Has a topic keep what is no older than this, and waits for the answer. From then on everything
+    /// may go that was sent.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn keep_for(&mut self, name: &str, age_ms: u64) -> Result<(), StorageError> {
+        let topic = self.model.topic(name);
+        for partition in topic.partitions.keys() {
+            topic.trims.entry(*partition).or_default().asked = u64::MAX;
+        }
+        let change = TopicConfigChange {
+            retention_age_ms: SettingChange::Become(Some(age_ms)),
+            ..TopicConfigChange::default()
+        };
+        let wish = UpdateTopic {
+            name: TopicName::new(name).unwrap(),
+            expected: None,
+            change,
+        };
+        self.control(|answer| ControlCommand::UpdateTopic {
+            wish,
+            is_dry_run: false,
+            answer,
+        })
+        .map(drop)
+    }
+
+    /// Trims a partition and waits for the answer.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn trim(&mut self, name: &str, partition: u32, log_start: u64) -> Result<(), StorageError> {
+        let known = self.model.topic(name).trims.entry(partition).or_default();
+        known.asked = known.asked.max(log_start);
+        let wish = TrimTopic {
+            name: TopicName::new(name).unwrap(),
+            topic_id: None,
+            log_starts: vec![(partition, Offset::new(log_start))],
+        };
+        self.control(|answer| ControlCommand::TrimTopic {
+            wish,
+            is_dry_run: false,
+            answer,
+        })?;
+        let known = self.model.topic(name).trims.entry(partition).or_default();
+        known.done = known.done.max(log_start);
+        Ok(())
+    }
+
+    fn control<T, R>(
+        &mut self,
+        command: impl FnOnce(Answer<T, R>) -> ControlCommand,
+    ) -> Result<T, StorageError>
+    where
+        T: std::fmt::Debug,
+        R: std::fmt::Debug,
+    {
+        let (answer, mut result) = oneshot::channel();
+        let pushed = self.engine.shared.commands.push_control(command(answer));
+        pushed.expect("the broker is running");
+        self.settle_down()?;
+        let result = result.try_recv().expect("answered");
+        Ok(result.expect("not refused"))
     }
 
     /// Sends one batch of `length` bytes; the answer is noted by [`Stepper::note_answers`].
@@ -272,7 +334,8 @@ impl Stepper {
                     let view = view.unwrap_or_else(|| panic!("{name} was created"));
                     for (partition, batches) in &known.partitions {
                         let handle = view.partition(*partition).expect("partition");
-                        self.check_partition(handle, batches);
+                        let trim = known.trims.get(partition).copied().unwrap_or_default();
+                        self.check_partition(handle, batches, trim);
                     }
                 }
                 _ => {}
@@ -280,36 +343,38 @@ impl Stepper {
         }
     }
 
-    fn check_partition(&self, handle: &PartitionHandle, batches: &[SentBatch]) {
-        let read = self.read_all(handle);
+    fn check_partition(&self, handle: &PartitionHandle, batches: &[SentBatch], trim: KnownTrim) {
+        let log_start = handle.log().log_start().get();
+        assert!(
+            (trim.done..=trim.asked).contains(&log_start),
+            "starts at {log_start}, {trim:?}"
+        );
+        let mut read = self.read_all(handle).into_iter();
         let mut offset = 0;
-        for (place, (batch, (base, record_count, payload))) in batches.iter().zip(&read).enumerate()
-        {
-            assert_eq!(*base, offset, "offsets are dense, batch {place}");
-            assert_eq!(*record_count, batch.record_count, "batch {place}");
-            assert_eq!(*payload, batch.payload, "batch {place}");
-            if let Some(accepted) = batch.accepted {
-                assert_eq!(
-                    accepted.base_offset.get(),
-                    offset,
-                    "as acknowledged, batch {place}"
-                );
+        for (place, batch) in batches.iter().enumerate() {
+            let end = offset + u64::from(batch.record_count);
+            if end <= log_start {
+                offset = end;
+                continue;
             }
-            offset += u64::from(*record_count);
+            let Some((base, record_count, payload)) = read.next() else {
+                let lost = batches.iter().skip(place).find(|it| it.accepted.is_some());
+                assert!(
+                    lost.is_none(),
+                    "acknowledged batches are there: {lost:?} after {place}"
+                );
+                return;
+            };
+            assert_eq!(base, offset, "offsets are dense, batch {place}");
+            assert_eq!(record_count, batch.record_count, "batch {place}");
+            assert_eq!(payload, batch.payload, "batch {place}");
+            if let Some(accepted) = batch.accepted {
+                let known = accepted.base_offset.get();
+                assert_eq!(known, offset, "as acknowledged, batch {place}");
+            }
+            offset = end;
         }
-        assert!(
-            read.len() <= batches.len(),
-            "nothing is there that was not sent"
-        );
-        let lost = batches
-            .iter()
-            .skip(read.len())
-            .find(|batch| batch.accepted.is_some());
-        assert!(
-            lost.is_none(),
-            "acknowledged batches are there: {lost:?} after {}",
-            read.len()
-        );
+        assert_eq!(read.next(), None, "nothing is there that was not sent");
     }
 
     /// Every batch of a partition: base offset, record count, bytes.
@@ -344,13 +409,6 @@ impl Stepper {
             }
         }
         assert_eq!(offset, log.end(), "a read reaches the end");
-        assert_eq!(
-            offset.get(),
-            read.iter()
-                .map(|(_, count, _)| u64::from(*count))
-                .sum::<u64>()
-        );
-        let _: Offset = offset;
         read
     }
 }

@@ -12,12 +12,18 @@ pub fn check(history: &[Event]) -> Vec<Violation> {
     violations.extend(facts.check_reads());
     violations.extend(facts.check_final());
     violations.extend(check_sessions(history));
+    violations.extend(check_starts(history));
     violations.sort_by_key(|violation| violation.rule);
     violations
 }
 
 fn broken(rule: Rule, what: String) -> Violation {
     Violation { rule, what }
+}
+
+fn raise(offsets: &mut BTreeMap<Place, u64>, place: Place, to: u64) {
+    let known = offsets.entry(place).or_default();
+    *known = to.max(*known);
 }
 
 struct Sent {
@@ -39,6 +45,8 @@ struct Facts {
     bounds: BTreeMap<Place, (u64, u64)>,
     may_go: BTreeMap<Place, u64>,
     lost: Vec<(Place, u64, u64)>,
+    /// One past the last offset that some reader was told had been trimmed.
+    trimmed: BTreeMap<Place, u64>,
 }
 
 impl Facts {
@@ -100,10 +108,13 @@ impl Facts {
             } => {
                 self.lost.push((place, start, end));
             }
-            Event::MayGo { place, below } => {
-                let known = self.may_go.entry(place).or_default();
-                *known = below.max(*known);
-            }
+            Event::Gap {
+                place,
+                end,
+                reason: GapReason::Trimmed,
+                ..
+            } => raise(&mut self.trimmed, place, end),
+            Event::MayGo { place, below } => raise(&mut self.may_go, place, below),
             Event::Final {
                 place,
                 log_start,
@@ -111,7 +122,7 @@ impl Facts {
             } => {
                 self.bounds.insert(place, (log_start, end));
             }
-            Event::ReadFrom { .. } | Event::Gap { .. } => {}
+            Event::ReadFrom { .. } | Event::Starts { .. } => {}
         }
     }
 
@@ -201,6 +212,13 @@ impl Facts {
                 violations.push(broken(Rule::VanishedRead, what));
             }
         }
+        for (place, end) in &self.trimmed {
+            let may_go = self.may_go.get(place).copied().unwrap_or_default();
+            if *end > may_go {
+                let what = format!("{place:?} was trimmed to {end}, {may_go} was allowed");
+                violations.push(broken(Rule::RetainedTooLittle, what));
+            }
+        }
         for (place, (log_start, end)) in &self.bounds {
             let may_go = self.may_go.get(place).copied().unwrap_or_default();
             if *log_start > may_go {
@@ -261,7 +279,7 @@ fn check_sessions(history: &[Event]) -> Vec<Violation> {
                 let Some(expected) = next.insert((reader, place), offset + records) else {
                     continue;
                 };
-                // The first item may begin below the offset that was asked for.
+                // The first item, and the one behind a gap, may begin below the offset that was next.
                 let is_first = fresh.remove(&(reader, place));
                 let is_right = match is_first {
                     true => (offset..offset + records).contains(&expected),
@@ -281,11 +299,49 @@ fn check_sessions(history: &[Event]) -> Vec<Violation> {
                 ..
             } => {
                 let expected = next.insert((reader, place), end);
+                fresh.insert((reader, place));
                 if expected.is_some_and(|expected| expected != start) {
                     let what = format!(
                         "reader {reader} of {place:?}: gap {start}..{end}, {expected:?} was next"
                     );
                     violations.push(broken(Rule::PollSkip, what));
+                }
+            }
+            _ => {}
+        }
+    }
+    violations
+}
+
+/// Rule 16.
+fn check_starts(history: &[Event]) -> Vec<Violation> {
+    let mut starts: BTreeMap<Place, u64> = BTreeMap::new();
+    let mut violations = Vec::new();
+    for event in history {
+        match *event {
+            Event::Starts { place, log_start }
+            | Event::Final {
+                place, log_start, ..
+            } => {
+                let known = starts.entry(place).or_default();
+                if log_start < *known {
+                    let what = format!("{place:?} starts at {log_start}, before at {known}");
+                    violations.push(broken(Rule::Resurrected, what));
+                }
+                *known = log_start.max(*known);
+            }
+            Event::Read {
+                reader,
+                place,
+                offset,
+                records,
+                ..
+            } => {
+                let known = starts.get(&place).copied().unwrap_or_default();
+                if offset + records <= known {
+                    let what =
+                        format!("reader {reader} got {place:?}@{offset}, it starts at {known}");
+                    violations.push(broken(Rule::Resurrected, what));
                 }
             }
             _ => {}

@@ -197,3 +197,42 @@ fn a_refused_item_never_becomes_visible() {
     history.push(Event::Refused { item: item(1) });
     assert_eq!(rules(&history), [Rule::Dishonest]);
 }
+
+#[test]
+fn what_was_let_go_of_stays_away() {
+    let starts = |log_start| Event::Starts {
+        place: PLACE,
+        log_start,
+    };
+    let gone = Event::MayGo {
+        place: PLACE,
+        below: 4,
+    };
+    let history = vec![
+        sent(0),
+        sent(1),
+        gone,
+        starts(2),
+        start(7, 0),
+        Event::Gap {
+            reader: 7,
+            place: PLACE,
+            start: 0,
+            end: 2,
+            reason: GapReason::Trimmed,
+        },
+        start(FINAL_READER, 2),
+        read(FINAL_READER, 2, 101),
+        end(2, 4),
+    ];
+    assert_eq!(rules(&history), [], "it stays away");
+    let mut read_again = history.clone();
+    read_again.extend([start(7, 0), read(7, 0, 100)]);
+    assert_eq!(rules(&read_again), [Rule::Resurrected]);
+    let mut moved_back = history.clone();
+    moved_back.push(starts(1));
+    assert_eq!(rules(&moved_back), [Rule::Resurrected]);
+    let mut not_allowed = history;
+    not_allowed.retain(|event| *event != gone);
+    assert_eq!(rules(&not_allowed), [Rule::RetainedTooLittle]);
+}

@@ -1,0 +1,78 @@
+//! What the broker does with more than fits at once, one step at a time and without crashes.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking and says what it did"
+)]
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use towpath_broker::core::{CreateTopic, TopicConfig};
+use towpath_broker::runtime::command::ControlCommand;
+use towpath_proto::names::TopicName;
+use towpath_storage::vfs::sim::{SimDisk, SimOptions, Trace};
+use towpath_tests::model::Model;
+use towpath_tests::stepper::{Stepper, small_options};
+
+fn stepper() -> Stepper {
+    let disk = SimDisk::new(SimOptions {
+        trace: Trace::Off,
+        ..SimOptions::default()
+    });
+    Stepper::open(&disk, 1, &small_options(), Model::default()).unwrap()
+}
+
+#[test]
+fn more_commands_than_a_journal_file_holds_are_carried_out_in_several_rounds() {
+    const COUNT: usize = 3000;
+    let mut stepper = stepper();
+    let created: Vec<_> = (0..COUNT)
+        .map(|number| {
+            let (answer, created) = oneshot::channel();
+            let wish = CreateTopic {
+                name: TopicName::new(&format!("{number:0200}")).unwrap(),
+                partition_count: 1,
+                config: TopicConfig::default(),
+            };
+            let command = ControlCommand::CreateTopic {
+                wish,
+                is_dry_run: false,
+                answer,
+            };
+            stepper
+                .engine
+                .shared
+                .commands
+                .push_control(command)
+                .unwrap();
+            created
+        })
+        .collect();
+    stepper.settle_down().unwrap();
+    for mut created in created {
+        assert!(created.try_recv().unwrap().unwrap().is_some(), "created");
+    }
+}
+
+#[test]
+fn records_at_the_head_of_a_trickle_go_when_they_are_old() {
+    let mut stepper = stepper();
+    stepper.create_topic("orders", 1).unwrap();
+    stepper.send("orders", 0, 100);
+    stepper.settle_down().unwrap();
+    stepper.keep_for("orders", 80_000).unwrap();
+    for second in (0..200).step_by(5) {
+        stepper.send("orders", 0, 100);
+        stepper.pass(Duration::from_secs(5)).unwrap();
+        let topics = stepper.engine.shared.published.topics();
+        let view = topics.named(&TopicName::new("orders").unwrap()).unwrap();
+        let log = view.partition(0).unwrap().log();
+        // 80 s, and an eighth of that: until then their segment took more.
+        assert_eq!(
+            log.log_start().get() > 0,
+            second >= 85,
+            "after {second} s it starts at {}",
+            log.log_start()
+        );
+    }
+}
