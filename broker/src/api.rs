@@ -120,6 +120,17 @@ impl Shared {
         self.reading.published()
     }
 
+    /// Refuses what is meant for another broker.
+    fn check_broker(&self, meant: Option<&str>) -> Result<(), Problem> {
+        let broker_id = self.identity.broker_id;
+        match meant {
+            Some(meant) if meant != broker_id.to_string() => {
+                Err(status::other_broker(meant, broker_id))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The topic of a name as it is now.
     fn topic(&self, name: &TopicName) -> Result<Arc<TopicView>, Problem> {
         let topics = self.published().topics();

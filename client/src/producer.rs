@@ -62,6 +62,12 @@ pub use receipt::Receipt;
 /// A producer writes to the topic that it found first. When that is deleted, also when another is
 /// created under its name, everything fails with
 /// [`ErrorReason::TopicNotFound`](crate::ErrorReason::TopicNotFound), and a new producer is needed.
+///
+/// The same holds when another broker answers at the URL, or the old one with a new data folder:
+/// nothing is sent to it, also no batch that the first one left unanswered, since that may have been
+/// written there. Such a batch fails as one that may have happened. A broker that was put back to an
+/// older copy of its data is still the same one; where the copy does not know what was acknowledged
+/// before, batches without an answer fail as such too, and later ones follow.
 #[derive(Debug, Clone)]
 pub struct Producer {
     handle: Arc<Handle>,
@@ -276,13 +282,7 @@ impl Handle {
         let topic = admin.topic(&self.options.topic);
         let (topic, server) = tokio::try_join!(topic, admin.server_info())?;
         self.check_open()?;
-        OpenTopic::start(
-            &self.client,
-            &self.options,
-            &topic,
-            &server.limits,
-            &self.lifetime,
-        )
+        OpenTopic::start(&self.client, &self.options, &topic, &server, &self.lifetime)
     }
 
     fn not_found_in_time(&self) -> Error {

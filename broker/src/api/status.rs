@@ -7,6 +7,7 @@ use towpath_proto::limits;
 use towpath_proto::names::{NameError, TopicName};
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
+use towpath_storage::BrokerId;
 
 use crate::core::{AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal, TopicConfigError};
 use crate::fetch::{PositionError, ReadFailure};
@@ -45,6 +46,16 @@ pub(super) fn topic_gone(name: &TopicName) -> Problem {
         format!("topic \"{name}\" was deleted"),
     )
     .with("topic", name)
+}
+
+/// The request is meant for another broker, whose topics are other ones whatever they are called.
+pub(super) fn other_broker(meant: &str, broker_id: BrokerId) -> Problem {
+    Problem::new(
+        ErrorReason::TopicNotFound,
+        format!("the topic is on another broker: meant={meant} this={broker_id}"),
+    )
+    .with("broker_id", broker_id)
+    .with_hint("ask this broker for its topics, and begin anew with its id")
 }
 
 /// The topic has fewer partitions.

@@ -225,3 +225,26 @@ async fn what_is_looked_up_must_be_there() {
     let numbers: Vec<_> = offsets.iter().map(|it| it.partition).collect();
     assert_eq!(numbers, [1]);
 }
+
+#[tokio::test]
+async fn a_topic_that_is_meant_on_another_broker_is_not_read() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    broker.publish("orders", 0, &["v"]).await;
+    let broker_id = broker.id().await;
+    let request = |broker_id: &str| v1::FetchRequest {
+        sources: vec![source("orders")],
+        broker_id: Some(broker_id.to_owned()),
+        ..v1::FetchRequest::default()
+    };
+    let other = soon(broker.fetch().fetch(request(&"0".repeat(32)))).await;
+    let problem = refusal(other, ErrorReason::TopicNotFound);
+    check_facts(&problem, &[("broker_id", &broker_id)]);
+    assert!(problem.hint().is_some(), "{problem:?}");
+    let reader = broker.reader(request(&broker_id)).await;
+    assert_eq!(
+        reader.opened.broker_id, broker_id,
+        "told to whoever resumes"
+    );
+    assert_eq!(all_values(&reader.rest().await), ["v"]);
+}

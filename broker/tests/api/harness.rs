@@ -144,6 +144,12 @@ impl TestBroker {
         FetchServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
+    /// What the broker calls itself.
+    pub(crate) async fn id(&self) -> String {
+        let asked = soon(self.admin().get_server_info(v1::GetServerInfoRequest {})).await;
+        asked.unwrap().into_inner().broker_id
+    }
+
     /// Creates a topic and returns its id.
     pub(crate) async fn create(&self, name: &str, partition_count: u32) -> u64 {
         let request = v1::CreateTopicRequest {
@@ -243,7 +249,7 @@ impl Producer {
             handle,
             topic: topic.to_owned(),
             producer_id: vec![id; 16].into(),
-            topic_id: None,
+            ..v1::OpenTopic::default()
         }))
         .await;
     }

@@ -221,7 +221,7 @@ async fn a_batch_field_that_occurs_twice_is_refused() {
         handle: 1,
         topic: "orders".to_owned(),
         producer_id: vec![1; 16].into(),
-        topic_id: None,
+        ..v1::OpenTopic::default()
     });
     let once = ProduceRequest::produce(batch_of(0, &["v"])).encode_to_vec();
     // The length of the embedded message, and then the field once more.

@@ -233,6 +233,7 @@ async fn opening_says_what_is_wrong_with_it() {
         topic: topic.to_owned(),
         producer_id: producer_id.into(),
         topic_id,
+        broker_id: None,
     };
     let wrong = [
         (open("", vec![1; 16], None), "open.topic"),
@@ -250,6 +251,38 @@ async fn opening_says_what_is_wrong_with_it() {
     producer.send(ProduceRequest::open(stale)).await;
     let problem = open_refused(&mut producer).await;
     assert_eq!(problem.reason(), ErrorReason::TopicNotFound);
+}
+
+#[tokio::test]
+async fn a_topic_that_is_meant_on_another_broker_is_not_written_to() {
+    let broker = TestBroker::start().await;
+    let topic_id = broker.create("orders", 1).await;
+    let broker_id = broker.id().await;
+    let mut producer = broker.producer().await;
+    let open = |broker_id: &str| {
+        ProduceRequest::open(v1::OpenTopic {
+            handle: 1,
+            topic: "orders".to_owned(),
+            producer_id: vec![1; 16].into(),
+            topic_id: Some(topic_id),
+            broker_id: Some(broker_id.to_owned()),
+        })
+    };
+    producer.send(open(&"0".repeat(32))).await;
+    // Sent at once, as docs/protocol.md allows.
+    producer.produce(batch_of(0, &["v"])).await;
+    let problem = open_refused(&mut producer).await;
+    assert_eq!(problem.reason(), ErrorReason::TopicNotFound, "{problem}");
+    check_facts(&problem, &[("topic", "orders"), ("broker_id", &broker_id)]);
+    assert!(problem.hint().is_some(), "{problem:?}");
+    assert_eq!(producer.refused().await.1, problem, "the batch as well");
+    producer.send(open(&broker_id)).await;
+    producer.produce(batch_of(0, &["w"])).await;
+    let opened = producer.next().await;
+    assert!(matches!(opened, Response::Opened(_)), "{opened:?}");
+    producer.accepted().await;
+    let read = broker.read_all(source("orders")).await;
+    assert_eq!(all_values(&read), ["w"]);
 }
 
 #[tokio::test]

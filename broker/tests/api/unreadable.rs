@@ -180,7 +180,7 @@ fn opening_and_batch() -> Vec<u8> {
         handle: 1,
         topic: "orders".to_owned(),
         producer_id: vec![1; 16].into(),
-        topic_id: None,
+        ..v1::OpenTopic::default()
     });
     let batch = ProduceRequest::produce(batch_of(0, &["v"]));
     [open, batch]

@@ -198,7 +198,7 @@ async fn a_producer_is_not_read_from_while_the_disk_does_not_keep_up() {
         handle: 1,
         topic: "orders".to_owned(),
         producer_id: vec![1; 16].into(),
-        topic_id: None,
+        ..v1::OpenTopic::default()
     };
     requests.send(ProduceRequest::open(open)).await.unwrap();
     soon(answers.message()).await.unwrap();

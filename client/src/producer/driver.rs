@@ -35,6 +35,8 @@ pub(super) struct Driver {
     pub(super) connection: u32,
     pub(super) topic: TopicName,
     pub(super) topic_id: TopicId,
+    /// The only broker that is written to: another one's topics have the same ids.
+    pub(super) broker_id: Arc<str>,
     /// The producer takes nothing more and ends when everything has its outcome.
     pub(super) closing: CancellationToken,
     /// The producer is gone: end at once.
@@ -138,6 +140,7 @@ impl Driver {
             epoch: self.lane.open_stream(Instant::now()),
             topic: self.topic.clone(),
             topic_id: self.topic_id,
+            broker_id: Arc::clone(&self.broker_id),
         };
         let opening = self.client.transport.produce(self.connection, requests);
         opening.await.map_err(|status| self.client.error_of(status))

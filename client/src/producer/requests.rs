@@ -24,6 +24,7 @@ pub(super) struct Requests {
     pub(super) epoch: u64,
     pub(super) topic: TopicName,
     pub(super) topic_id: TopicId,
+    pub(super) broker_id: Arc<str>,
 }
 
 impl Requests {
@@ -34,6 +35,7 @@ impl Requests {
                 topic: self.topic.as_str().to_owned(),
                 producer_id: producer.to_bytes(),
                 topic_id: Some(self.topic_id.get()),
+                broker_id: Some(self.broker_id.to_string()),
             }),
             LaneRequest::Produce(sendable) => ProduceRequest::produce(to_batch(sendable)),
         }

@@ -19,7 +19,7 @@ use super::receipt::{Outcome, Receipt};
 use super::room::{Room, closed};
 use super::shared_lane::SharedLane;
 use super::spread::Spread;
-use crate::admin::Limits;
+use crate::admin::{Limits, ServerInfo};
 use crate::client::Shared;
 use crate::{Error, Topic};
 
@@ -59,7 +59,7 @@ impl OpenTopic {
         client: &Arc<Shared>,
         options: &ProducerOptions,
         topic: &Topic,
-        limits: &Limits,
+        server: &ServerInfo,
         lifetime: &Lifetime,
     ) -> Result<Self, Error> {
         let partition_count = NonZeroU32::new(topic.partition_count)
@@ -68,6 +68,8 @@ impl OpenTopic {
             .get()
             .min(client.transport.data_connections());
         let first_connection = client.transport.next_data_connection();
+        let limits = &server.limits;
+        let broker_id: Arc<str> = server.broker_id.as_str().into();
         let rules = rules(options, limits);
         let room = Room::new(room_bytes(options, limits), lifetime.closing.clone());
         let lanes = (0..lane_count).map(|lane| {
@@ -85,6 +87,7 @@ impl OpenTopic {
                 connection: first_connection.wrapping_add(share.lane),
                 topic: name,
                 topic_id: topic.topic_id,
+                broker_id: Arc::clone(&broker_id),
                 closing: lifetime.closing.clone(),
                 abort: lifetime.abort.clone(),
             };

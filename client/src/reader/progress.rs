@@ -102,6 +102,7 @@ impl Progress {
             follow: self.follow,
             merge_by_lsn: self.merged,
             skip_data_loss: self.skip_data_loss,
+            broker_id: None,
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use towpath_client::Client;
+use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1::admin_service_server::AdminServiceServer;
 use towpath_proto::v1::fetch_service_server::FetchServiceServer;
@@ -67,6 +68,37 @@ pub(crate) struct State {
     pub(crate) calls: Vec<&'static str>,
     /// Fails the next calls for administration.
     pub(crate) on_call: VecDeque<ErrorReason>,
+    /// How often another broker took the place of the one before.
+    replaced_count: u32,
+}
+
+impl State {
+    /// What the broker calls itself.
+    pub(crate) fn broker_id(&self) -> String {
+        format!("{:032x}", self.replaced_count)
+    }
+
+    fn replace(&mut self) {
+        self.replaced_count += 1;
+        let topics = std::mem::take(&mut self.log).topics.into_iter();
+        let mut topics: Vec<_> = topics
+            .map(|(name, it)| (it.topic_id, name, it.partitions.len()))
+            .collect();
+        topics.sort_unstable();
+        for (_, name, partition_count) in topics {
+            let partition_count = u32::try_from(partition_count).unwrap();
+            self.log.create(&name, partition_count);
+        }
+    }
+
+    /// Refuses what is meant for another broker.
+    fn check_broker(&self, meant: Option<&str>) -> Result<(), Problem> {
+        if meant.is_none_or(|id| id == self.broker_id()) {
+            return Ok(());
+        }
+        let problem = Problem::new(ErrorReason::TopicNotFound, "this is another broker");
+        Err(problem.with("broker_id", self.broker_id()))
+    }
 }
 
 /// A broker that runs until it is dropped.
@@ -185,6 +217,13 @@ impl FakeBroker {
 
     pub(crate) fn go_up(&self) {
         self.listener.refuse(false);
+    }
+
+    /// Takes a new data folder, with the same topics under the same ids and nothing in them.
+    pub(crate) fn replace(&self) {
+        self.go_down();
+        self.state().replace();
+        self.go_up();
     }
 
     /// Number of connections that were made so far.

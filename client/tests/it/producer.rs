@@ -5,6 +5,7 @@ mod doubt;
 mod ending;
 mod patience;
 mod refusals;
+mod replacement;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

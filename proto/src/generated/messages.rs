@@ -369,6 +369,11 @@ pub struct FetchRequest {
     /// followed by SourceFailed with LOG_CORRUPT and the partition is given up.
     #[prost(bool, tag = "4")]
     pub skip_data_loss: bool,
+    /// Reads only from the broker with this id: what a resuming reader saw first in FetchOpened.
+    /// TOPIC_NOT_FOUND from any other, whose offsets are other records. Default: absent, which means
+    /// whichever broker answers.
+    #[prost(string, optional, tag = "5")]
+    pub broker_id: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// One topic to read.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -446,6 +451,9 @@ pub struct FetchOpened {
     /// The durable LSN that the offsets belong to. Default: 0, which means that nothing was written.
     #[prost(uint64, tag = "2")]
     pub lsn: u64,
+    /// Which broker this is, as in GetServerInfoResponse. Default: never empty.
+    #[prost(string, tag = "3")]
+    pub broker_id: ::prost::alloc::string::String,
 }
 /// One topic that is going to be read.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -694,6 +702,11 @@ pub struct OpenTopic {
     /// whatever has the name.
     #[prost(uint64, optional, tag = "4")]
     pub topic_id: ::core::option::Option<u64>,
+    /// Opens the topic only on the broker with this `GetServerInfoResponse.broker_id`: brokers number
+    /// their topics alike, so a topic id tells nothing about the topics of another one. TOPIC_NOT_FOUND
+    /// on any other. Default: absent, which means whichever broker answers.
+    #[prost(string, optional, tag = "5")]
+    pub broker_id: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// A batch for one partition.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -75,13 +75,17 @@ fn any_produce_request() -> impl Strategy<Value = v1::ProduceRequest> {
         "[a-z]{0,9}",
         any::<[u8; 16]>(),
         proptest::option::of(any_u64()),
+        proptest::option::of("[0-9a-f]{0,9}"),
     )
-        .prop_map(|(handle, topic, producer_id, topic_id)| v1::OpenTopic {
-            handle,
-            topic,
-            producer_id: Bytes::from_owner(producer_id),
-            topic_id,
-        });
+        .prop_map(
+            |(handle, topic, producer_id, topic_id, broker_id)| v1::OpenTopic {
+                handle,
+                topic,
+                producer_id: Bytes::from_owner(producer_id),
+                topic_id,
+                broker_id,
+            },
+        );
     prop_oneof![
         any_produce().prop_map(|batch| Some(Request::Produce(batch))),
         open.prop_map(|open| Some(Request::Open(open))),
@@ -116,6 +120,7 @@ fn any_fetch_response() -> impl Strategy<Value = v1::FetchResponse> {
             ..v1::OpenedTopic::default()
         }],
         lsn,
+        broker_id: "0f".to_owned(),
     });
     let failed = any_u32().prop_map(|handle| v1::SourceFailed {
         handle,

@@ -44,6 +44,7 @@ pub(super) fn options(shared: &Shared, request: &v1::FetchRequest) -> FetchOptio
 
 /// Finds everything that a request to read names.
 pub(super) async fn open(shared: &Shared, request: &v1::FetchRequest) -> Result<Opened, Problem> {
+    shared.check_broker(request.broker_id.as_deref())?;
     let named = name_all(shared, &request.sources)?;
     let logs = || {
         named.iter().flat_map(|named| {
@@ -68,7 +69,11 @@ pub(super) async fn open(shared: &Shared, request: &v1::FetchRequest) -> Result<
     Ok(Opened {
         sources,
         lsn: cut.lsn,
-        response: v1::FetchOpened { topics, lsn },
+        response: v1::FetchOpened {
+            topics,
+            lsn,
+            broker_id: shared.identity.broker_id.to_string(),
+        },
     })
 }
 

@@ -148,6 +148,8 @@ impl Reader {
             return Err(status::too_many_open_topics());
         }
         let name = convert::topic_name("open.topic", &request.topic)?;
+        let broker = self.shared.check_broker(request.broker_id.as_deref());
+        broker.map_err(|problem| problem.with("topic", &name))?;
         let producer = ids::ProducerId::from_slice(&request.producer_id)
             .map_err(|error| Problem::invalid_field("open.producer_id", error.to_string()))?;
         let producer = ProducerId::new(*producer.as_bytes());

@@ -11,6 +11,7 @@ use crate::reader::{GapReason, Source, Start};
 use crate::testing::for_seeds;
 
 const PARTITIONS: u32 = 3;
+const BROKER_ID: &str = "0f";
 
 /// What a partition holds, in offset order and without holes.
 #[derive(Debug, Clone)]
@@ -142,6 +143,7 @@ fn serve(logs: &[Vec<Piece>], request: &v1::FetchRequest) -> Vec<Response> {
     let opened = v1::FetchOpened {
         topics: vec![opened],
         lsn: 1,
+        broker_id: BROKER_ID.to_owned(),
     };
     responses.insert(0, Response::Opened(opened));
     responses

@@ -110,14 +110,15 @@ impl AdminService for Control {
         _: Request<v1::GetServerInfoRequest>,
     ) -> Result<Response<v1::GetServerInfoResponse>, Status> {
         self.called("get_server_info")?;
+        let state = self.0.state();
         Ok(Response::new(v1::GetServerInfoResponse {
             version: "0.1.0".to_owned(),
-            broker_id: "0".repeat(32),
+            broker_id: state.broker_id(),
             incarnation: 3,
             start_time_ms: 1000,
             durability: "none: a fake".to_owned(),
             limits: Some(towpath_proto::limits::published()),
-            lsn: self.0.state().log.lsn,
+            lsn: state.log.lsn,
         }))
     }
 }

@@ -54,6 +54,7 @@ impl FetchService for Fetch {
         if let Some(reason) = self.0.state().refuse_opening {
             return Err(Problem::new(reason, "not now").into());
         }
+        self.0.state().check_broker(request.broker_id.as_deref())?;
         let (messages, responses) = mpsc::channel(1);
         let mut stream = FetchStream {
             places: open(&self.0.state().log, &request)?,
@@ -222,6 +223,7 @@ impl FetchStream {
         Message::Opened(v1::FetchOpened {
             topics,
             lsn: state.log.lsn,
+            broker_id: state.broker_id(),
         })
     }
 

@@ -45,6 +45,14 @@ impl StoredPartition {
         let last = self.batches.last();
         last.map_or(0, |batch| batch.fetched.next_offset().get())
     }
+
+    /// Forgets all but the first batches, as a copy made back then has them.
+    pub(crate) fn put_back(&mut self, batch_count: usize) {
+        self.batches.truncate(batch_count);
+        for known in self.producers.values_mut() {
+            known.retain(|place| *place < batch_count);
+        }
+    }
 }
 
 impl Log {

@@ -107,13 +107,10 @@ impl ProduceStream {
         let refused = state
             .refuse_opening
             .map(|reason| Problem::new(reason, "not now"));
-        let found = match refused {
-            Some(problem) => Err(problem),
-            None => state
-                .log
-                .find(&open.topic, open.topic_id)
-                .map(|it| (it.topic_id, it.partitions.len())),
-        };
+        let allowed = refused.map_or(Ok(()), Err);
+        let allowed = allowed.and_then(|()| state.check_broker(open.broker_id.as_deref()));
+        let found = allowed.and_then(|()| state.log.find(&open.topic, open.topic_id));
+        let found = found.map(|it| (it.topic_id, it.partitions.len()));
         drop(state);
         match found {
             Ok((topic_id, partition_count)) => {
