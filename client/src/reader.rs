@@ -38,8 +38,8 @@ pub use source::{Source, Start};
 ///
 /// An error as an item tells that a partition or topic cannot be read on; the others go on if the
 /// stream is polled again. After the last the stream ends. A reader belongs to the topics it
-/// found first: if one is deleted, also when another is created under its name, that is
-/// [`ErrorReason::TopicNotFound`](crate::ErrorReason::TopicNotFound).
+/// found first: if one is deleted, also when another is created under its name, or if another broker
+/// answers at the URL, that is [`ErrorReason::TopicNotFound`](crate::ErrorReason::TopicNotFound).
 ///
 /// Works only while it is polled: a reader that is not asked reads ahead no more than the
 /// connection's window.

@@ -30,6 +30,8 @@ pub(super) struct Progress {
     follow: bool,
     merged: bool,
     skip_data_loss: bool,
+    /// The broker that was found first: the same offsets of another one are other records.
+    broker_id: Option<String>,
     /// Which source each handle of the present stream stands for.
     handles: Vec<usize>,
     delivery: Delivery,
@@ -59,6 +61,7 @@ impl Progress {
             follow: options.follow,
             merged: options.merged,
             skip_data_loss: options.skip_data_loss,
+            broker_id: None,
             handles: Vec::new(),
             delivery: options
                 .sources
@@ -102,7 +105,7 @@ impl Progress {
             follow: self.follow,
             merge_by_lsn: self.merged,
             skip_data_loss: self.skip_data_loss,
-            broker_id: None,
+            broker_id: self.broker_id.clone(),
         }
     }
 
@@ -143,6 +146,7 @@ impl Progress {
             let (_, source) = find(&self.handles, &mut self.sources, topic.handle)?;
             source.open(topic, self.follow, lsn, &mut self.delivery)?;
         }
+        self.broker_id.get_or_insert(opened.broker_id.clone());
         Ok(Heard::Opened)
     }
 

@@ -198,3 +198,22 @@ async fn a_draining_broker_is_left_and_found_again() {
     let batch = reader.next_batch().await.unwrap().unwrap();
     assert_eq!(batch.offsets().to_string(), "3..4", "offsets");
 }
+
+#[tokio::test(start_paused = true)]
+async fn another_broker_is_not_read_in_the_place_of_the_first() {
+    let (broker, client) = FakeBroker::with_topic("orders", 1);
+    broker.append("orders", 0, &["a", "b"]);
+    let mut reader = client.reader(["orders"]).follow().build();
+    for value in ["a", "b"] {
+        let record = reader.next_record().await.unwrap().unwrap();
+        assert_eq!(record.value_str(), Some(value), "value");
+    }
+    broker.replace();
+    broker.append("orders", 0, &["x", "y"]);
+    broker.append("orders", 0, &["z"]);
+    let error = reader.next_record().await.unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::TopicNotFound), "{error}");
+    assert!(reader.next_record().await.unwrap().is_none(), "the end");
+    let mut again = client.reader(["orders"]).build();
+    assert_eq!(values(&mut again).await, ["x", "y", "z"], "a new reader");
+}
