@@ -71,24 +71,30 @@ impl fmt::Display for Total {
 fn kill_and_check(seed: u64, kills: u64, total: &mut Total) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut setup = BrokerSetup::new(folder.path().join("data"));
-    if total.folders % 2 == 1 {
+    if seed / KILLS_PER_FOLDER % 2 == 1 {
         setup = setup.args(["--segment-bytes-max", SMALL_SEGMENT]);
     }
-    total.folders += 1;
     let mut broker = setup.start();
     let mut scene = Scene {
         load: Load::start(&setup.url(), &LoadOptions::new(seed)),
         setup,
         random: Rng::with_seed(seed),
+        log: String::new(),
         total,
     };
     for _ in 0..kills {
         scene.live();
         broker = scene.kill_and_start(broker);
     }
-    let verdict = scene.load.finish();
+    let Scene { load, log, .. } = scene;
+    let verdict = load.finish();
     total.counts += verdict.counts;
-    verdict.assert_acknowledged(format_args!("SEED={seed} KILLS={kills}"));
+    total.folders += 1;
+    verdict.assert_acknowledged(format_args!("SEED={seed} KILLS={kills}: {log}"));
+    assert_eq!(
+        verdict.counts.gaps, 0,
+        "SEED={seed}: nothing was to be let go"
+    );
     broker.kill();
 }
 
@@ -97,6 +103,8 @@ struct Scene<'a> {
     setup: BrokerSetup,
     load: Load,
     random: Rng,
+    /// What the brokers said.
+    log: String,
     total: &'a mut Total,
 }
 
@@ -110,13 +118,13 @@ impl Scene<'_> {
     /// Kills the broker and returns the next one that is ready. One in eight is killed before.
     fn kill_and_start(&mut self, broker: BrokerProcess) -> BrokerProcess {
         let killed_at = Instant::now();
-        broker.kill();
+        self.kill(broker);
         self.total.kills += 1;
         if self.random.u8(..8) == 0 {
             let early = self.setup.spawn();
             let duration = Duration::from_millis(self.random.u64(SHORT_LIFE_MS));
             self.load.run_for(duration);
-            early.kill();
+            self.kill(early);
             self.total.early_kills += 1;
         }
         let broker = self.setup.start();
@@ -126,9 +134,16 @@ impl Scene<'_> {
         // Others are killed before anybody has found them, which is a moment like any other.
         if self.random.u8(..4) == 0 {
             let acknowledged_at = self.load.await_ack(RESUME_PATIENCE);
-            let acknowledged_at = acknowledged_at.expect("writing goes on");
+            let acknowledged_at = acknowledged_at.unwrap_or_else(|| {
+                let (log, complaints) = (&self.log, self.load.complaints());
+                panic!("nothing is acknowledged: {complaints:#?} {log}")
+            });
             self.total.resume.note(acknowledged_at - killed_at);
         }
         broker
+    }
+
+    fn kill(&mut self, broker: BrokerProcess) {
+        self.log += &broker.kill().stderr;
     }
 }

@@ -71,6 +71,11 @@ impl Load {
         self.crew.notebook.counts()
     }
 
+    /// What somebody complained of up to now.
+    pub fn complaints(&self) -> Vec<String> {
+        self.crew.notebook.complaints()
+    }
+
     /// Lets everything come to an end, on a broker that is well and stays so, and judges.
     pub fn finish(mut self) -> Verdict {
         self.runtime.block_on(self.crew.end())

@@ -133,6 +133,10 @@ impl Notebook {
         self.open().counts
     }
 
+    pub(super) fn complaints(&self) -> Vec<String> {
+        self.open().complaints.clone()
+    }
+
     pub(super) fn forget_acks(&self) {
         self.open().first_ack = None;
     }
@@ -204,5 +208,47 @@ impl Pages {
         if self.complaints.len() < COMPLAINTS_MAX {
             self.complaints.push(complaint);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place = Place {
+        topic: 1,
+        partition: 0,
+    };
+
+    fn complaints(notes: &[(u64, u64)]) -> usize {
+        let notebook = Notebook::default();
+        for &(offset, lsn) in notes {
+            let sight = Sight { offset, value: 0 };
+            notebook.note_batch(7, PLACE, lsn, &[sight]);
+        }
+        notebook.judge().complaints.len()
+    }
+
+    #[test]
+    fn an_offset_has_one_lsn_and_lsns_rise() {
+        assert_eq!(complaints(&[(0, 5), (1, 5), (4, 6), (1, 5)]), 0);
+        assert_eq!(complaints(&[(0, 5), (0, 6)]), 1, "two LSNs");
+        assert_eq!(complaints(&[(0, 5), (9, 4)]), 1, "a lower one behind");
+    }
+
+    #[test]
+    fn who_waits_sees_only_what_came_since() {
+        let notebook = Notebook::default();
+        let item = Item {
+            producer: 1,
+            place: PLACE,
+            sequence: 0,
+        };
+        assert_eq!(notebook.await_ack(Duration::ZERO), None);
+        notebook.note_accepted(item, 0, 5);
+        assert!(notebook.await_ack(Duration::ZERO).is_some());
+        notebook.forget_acks();
+        assert_eq!(notebook.await_ack(Duration::ZERO), None);
+        assert_eq!(notebook.known_end(PLACE), 1);
     }
 }

@@ -62,25 +62,27 @@ impl Verdict {
     }
 }
 
+/// Prints the counts and the first few of each kind of trouble.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 20;
-        let violations = self.violations.iter().map(ToString::to_string);
-        let lists = [
-            violations.collect(),
-            self.complaints.clone(),
-            self.failures.clone(),
-        ];
         writeln!(f, "{}", self.counts)?;
-        for list in lists {
-            for line in list.iter().take(SHOWN) {
-                writeln!(f, "- {line}")?;
-            }
-            if list.len() > SHOWN {
-                writeln!(f, "  and {} more of these", list.len() - SHOWN)?;
-            }
+        let same_rule = |one: &Violation, next: &Violation| one.rule == next.rule;
+        for violations in self.violations.chunk_by(same_rule) {
+            show_some(f, violations)?;
         }
-        Ok(())
+        show_some(f, &self.complaints)?;
+        show_some(f, &self.failures)
+    }
+}
+
+fn show_some(f: &mut fmt::Formatter<'_>, lines: &[impl fmt::Display]) -> fmt::Result {
+    const SHOWN: usize = 8;
+    for line in lines.iter().take(SHOWN) {
+        writeln!(f, "- {line}")?;
+    }
+    match lines.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => writeln!(f, "  and {more} more of these"),
     }
 }
 
