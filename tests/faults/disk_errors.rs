@@ -9,6 +9,7 @@ use towpath_tests::fault::{Strace, When, report};
 use towpath_tests::load::{Load, LoadOptions};
 use towpath_tests::process::{BrokerProcess, BrokerSetup};
 
+use crate::cli::cli;
 use crate::layout::{index_files, journal_files, segment_files};
 use crate::{BROKER_FAILED, Need, PATIENCE, can, seed};
 
@@ -16,6 +17,8 @@ use crate::{BROKER_FAILED, Need, PATIENCE, can, seed};
 const LOOK: Duration = Duration::from_millis(50);
 /// How often it is looked whether a broker ends that may or may not.
 const LOOKS: u32 = 5;
+/// More threads than the broker reads with.
+const READ_THREADS_MAX: usize = 10;
 /// Calls of one kind that are let fail during a start, one in each; a small folder needs fewer.
 const START_CALLS_MAX: u32 = 40;
 
@@ -177,6 +180,37 @@ fn an_error_during_a_start_loses_nothing() {
         "errors during a start",
         format_args!("{refusals} starts refused"),
     );
+}
+
+#[test]
+fn records_that_cannot_be_read_are_an_error_of_that_read() {
+    if !can("errors of reads", &[Need::Strace]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let setup = BrokerSetup::new(folder.path().join("data"));
+    let broker = setup.start();
+    let url = setup.url();
+    cli(&url, &["topic", "create", "t", "--partitions", "1"]).ok();
+    cli(&url, &["produce", "t", "value"]).ok();
+    broker.terminate(PATIENCE);
+    // After a start nothing is in memory.
+    let broker = setup.start();
+    let segments = segment_files(setup.data_dir());
+    let strace = Strace::failing("pread64", "EIO", When::Nth(1)).on(segments);
+    let attached = strace.attach(broker.ready().pid);
+    let read = || cli(&url, &["consume", "t", "-e"]);
+    let said = read().failed(1);
+    assert!(said.contains("cannot be read from disk"), "{said}");
+    assert!(said.contains("STORAGE_FAILED"), "{said}");
+    // Each reading thread has a first call.
+    let mut answers = (0..READ_THREADS_MAX).map(|_| read());
+    let answer = answers.find(|answer| answer.code == Some(0));
+    let answer = answer.expect("it can be read again");
+    assert_eq!(answer.stdout, "value\n");
+    drop(attached);
+    cli(&url, &["produce", "t", "more"]).ok();
+    broker.kill();
 }
 
 /// Starts a broker again and again, with an error at its first call, its second and so on, until it

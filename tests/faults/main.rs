@@ -19,6 +19,8 @@ mod full_disk;
 mod layout;
 mod power_loss;
 mod power_switch;
+mod read_only;
+mod slow_disk;
 
 use std::time::Duration;
 
