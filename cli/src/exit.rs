@@ -80,6 +80,7 @@ impl Exit {
             | ErrorReason::GroupNotFound
             | ErrorReason::SubscriptionNotFound => Self::NotFound,
             ErrorReason::TopicExists
+            | ErrorReason::EtagMismatch
             | ErrorReason::SubscriptionExists
             | ErrorReason::OffsetOutOfRange
             | ErrorReason::SequenceGap

@@ -63,6 +63,8 @@ reasons! {
     PartitionNotFound = "PARTITION_NOT_FOUND",
     /// There is a topic of this name already.
     TopicExists = "TOPIC_EXISTS",
+    /// The topic was changed since its etag was read.
+    EtagMismatch = "ETAG_MISMATCH",
     /// There is no consumer group of this name.
     GroupNotFound = "GROUP_NOT_FOUND",
     /// There is no subscription of this name.
@@ -134,6 +136,7 @@ impl ErrorReason {
             | Self::SubscriptionBusy => RetryAdvice::Same,
             Self::SequenceGap
             | Self::ProducerUnknown
+            | Self::EtagMismatch
             | Self::ExpectedOffsetMismatch
             | Self::ExpectedVersionMismatch
             | Self::GenerationStale
@@ -169,6 +172,7 @@ impl ErrorReason {
             | Self::TopicNotFound
             | Self::PartitionNotFound
             | Self::TopicExists
+            | Self::EtagMismatch
             | Self::GroupNotFound
             | Self::SubscriptionNotFound
             | Self::SubscriptionExists

@@ -96,7 +96,8 @@ pub const fn code_of(reason: ErrorReason) -> Code {
         | ErrorReason::StaleEntityVersion
         | ErrorReason::LeaseExpired
         | ErrorReason::SubscriptionBusy => Code::FailedPrecondition,
-        ErrorReason::ExpectedOffsetMismatch
+        ErrorReason::EtagMismatch
+        | ErrorReason::ExpectedOffsetMismatch
         | ErrorReason::ExpectedVersionMismatch
         | ErrorReason::GenerationStale
         | ErrorReason::MemberUnknown => Code::Aborted,
@@ -120,6 +121,7 @@ const fn resource_kind(reason: ErrorReason) -> Option<&'static str> {
         | ErrorReason::RecordTooLarge
         | ErrorReason::BatchTooLarge
         | ErrorReason::StartUnset
+        | ErrorReason::EtagMismatch
         | ErrorReason::OffsetOutOfRange
         | ErrorReason::LogCorrupt
         | ErrorReason::SequenceGap

@@ -6,6 +6,7 @@ use towpath_proto::v1;
 use towpath_storage::{Offset, PartitionLog, TopicId};
 
 use super::status;
+use crate::core::{CreateTopic, TopicConfig, TopicRevision};
 use crate::runtime::published::{PartitionHandle, TopicView};
 
 /// Reads the name of a topic from the field `field`.
@@ -29,15 +30,39 @@ pub(super) fn topic(view: &TopicView) -> v1::Topic {
         record_count: logs().map(|log| log.end().since(log.log_start())).sum(),
         size_bytes: logs().map(|log| log.size_bytes()).sum(),
         create_time_ms: view.create_time_ms(),
-        config: None,
+        config: topic_config(view.config()),
+        etag: etag(view.revision()),
     }
 }
 
+/// Settings as they were given.
+pub(super) fn topic_config(config: TopicConfig) -> Option<v1::TopicConfig> {
+    (config != TopicConfig::default()).then_some(v1::TopicConfig {
+        retention_age_ms: config.retention_age_ms,
+        retention_bytes: config.retention_bytes,
+    })
+}
+
+/// The name of a state of a topic's settings.
+pub(super) fn etag(revision: TopicRevision) -> String {
+    format!("{}-{}", revision.topic_id, revision.revision)
+}
+
+/// Reads what [`etag`] wrote.
+pub(super) fn parse_etag(etag: &str) -> Option<TopicRevision> {
+    let (topic_id, revision) = etag.split_once('-')?;
+    Some(TopicRevision {
+        topic_id: TopicId::new(topic_id.parse().ok()?),
+        revision: revision.parse().ok()?,
+    })
+}
+
 /// A topic that would be created.
-pub(super) fn validated_topic(name: &TopicName, partition_count: u32) -> v1::Topic {
+pub(super) fn validated_topic(wish: &CreateTopic) -> v1::Topic {
     v1::Topic {
-        name: name.as_str().to_owned(),
-        partition_count,
+        name: wish.name.as_str().to_owned(),
+        partition_count: wish.partition_count,
+        config: topic_config(wish.config),
         ..v1::Topic::default()
     }
 }

@@ -1,7 +1,7 @@
 //! The service that reads records.
 
 mod events;
-mod request;
+pub(super) mod request;
 
 use std::pin::Pin;
 use std::sync::Arc;

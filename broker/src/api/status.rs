@@ -9,7 +9,11 @@ use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
 use towpath_storage::BrokerId;
 
-use crate::core::{AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal, TopicConfigError};
+use super::convert;
+use crate::core::{
+    AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal, TopicConfigError, TrimRefusal,
+    UpdateTopicRefusal,
+};
 use crate::fetch::{PositionError, ReadFailure};
 use crate::runtime::command::CommandError;
 use crate::runtime::published::TopicTable;
@@ -164,6 +168,44 @@ pub(super) fn config_refused(error: TopicConfigError) -> Problem {
         TopicConfigError::RetentionBytes => "config.retention_bytes",
     };
     Problem::invalid_field(field, error.to_string())
+}
+
+/// Why a topic was not changed.
+pub(super) fn update_refused(refusal: UpdateTopicRefusal, topics: &TopicTable) -> Problem {
+    let text = refusal.to_string();
+    match refusal {
+        UpdateTopicRefusal::NotFound { name } => topic_not_found(&name, topics),
+        UpdateTopicRefusal::Changed { name, current } => {
+            Problem::new(ErrorReason::EtagMismatch, text)
+                .with("topic", name)
+                .with("etag", convert::etag(current))
+                .with_hint("read the topic again and decide again")
+        }
+        UpdateTopicRefusal::Config(error) => config_refused(error),
+    }
+}
+
+/// Why a topic was not trimmed.
+pub(super) fn trim_refused(refusal: TrimRefusal, topic: &TopicName) -> Problem {
+    match refusal {
+        TrimRefusal::NotFound { name } => topic_gone(&name),
+        TrimRefusal::PartitionNotFound {
+            partition,
+            partition_count,
+        } => partition_not_found(topic, partition, partition_count),
+        TrimRefusal::OutOfRange {
+            partition,
+            requested,
+            range,
+        } => position_refused(
+            PositionError::OutOfRange {
+                partition,
+                requested,
+                range,
+            },
+            topic,
+        ),
+    }
 }
 
 /// Why a topic was not deleted or opened.

@@ -1,4 +1,6 @@
-//! The service that creates, shows and deletes topics.
+//! The service that creates, shows, changes and deletes topics.
+
+mod change;
 
 use std::sync::Arc;
 
@@ -34,18 +36,18 @@ impl TopicApi {
             count => count,
         };
         let wish = CreateTopic {
-            name: name.clone(),
+            name,
             partition_count,
-            config: crate::core::TopicConfig::default(),
+            config: change::config(request.config.as_ref()),
         };
         let created = self.shared.control(|answer| ControlCommand::CreateTopic {
-            wish,
+            wish: wish.clone(),
             is_dry_run: request.validate_only,
             answer,
         });
         match created.await {
             Ok(Some(view)) => Ok(convert::topic(&view)),
-            Ok(None) => Ok(convert::validated_topic(&name, partition_count)),
+            Ok(None) => Ok(convert::validated_topic(&wish)),
             Err(error) => {
                 let topics = self.shared.published().topics();
                 let refused = |refusal| status::create_refused(refusal, &topics);
@@ -156,6 +158,22 @@ impl TopicService for TopicApi {
         request: Request<v1::ListTopicsRequest>,
     ) -> Result<Response<v1::ListTopicsResponse>, Status> {
         Ok(Response::new(self.list(request.get_ref())?))
+    }
+
+    async fn update_topic(
+        &self,
+        request: Request<v1::UpdateTopicRequest>,
+    ) -> Result<Response<v1::UpdateTopicResponse>, Status> {
+        let topic = Some(change::update(&self.shared, request.into_inner()).await?);
+        Ok(Response::new(v1::UpdateTopicResponse { topic }))
+    }
+
+    async fn trim_topic(
+        &self,
+        request: Request<v1::TrimTopicRequest>,
+    ) -> Result<Response<v1::TrimTopicResponse>, Status> {
+        let trimmed = change::trim(&self.shared, request.into_inner()).await?;
+        Ok(Response::new(trimmed))
     }
 
     async fn delete_topic(

@@ -25,6 +25,7 @@ pub(super) fn kind_of(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::TopicNotFound
         | ErrorReason::PartitionNotFound
         | ErrorReason::TopicExists
+        | ErrorReason::EtagMismatch
         | ErrorReason::GroupNotFound
         | ErrorReason::SubscriptionNotFound
         | ErrorReason::SubscriptionExists

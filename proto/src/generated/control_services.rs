@@ -313,7 +313,7 @@ pub mod topic_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Creates, shows and deletes topics.
+    /// Creates, shows, changes, trims and deletes topics.
     #[derive(Debug, Clone)]
     pub struct TopicServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -469,6 +469,57 @@ pub mod topic_service_client {
                 .insert(GrpcMethod::new("towpath.v1.TopicService", "ListTopics"));
             self.inner.unary(req, path, codec).await
         }
+        /// Changes the settings of a topic; durable when answered.
+        pub async fn update_topic(
+            &mut self,
+            request: impl tonic::IntoRequest<crate::v1::UpdateTopicRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::UpdateTopicResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::wire::ControlCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/towpath.v1.TopicService/UpdateTopic",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("towpath.v1.TopicService", "UpdateTopic"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets go of the oldest records of a topic for good; durable when answered. Readers that had not come
+        /// so far are told of the gap.
+        pub async fn trim_topic(
+            &mut self,
+            request: impl tonic::IntoRequest<crate::v1::TrimTopicRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::TrimTopicResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::wire::ControlCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/towpath.v1.TopicService/TrimTopic",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("towpath.v1.TopicService", "TrimTopic"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Deletes a topic and its records; durable when answered.
         pub async fn delete_topic(
             &mut self,
@@ -533,6 +584,23 @@ pub mod topic_service_server {
             tonic::Response<crate::v1::ListTopicsResponse>,
             tonic::Status,
         >;
+        /// Changes the settings of a topic; durable when answered.
+        async fn update_topic(
+            &self,
+            request: tonic::Request<crate::v1::UpdateTopicRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::UpdateTopicResponse>,
+            tonic::Status,
+        >;
+        /// Lets go of the oldest records of a topic for good; durable when answered. Readers that had not come
+        /// so far are told of the gap.
+        async fn trim_topic(
+            &self,
+            request: tonic::Request<crate::v1::TrimTopicRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::TrimTopicResponse>,
+            tonic::Status,
+        >;
         /// Deletes a topic and its records; durable when answered.
         async fn delete_topic(
             &self,
@@ -542,7 +610,7 @@ pub mod topic_service_server {
             tonic::Status,
         >;
     }
-    /// Creates, shows and deletes topics.
+    /// Creates, shows, changes, trims and deletes topics.
     #[derive(Debug)]
     pub struct TopicServiceServer<T> {
         inner: Arc<T>,
@@ -739,6 +807,96 @@ pub mod topic_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTopicsSvc(inner);
+                        let codec = crate::wire::ControlCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/towpath.v1.TopicService/UpdateTopic" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateTopicSvc<T: TopicService>(pub Arc<T>);
+                    impl<
+                        T: TopicService,
+                    > tonic::server::UnaryService<crate::v1::UpdateTopicRequest>
+                    for UpdateTopicSvc<T> {
+                        type Response = crate::v1::UpdateTopicResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::UpdateTopicRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TopicService>::update_topic(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateTopicSvc(inner);
+                        let codec = crate::wire::ControlCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/towpath.v1.TopicService/TrimTopic" => {
+                    #[allow(non_camel_case_types)]
+                    struct TrimTopicSvc<T: TopicService>(pub Arc<T>);
+                    impl<
+                        T: TopicService,
+                    > tonic::server::UnaryService<crate::v1::TrimTopicRequest>
+                    for TrimTopicSvc<T> {
+                        type Response = crate::v1::TrimTopicResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::TrimTopicRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TopicService>::trim_topic(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TrimTopicSvc(inner);
                         let codec = crate::wire::ControlCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

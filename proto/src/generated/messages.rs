@@ -140,6 +140,8 @@ pub enum ErrorReason {
     PartitionNotFound = 21,
     /// There is a topic of this name already. Nothing happened.
     TopicExists = 22,
+    /// The topic was changed since its etag was read. Nothing happened.
+    EtagMismatch = 23,
     /// There is no consumer group of this name. Nothing happened.
     GroupNotFound = 30,
     /// There is no subscription of this name. Nothing happened.
@@ -198,6 +200,7 @@ impl ErrorReason {
             Self::TopicNotFound => "ERROR_REASON_TOPIC_NOT_FOUND",
             Self::PartitionNotFound => "ERROR_REASON_PARTITION_NOT_FOUND",
             Self::TopicExists => "ERROR_REASON_TOPIC_EXISTS",
+            Self::EtagMismatch => "ERROR_REASON_ETAG_MISMATCH",
             Self::GroupNotFound => "ERROR_REASON_GROUP_NOT_FOUND",
             Self::SubscriptionNotFound => "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
             Self::SubscriptionExists => "ERROR_REASON_SUBSCRIPTION_EXISTS",
@@ -232,6 +235,7 @@ impl ErrorReason {
             "ERROR_REASON_TOPIC_NOT_FOUND" => Some(Self::TopicNotFound),
             "ERROR_REASON_PARTITION_NOT_FOUND" => Some(Self::PartitionNotFound),
             "ERROR_REASON_TOPIC_EXISTS" => Some(Self::TopicExists),
+            "ERROR_REASON_ETAG_MISMATCH" => Some(Self::EtagMismatch),
             "ERROR_REASON_GROUP_NOT_FOUND" => Some(Self::GroupNotFound),
             "ERROR_REASON_SUBSCRIPTION_NOT_FOUND" => Some(Self::SubscriptionNotFound),
             "ERROR_REASON_SUBSCRIPTION_EXISTS" => Some(Self::SubscriptionExists),
@@ -900,7 +904,16 @@ pub struct RecordPosition {
 }
 /// Settings of a topic. Absent settings follow the broker's default at the time they are used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct TopicConfig {}
+pub struct TopicConfig {
+    /// Records are kept for at least so long after they were appended, in milliseconds; after it they may
+    /// be let go of. From 1. Default: absent, which means for ever.
+    #[prost(uint64, optional, tag = "1")]
+    pub retention_age_ms: ::core::option::Option<u64>,
+    /// The newest records are kept, up to at least so many bytes of the whole topic; older ones may be let
+    /// go of. From 1. Default: absent, which means all.
+    #[prost(uint64, optional, tag = "2")]
+    pub retention_bytes: ::core::option::Option<u64>,
+}
 /// A named set of partitions with one configuration.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Topic {
@@ -931,6 +944,10 @@ pub struct Topic {
     /// The settings as they were given. Default: absent, which means no setting.
     #[prost(message, optional, tag = "8")]
     pub config: ::core::option::Option<TopicConfig>,
+    /// Changes with every change of the settings, for UpdateTopicRequest. Not to be parsed.
+    /// Default: empty, which stands for a topic that was only validated.
+    #[prost(string, tag = "9")]
+    pub etag: ::prost::alloc::string::String,
 }
 /// Where one partition of a topic begins and ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1014,6 +1031,74 @@ pub struct ListTopicsResponse {
     /// Where the next page begins. Default: empty, which means that this is the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+}
+/// What to change.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateTopicRequest {
+    /// Name of the topic. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The new values. Default: absent, which means no value.
+    #[prost(message, optional, tag = "2")]
+    pub config: ::core::option::Option<TopicConfig>,
+    /// Which settings change, by their names in TopicConfig; one that is named and has no value in
+    /// `config` is unset. Default: absent, which means those that have a value.
+    #[prost(message, optional, tag = "3")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
+    /// `Topic.etag` as it was read: ETAG_MISMATCH if the topic was changed since. Default: empty, which
+    /// means whatever it is.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+    /// Only answers what the topic would be. Default: false.
+    #[prost(bool, tag = "5")]
+    pub validate_only: bool,
+}
+/// What was changed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateTopicResponse {
+    /// The topic as it is now, without its partitions. Default: always set.
+    #[prost(message, optional, tag = "1")]
+    pub topic: ::core::option::Option<Topic>,
+}
+/// What to trim.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrimTopicRequest {
+    /// Name of the topic. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Trims only the topic with this id. Default: absent, which means whatever has the name.
+    #[prost(uint64, optional, tag = "2")]
+    pub topic_id: ::core::option::Option<u64>,
+    /// Which partitions. Default: none, which means all.
+    #[prost(uint32, repeated, tag = "3")]
+    pub partitions: ::prost::alloc::vec::Vec<u32>,
+    /// Records before this place go. An offset below the log start changes nothing; one above the end is
+    /// OFFSET_OUT_OF_RANGE. Default: absent, which is refused.
+    #[prost(message, optional, tag = "4")]
+    pub before: ::core::option::Option<Position>,
+    /// Only answers what would be trimmed. Default: false.
+    #[prost(bool, tag = "5")]
+    pub validate_only: bool,
+}
+/// What was trimmed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TrimTopicResponse {
+    /// The partitions whose log start moved, in the order of their numbers. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<TrimmedPartition>,
+    /// Which topic it was. Default: never 0.
+    #[prost(uint64, tag = "2")]
+    pub topic_id: u64,
+}
+/// What was trimmed of one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrimmedPartition {
+    /// Number of the partition, from 0. Default: 0.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// The offsets that went. Default: always set.
+    #[prost(message, optional, tag = "2")]
+    pub trimmed: ::core::option::Option<OffsetRange>,
 }
 /// What to delete.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

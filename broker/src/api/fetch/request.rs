@@ -78,7 +78,7 @@ pub(super) async fn open(shared: &Shared, request: &v1::FetchRequest) -> Result<
 }
 
 /// Turns a position into offsets.
-pub(super) async fn look_up(
+pub(in crate::api) async fn look_up(
     shared: &Shared,
     request: &v1::LookupOffsetsRequest,
 ) -> Result<v1::LookupOffsetsResponse, Problem> {
@@ -148,7 +148,11 @@ fn name_one(shared: &Shared, source: &v1::FetchSource, place: &str) -> Result<Na
 }
 
 /// The partitions that are asked for, or all.
-fn partitions(topic: &TopicView, asked: &[u32], field: &str) -> Result<Vec<u32>, Problem> {
+pub(in crate::api) fn partitions(
+    topic: &TopicView,
+    asked: &[u32],
+    field: &str,
+) -> Result<Vec<u32>, Problem> {
     let partition_count = convert::partition_count(topic);
     if asked.is_empty() {
         return Ok((0..partition_count).collect());

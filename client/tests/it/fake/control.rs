@@ -101,6 +101,37 @@ impl TopicService for Control {
             topic: Some(topic),
         }))
     }
+
+    /// Keeps no settings: what was asked for is the answer.
+    async fn update_topic(
+        &self,
+        request: Request<v1::UpdateTopicRequest>,
+    ) -> Result<Response<v1::UpdateTopicResponse>, Status> {
+        self.called("update_topic")?;
+        let request = request.into_inner();
+        let state = self.0.state();
+        let topic = v1::Topic {
+            config: request.config,
+            ..describe(&request.name, state.log.find(&request.name, None)?, false)
+        };
+        Ok(Response::new(v1::UpdateTopicResponse {
+            topic: Some(topic),
+        }))
+    }
+
+    /// Trims nothing.
+    async fn trim_topic(
+        &self,
+        request: Request<v1::TrimTopicRequest>,
+    ) -> Result<Response<v1::TrimTopicResponse>, Status> {
+        self.called("trim_topic")?;
+        let state = self.0.state();
+        let topic_id = state.log.find(&request.into_inner().name, None)?.topic_id;
+        Ok(Response::new(v1::TrimTopicResponse {
+            partitions: Vec::new(),
+            topic_id,
+        }))
+    }
 }
 
 #[tonic::async_trait]
@@ -145,5 +176,6 @@ fn describe(name: &str, topic: &StoredTopic, has_partitions: bool) -> v1::Topic 
         size_bytes: 0,
         create_time_ms: 1000,
         config: None,
+        etag: format!("{}-0", topic.topic_id),
     }
 }

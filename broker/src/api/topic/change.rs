@@ -1,0 +1,183 @@
+//! Changing a topic's settings, and trimming it.
+
+use std::sync::Arc;
+
+use towpath_proto::problem::Problem;
+use towpath_proto::v1;
+use towpath_proto::v1::position::Position as WirePosition;
+use towpath_storage::{Offset, PartitionRef};
+
+use super::super::fetch::request;
+use super::super::{Shared, convert, status};
+use crate::core::{
+    SettingChange, TopicConfig, TopicConfigChange, TopicRevision, TrimTopic, UpdateTopic,
+};
+use crate::runtime::command::{ControlCommand, TRIM_PARTITIONS_MAX};
+use crate::runtime::published::TopicView;
+
+/// Changes the settings of a topic.
+pub(super) async fn update(
+    shared: &Shared,
+    request: v1::UpdateTopicRequest,
+) -> Result<v1::Topic, Problem> {
+    let name = convert::topic_name("name", &request.name)?;
+    shared.refuse_when_draining()?;
+    let wish = UpdateTopic {
+        name,
+        expected: parse_etag(&request.etag)?,
+        change: change(&request)?,
+    };
+    let updated = shared.control(|answer| ControlCommand::UpdateTopic {
+        wish,
+        is_dry_run: request.validate_only,
+        answer,
+    });
+    let updated = updated.await.map_err(|error| {
+        let topics = shared.published().topics();
+        status::command_failed(error, |refusal| status::update_refused(refusal, &topics))
+    })?;
+    Ok(v1::Topic {
+        config: convert::topic_config(updated.config),
+        ..convert::topic(&updated.topic)
+    })
+}
+
+fn change(request: &v1::UpdateTopicRequest) -> Result<TopicConfigChange, Problem> {
+    let config = request.config.unwrap_or_default();
+    let Some(mask) = &request.update_mask else {
+        let given = |value: Option<u64>| match value {
+            None => SettingChange::Keep,
+            value => SettingChange::Become(value),
+        };
+        return Ok(TopicConfigChange {
+            retention_age_ms: given(config.retention_age_ms),
+            retention_bytes: given(config.retention_bytes),
+        });
+    };
+    let mut change = TopicConfigChange::default();
+    for path in &mask.paths {
+        match path.as_str() {
+            "retention_age_ms" => {
+                change.retention_age_ms = SettingChange::Become(config.retention_age_ms);
+            }
+            "retention_bytes" => {
+                change.retention_bytes = SettingChange::Become(config.retention_bytes);
+            }
+            unknown => {
+                let message = format!("topics have no setting \"{unknown}\"");
+                let problem = Problem::invalid_field("update_mask", message);
+                return Err(problem.with_hint("there are retention_age_ms and retention_bytes"));
+            }
+        }
+    }
+    Ok(change)
+}
+
+fn parse_etag(etag: &str) -> Result<Option<TopicRevision>, Problem> {
+    if etag.is_empty() {
+        return Ok(None);
+    }
+    convert::parse_etag(etag)
+        .map(Some)
+        .ok_or_else(|| Problem::invalid_field("etag", "the etag is not one that this broker gave"))
+}
+
+/// Moves log starts of a topic up.
+pub(super) async fn trim(
+    shared: &Shared,
+    request: v1::TrimTopicRequest,
+) -> Result<v1::TrimTopicResponse, Problem> {
+    let name = convert::topic_name("name", &request.name)?;
+    shared.refuse_when_draining()?;
+    let topic = shared.topic(&name)?;
+    if request.topic_id.is_some_and(|id| id != topic.id().get()) {
+        return Err(status::topic_gone(&name));
+    }
+    let log_starts = log_starts(shared, &topic, &request).await?;
+    let mut partitions = Vec::new();
+    // A trim of many partitions is several commands: none of them need wait for the others.
+    for chunk in log_starts.chunks(TRIM_PARTITIONS_MAX) {
+        let before: Vec<_> = chunk
+            .iter()
+            .map(|(number, _)| topic.partition(*number).map(|it| it.log().log_start()))
+            .collect();
+        let wish = TrimTopic {
+            name: name.clone(),
+            topic_id: Some(topic.id()),
+            log_starts: chunk.to_vec(),
+        };
+        let trimmed = shared.control(|answer| ControlCommand::TrimTopic {
+            wish,
+            is_dry_run: request.validate_only,
+            answer,
+        });
+        let trimmed = trimmed.await.map_err(|error| {
+            status::command_failed(error, |refusal| status::trim_refused(refusal, &name))
+        })?;
+        let moved = trimmed.log_starts.into_iter();
+        partitions.extend(moved.map(|(PartitionRef { partition, .. }, log_start)| {
+            let place = chunk.iter().position(|(number, _)| *number == partition);
+            let start = place.and_then(|place| before.get(place).copied().flatten());
+            trimmed_partition(partition, start.unwrap_or(log_start), log_start)
+        }));
+    }
+    Ok(v1::TrimTopicResponse {
+        partitions,
+        topic_id: topic.id().get(),
+    })
+}
+
+fn trimmed_partition(partition: u32, start: Offset, end: Offset) -> v1::TrimmedPartition {
+    v1::TrimmedPartition {
+        partition,
+        trimmed: Some(v1::OffsetRange {
+            start: start.min(end).get(),
+            end: end.get(),
+        }),
+    }
+}
+
+/// The offset in each partition below which records go.
+async fn log_starts(
+    shared: &Shared,
+    topic: &Arc<TopicView>,
+    request: &v1::TrimTopicRequest,
+) -> Result<Vec<(u32, Offset)>, Problem> {
+    let position = request.before.as_ref().and_then(|before| before.position);
+    match position {
+        None => {
+            let problem = Problem::invalid_field("before", "it is not said what is to go");
+            Err(problem.with_hint("give an offset, a time, or the end for everything"))
+        }
+        // The core says which offsets can be; one below the log start changes nothing.
+        Some(WirePosition::Offset(offset)) => {
+            let numbers = request::partitions(topic, &request.partitions, "partitions")?;
+            let offset = Offset::new(offset);
+            Ok(numbers.into_iter().map(|number| (number, offset)).collect())
+        }
+        Some(_) => {
+            let lookup = v1::LookupOffsetsRequest {
+                topic: request.name.clone(),
+                partitions: request.partitions.clone(),
+                position: request.before,
+            };
+            let found = request::look_up(shared, &lookup).await?;
+            if found.topic_id != topic.id().get() {
+                return Err(status::topic_gone(topic.name()));
+            }
+            let offsets = found.offsets.into_iter();
+            Ok(offsets
+                .map(|it| (it.partition, Offset::new(it.offset)))
+                .collect())
+        }
+    }
+}
+
+/// The settings that a request gives.
+pub(super) fn config(given: Option<&v1::TopicConfig>) -> TopicConfig {
+    let given = given.copied().unwrap_or_default();
+    TopicConfig {
+        retention_age_ms: given.retention_age_ms,
+        retention_bytes: given.retention_bytes,
+    }
+}
