@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by a panic, also in the functions it shares"
 )]
 
+mod bad_input;
 mod bench;
 mod consume;
 mod demo;
