@@ -1,15 +1,18 @@
 //! Swarm simulation: many seeds, each with faults of its own.
 //!
-//! `SEEDS=2000` runs that many (default 300) from `SEED` (default 0); `STEPS` is their length (default
-//! 2,000). A failure names its seed, and the same seed fails again.
+//! `SEEDS=1000000` runs that many (default 2,000) from `SEED` (default 0), on all processors; each draws
+//! its own length, unless `STEPS` says it. A failure names its seed, and the same seed fails again.
 #![expect(
-    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
     reason = "a test fails by panicking and says what it did"
 )]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use towpath_tests::swarm::{Outcome, run};
+use towpath_tests::swarm::{Counts, run, run_on_lying_disk};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -29,8 +32,9 @@ fn init_log() {
     drop(logger.try_init());
 }
 
-fn steps() -> u32 {
-    u32::try_from(number("STEPS", 2000)).unwrap()
+/// The length of all runs; each draws its own without it.
+fn steps() -> Option<u32> {
+    std::env::var("STEPS").ok()?.parse().ok()
 }
 
 #[test]
@@ -43,30 +47,60 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 #[test]
+fn a_disk_that_lies_is_found_out() {
+    let is_found = |seed: &u64| {
+        // A lost file may keep the broker from starting at all.
+        let outcome = catch_unwind(AssertUnwindSafe(|| run_on_lying_disk(*seed, 1000)));
+        outcome.is_ok_and(|outcome| !outcome.violations.is_empty())
+    };
+    let found = (0..10).filter(is_found).count();
+    assert!(
+        found > 0,
+        "records must be lost, and the history must show it"
+    );
+}
+
+#[test]
 fn no_seed_breaks_a_promise() {
     init_log();
-    let (first, count) = (number("SEED", 0), number("SEEDS", 300));
-    let (mut accepted, mut restarts, mut failed_starts, mut operations) = (0, 0, 0, 0);
-    for seed in first..first + count {
+    let (first, count) = (number("SEED", 0), number("SEEDS", 2000));
+    let next = AtomicU64::new(first);
+    let thread_count = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let counts = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..thread_count.min(usize::try_from(count).unwrap()))
+            .map(|_| scope.spawn(|| run_seeds(&next, first + count)))
+            .collect();
+        let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined
+            .map(|counts| counts.unwrap_or_else(|panic| resume_unwind(panic)))
+            .fold(Counts::default(), Counts::plus)
+    });
+    println!("{count} seeds from {first}: {counts:?}");
+    assert!(counts.accepted > count, "the simulation did something");
+}
+
+/// Takes seeds until there are none left, or one fails.
+fn run_seeds(next: &AtomicU64, end: u64) -> Counts {
+    let mut sum = Counts::default();
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= end {
+            return sum;
+        }
+        if seed.is_multiple_of(10_000) && seed > 0 {
+            println!("seed {seed}");
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| run(seed, steps())));
-        let Ok(Outcome {
-            violations, counts, ..
-        }) = outcome
-        else {
+        // The others need not go on.
+        let stop = || next.store(end, Ordering::Relaxed);
+        let Ok(outcome) = outcome else {
+            stop();
             panic!("SEED={seed} SEEDS=1 repeats it");
         };
-        assert!(
-            violations.is_empty(),
-            "SEED={seed} SEEDS=1 repeats it: {violations:#?}"
-        );
-        accepted += counts.accepted;
-        restarts += counts.restarts;
-        failed_starts += counts.failed_starts;
-        operations += counts.operations;
+        if !outcome.violations.is_empty() {
+            stop();
+            panic!("SEED={seed} SEEDS=1 repeats it: {:#?}", outcome.violations);
+        }
+        sum = sum.plus(outcome.counts);
     }
-    println!(
-        "{count} seeds from {first}: {accepted} batches acknowledged, {restarts} restarts, \
-         {failed_starts} failed starts, {operations} file operations"
-    );
-    assert!(accepted > count, "the simulation did something");
 }

@@ -9,4 +9,4 @@ mod actors;
 mod faults;
 mod world;
 
-pub use world::{Counts, Outcome, run};
+pub use world::{Counts, Outcome, run, run_on_lying_disk};

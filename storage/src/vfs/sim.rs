@@ -261,9 +261,13 @@ impl SimDisk {
         self.shared.lock().gate.faults.push(injection);
     }
 
-    /// Lets nothing go wrong any more.
+    /// Lets nothing go wrong any more. Power that is off stays off.
     pub fn heal(&self) {
-        self.shared.lock().gate.faults.clear();
+        let gate = &mut self.shared.lock().gate;
+        gate.faults.clear();
+        if !gate.is_off() {
+            gate.stop = None;
+        }
     }
 
     /// Flips one bit of what a file holds, in the page cache and on the disk.

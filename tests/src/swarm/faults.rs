@@ -1,5 +1,7 @@
 //! What may go wrong in one run: each seed turns some of it on.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 use towpath_storage::vfs::sim::{
     CrashMode, Fault, Filling, Injection, LossMode, OperationKind, SimDisk,
@@ -13,6 +15,7 @@ pub(super) struct Weather {
     pub(super) has_clock_jumps: bool,
     /// Faults, of which operations, and how many of a million of those they hit.
     faults: Vec<(Fault, OperationKind, u32)>,
+    lies: bool,
     /// Size of the disk.
     pub(super) total_bytes: u64,
 }
@@ -31,6 +34,16 @@ impl Weather {
             (Fault::NoSpace, OperationKind::Allocate, 50_000),
             (Fault::NoSpace, OperationKind::Create, 20_000),
             (Fault::NoDescriptor, OperationKind::Open, 2_000),
+            (
+                Fault::Slow(Duration::from_millis(200)),
+                OperationKind::Write,
+                50_000,
+            ),
+            (
+                Fault::Slow(Duration::from_secs(5)),
+                OperationKind::SyncData,
+                20_000,
+            ),
         ];
         let faults = candidates
             .into_iter()
@@ -41,6 +54,7 @@ impl Weather {
             has_power_loss: random.u8(..3) != 0,
             has_clock_jumps: random.u8(..3) == 0,
             faults,
+            lies: false,
             total_bytes: if random.u8(..4) == 0 {
                 16 << 20
             } else {
@@ -53,6 +67,23 @@ impl Weather {
     pub(super) fn apply(&self, disk: &SimDisk) {
         for (fault, kind, rate) in &self.faults {
             disk.inject(Injection::new(*fault).on(*kind).per_million(*rate));
+        }
+        if self.lies {
+            let lie = Injection::new(Fault::LyingSync).on(OperationKind::SyncData);
+            disk.inject(lie.under("journal/").per_million(300_000));
+        }
+    }
+
+    /// A disk that sometimes only says that it has synced the journal, under power losses: nothing can
+    /// be promised.
+    pub(super) fn lying() -> Self {
+        Self {
+            has_crashes: true,
+            has_power_loss: true,
+            has_clock_jumps: false,
+            faults: Vec::new(),
+            lies: true,
+            total_bytes: 1 << 30,
         }
     }
 

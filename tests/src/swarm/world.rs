@@ -13,7 +13,9 @@ use fastrand::Rng;
 use towpath_broker::runtime::command::{AppendAnswer, AppendSink, Ticket};
 use towpath_broker::runtime::engine::Engine;
 use towpath_broker::runtime::published::TopicView;
-use towpath_storage::vfs::sim::{CrashMode, LossMode, SimDisk, SimOptions, SyncFailure, Trace};
+use towpath_storage::vfs::sim::{
+    CrashMode, Latency, LossMode, SimDisk, SimOptions, SyncFailure, Trace,
+};
 use towpath_storage::{Environment, OpenError, Operation, SimClock, SimEntropy, StorageError};
 
 use super::actors::{Producer, Reader, digest};
@@ -48,6 +50,20 @@ pub struct Counts {
     pub trims: u64,
     /// File operations that change the disk.
     pub operations: u64,
+}
+
+impl Counts {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            accepted: self.accepted + other.accepted,
+            restarts: self.restarts + other.restarts,
+            failed_starts: self.failed_starts + other.failed_starts,
+            trims: self.trims + other.trims,
+            operations: self.operations + other.operations,
+        }
+    }
 }
 
 const PRODUCERS: u64 = 3;
@@ -98,10 +114,20 @@ struct World {
     is_unmounted: bool,
 }
 
-/// Runs one seed for so many scheduler steps.
-pub fn run(seed: u64, steps: u32) -> Outcome {
+/// Runs one seed for so many scheduler steps, or for as many as it draws.
+pub fn run(seed: u64, steps: Option<u32>) -> Outcome {
     let mut random = Rng::with_seed(seed);
     let weather = Weather::draw(&mut random);
+    let drawn = random.u32(100..1900);
+    run_in(weather, random, steps.unwrap_or(drawn))
+}
+
+/// The same on a disk that lies about its syncs: what the checks find then shows that they bite.
+pub fn run_on_lying_disk(seed: u64, steps: u32) -> Outcome {
+    run_in(Weather::lying(), Rng::with_seed(seed), steps)
+}
+
+fn run_in(weather: Weather, mut random: Rng, steps: u32) -> Outcome {
     let disk = SimDisk::new(SimOptions {
         sector_bytes: if random.bool() { 512 } else { 4096 },
         total_bytes: weather.total_bytes,
@@ -131,7 +157,7 @@ pub fn run(seed: u64, steps: u32) -> Outcome {
         is_unmounted: false,
         random,
     };
-    world.weather.clone().apply(&world.disk);
+    world.weather_the_disk();
     world.restart();
     for _ in 0..steps {
         world.step();
@@ -166,7 +192,8 @@ impl World {
                 engine.maintenance_worker.watch_space();
                 Ok(())
             }),
-            991..995 if self.weather.has_crashes => self.die(),
+            991..993 if self.weather.has_crashes => self.die(),
+            993..996 if self.weather.has_crashes => self.cut_power(30),
             _ => self.drive(|engine| engine.sequencer.idle()),
         }
         self.take_answers();
@@ -183,6 +210,17 @@ impl World {
             self.take_answers();
             self.die();
         }
+    }
+
+    /// The process will end in the middle of one of its next operations on the disk, which does a part
+    /// of its work if it is a write.
+    fn cut_power(&mut self, within: u64) {
+        let operation = self.disk.operations() + self.random.u64(..within);
+        let bytes = match self.random.bool() {
+            true => 0,
+            false => self.random.usize(..10_000),
+        };
+        self.disk.stop_within(operation, bytes);
     }
 
     /// The process ends, the disk is left in some state, and a new one starts.
@@ -212,7 +250,13 @@ impl World {
         }
         self.digest_trace();
         self.disk = self.disk.crash(&mode);
-        self.weather.clone().apply(&self.disk);
+        self.weather_the_disk();
+    }
+
+    fn weather_the_disk(&self) {
+        self.weather.apply(&self.disk);
+        self.disk
+            .set_clock(Arc::clone(&self.clock), Latency::default());
     }
 
     fn digest_trace(&mut self) {
@@ -234,6 +278,9 @@ impl World {
                 clock: Arc::clone(&self.clock) as _,
                 entropy: Arc::new(SimEntropy::new(self.random.u64(..))),
             };
+            if self.weather.has_crashes && attempt < 2 && self.random.u8(..6) == 0 {
+                self.cut_power(80);
+            }
             match Engine::open(&environment, &small_options()) {
                 Ok(engine) => {
                     assert!(engine.report.losses.is_empty(), "nothing was damaged");

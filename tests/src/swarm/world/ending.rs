@@ -15,6 +15,11 @@ impl World {
         self.disk.heal();
         self.disk.set_total_bytes(4 << 30);
         self.weather.has_crashes = false;
+        if self.disk.is_stopped() {
+            self.die();
+            self.disk.heal();
+            self.disk.set_total_bytes(4 << 30);
+        }
         self.settle_down();
         for _ in 0..20 {
             let is_done = self.producers.iter().all(|producer| {
