@@ -18,6 +18,8 @@ const KILLS_PER_FOLDER: u64 = 50;
 const SMALL_SEGMENT: &str = "256KiB";
 /// How long a broker lives once it is ready.
 const LIFE_MS: std::ops::Range<u64> = 5..300;
+/// How long one in sixteen lives: about as long as a topic is gone when a checkpoint begins.
+const LONG_LIFE_MS: std::ops::Range<u64> = 900..1800;
 /// How long one lives that is killed while it starts.
 const SHORT_LIFE_MS: std::ops::Range<u64> = 0..60;
 /// Longest time until writing goes on after a kill; reached only when something hangs.
@@ -111,7 +113,11 @@ struct Scene<'a> {
 impl Scene<'_> {
     /// Lets the broker that is ready live for a while.
     fn live(&mut self) {
-        let duration = Duration::from_millis(self.random.u64(LIFE_MS));
+        let life_ms = match self.random.u8(..16) {
+            0 => LONG_LIFE_MS,
+            _ => LIFE_MS,
+        };
+        let duration = Duration::from_millis(self.random.u64(life_ms));
         self.load.run_for(duration);
     }
 
