@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::wire::fetch_response::Response as Fetched;
 use towpath_storage::vfs::sim::SimDisk;
 
-use crate::harness::{TestBroker, config_without_cache, simulated, source, values};
+use crate::harness::{TestBroker, config_without_cache, problem_of, simulated, source, values};
 
 /// A broker whose partition 0 holds four batches of one record, the second of them damaged on disk.
 async fn broker_with_damage() -> TestBroker {
@@ -91,7 +90,7 @@ async fn a_reader_stops_at_damaged_records_and_the_other_partitions_go_on() {
     });
     let failed = failed.expect("the partition is given up");
     assert_eq!((failed.handle, failed.partition), (0, Some(0)));
-    let problem = Problem::from_stream(&failed.error.unwrap()).unwrap();
+    let problem = problem_of(failed.error.as_ref());
     assert_eq!(problem.reason(), ErrorReason::LogCorrupt);
     crate::harness::check_facts(
         &problem,

@@ -27,6 +27,9 @@ use towpath_storage::Environment;
 use towpath_storage::vfs::sim::{SimDisk, SimOptions};
 use towpath_storage::{SimEntropy, SystemClock};
 
+/// What is told to people about each reason.
+const ERRORS: &str = include_str!("../../../docs/errors.md");
+
 /// Longest that anything here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -289,7 +292,7 @@ impl Producer {
     pub(crate) async fn refused(&mut self) -> (v1::Refused, Problem) {
         match self.next().await {
             Response::Refused(refused) => {
-                let problem = Problem::from_stream(refused.error.as_ref().unwrap()).unwrap();
+                let problem = problem_of(refused.error.as_ref());
                 (refused, problem)
             }
             other => panic!("{other:?}"),
@@ -432,6 +435,28 @@ pub(crate) fn position(position: v1::position::Position) -> v1::Position {
     }
 }
 
+/// What was told about a refusal in a stream; all of it is documented.
+#[track_caller]
+pub(crate) fn problem_of(error: Option<&v1::Error>) -> Problem {
+    let problem = Problem::from_stream(error.expect("it says why")).expect("a known reason");
+    check_documented(&problem);
+    problem
+}
+
+/// Checks that the page of the errors lists every fact that a problem carries under its reason.
+#[track_caller]
+fn check_documented(problem: &Problem) {
+    let title = format!("\n### {}\n", problem.reason());
+    let section = ERRORS.split_once(&title).expect("a section").1;
+    let lines = section.lines().take_while(|line| !line.starts_with('#'));
+    let mut listed = lines.filter(|line| line.starts_with("Metadata: "));
+    let listed = listed.next().expect("a line about metadata");
+    for name in problem.metadata().keys() {
+        let is_listed = listed.contains(&format!("`{name}`"));
+        assert!(is_listed, "{name} is not in docs/errors.md: {problem:?}");
+    }
+}
+
 /// Checks why a call was refused, and returns what was told about it.
 #[track_caller]
 pub(crate) fn refusal<T: std::fmt::Debug>(
@@ -442,6 +467,7 @@ pub(crate) fn refusal<T: std::fmt::Debug>(
     let problem = Problem::from_status(&status).unwrap_or_else(|| panic!("no reason: {status:?}"));
     assert_eq!(problem.reason(), reason, "{problem}");
     assert_eq!(status.code(), code_of(reason), "{problem}");
+    check_documented(&problem);
     problem
 }
 

@@ -9,7 +9,7 @@ use towpath_proto::v1;
 use towpath_proto::v1::produce_response::Response;
 use towpath_proto::wire::{ProduceBatch, ProduceRequest};
 
-use crate::harness::{Producer, TestBroker, all_values, batch_of, check_facts, source};
+use crate::harness::{Producer, TestBroker, all_values, batch_of, check_facts, problem_of, source};
 use crate::raw;
 
 /// Tag of a record in a batch.
@@ -242,7 +242,7 @@ async fn a_batch_field_that_occurs_twice_is_refused() {
     let Some(Response::Refused(refused)) = &refused.response else {
         panic!("{refused:?}");
     };
-    let problem = Problem::from_stream(refused.error.as_ref().unwrap()).unwrap();
+    let problem = problem_of(refused.error.as_ref());
     assert_eq!(problem.reason(), ErrorReason::InvalidArgument);
     assert!(refused.is_sequence_spent, "final");
     let read = broker.read_all(source("orders")).await;

@@ -8,7 +8,7 @@ use towpath_proto::v1::produce_response::Response;
 use towpath_proto::wire::{ProduceBatch, ProduceRequest};
 
 use crate::harness::{
-    Producer, TestBroker, all_values, batch_of, check_facts, refusal, soon, source,
+    Producer, TestBroker, all_values, batch_of, check_facts, problem_of, refusal, soon, source,
 };
 
 #[tokio::test]
@@ -413,9 +413,7 @@ async fn a_client_that_goes_away_leaves_nothing_behind() {
 
 async fn open_refused(producer: &mut Producer) -> Problem {
     match producer.next().await {
-        Response::OpenRefused(refused) => {
-            Problem::from_stream(refused.error.as_ref().unwrap()).unwrap()
-        }
+        Response::OpenRefused(refused) => problem_of(refused.error.as_ref()),
         other => panic!("{other:?}"),
     }
 }

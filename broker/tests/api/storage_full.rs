@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::v1::produce_response::Response;
@@ -11,7 +10,7 @@ use towpath_storage::vfs::sim::{Fault, Injection, OperationKind};
 
 use crate::gated_disk::gated_broker;
 use crate::harness::{
-    TestBroker, all_values, batch_of, config, record, refusal, simulated, soon, source,
+    TestBroker, all_values, batch_of, config, problem_of, record, refusal, simulated, soon, source,
 };
 
 #[tokio::test]
@@ -39,7 +38,7 @@ async fn a_full_disk_refuses_batches_and_resumes_by_itself() {
             Response::Accepted(_) => sequence += 1,
             Response::Refused(refused) => {
                 assert!(!refused.is_sequence_spent, "worth another try");
-                break Problem::from_stream(&refused.error.unwrap()).unwrap();
+                break problem_of(refused.error.as_ref());
             }
             other => panic!("{other:?}"),
         }

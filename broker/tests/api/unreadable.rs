@@ -13,7 +13,7 @@ use crate::harness::{TestBroker, batch_of, check_facts, record, refusal, soon};
 use crate::raw;
 
 /// Every call that takes one request.
-const UNARY: [&str; 8] = [
+const UNARY: [&str; 10] = [
     "AdminService/GetServerInfo",
     "FetchService/Fetch",
     "FetchService/LookupOffsets",
@@ -22,6 +22,8 @@ const UNARY: [&str; 8] = [
     "TopicService/DeleteTopic",
     "TopicService/GetTopic",
     "TopicService/ListTopics",
+    "TopicService/TrimTopic",
+    "TopicService/UpdateTopic",
 ];
 const STREAM: &str = "ProduceService/Produce";
 
