@@ -99,6 +99,24 @@ pub enum Event {
         /// One past the last that may go.
         below: u64,
     },
+    /// A group's offset was committed, and that was acknowledged.
+    Committed {
+        /// Which group.
+        group: u64,
+        /// Of which partition.
+        place: Place,
+        /// The next offset that the group wants.
+        offset: u64,
+    },
+    /// A group was told where it goes on.
+    Resumed {
+        /// Which group.
+        group: u64,
+        /// In which partition.
+        place: Place,
+        /// From which offset.
+        offset: u64,
+    },
     /// It was seen, or acknowledged, that a partition starts here. From now on nobody gets what is below.
     Starts {
         /// Where.
@@ -147,6 +165,8 @@ pub enum Rule {
     Order,
     /// 7: a reader skipped offsets, or got them again, within one session.
     PollSkip,
+    /// 8: a group goes on below an offset that it had committed.
+    CommitRegression,
     /// 13: the log start moved past what may go.
     RetainedTooLittle,
     /// 14: the final read does not reach the end.

@@ -12,6 +12,7 @@ pub fn check(history: &[Event]) -> Vec<Violation> {
     violations.extend(facts.check_reads());
     violations.extend(facts.check_final());
     violations.extend(check_sessions(history));
+    violations.extend(check_commits(history));
     violations.extend(check_starts(history));
     violations.sort_by_key(|violation| violation.rule);
     violations
@@ -122,7 +123,10 @@ impl Facts {
             } => {
                 self.bounds.insert(place, (log_start, end));
             }
-            Event::ReadFrom { .. } | Event::Starts { .. } => {}
+            Event::ReadFrom { .. }
+            | Event::Starts { .. }
+            | Event::Committed { .. }
+            | Event::Resumed { .. } => {}
         }
     }
 
@@ -305,6 +309,36 @@ fn check_sessions(history: &[Event]) -> Vec<Violation> {
                         "reader {reader} of {place:?}: gap {start}..{end}, {expected:?} was next"
                     );
                     violations.push(broken(Rule::PollSkip, what));
+                }
+            }
+            _ => {}
+        }
+    }
+    violations
+}
+
+/// Rule 8.
+fn check_commits(history: &[Event]) -> Vec<Violation> {
+    let mut committed: BTreeMap<(u64, Place), u64> = BTreeMap::new();
+    let mut violations = Vec::new();
+    for event in history {
+        match *event {
+            Event::Committed {
+                group,
+                place,
+                offset,
+            } => drop(committed.insert((group, place), offset)),
+            Event::Resumed {
+                group,
+                place,
+                offset,
+            } => {
+                let known = committed.get(&(group, place)).copied().unwrap_or_default();
+                if offset < known {
+                    let what = format!(
+                        "group {group} goes on in {place:?} at {offset}, it had committed {known}"
+                    );
+                    violations.push(broken(Rule::CommitRegression, what));
                 }
             }
             _ => {}

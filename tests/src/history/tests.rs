@@ -236,3 +236,23 @@ fn what_was_let_go_of_stays_away() {
     not_allowed.retain(|event| *event != gone);
     assert_eq!(rules(&not_allowed), [Rule::RetainedTooLittle]);
 }
+
+#[test]
+fn a_group_never_goes_on_below_what_it_committed() {
+    let (group, place) = (1, PLACE);
+    let committed = |offset| Event::Committed {
+        group,
+        place,
+        offset,
+    };
+    let resumed = |offset| Event::Resumed {
+        group,
+        place,
+        offset,
+    };
+    let mut history = good();
+    history.extend([committed(2), resumed(2), committed(4), resumed(4)]);
+    assert_eq!(rules(&history), []);
+    history.push(resumed(3));
+    assert_eq!(rules(&history), [Rule::CommitRegression]);
+}
