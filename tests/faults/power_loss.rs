@@ -16,6 +16,8 @@ use crate::{BROKER_FAILED, Need, PATIENCE, can, number, seed};
 const LOSSES: u64 = 50;
 /// Losses of one disk and one load: the longer, the more is read and checked at the end.
 const LOSSES_PER_DISK: u64 = 10;
+/// After so many a long run tells how far it is.
+const LOSSES_TOLD: u64 = 500;
 /// The smaller, the sooner journal files are used again.
 const DISK_BYTES: [u64; 2] = [128 * MIB, 256 * MIB];
 const MIB: u64 = 1024 * 1024;
@@ -38,7 +40,11 @@ fn what_is_acknowledged_survives_power_losses() {
             break;
         }
         let left = losses - tally.losses;
+        let before = tally.losses / LOSSES_TOLD;
         use_up_a_disk(seed, left.min(LOSSES_PER_DISK), &mut tally);
+        if tally.losses / LOSSES_TOLD > before {
+            report("power loss", &tally);
+        }
     }
     report("power loss", tally);
 }
