@@ -22,6 +22,9 @@ pub(super) fn topic_id(id: Option<u64>) -> Option<TopicId> {
 /// A topic without its partitions.
 pub(super) fn topic(view: &TopicView) -> v1::Topic {
     let logs = || view.partitions().iter().map(PartitionHandle::log);
+    // Read before the settings: an etag that is older than they are can only refuse a change, while a
+    // newer one would let a change pass that has not seen them.
+    let etag = etag(view.revision());
     v1::Topic {
         name: view.name().as_str().to_owned(),
         topic_id: view.id().get(),
@@ -31,7 +34,7 @@ pub(super) fn topic(view: &TopicView) -> v1::Topic {
         size_bytes: logs().map(|log| log.size_bytes()).sum(),
         create_time_ms: view.create_time_ms(),
         config: topic_config(view.config()),
-        etag: etag(view.revision()),
+        etag,
     }
 }
 

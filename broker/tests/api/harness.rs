@@ -124,11 +124,16 @@ impl TestBroker {
             dir,
             ..
         } = self;
-        tokio::task::spawn_blocking(move || drop(broker))
-            .await
-            .unwrap();
+        drop_in_its_own_time(broker).await;
         let broker = soon(Broker::start(config.clone())).await.unwrap();
         Self::connect(broker, config, dir).await
+    }
+
+    /// Drops the broker without a word to anyone; returns what it was started with.
+    pub(crate) async fn stop(self) -> Config {
+        let Self { broker, config, .. } = self;
+        drop_in_its_own_time(broker).await;
+        config
     }
 
     pub(crate) fn topics(&self) -> TopicServiceClient<Channel> {
@@ -233,6 +238,12 @@ impl TestBroker {
         };
         self.reader(request).await.rest().await
     }
+}
+
+async fn drop_in_its_own_time(broker: Broker) {
+    tokio::task::spawn_blocking(move || drop(broker))
+        .await
+        .unwrap();
 }
 
 pub(crate) async fn connect(broker: &Broker) -> Result<Channel, tonic::transport::Error> {

@@ -1,5 +1,6 @@
 //! Changing a topic's settings, and trimming it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use towpath_proto::problem::Problem;
@@ -36,9 +37,14 @@ pub(super) async fn update(
         let topics = shared.published().topics();
         status::command_failed(error, |refusal| status::update_refused(refusal, &topics))
     })?;
+    let topic = convert::topic(&updated.topic);
+    if !request.validate_only {
+        // As it is now, so that settings and etag belong together whoever changed it since.
+        return Ok(topic);
+    }
     Ok(v1::Topic {
         config: convert::topic_config(updated.config),
-        ..convert::topic(&updated.topic)
+        ..topic
     })
 }
 
@@ -94,47 +100,68 @@ pub(super) async fn trim(
         return Err(status::topic_gone(&name));
     }
     let log_starts = log_starts(shared, &topic, &request).await?;
-    let mut partitions = Vec::new();
-    // A trim of many partitions is several commands: none of them need wait for the others.
-    for chunk in log_starts.chunks(TRIM_PARTITIONS_MAX) {
-        let before: Vec<_> = chunk
-            .iter()
-            .map(|(number, _)| topic.partition(*number).map(|it| it.log().log_start()))
-            .collect();
-        let wish = TrimTopic {
-            name: name.clone(),
-            topic_id: Some(topic.id()),
-            log_starts: chunk.to_vec(),
-        };
-        let trimmed = shared.control(|answer| ControlCommand::TrimTopic {
-            wish,
-            is_dry_run: request.validate_only,
-            answer,
-        });
-        let trimmed = trimmed.await.map_err(|error| {
-            status::command_failed(error, |refusal| status::trim_refused(refusal, &name))
-        })?;
-        let moved = trimmed.log_starts.into_iter();
-        partitions.extend(moved.map(|(PartitionRef { partition, .. }, log_start)| {
-            let place = chunk.iter().position(|(number, _)| *number == partition);
-            let start = place.and_then(|place| before.get(place).copied().flatten());
-            trimmed_partition(partition, start.unwrap_or(log_start), log_start)
-        }));
+    let is_split = log_starts.len() > TRIM_PARTITIONS_MAX;
+    if is_split && !request.validate_only {
+        // A refusal says that nothing happened, so none may come after the first command: what is in
+        // range now stays so.
+        trim_all(shared, &topic, &log_starts, true).await?;
     }
     Ok(v1::TrimTopicResponse {
-        partitions,
+        partitions: trim_all(shared, &topic, &log_starts, request.validate_only).await?,
         topic_id: topic.id().get(),
     })
 }
 
-fn trimmed_partition(partition: u32, start: Offset, end: Offset) -> v1::TrimmedPartition {
-    v1::TrimmedPartition {
-        partition,
-        trimmed: Some(v1::OffsetRange {
-            start: start.min(end).get(),
-            end: end.get(),
-        }),
+/// Trims any number of partitions, with as many commands as it takes.
+async fn trim_all(
+    shared: &Shared,
+    topic: &TopicView,
+    log_starts: &[(u32, Offset)],
+    is_dry_run: bool,
+) -> Result<Vec<v1::TrimmedPartition>, Problem> {
+    let mut partitions = Vec::new();
+    for chunk in log_starts.chunks(TRIM_PARTITIONS_MAX) {
+        partitions.extend(trim_some(shared, topic, chunk, is_dry_run).await?);
     }
+    Ok(partitions)
+}
+
+/// Trims as many partitions as one command takes.
+async fn trim_some(
+    shared: &Shared,
+    topic: &TopicView,
+    log_starts: &[(u32, Offset)],
+    is_dry_run: bool,
+) -> Result<Vec<v1::TrimmedPartition>, Problem> {
+    let start_of = |number: u32| Some((number, topic.partition(number)?.log().log_start()));
+    let numbers = log_starts.iter().map(|(number, _)| *number);
+    let before: BTreeMap<u32, Offset> = numbers.filter_map(start_of).collect();
+    let wish = TrimTopic {
+        name: topic.name().clone(),
+        topic_id: Some(topic.id()),
+        log_starts: log_starts.to_vec(),
+    };
+    let trimmed = shared.control(|answer| ControlCommand::TrimTopic {
+        wish,
+        is_dry_run,
+        answer,
+    });
+    let trimmed = trimmed.await.map_err(|error| {
+        let refused = |refusal| status::trim_refused(refusal, topic.name());
+        status::command_failed(error, refused)
+    })?;
+    let moved = trimmed.log_starts.into_iter();
+    let moved = moved.map(|(PartitionRef { partition, .. }, end)| {
+        let start = before.get(&partition).map_or(end, |start| end.min(*start));
+        v1::TrimmedPartition {
+            partition,
+            trimmed: Some(v1::OffsetRange {
+                start: start.get(),
+                end: end.get(),
+            }),
+        }
+    });
+    Ok(moved.collect())
 }
 
 /// The offset in each partition below which records go.
