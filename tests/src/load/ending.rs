@@ -9,14 +9,13 @@ use towpath_client::{Client, Error};
 use super::Verdict;
 use super::crew::{Crew, client};
 use super::notebook::Notebook;
-use super::options::PATIENCE;
 use super::reader::Ends;
 use super::session::Step;
 use super::target::Targets;
 use crate::history::{Event, FINAL_READER, Place};
 
-/// Longest time until records are settled that were sent.
-const SETTLE_PATIENCE: Duration = PATIENCE.saturating_mul(2);
+/// Longest time until records are settled that were sent, once the broker lives.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 /// Longest time until readers have come to the end, and until everything was read once more.
 const READ_PATIENCE: Duration = Duration::from_secs(60);
 
