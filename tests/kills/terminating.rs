@@ -11,14 +11,14 @@ use crate::stalled::Stalled;
 use crate::{number, seed};
 
 const LIFE_MS: std::ops::Range<u64> = 5..300;
-const RESUME_PATIENCE: Duration = Duration::from_secs(30);
+const RESUME_PATIENCE: Duration = Duration::from_mins(2);
 /// Readers that never read are broken off after this.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
 /// From the deadline to the end of the process.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 const STALLED_READERS: usize = 50;
 /// After so many the history is checked and everything begins anew.
-const TERMS_PER_FOLDER: u64 = 200;
+const TERMS_PER_FOLDER: u64 = 50;
 
 #[test]
 fn a_stop_under_load_loses_nothing_and_ends_in_time() {
