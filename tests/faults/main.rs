@@ -14,7 +14,6 @@
 )]
 
 mod cli;
-mod descriptors;
 mod disk_errors;
 mod full_disk;
 mod layout;
