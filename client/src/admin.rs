@@ -2,6 +2,7 @@
 
 mod server;
 mod topic;
+mod topic_change;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::{Error, ErrorReason};
 
 pub use server::{Limits, ServerInfo};
 pub use topic::{LookedUpOffset, LookedUpOffsets, NewTopic, Topic, TopicDeletion, TopicPartition};
+pub use topic_change::{TopicTrim, TopicUpdate, TrimmedPartition, TrimmedTopic};
 
 /// Administration of a broker. Cheap to clone.
 ///
@@ -43,8 +45,8 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// [`ErrorReason::TopicExists`] if the name is taken, [`ErrorReason::InvalidArgument`] for a name
-    /// or number of partitions that is not allowed, [`ErrorReason::LimitReached`] if there are too
+    /// [`ErrorReason::TopicExists`] if the name is taken, [`ErrorReason::InvalidArgument`] for a name,
+    /// number of partitions or setting that is not allowed, [`ErrorReason::LimitReached`] if there are too
     /// many topics or partitions.
     pub async fn create_topic(&self, topic: impl Into<NewTopic>) -> Result<Topic, Error> {
         let request = topic.into().to_request();
@@ -66,7 +68,8 @@ impl Admin {
     /// # Errors
     ///
     /// [`ErrorReason::TopicExists`] if there is a topic of this name with another number of
-    /// partitions than asked for; otherwise as [`Admin::create_topic`].
+    /// partitions or other settings than asked for, and the text says which it has; otherwise as
+    /// [`Admin::create_topic`].
     pub async fn ensure_topic(&self, topic: impl Into<NewTopic>) -> Result<Topic, Error> {
         let new_topic = topic.into();
         let refusal = match self.create_topic(new_topic.clone()).await {
@@ -74,10 +77,59 @@ impl Admin {
             created => return created,
         };
         let existing = self.topic(new_topic.name()).await?;
-        if !new_topic.agrees_with(&existing) {
-            return Err(refusal.with("partition_count", existing.partition_count));
+        let differences = new_topic.differences(&existing);
+        if differences.is_empty() {
+            return Ok(existing);
         }
-        Ok(existing)
+        Err(differences
+            .into_iter()
+            .fold(refusal, |error, (name, found)| error.with(name, found)))
+    }
+
+    /// Changes settings of a topic and returns the topic as it is then, without its partitions;
+    /// durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorReason::TopicNotFound`] if there is none of this name, [`ErrorReason::EtagMismatch`] if
+    /// it is not any more what [`TopicUpdate::if_unchanged`] asks for (also when the answer to an
+    /// earlier call was lost), [`ErrorReason::InvalidArgument`] for a value out of range.
+    pub async fn update_topic(&self, update: TopicUpdate) -> Result<Topic, Error> {
+        let request = update.to_request();
+        let call = |channel| {
+            let request = request.clone();
+            async move { TopicServiceClient::new(channel).update_topic(request).await }
+        };
+        let response = self
+            .client
+            .call(self.patience, Repetition::AfterNoEffect, call)
+            .await?;
+        topic_of(response.topic)
+    }
+
+    /// Lets go of the oldest records of a topic for good, exactly up to the given place, and returns
+    /// what went; durable when this returns. Readers that had not come so far are told of a
+    /// [`Gap`](crate::Gap).
+    ///
+    /// May be repeated: what went before is not told again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorReason::TopicNotFound`] if there is none of this name, or not the one that
+    /// [`TopicTrim::only`] names, [`ErrorReason::PartitionNotFound`],
+    /// [`ErrorReason::OffsetOutOfRange`] for an offset above the end of one of the partitions, and
+    /// [`ErrorReason::InvalidArgument`] for [`Start::Offsets`](crate::Start::Offsets).
+    pub async fn trim_topic(&self, trim: TopicTrim) -> Result<TrimmedTopic, Error> {
+        let request = trim.to_request()?;
+        let call = |channel| {
+            let request = request.clone();
+            async move { TopicServiceClient::new(channel).trim_topic(request).await }
+        };
+        let response = self
+            .client
+            .call(self.patience, Repetition::AfterNoEffect, call)
+            .await?;
+        TrimmedTopic::from_proto(&response)
     }
 
     /// Shows a topic with its partitions.

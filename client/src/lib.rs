@@ -83,7 +83,7 @@ mod transport;
 
 pub use admin::{
     Admin, Limits, LookedUpOffset, LookedUpOffsets, NewTopic, ServerInfo, Topic, TopicDeletion,
-    TopicPartition,
+    TopicPartition, TopicTrim, TopicUpdate, TrimmedPartition, TrimmedTopic,
 };
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind, SendError};

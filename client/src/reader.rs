@@ -36,6 +36,10 @@ pub use source::{Source, Start};
 /// partition. When the connection breaks, the reader connects again and goes on exactly where it
 /// was, for ever unless told otherwise.
 ///
+/// A reader that is overtaken by retention or a trim is told so by a [`Gap`] and goes on behind it; one
+/// that is to begin below the log start offset gets
+/// [`ErrorReason::OffsetOutOfRange`](crate::ErrorReason::OffsetOutOfRange).
+///
 /// An error as an item tells that a partition or topic cannot be read on; the others go on if the
 /// stream is polled again. After the last the stream ends. A reader belongs to the topics it
 /// found first: if one is deleted, also when another is created under its name, or if another broker

@@ -28,6 +28,11 @@ pub(crate) fn from_ms(ms: i64) -> SystemTime {
     time.unwrap_or(UNIX_EPOCH)
 }
 
+/// Returns whole milliseconds, rounded down.
+pub(crate) fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Returns the instant so much later, or one that is never reached.
 pub(crate) fn later(now: Instant, duration: Duration) -> Instant {
     now + duration.min(FAR)

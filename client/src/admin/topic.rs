@@ -1,13 +1,13 @@
 //! Topics as they are asked for and as they are shown.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use towpath_proto::ids::{Lsn, Offset, PartitionId, TopicId};
 use towpath_proto::names::TopicName;
 use towpath_proto::v1;
 
 use crate::Error;
-use crate::time::from_ms;
+use crate::time::{from_ms, whole_ms};
 
 /// A topic to be created.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ use crate::time::from_ms;
 pub struct NewTopic {
     name: String,
     partition_count: Option<u32>,
+    retention_age: Option<Duration>,
+    retention_bytes: Option<u64>,
     is_dry_run: bool,
 }
 
@@ -24,6 +26,8 @@ impl NewTopic {
         Self {
             name: name.into(),
             partition_count: None,
+            retention_age: None,
+            retention_bytes: None,
             is_dry_run: false,
         }
     }
@@ -31,6 +35,20 @@ impl NewTopic {
     /// Sets the number of partitions, which cannot be changed later. Default: the broker's, 8.
     pub const fn partitions(mut self, count: u32) -> Self {
         self.partition_count = Some(count);
+        self
+    }
+
+    /// Keeps records for at least so long after they were appended, in whole milliseconds, from 1;
+    /// older ones may go. Default: the broker's, which keeps them for ever.
+    pub const fn retention_age(mut self, age: Duration) -> Self {
+        self.retention_age = Some(age);
+        self
+    }
+
+    /// Keeps the newest records up to at least so many bytes of the whole topic, from 1; older ones
+    /// may go. Default: the broker's, which keeps all.
+    pub const fn retention_bytes(mut self, bytes: u64) -> Self {
+        self.retention_bytes = Some(bytes);
         self
     }
 
@@ -44,16 +62,41 @@ impl NewTopic {
         &self.name
     }
 
-    pub(super) fn agrees_with(&self, topic: &Topic) -> bool {
-        self.partition_count
-            .is_none_or(|count| count == topic.partition_count)
+    /// What an existing topic has that is not as it is asked for, by the names of the contract.
+    pub(super) fn differences(&self, topic: &Topic) -> Vec<(&'static str, String)> {
+        let mut differences = Vec::new();
+        let mut compare = |name, wanted: Option<u64>, found: Option<u64>| {
+            if wanted.is_some() && wanted != found {
+                let found = found.map_or_else(|| "none".to_owned(), |it| it.to_string());
+                differences.push((name, found));
+            }
+        };
+        compare(
+            "partition_count",
+            self.partition_count.map(u64::from),
+            Some(topic.partition_count.into()),
+        );
+        compare(
+            "retention_age_ms",
+            self.retention_age.map(whole_ms),
+            topic.retention_age.map(whole_ms),
+        );
+        compare(
+            "retention_bytes",
+            self.retention_bytes,
+            topic.retention_bytes,
+        );
+        differences
     }
 
     pub(super) fn to_request(&self) -> v1::CreateTopicRequest {
         v1::CreateTopicRequest {
             name: self.name.clone(),
             partition_count: self.partition_count.unwrap_or_default(),
-            config: None,
+            config: Some(v1::TopicConfig {
+                retention_age_ms: self.retention_age.map(whole_ms),
+                retention_bytes: self.retention_bytes,
+            }),
             validate_only: self.is_dry_run,
         }
     }
@@ -133,6 +176,17 @@ pub struct Topic {
     pub size_bytes: u64,
     /// When it was created, by the broker's clock.
     pub create_time: SystemTime,
+    /// How long records are kept at least after they were appended; none for as long as the broker
+    /// does by default, which is for ever.
+    pub retention_age: Option<Duration>,
+    /// Up to how many bytes of the whole topic the newest records are kept at least; none for as many
+    /// as the broker does by default, which is all.
+    pub retention_bytes: Option<u64>,
+    /// Changes with every change of the settings, for [`TopicUpdate::if_unchanged`]; empty for a dry
+    /// run of a creation.
+    ///
+    /// [`TopicUpdate::if_unchanged`]: crate::TopicUpdate::if_unchanged
+    pub etag: String,
 }
 
 impl Topic {
@@ -140,6 +194,7 @@ impl Topic {
         let name = TopicName::new(&topic.name)
             .map_err(|error| Error::protocol("the broker sent a bad topic name").because(error))?;
         let partitions = topic.partitions.iter().map(TopicPartition::from_proto);
+        let config = topic.config.unwrap_or_default();
         Ok(Self {
             name,
             topic_id: TopicId::new(topic.topic_id),
@@ -148,6 +203,9 @@ impl Topic {
             record_count: topic.record_count,
             size_bytes: topic.size_bytes,
             create_time: from_ms(topic.create_time_ms),
+            retention_age: config.retention_age_ms.map(Duration::from_millis),
+            retention_bytes: config.retention_bytes,
+            etag: topic.etag,
         })
     }
 }

@@ -49,7 +49,8 @@ pub struct Gap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GapReason {
-    /// Retention or a request moved the log start offset past them while they were being read.
+    /// Retention or a request moved the log start offset past them before they were read, while the
+    /// reader was slow or away. It goes on with the record at the log start offset.
     Trimmed,
     /// Compaction removed them: newer records of the same keys exist.
     Compacted,

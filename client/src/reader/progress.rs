@@ -122,16 +122,20 @@ impl Progress {
         heard.unwrap_or_else(Heard::Broken)
     }
 
-    /// The broker refuses the whole request: delivers why, and gives up what it is about, or all.
+    /// The broker refuses the whole request: delivers why, and gives up what it is about, or all. A
+    /// reader that has begun goes on where the log starts if it was overtaken by that.
     pub(super) fn refuse(&mut self, error: Error) {
         let topic = error.metadata("topic");
         let mut sources = self.sources.iter_mut();
+        let source = sources.find(|source| source.is_open() && Some(source.topic()) == topic);
         // A reader that has not begun gets all of its topics or none.
-        match sources.find(|source| source.is_open() && Some(source.topic()) == topic) {
-            Some(source) => source.fail(),
-            None => self.sources.iter_mut().for_each(SourceProgress::fail),
+        let Some(source) = source else {
+            return self.fail(error);
+        };
+        if !source.take_trimmed(&error, &mut self.delivery) {
+            source.fail();
+            self.delivery.push_back(Err(error));
         }
-        self.delivery.push_back(Err(error));
     }
 
     /// Gives everything up: delivers why.

@@ -14,3 +14,4 @@ mod logging;
 mod producer;
 mod public_api;
 mod reader;
+mod topic_change;

@@ -1,6 +1,7 @@
 //! Readers: from where, to where, in which order, and through what.
 
 mod faults;
+mod trimmed;
 
 use std::time::{Duration, UNIX_EPOCH};
 

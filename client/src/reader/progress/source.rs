@@ -13,8 +13,8 @@ use super::super::item::{CaughtUp, Gap, GapReason, ReaderItem};
 use super::super::source::{Source, Start};
 use super::Delivery;
 use super::partition::{End, PartitionProgress};
-use crate::Error;
 use crate::record::Origin;
+use crate::{Error, ErrorReason};
 
 /// One topic that is read.
 #[derive(Debug)]
@@ -133,7 +133,8 @@ impl SourceProgress {
             ));
         }
         for found in &topic.partitions {
-            opened.catch_up_with_log(found, delivery)?;
+            let id = PartitionId::new(found.partition);
+            opened.catch_up_with_log(id, Offset::new(found.log_start_offset), delivery)?;
         }
         Ok(())
     }
@@ -200,6 +201,19 @@ impl SourceProgress {
         Ok(())
     }
 
+    /// Passes over what was trimmed while the reader was away, if that is why the broker refuses to go
+    /// on. Returns whether it is.
+    pub(super) fn take_trimmed(&mut self, refusal: &Error, delivery: &mut Delivery) -> bool {
+        let (Some(opened), Some((id, log_start_offset))) =
+            (&mut self.opened, log_start_in(refusal))
+        else {
+            return false;
+        };
+        opened
+            .catch_up_with_log(id, log_start_offset, delivery)
+            .unwrap_or(false)
+    }
+
     /// Gives the topic up.
     pub(super) fn fail(&mut self) {
         self.has_failed = true;
@@ -247,17 +261,18 @@ impl Opened {
         found.ok_or_else(|| Error::protocol("the broker sent a partition that was not asked for"))
     }
 
-    /// What lies before the log's start was trimmed; and the end may be where reading begins.
+    /// What lies before the log's start was trimmed; and the end may be where reading begins. Returns
+    /// whether anything was trimmed that was not read.
     fn catch_up_with_log(
         &mut self,
-        found: &v1::OpenedPartition,
+        id: PartitionId,
+        log_start_offset: Offset,
         delivery: &mut Delivery,
-    ) -> Result<(), Error> {
-        let id = PartitionId::new(found.partition);
+    ) -> Result<bool, Error> {
         let next_offset = self.partition(id)?.next_offset;
-        let log_start_offset = Offset::new(found.log_start_offset).max(next_offset);
         let trimmed = OffsetRange::new(next_offset, log_start_offset).unwrap_or_default();
-        self.skip(id, trimmed, GapReason::Trimmed, delivery)
+        self.skip(id, trimmed, GapReason::Trimmed, delivery)?;
+        Ok(next_offset < log_start_offset)
     }
 
     fn skip(
@@ -297,4 +312,14 @@ const fn to_start(partition: PartitionId, offset: Offset) -> v1::PartitionOffset
         partition: partition.get(),
         offset: offset.get(),
     }
+}
+
+/// Where the log starts of the partition in which a refusal says that the offset is out of range.
+fn log_start_in(refusal: &Error) -> Option<(PartitionId, Offset)> {
+    if refusal.reason() != Some(ErrorReason::OffsetOutOfRange) {
+        return None;
+    }
+    let partition = refusal.metadata("partition")?.parse().ok()?;
+    let offset = refusal.metadata("log_start_offset")?.parse().ok()?;
+    Some((PartitionId::new(partition), Offset::new(offset)))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use towpath_proto::batch::{self, NewRecord};
+use towpath_proto::problem::Problem;
 
 use super::*;
 use crate::reader::{GapReason, Source, Start};
@@ -104,6 +105,15 @@ fn options(follow: bool, start: Start) -> ReaderOptions {
 
 /// What a broker sends for a request, partition by partition.
 fn serve(logs: &[Vec<Piece>], request: &v1::FetchRequest) -> Vec<Response> {
+    serve_from(logs, &[0; PARTITIONS as usize], request)
+}
+
+/// The same if the logs are trimmed up to `log_starts` just after it was opened.
+fn serve_from(
+    logs: &[Vec<Piece>],
+    log_starts: &[u64],
+    request: &v1::FetchRequest,
+) -> Vec<Response> {
     let source = &request.sources[0];
     let all: Vec<u32> = (0..PARTITIONS).collect();
     let wanted = if source.partitions.is_empty() {
@@ -131,6 +141,9 @@ fn serve(logs: &[Vec<Piece>], request: &v1::FetchRequest) -> Vec<Response> {
             log_start_offset: 0,
             end_offset: end,
         });
+        let log_start = log_starts[partition as usize];
+        responses.extend((start < log_start).then(|| trimmed(partition, start, log_start)));
+        let start = start.max(log_start);
         let pieces = log.iter().filter(|piece| piece.end() > start);
         responses.extend(pieces.map(|piece| piece.to_response(0, partition)));
         responses.push(Response::CaughtUp(v1::CaughtUp {
@@ -149,10 +162,39 @@ fn serve(logs: &[Vec<Piece>], request: &v1::FetchRequest) -> Vec<Response> {
     responses
 }
 
-/// What was delivered: each offset with whether it held a record, and ends, by partition.
+fn trimmed(partition: u32, start: u64, end: u64) -> Response {
+    Response::Gap(v1::Gap {
+        handle: 0,
+        partition,
+        range: Some(v1::OffsetRange { start, end }),
+        reason: v1::GapReason::Trimmed.into(),
+    })
+}
+
+/// Why a broker does not begin to serve a request, if one of its offsets was trimmed.
+fn refuse_from(log_starts: &[u64], request: &v1::FetchRequest) -> Option<Error> {
+    let mut starts = request.sources[0].start_offsets.iter();
+    let below = starts.find(|it| it.offset < log_starts[it.partition as usize])?;
+    let log_start_offset = log_starts[below.partition as usize];
+    let problem = Problem::new(ErrorReason::OffsetOutOfRange, "trimmed")
+        .with("topic", "orders")
+        .with("partition", below.partition)
+        .with("log_start_offset", log_start_offset);
+    Some(Error::from_problem(&problem))
+}
+
+/// What an offset was told to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Told {
+    Record,
+    Compacted,
+    Trimmed,
+}
+
+/// What was delivered: each offset with what it was told to be, and ends, by partition.
 #[derive(Debug, Default, PartialEq)]
 struct Delivered {
-    offsets: BTreeMap<u32, Vec<(u64, bool)>>,
+    offsets: BTreeMap<u32, Vec<(u64, Told)>>,
     ends: BTreeMap<u32, Vec<u64>>,
 }
 
@@ -161,14 +203,18 @@ impl Delivered {
         match item {
             ReaderItem::Batch(batch) => {
                 let offsets = self.offsets.entry(batch.partition().get()).or_default();
-                let records = batch.records().map(|it| (it.offset().get(), true));
+                let records = batch.records().map(|it| (it.offset().get(), Told::Record));
                 offsets.extend(records);
             }
             ReaderItem::Gap(gap) => {
-                assert_eq!(gap.reason, GapReason::Compacted, "reason");
+                let told = match gap.reason {
+                    GapReason::Compacted => Told::Compacted,
+                    GapReason::Trimmed => Told::Trimmed,
+                    GapReason::DataLoss => panic!("{gap:?}"),
+                };
                 let offsets = self.offsets.entry(gap.partition.get()).or_default();
-                offsets
-                    .extend((gap.range.start().get()..gap.range.end().get()).map(|it| (it, false)));
+                let range = gap.range.start().get()..gap.range.end().get();
+                offsets.extend(range.map(|it| (it, told)));
             }
             ReaderItem::CaughtUp(it) => {
                 let ends = self.ends.entry(it.partition.get()).or_default();
@@ -186,9 +232,11 @@ fn expected(logs: &[Vec<Piece>], starts: &[u64]) -> Delivered {
             match piece {
                 Piece::Batch(batch) => {
                     let records = (0..batch.record_count).filter_map(|it| batch.offset_of(it));
-                    offsets.extend(records.map(|it| (it.get(), true)));
+                    offsets.extend(records.map(|it| (it.get(), Told::Record)));
                 }
-                Piece::Gap(start, end) => offsets.extend((*start..*end).map(|it| (it, false))),
+                Piece::Gap(start, end) => {
+                    offsets.extend((*start..*end).map(|it| (it, Told::Compacted)));
+                }
             }
         }
         offsets.retain(|(offset, _)| start <= offset);
@@ -280,4 +328,66 @@ fn every_offset_is_delivered_once_however_often_the_connection_breaks() {
         expected.ends.retain(|_, ends| !ends.is_empty());
         assert_eq!(delivered, expected, "delivered");
     });
+}
+
+#[test]
+fn every_offset_is_delivered_once_however_often_the_reader_is_overtaken() {
+    for_seeds(500, |mut random| {
+        let logs: Vec<_> = (0..PARTITIONS).map(|_| log(&mut random)).collect();
+        let end_of = |partition: usize| logs[partition].last().map_or(0, Piece::end);
+        let mut log_starts = [0; PARTITIONS as usize];
+        let mut progress = Progress::new(&options(false, Start::Beginning));
+        let mut delivered = Delivered::default();
+        for round in 0..200 {
+            let is_last = round == 199;
+            let request = progress.request();
+            let responses = match refuse_from(&log_starts, &request) {
+                Some(refusal) => {
+                    progress.refuse(refusal);
+                    Vec::new()
+                }
+                None => {
+                    trim_one(&mut log_starts, end_of, &mut random);
+                    serve_from(&logs, &log_starts, &request)
+                }
+            };
+            let cut = random.usize(0..=responses.len());
+            for response in responses
+                .into_iter()
+                .take(if is_last { usize::MAX } else { cut })
+            {
+                let heard = progress.take(Some(response));
+                assert!(!matches!(heard, Heard::Broken(_)), "{heard:?}");
+            }
+            while let Some(item) = progress.take_delivery() {
+                delivered.take(item.unwrap());
+            }
+            if progress.is_finished() {
+                break;
+            }
+            trim_one(&mut log_starts, end_of, &mut random);
+        }
+        assert!(progress.is_finished(), "read to the end");
+        let expected = expected(&logs, &[0; PARTITIONS as usize]);
+        assert_eq!(delivered.ends, expected.ends, "ends");
+        for (partition, expected) in expected.offsets {
+            let told = &delivered.offsets[&partition];
+            assert!(told.is_sorted_by(|one, next| one.0 < next.0), "{told:?}");
+            for offset in expected {
+                let is_told = told.contains(&offset) || told.contains(&(offset.0, Told::Trimmed));
+                assert!(is_told, "{offset:?} of {told:?}");
+            }
+            let log_start = log_starts[partition as usize];
+            let mut trimmed = told.iter().filter(|it| it.1 == Told::Trimmed);
+            assert!(trimmed.all(|it| it.0 < log_start), "{told:?}, {log_start}");
+        }
+    });
+}
+
+/// Perhaps moves one log start up.
+fn trim_one(log_starts: &mut [u64], end_of: impl Fn(usize) -> u64, random: &mut fastrand::Rng) {
+    let partition = random.usize(0..log_starts.len());
+    if random.u32(0..4) == 0 {
+        log_starts[partition] = random.u64(log_starts[partition]..=end_of(partition));
+    }
 }

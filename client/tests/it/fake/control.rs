@@ -10,7 +10,8 @@ use towpath_proto::v1::admin_service_server::AdminService;
 use towpath_proto::v1::topic_service_server::TopicService;
 
 use super::Shared;
-use super::log::{StoredPartition, StoredTopic};
+use super::fetch::start_of;
+use super::log::StoredTopic;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Control(pub(crate) Arc<Shared>);
@@ -43,6 +44,7 @@ impl TopicService for Control {
             count => count,
         };
         state.log.create(&request.name, partition_count);
+        state.log.find_mut(&request.name, None)?.config = request.config.unwrap_or_default();
         let topic = describe(&request.name, &state.log.topics[&request.name], false);
         Ok(Response::new(v1::CreateTopicResponse {
             topic: Some(topic),
@@ -102,33 +104,77 @@ impl TopicService for Control {
         }))
     }
 
-    /// Keeps no settings: what was asked for is the answer.
     async fn update_topic(
         &self,
         request: Request<v1::UpdateTopicRequest>,
     ) -> Result<Response<v1::UpdateTopicResponse>, Status> {
         self.called("update_topic")?;
         let request = request.into_inner();
-        let state = self.0.state();
+        let mut state = self.0.state();
+        let stored = state.log.find_mut(&request.name, None)?;
+        if !request.etag.is_empty() && request.etag != stored.etag() {
+            let problem = Problem::new(ErrorReason::EtagMismatch, "changed by someone else");
+            return Err(problem.with("etag", stored.etag()).into());
+        }
+        let given = request.config.unwrap_or_default();
+        let mut config = stored.config;
+        for path in request.update_mask.unwrap_or_default().paths {
+            match path.as_str() {
+                "retention_age_ms" => config.retention_age_ms = given.retention_age_ms,
+                "retention_bytes" => config.retention_bytes = given.retention_bytes,
+                unknown => panic!("{unknown}"),
+            }
+        }
+        if !request.validate_only && config != stored.config {
+            stored.config = config;
+            stored.revision += 1;
+        }
         let topic = v1::Topic {
-            config: request.config,
-            ..describe(&request.name, state.log.find(&request.name, None)?, false)
+            config: Some(config),
+            ..describe(&request.name, stored, false)
         };
         Ok(Response::new(v1::UpdateTopicResponse {
             topic: Some(topic),
         }))
     }
 
-    /// Trims nothing.
     async fn trim_topic(
         &self,
         request: Request<v1::TrimTopicRequest>,
     ) -> Result<Response<v1::TrimTopicResponse>, Status> {
         self.called("trim_topic")?;
-        let state = self.0.state();
-        let topic_id = state.log.find(&request.into_inner().name, None)?.topic_id;
+        let request = request.into_inner();
+        let mut state = self.0.state();
+        let stored = state.log.find_mut(&request.name, request.topic_id)?;
+        let before = v1::FetchSource {
+            start: request.before,
+            ..v1::FetchSource::default()
+        };
+        let wanted = (0..).zip(&mut stored.partitions).filter(|(partition, _)| {
+            request.partitions.is_empty() || request.partitions.contains(partition)
+        });
+        let mut partitions = Vec::new();
+        for (partition, stored) in wanted {
+            let offset = start_of(&before, partition, stored);
+            if offset > stored.log_start_offset {
+                stored.check(partition, offset)?;
+            }
+            let kept = stored.log_start_offset;
+            let trimmed = stored.trim(offset);
+            if request.validate_only {
+                stored.log_start_offset = kept;
+            }
+            partitions.extend(
+                trimmed
+                    .is_some()
+                    .then_some(v1::TrimmedPartition { partition, trimmed }),
+            );
+        }
+        let topic_id = stored.topic_id;
+        drop(state);
+        self.0.changed();
         Ok(Response::new(v1::TrimTopicResponse {
-            partitions: Vec::new(),
+            partitions,
             topic_id,
         }))
     }
@@ -171,11 +217,11 @@ fn describe(name: &str, topic: &StoredTopic, has_partitions: bool) -> v1::Topic 
         record_count: topic
             .partitions
             .iter()
-            .map(StoredPartition::end_offset)
+            .map(|it| it.end_offset() - it.log_start_offset)
             .sum(),
         size_bytes: 0,
         create_time_ms: 1000,
-        config: None,
-        etag: format!("{}-0", topic.topic_id),
+        config: Some(topic.config),
+        etag: topic.etag(),
     }
 }

@@ -28,10 +28,25 @@ struct Place {
     topic_id: u64,
     partition: u32,
     start: u64,
+    log_start: u64,
     next: u64,
     /// Where a stream that does not follow ends.
     end: u64,
     is_caught_up: bool,
+}
+
+impl Place {
+    fn trimmed_up_to(&self, stored: &StoredPartition) -> v1::Gap {
+        v1::Gap {
+            handle: self.handle,
+            partition: self.partition,
+            range: Some(v1::OffsetRange {
+                start: self.next,
+                end: stored.log_start_offset,
+            }),
+            reason: v1::GapReason::Trimmed.into(),
+        }
+    }
 }
 
 struct FetchStream {
@@ -86,7 +101,7 @@ impl FetchService for Fetch {
         let offsets = places.iter().map(|place| v1::LookedUpOffset {
             partition: place.partition,
             offset: place.start,
-            log_start_offset: 0,
+            log_start_offset: place.log_start,
             end_offset: place.end,
         });
         Ok(Response::new(v1::LookupOffsetsResponse {
@@ -109,13 +124,17 @@ fn open(log: &Log, request: &v1::FetchRequest) -> Result<Vec<Place>, Problem> {
         };
         for partition in wanted {
             let stored = &topic.partitions[partition as usize];
-            let start = start_of(source, partition, stored)?;
+            let start = start_of(source, partition, stored);
+            let start = stored
+                .check(partition, start)
+                .map_err(|it| it.with("topic", &source.topic))?;
             places.push(Place {
                 handle,
                 topic: source.topic.clone(),
                 topic_id: topic.topic_id,
                 partition,
                 start,
+                log_start: stored.log_start_offset,
                 next: start,
                 end: stored.end_offset(),
                 is_caught_up: false,
@@ -125,18 +144,14 @@ fn open(log: &Log, request: &v1::FetchRequest) -> Result<Vec<Place>, Problem> {
     Ok(places)
 }
 
-fn start_of(
-    source: &v1::FetchSource,
-    partition: u32,
-    stored: &StoredPartition,
-) -> Result<u64, Problem> {
+pub(super) fn start_of(source: &v1::FetchSource, partition: u32, stored: &StoredPartition) -> u64 {
     let own = source
         .start_offsets
         .iter()
         .find(|it| it.partition == partition);
     let position = source.start.as_ref().and_then(|it| it.position.as_ref());
     let end = stored.end_offset();
-    let start = match (own, position) {
+    match (own, position) {
         (Some(own), _) => own.offset,
         (None, Some(Position::Offset(offset))) => *offset,
         (None, Some(Position::End(_))) => end,
@@ -150,12 +165,6 @@ fn start_of(
                 .map_or(end, |it| it.fetched.base_offset)
         }
         (None, Some(Position::Beginning(_)) | None) => stored.log_start_offset,
-    };
-    if start <= end {
-        Ok(start)
-    } else {
-        let problem = Problem::new(ErrorReason::OffsetOutOfRange, "beyond the end");
-        Err(problem.with("end_offset", end))
     }
 }
 
@@ -229,18 +238,22 @@ impl FetchStream {
 
     async fn send_what_there_is(&mut self) -> Result<(), Over> {
         loop {
-            let next = self.next_batch();
+            let next = self.next_message();
             let Some((place, message)) = next else {
                 break;
             };
             match message {
-                Ok(batch) => {
+                Message::Batch(batch) => {
                     self.places[place].next = batch.next_offset().get();
                     self.send_batch(batch).await?;
                 }
-                Err(failed) => {
+                Message::Gap(gap) => {
+                    self.places[place].next = gap.range.unwrap().end;
+                    self.send(Message::Gap(gap)).await?;
+                }
+                failed => {
                     self.places.remove(place);
-                    self.send(Message::Failed(failed)).await?;
+                    self.send(failed).await?;
                 }
             }
         }
@@ -260,8 +273,9 @@ impl FetchStream {
         Ok(())
     }
 
-    /// The next batch over all partitions: by LSN if that is asked for, else by partition.
-    fn next_batch(&self) -> Option<(usize, Result<wire::FetchedBatch, v1::SourceFailed>)> {
+    /// The next batch over all partitions, by LSN if that is asked for, else by partition; before it
+    /// what stands in the way of any.
+    fn next_message(&self) -> Option<(usize, Message)> {
         let state = self.shared.state();
         let mut found: Option<(usize, wire::FetchedBatch)> = None;
         for (index, place) in self.places.iter().enumerate() {
@@ -272,9 +286,12 @@ impl FetchStream {
                     partition: Some(place.partition),
                     error: Some(problem.into()),
                 };
-                return Some((index, Err(failed)));
+                return Some((index, Message::Failed(failed)));
             }
             let stored = state.log.partition(&place.topic, place.partition);
+            if place.next < stored.log_start_offset {
+                return Some((index, Message::Gap(place.trimmed_up_to(stored))));
+            }
             let is_next = |batch: &&super::StoredBatch| {
                 let batch = &batch.fetched;
                 batch.next_offset().get() > place.next
@@ -295,7 +312,7 @@ impl FetchStream {
                 found = Some((index, batch));
             }
         }
-        found.map(|(index, batch)| (index, Ok(batch)))
+        found.map(|(index, batch)| (index, Message::Batch(batch)))
     }
 
     async fn send_batch(&self, mut batch: wire::FetchedBatch) -> Result<(), Over> {

@@ -21,11 +21,21 @@ pub(crate) struct Log {
 pub(crate) struct StoredTopic {
     pub(crate) topic_id: u64,
     pub(crate) partitions: Vec<StoredPartition>,
+    pub(crate) config: v1::TopicConfig,
+    /// How often the settings were changed.
+    pub(crate) revision: u64,
+}
+
+impl StoredTopic {
+    pub(crate) fn etag(&self) -> String {
+        format!("{}-{}", self.topic_id, self.revision)
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct StoredPartition {
     pub(crate) log_start_offset: u64,
+    /// Also what was trimmed.
     pub(crate) batches: Vec<StoredBatch>,
     /// What each producer wrote: place in `batches` by sequence.
     pub(crate) producers: BTreeMap<Bytes, Vec<usize>>,
@@ -46,6 +56,26 @@ impl StoredPartition {
         last.map_or(0, |batch| batch.fetched.next_offset().get())
     }
 
+    /// What lies below the offset goes; returns the offsets, if there are any.
+    pub(crate) fn trim(&mut self, offset: u64) -> Option<v1::OffsetRange> {
+        let start = self.log_start_offset;
+        self.log_start_offset = start.max(offset);
+        (start < offset).then_some(v1::OffsetRange { start, end: offset })
+    }
+
+    /// Refuses an offset that is not there, with the range of those that are.
+    pub(crate) fn check(&self, partition: u32, offset: u64) -> Result<u64, Problem> {
+        if (self.log_start_offset..=self.end_offset()).contains(&offset) {
+            return Ok(offset);
+        }
+        let problem = Problem::new(ErrorReason::OffsetOutOfRange, "out of range");
+        Err(problem
+            .with("partition", partition)
+            .with("requested", offset)
+            .with("log_start_offset", self.log_start_offset)
+            .with("end_offset", self.end_offset()))
+    }
+
     /// Forgets all but the first batches, as a copy made back then has them.
     pub(crate) fn put_back(&mut self, batch_count: usize) {
         self.batches.truncate(batch_count);
@@ -62,6 +92,8 @@ impl Log {
         let stored = StoredTopic {
             topic_id: self.next_topic_id,
             partitions: partitions.collect(),
+            config: v1::TopicConfig::default(),
+            revision: 0,
         };
         self.topics.insert(topic.to_owned(), stored);
         self.next_topic_id
@@ -77,6 +109,15 @@ impl Log {
                     .with("topic", topic)
                     .with_hint("did you mean \"orders\"?")
             })
+    }
+
+    pub(crate) fn find_mut(
+        &mut self,
+        topic: &str,
+        topic_id: Option<u64>,
+    ) -> Result<&mut StoredTopic, Problem> {
+        self.find(topic, topic_id)?;
+        Ok(self.topics.get_mut(topic).unwrap())
     }
 
     pub(crate) fn partition(&self, topic: &str, partition: u32) -> &StoredPartition {

@@ -139,28 +139,6 @@ async fn a_deleted_topic_leaves_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trimmed_records_are_told() {
-    let (broker, client) = FakeBroker::with_topic("orders", 1);
-    broker.append("orders", 0, &["a", "b", "c"]);
-    broker.append("orders", 0, &["d"]);
-    broker.on_fetches([OnFetch::Cut]);
-    {
-        // What was asked for is trimmed while the reader is away.
-        let mut state = broker.state();
-        let partition = state.log.partition_mut("orders", 0);
-        partition.log_start_offset = 3;
-        partition.batches.remove(0);
-    }
-    let start = Start::Offset(towpath_client::Offset::new(1));
-    let mut reader = client.reader(["orders"]).from(start).build();
-    let ReaderItem::Gap(gap) = reader.next().await.unwrap().unwrap() else {
-        panic!("not a gap");
-    };
-    assert_eq!(gap.range.to_string(), "1..3", "offsets");
-    assert_eq!(values(&mut reader).await, ["d"], "the rest");
-}
-
-#[tokio::test(start_paused = true)]
 async fn readers_wait_for_a_broker_for_ever_unless_told_otherwise() {
     let (broker, client) = two_partitions();
     broker.go_down();
