@@ -64,7 +64,7 @@ pub struct Usage {
     pub others_percent: f64,
 }
 
-/// Measures a [`Usage`] from its start to [`Meter::stop`].
+/// Measures a [`Usage`] from its start to each [`Meter::stop`].
 #[derive(Debug)]
 pub struct Meter {
     start: Instant,
@@ -89,11 +89,11 @@ impl Meter {
         })
     }
 
-    /// Ends the measurement.
+    /// Measures up to now.
     ///
     /// # Errors
     /// Those of `/proc`: the server may have ended.
-    pub fn stop(self) -> Result<Usage> {
+    pub fn stop(&self) -> Result<Usage> {
         let seconds = self.start.elapsed().as_secs_f64();
         let server_ticks = self.server_pid.map_or(Ok(0), process_ticks)? - self.server_ticks;
         let client_ticks = process_ticks(std::process::id())? - self.client_ticks;

@@ -23,6 +23,12 @@ impl Spread {
             max,
         })
     }
+
+    /// Writes the middle and, in brackets, the range.
+    pub(crate) fn format(&self, decimals: usize) -> String {
+        let Self { median, min, max } = self;
+        format!("{median:.decimals$} ({min:.decimals$} to {max:.decimals$})")
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::{Measured, Median, text};
 use crate::host::Usage;
 use crate::round_file::{Durability, FileKind, RoundFileOptions, WriteMode};
 
@@ -113,6 +114,25 @@ impl Figures {
     pub fn with_latency(mut self, nanoseconds: &Histogram<u64>) -> Self {
         self.latency_us = Some(LatencyUs::of(nanoseconds));
         self
+    }
+}
+
+impl Measured for Figures {
+    type Setting = Setting;
+    type Median = Median;
+
+    fn median(setting: &Setting, rounds: &[&Self]) -> Option<Median> {
+        Median::of(setting, rounds)
+    }
+
+    fn format_run(&self, setting: &Setting) -> String {
+        let setting = text::format_setting(setting);
+        format!("{setting}  {}", text::format_figures(self))
+    }
+
+    fn format_median(median: &Median) -> String {
+        let setting = text::format_setting(&median.setting);
+        format!("{setting}  {}", text::format_median(median))
     }
 }
 

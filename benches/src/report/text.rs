@@ -1,34 +1,26 @@
 //! Rows for people: one line each, units in the line.
 
 use super::median::Median;
-use super::{Figures, Row, Setting};
+use super::{Figures, Measured, Row, Setting};
 use crate::host::Machine;
 use crate::round_file::{Durability, FileKind, WriteMode};
 use crate::size::format_bytes;
-use crate::spread::Spread;
 
-pub(super) fn format_row(row: &Row) -> String {
+pub(super) fn format_row<M: Measured>(row: &Row<'_, M>) -> String {
     match row {
         Row::Machine(machine) => format_machine(machine),
         Row::Run {
             round,
             setting,
             figures,
-        } => {
-            format!(
-                "round {round:<2}  {}  {}",
-                format_setting(setting),
-                format_figures(figures)
-            )
-        }
-        Row::Median(median) => {
-            format!(
-                "median    {}  {}",
-                format_setting(&median.setting),
-                format_median(median)
-            )
-        }
+        } => format!("round {round:<2}  {}", figures.format_run(setting)),
+        Row::Median(median) => format!("median    {}", M::format_median(median)),
     }
+}
+
+/// How much of the machine others had during a run.
+pub(crate) fn format_neighbours(steal_percent: f64, others_percent: f64) -> String {
+    format!("steal {steal_percent:.0} %  others {others_percent:.0} %")
 }
 
 fn format_machine(machine: &Machine) -> String {
@@ -43,7 +35,7 @@ fn format_machine(machine: &Machine) -> String {
     format!("{cores} cores of {processor}, {memory_gib} GiB, Linux {kernel}, {file_system}")
 }
 
-fn format_setting(setting: &Setting) -> String {
+pub(super) fn format_setting(setting: &Setting) -> String {
     let write = setting.write.map(|write| match write {
         WriteMode::Buffered => "buffered",
         WriteMode::Direct => "direct",
@@ -65,9 +57,8 @@ fn format_setting(setting: &Setting) -> String {
     )
 }
 
-fn format_figures(figures: &Figures) -> String {
-    let (steal, others) = (figures.steal_percent, figures.others_percent);
-    let neighbours = format!("steal {steal:.0} %  others {others:.0} %");
+pub(super) fn format_figures(figures: &Figures) -> String {
+    let neighbours = format_neighbours(figures.steal_percent, figures.others_percent);
     if let Some(latency) = figures.latency_us {
         let (p50, p99, max) = (latency.p50, latency.p99, latency.max);
         return format!("p50 {p50:.0} us  p99 {p99:.0} us  max {max:.0} us  {neighbours}");
@@ -80,27 +71,19 @@ fn format_figures(figures: &Figures) -> String {
     format!("{rate:.0} MB/s{server}  client {client:.2} s CPU/GB  {neighbours}")
 }
 
-fn format_median(median: &Median) -> String {
-    let others = format_spread(&median.others_percent, 0);
+pub(super) fn format_median(median: &Median) -> String {
+    let others = median.others_percent.format(0);
     if let Some(latency) = &median.latency_us {
-        let (p50, p99) = (
-            format_spread(&latency.p50, 0),
-            format_spread(&latency.p99, 0),
-        );
-        let max = format_spread(&latency.max, 0);
+        let (p50, p99) = (latency.p50.format(0), latency.p99.format(0));
+        let max = latency.max.format(0);
         return format!("p50 {p50} us  p99 {p99} us  max {max} us  others {others} %");
     }
-    let rate = format_spread(&median.megabytes_per_second, 0);
+    let rate = median.megabytes_per_second.format(0);
     let server = median
         .server_cpu_seconds_per_gb
         .map_or_else(String::new, |cpu| {
-            format!("  server {} s CPU/GB", format_spread(&cpu, 2))
+            format!("  server {} s CPU/GB", cpu.format(2))
         });
-    let client = format_spread(&median.client_cpu_seconds_per_gb, 2);
+    let client = median.client_cpu_seconds_per_gb.format(2);
     format!("{rate} MB/s{server}  client {client} s CPU/GB  others {others} %")
-}
-
-fn format_spread(spread: &Spread, decimals: usize) -> String {
-    let Spread { median, min, max } = spread;
-    format!("{median:.decimals$} ({min:.decimals$} to {max:.decimals$})")
 }
