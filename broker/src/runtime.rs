@@ -13,4 +13,5 @@ pub mod queue;
 pub mod read_pool;
 pub mod sequencer;
 pub mod settle;
+mod space;
 pub mod threads;

@@ -88,11 +88,10 @@ impl Engine {
             maintenance: Arc::new(WorkQueue::default()),
         };
         let settle_worker = SettleWorker::new(
+            &shared,
             storage.settler,
             Arc::clone(&storage.files),
             storage.journal_files,
-            Arc::clone(&shared.progress),
-            Arc::clone(&shared.commands),
         );
         let maintenance_shared = MaintenanceShared {
             files: storage.files,

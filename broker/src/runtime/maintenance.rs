@@ -4,17 +4,13 @@ use std::sync::Arc;
 
 use towpath_storage::{
     CheckpointInput, Checkpointer, DirtySegments, Environment, Lsn, SegmentFiles, SegmentRef,
-    Space, StorageError, TopicId, remove_segments, remove_topic,
+    StorageError, TopicId, remove_segments, remove_topic,
 };
 
 use super::command::{CommandQueue, ControlCommand, Event, FORGET_DROPPED_MAX};
 use super::queue::WorkQueue;
 use super::settle::{SettleProgress, SettleWork};
-
-/// Produce is refused while less than this part of the disk is available...
-const LOW_DIVISOR: u64 = 20;
-/// ... or less than this many bytes, if that is less.
-const LOW_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+use super::space::is_low;
 
 /// A checkpoint to be written.
 #[derive(Debug)]
@@ -183,25 +179,4 @@ pub struct MaintenanceShared {
     pub settle: Arc<WorkQueue<SettleWork>>,
     /// The sequencer's commands.
     pub commands: Arc<CommandQueue>,
-}
-
-fn is_low(space: Space) -> bool {
-    space.available_bytes < (space.total_bytes / LOW_DIVISOR).min(LOW_BYTES_MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_twentieth_of_a_small_disk_and_a_gibibyte_of_a_large_one_are_low() {
-        let space = |total_bytes, available_bytes| Space {
-            total_bytes,
-            available_bytes,
-        };
-        assert!(is_low(space(1000, 49)), "below a twentieth");
-        assert!(!is_low(space(1000, 50)), "a twentieth");
-        assert!(!is_low(space(1 << 50, 1 << 30)), "a gibibyte is enough");
-        assert!(is_low(space(1 << 50, (1 << 30) - 1)), "below");
-    }
 }

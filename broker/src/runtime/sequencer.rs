@@ -64,6 +64,9 @@ const RESERVE_BYTES: u64 = 128 * 1024;
 /// Room that the entry of one command takes at most which is no batch.
 const CONTROL_ROOM_BYTES: u64 = 48 * 1024;
 
+/// How long a journal file is not asked for again when there was no room for it.
+const FULL_PAUSE_MS: i64 = 100;
+
 /// What the sequencer shares with the other threads.
 #[derive(Debug, Clone)]
 pub struct Shared {
@@ -120,7 +123,10 @@ enum JournalWish {
     /// It was asked for.
     Asked,
     /// There was no room on the disk.
-    Full,
+    Full {
+        /// Broker time at which it is asked for again, milliseconds since the Unix epoch.
+        ask_again_at_ms: i64,
+    },
 }
 
 /// When the next checkpoint is due.
@@ -378,7 +384,10 @@ impl Sequencer {
                     .settle_work
                     .extend(self.journal.provide(file).map(SettleWork::GiveBack));
             }
-            Event::JournalFull => self.journal_wish = JournalWish::Full,
+            Event::JournalFull => {
+                let ask_again_at_ms = self.time.now_ms() + FULL_PAUSE_MS;
+                self.journal_wish = JournalWish::Full { ask_again_at_ms };
+            }
             Event::CheckpointDone => self.checkpoint.is_running = false,
             Event::CheckpointFailed(rows) => {
                 self.checkpoint.is_running = false;

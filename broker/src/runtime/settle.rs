@@ -5,11 +5,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use towpath_storage::{
-    CommittedFrame, JournalFiles, Lsn, PreparedFile, SegmentFiles, SegmentRef, SegmentWish,
-    Settler, StorageError, TopicId, ensure_segment,
+    CommittedFrame, Environment, JournalFiles, Lsn, PreparedFile, SegmentFiles, SegmentRef,
+    SegmentWish, Settler, StorageError, TopicId, ensure_segment,
 };
 
 use super::command::{CommandQueue, Event};
+use super::sequencer::Shared;
+use super::space::has_room;
 
 /// A piece of the settle thread's work.
 #[derive(Debug)]
@@ -113,28 +115,32 @@ impl SettleProgress {
 /// The settle thread's half of the storage.
 #[derive(Debug)]
 pub struct SettleWorker {
+    environment: Environment,
     settler: Settler,
     files: Arc<SegmentFiles>,
     journal_files: JournalFiles,
     progress: Arc<SettleProgress>,
     commands: Arc<CommandQueue>,
+    /// Whether it was said that there is no room, until there is.
+    is_full: bool,
 }
 
 impl SettleWorker {
     /// Takes over its parts of the storage.
     pub fn new(
+        shared: &Shared,
         settler: Settler,
         files: Arc<SegmentFiles>,
         journal_files: JournalFiles,
-        progress: Arc<SettleProgress>,
-        commands: Arc<CommandQueue>,
     ) -> Self {
         Self {
+            environment: shared.environment.clone(),
             settler,
             files,
             journal_files,
-            progress,
-            commands,
+            progress: Arc::clone(&shared.progress),
+            commands: Arc::clone(&shared.commands),
+            is_full: false,
         }
     }
 
@@ -162,17 +168,15 @@ impl SettleWorker {
         Ok(())
     }
 
-    fn make_ready(&self, wish: &SegmentWish) -> Result<(), StorageError> {
+    fn make_ready(&mut self, wish: &SegmentWish) -> Result<(), StorageError> {
         let segment = wish.segment;
-        let event = match ensure_segment(&self.files, wish) {
-            Ok(allocated_end) => Event::SegmentReady {
+        let step_bytes = wish.allocated_end.saturating_sub(wish.next_position);
+        let event = match self.within_reserve(step_bytes, |it| ensure_segment(&it.files, wish)) {
+            Ok(Some(allocated_end)) => Event::SegmentReady {
                 segment,
                 allocated_end,
             },
-            Err(error) if error.is_full() => {
-                tracing::warn!(%segment, %error, "no room for a segment");
-                Event::SegmentFull { segment }
-            }
+            Ok(None) => Event::SegmentFull { segment },
             Err(error @ StorageError::Corrupt(_)) => {
                 tracing::error!(%segment, %error, "segment is damaged, its partition goes on in a new one");
                 Event::SegmentDamaged { segment }
@@ -184,15 +188,46 @@ impl SettleWorker {
     }
 
     fn prepare(&mut self, round_bytes: u64) -> Result<(), StorageError> {
-        let event = match self.journal_files.prepare(round_bytes) {
-            Ok(file) => Event::JournalFileReady(file),
-            Err(error) if error.is_full() => {
-                tracing::warn!(%error, "no room for a journal file");
-                Event::JournalFull
-            }
-            Err(error) => return Err(error),
-        };
+        let file_bytes = self.journal_files.allocation_bytes(round_bytes);
+        let prepared =
+            self.within_reserve(file_bytes, |it| it.journal_files.prepare(round_bytes))?;
+        let event = prepared.map_or(Event::JournalFull, Event::JournalFileReady);
         self.commands.push_event(event);
         Ok(())
+    }
+
+    /// Makes something that takes so many bytes of the disk; none if there is no room for it. What is
+    /// kept back stays untouched: a full disk on which no checkpoint can be written could never be
+    /// freed by deleting.
+    fn within_reserve<T>(
+        &mut self,
+        bytes: u64,
+        make: impl FnOnce(&mut Self) -> Result<T, StorageError>,
+    ) -> Result<Option<T>, StorageError> {
+        // A disk that does not tell its space is asked for it by taking it.
+        let space = self.environment.vfs.space().ok();
+        if bytes > 0 && space.is_some_and(|space| !has_room(space, bytes)) {
+            self.warn_full(None);
+            return Ok(None);
+        }
+        match make(self) {
+            Ok(made) => {
+                self.is_full = false;
+                Ok(Some(made))
+            }
+            Err(error) if error.is_full() => {
+                self.warn_full(Some(&error));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says that there is no room, once until there is: it is tried many times a second.
+    fn warn_full(&mut self, error: Option<&StorageError>) {
+        if !std::mem::replace(&mut self.is_full, true) {
+            let error = error.map(tracing::field::display);
+            tracing::warn!(error, "no room for more segments or journal");
+        }
     }
 }

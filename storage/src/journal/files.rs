@@ -91,6 +91,26 @@ impl JournalFiles {
         self.live.len()
     }
 
+    /// Bytes of the disk that [`JournalFiles::prepare`] takes for this; 0 if a spare file serves.
+    pub fn allocation_bytes(&self, round_bytes: u64) -> u64 {
+        let file_bytes = self.bytes_for(round_bytes);
+        match self.spare_of(file_bytes) {
+            Some(_) => 0,
+            None => file_bytes,
+        }
+    }
+
+    fn bytes_for(&self, round_bytes: u64) -> u64 {
+        self.file_bytes
+            .max(round_bytes + JOURNAL_HEADER_BYTES as u64)
+    }
+
+    fn spare_of(&self, file_bytes: u64) -> Option<usize> {
+        self.spare
+            .iter()
+            .position(|spare| spare.file_bytes == file_bytes)
+    }
+
     /// Makes the next file ready: a spare one with a new salt, or a new one. It has room for a round
     /// of `round_bytes` even if that is more than an ordinary file has.
     ///
@@ -99,14 +119,8 @@ impl JournalFiles {
     pub fn prepare(&mut self, round_bytes: u64) -> Result<PreparedFile, StorageError> {
         let number = self.next_number;
         let path = folder::journal_file(number);
-        let file_bytes = self
-            .file_bytes
-            .max(round_bytes + JOURNAL_HEADER_BYTES as u64);
-        let recycled = self
-            .spare
-            .iter()
-            .position(|spare| spare.file_bytes == file_bytes);
-        let file = match recycled {
+        let file_bytes = self.bytes_for(round_bytes);
+        let file = match self.spare_of(file_bytes) {
             Some(place) => self.recycle(place, &path)?,
             None => self.create(&path, file_bytes)?,
         };

@@ -86,7 +86,7 @@ impl Sequencer {
     fn decide(&mut self, command: DataCommand, draft: &mut Draft) -> Verdict {
         let room = room_of(&command);
         if !self.fits(draft, room + RESERVE_BYTES) {
-            if self.journal_wish == JournalWish::Full {
+            if matches!(self.journal_wish, JournalWish::Full { .. }) {
                 draft.refuse_full(command);
                 return Verdict::Answered;
             }

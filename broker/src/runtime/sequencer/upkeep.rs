@@ -31,8 +31,10 @@ impl Sequencer {
                 .settle_work
                 .push(SettleWork::JournalFile { round_bytes: 0 });
         }
-        if self.journal_wish == JournalWish::Full {
-            // Asked again with every round, so that service resumes when there is room.
+        if let JournalWish::Full { ask_again_at_ms } = self.journal_wish
+            && self.time.now_ms() >= ask_again_at_ms
+        {
+            // Asked again and again, so that service resumes when there is room.
             self.journal_wish = JournalWish::Asked;
             draft
                 .settle_work
