@@ -158,6 +158,8 @@ struct Recovery<'a> {
 struct Replayed {
     lsn: Lsn,
     time_ms: i64,
+    /// Number of the journal file in which the journal ends; those behind it hold no entry.
+    last_file: u64,
     report: RecoveryReport,
 }
 
@@ -246,6 +248,7 @@ impl<'a> Recovery<'a> {
         // DURABILITY: segments, then the new journal file, then the checkpoint that names it; only
         // after its second copy is the old journal free.
         self.dirty.sync(&self.files)?;
+        self.journal_files.spare_behind(replayed.last_file);
         let first = self.journal_files.prepare(0)?;
         let continuation = JournalPosition {
             file: first.number(),

@@ -91,6 +91,13 @@ impl JournalFiles {
         self.live.len()
     }
 
+    /// Takes the files behind the end of the journal for recycling. They hold no entry: they were made
+    /// ready and not used, by a start that failed. Without this each of those would take up another.
+    pub(crate) fn spare_behind(&mut self, last: u64) {
+        let still_live = self.live.partition_point(|file| file.number <= last);
+        self.spare.extend(self.live.drain(still_live..));
+    }
+
     /// Bytes of the disk that [`JournalFiles::prepare`] takes for this; 0 if a spare file serves.
     pub fn allocation_bytes(&self, round_bytes: u64) -> u64 {
         let file_bytes = self.bytes_for(round_bytes);

@@ -50,6 +50,15 @@ pub(crate) enum JournalEnd {
     },
 }
 
+impl JournalEnd {
+    /// Where it is.
+    pub(crate) fn at(&self) -> JournalPosition {
+        match self {
+            Self::Torn { at, .. } | Self::Damaged { at, .. } => *at,
+        }
+    }
+}
+
 /// Reads entries in order.
 #[derive(Debug)]
 pub(crate) struct JournalScanner {

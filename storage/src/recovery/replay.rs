@@ -79,10 +79,12 @@ impl Replay<'_> {
             }
         };
         self.settle()?;
+        let last_file = end.at().file;
         self.judge(lsn, end)?;
         Ok(Replayed {
             lsn,
             time_ms,
+            last_file,
             report: self.report,
         })
     }
