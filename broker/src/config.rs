@@ -1,5 +1,7 @@
 //! What a broker can be told, as plain data. Nothing here opens, binds or reads anything.
 
+mod descriptors;
+
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;

@@ -42,6 +42,8 @@ pub struct StorageOptions {
     pub journal_file_bytes: Option<u64>,
     /// Segment files kept open.
     pub open_file_count_max: usize,
+    /// Segments with unsynced writes that may wait for the next checkpoint; each pins two descriptors.
+    pub dirty_segment_count_max: usize,
 }
 
 impl Default for StorageOptions {
@@ -49,6 +51,7 @@ impl Default for StorageOptions {
         Self {
             journal_file_bytes: None,
             open_file_count_max: 256,
+            dirty_segment_count_max: 256,
         }
     }
 }
@@ -177,7 +180,11 @@ impl<'a> Recovery<'a> {
             count_max,
         )?);
         let dirty = Arc::new(DirtySegments::default());
-        let settler = Settler::new(Arc::clone(&files), Arc::clone(&dirty));
+        let settler = Settler::new(
+            Arc::clone(&files),
+            Arc::clone(&dirty),
+            options.dirty_segment_count_max,
+        );
         let journal_files = JournalFiles::open(environment.clone(), broker_id, file_bytes)?;
         Ok(Self {
             environment,

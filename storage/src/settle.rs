@@ -18,8 +18,6 @@ use crate::vfs::{BLOCK_BYTES, VfsFile, write_all_vectored_at};
 
 /// Index writers that are kept; beyond it all are forgotten and reopened when needed.
 const INDEX_WRITER_COUNT_MAX: usize = 1024;
-/// Segments with unsynced writes that may wait for the next checkpoint; each pins up to two descriptors.
-const DIRTY_COUNT_MAX: usize = 256;
 
 static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
@@ -90,13 +88,19 @@ pub struct Settler {
     files: Arc<SegmentFiles>,
     dirty: Arc<DirtySegments>,
     indexes: HashMap<SegmentRef, IndexWriter>,
+    dirty_count_max: usize,
 }
 
 impl Settler {
-    pub(crate) fn new(files: Arc<SegmentFiles>, dirty: Arc<DirtySegments>) -> Self {
+    pub(crate) fn new(
+        files: Arc<SegmentFiles>,
+        dirty: Arc<DirtySegments>,
+        dirty_count_max: usize,
+    ) -> Self {
         Self {
             files,
             dirty,
+            dirty_count_max,
             indexes: HashMap::new(),
         }
     }
@@ -157,7 +161,7 @@ impl Settler {
         for frame in frames {
             index.note(&files, &frame.line.frame, frame.line.place.position)?;
         }
-        if self.dirty.add(segment, log, index.take_unsynced()) > DIRTY_COUNT_MAX {
+        if self.dirty.add(segment, log, index.take_unsynced()) > self.dirty_count_max {
             self.dirty.sync(&self.files)?;
         }
         Ok(())

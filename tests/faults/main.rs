@@ -14,6 +14,7 @@
 )]
 
 mod cli;
+mod descriptors;
 mod disk_errors;
 mod full_disk;
 mod layout;

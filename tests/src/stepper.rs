@@ -32,6 +32,7 @@ pub fn small_options() -> EngineOptions {
         storage: StorageOptions {
             journal_file_bytes: Some(512 * 1024),
             open_file_count_max: 16,
+            dirty_segment_count_max: 256,
         },
         core: CoreLimits {
             segment_bytes_max: 64 * 1024,

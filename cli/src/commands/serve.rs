@@ -31,7 +31,10 @@ pub(super) async fn run(
         check(&config)?;
         return Ok(Outcome::of(ConfigReport::of(&config)));
     }
-    raise_descriptor_limit();
+    let config = match raise_descriptor_limit() {
+        Some(count) => config.within_descriptors(count),
+        None => config,
+    };
     let data_dir = config.data_dir.clone();
     // A start that is given up leaves nothing that the next one does not bring in order.
     let broker = tokio::select! {
@@ -75,14 +78,17 @@ fn broker_failure(cause: &str) -> Failure {
     .hint("look at the disk; the next start finds out what it holds")
 }
 
-/// Lets the process open as many files and connections as it may.
-fn raise_descriptor_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+/// Lets the process open as many files and connections as it may; returns how many these are, if
+/// there is a limit.
+fn raise_descriptor_limit() -> Option<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let limit = Rlimit {
         current: maximum,
         maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         warn!(%error, "limit of open files not raised");
+        return current;
     }
+    maximum
 }

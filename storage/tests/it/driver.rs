@@ -53,6 +53,7 @@ pub(crate) fn options() -> StorageOptions {
     StorageOptions {
         journal_file_bytes: Some(JOURNAL_FILE_BYTES),
         open_file_count_max: 16,
+        dirty_segment_count_max: 256,
     }
 }
 
