@@ -72,14 +72,23 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether a file or folder could not be synced: nothing is known about it then, and a second sync
+    /// may lie.
+    pub fn is_failed_sync(&self) -> bool {
+        matches!(
+            self,
+            Self::Io {
+                operation: Operation::Sync | Operation::SyncDir,
+                ..
+            }
+        )
+    }
+
     /// Whether it was refused for a full disk or an exhausted quota, so that it may be tried again. A
     /// sync that fails for want of room is not: what it was to make durable may be lost for good.
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Io {
-                operation: Operation::Sync | Operation::SyncDir,
-                ..
-            } => false,
+            Self::Io { .. } if self.is_failed_sync() => false,
             Self::Io { source, .. } => {
                 matches!(
                     source.kind(),

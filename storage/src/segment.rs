@@ -12,7 +12,7 @@ use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::usize_of;
 use crate::ids::{PartitionRef, SegmentRef, TopicId};
 use crate::segment_files::SegmentFiles;
-use crate::vfs::{OpenMode, VfsFile, read_full_at, write_all_at};
+use crate::vfs::{DirEntry, OpenMode, VfsFile, read_full_at, write_all_at};
 
 /// Space of a partition's first segment to begin with.
 pub const FIRST_STEP_BYTES: u64 = 64 * 1024;
@@ -195,7 +195,8 @@ pub fn remove_segment(files: &SegmentFiles, segment: SegmentRef) -> Result<(), S
 /// nobody knows of it any more. Files that are already gone are no error.
 ///
 /// # Errors
-/// [`StorageError::Io`]; it may be called again.
+/// [`StorageError::Io`]; it may be called again, but not after a failed sync
+/// ([`StorageError::is_failed_sync`]): the process must end, since a second one may lie.
 pub fn remove_segments(files: &SegmentFiles, segments: &[SegmentRef]) -> Result<(), StorageError> {
     for segment in segments {
         remove_segment(files, *segment)?;
@@ -218,17 +219,14 @@ pub fn remove_segments(files: &SegmentFiles, segments: &[SegmentRef]) -> Result<
 /// with them the folder that holds them. Calling it again is no error.
 ///
 /// # Errors
-/// [`StorageError::Io`]; it may be called again.
+/// As [`remove_segments`].
 pub fn remove_topic(files: &SegmentFiles, topic: TopicId) -> Result<(), StorageError> {
     let Some(folder_name) = files.topic_folder(topic) else {
         return Ok(());
     };
     let vfs = &files.environment().vfs;
     let topic_path = Path::new(folder::TOPICS).join(&*folder_name);
-    for entry in vfs
-        .list(&topic_path)
-        .map_err(io_error(Operation::List, &topic_path))?
-    {
+    for entry in list_if_any(files, &topic_path)? {
         let Ok(number) = entry.name.parse() else {
             continue;
         };
@@ -237,7 +235,7 @@ pub fn remove_topic(files: &SegmentFiles, topic: TopicId) -> Result<(), StorageE
             partition: number,
         };
         let path = folder::partition_folder(&folder_name, partition);
-        let names = vfs.list(&path).map_err(io_error(Operation::List, &path))?;
+        let names = list_if_any(files, &path)?;
         // Either file may be left of an interrupted removal; both stand side by side.
         let mut bases: Vec<_> = names
             .iter()
@@ -257,11 +255,22 @@ pub fn remove_topic(files: &SegmentFiles, topic: TopicId) -> Result<(), StorageE
     Ok(())
 }
 
+/// What a folder holds; nothing if an interrupted removal took it away.
+fn list_if_any(files: &SegmentFiles, path: &Path) -> Result<Vec<DirEntry>, StorageError> {
+    match files.environment().vfs.list(path) {
+        Err(source) if source.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(io_error(Operation::List, path)),
+    }
+}
+
 fn remove_empty_dir(files: &SegmentFiles, path: &Path) -> Result<(), StorageError> {
-    match files.environment().vfs.remove_dir(path) {
+    let vfs = &files.environment().vfs;
+    match vfs.remove_dir(path) {
         Err(source) if source.kind() == ErrorKind::DirectoryNotEmpty => {
             tracing::warn!(path = %path.display(), "folder of a deleted topic holds unknown names and stays");
-            Ok(())
+            // What was removed from it stays away all the same.
+            vfs.sync_dir(path)
+                .map_err(io_error(Operation::SyncDir, path))
         }
         Err(source) if source.kind() != ErrorKind::NotFound => {
             Err(io_error(Operation::Unlink, path)(source))

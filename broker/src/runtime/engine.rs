@@ -109,7 +109,7 @@ impl Engine {
         maintenance_worker.remove_dropped(Dropped {
             topics: state.dropped().map(|(topic, _)| topic).collect(),
             segments: state.dropped_segments().collect(),
-        });
+        })?;
         let identity = Identity {
             broker_id: storage.broker_id,
             incarnation: storage.incarnation,

@@ -80,7 +80,7 @@ impl MaintenanceWorker {
     ///
     /// # Errors
     /// [`StorageError`] if a segment could not be synced: its content is unknown, and the broker must
-    /// end with the journal as it is.
+    /// end with the journal as it is. Also as [`MaintenanceWorker::remove_dropped`].
     pub fn checkpoint(&mut self, mut job: CheckpointJob) -> Result<(), StorageError> {
         let segment_count = self.dirty.sync(&self.files)?;
         let row_count = job.input.changed.len();
@@ -93,52 +93,60 @@ impl MaintenanceWorker {
         tracing::debug!(lsn = %job.input.lsn, row_count, segment_count, "checkpoint written");
         let before = job.input.continuation.file;
         self.settle.push(SettleWork::FreeJournal { before });
-        self.remove_dropped(job.dropped);
+        self.remove_dropped(job.dropped)?;
         self.commands.push_event(Event::CheckpointDone);
         Ok(())
     }
 
-    /// Removes the files of what a checkpoint no longer holds.
-    pub fn remove_dropped(&self, dropped: Dropped) {
+    /// Removes the files of what a checkpoint no longer holds. What cannot be removed now is tried again
+    /// after the next checkpoint.
+    ///
+    /// # Errors
+    /// [`StorageError`] if a folder could not be synced: its names may come back, and only another start
+    /// can see to it that they do not.
+    pub fn remove_dropped(&self, dropped: Dropped) -> Result<(), StorageError> {
         let Dropped { topics, segments } = dropped;
         for topics in topics.chunks(FORGET_DROPPED_MAX) {
-            self.forget(self.remove_topics(topics), Vec::new());
+            self.forget(self.remove_topics(topics)?, Vec::new());
         }
         for segments in segments.chunks(FORGET_DROPPED_MAX) {
-            self.forget(Vec::new(), self.remove_segments(segments));
+            self.forget(Vec::new(), self.remove_segments(segments)?);
         }
+        Ok(())
     }
 
     /// Returns the topics whose files are gone.
-    fn remove_topics(&self, topics: &[TopicId]) -> Vec<TopicId> {
+    fn remove_topics(&self, topics: &[TopicId]) -> Result<Vec<TopicId>, StorageError> {
         let mut removed = Vec::new();
         for topic in topics {
             self.settle.push(SettleWork::ForgetTopic(*topic));
             match remove_topic(&self.files, *topic) {
                 Ok(()) => removed.push(*topic),
+                Err(error) if error.is_failed_sync() => return Err(error),
                 Err(error) => {
                     tracing::error!(%error, %topic, "files of a deleted topic not removed, will be tried again");
                 }
             }
         }
-        removed
+        Ok(removed)
     }
 
     /// Returns the segments whose files are gone.
-    fn remove_segments(&self, segments: &[SegmentRef]) -> Vec<SegmentRef> {
+    fn remove_segments(&self, segments: &[SegmentRef]) -> Result<Vec<SegmentRef>, StorageError> {
         self.settle
             .push(SettleWork::ForgetSegments(segments.to_vec()));
         let mut removed = Vec::new();
         for of_partition in segments.chunk_by(|left, right| left.partition == right.partition) {
             match remove_segments(&self.files, of_partition) {
                 Ok(()) => removed.extend_from_slice(of_partition),
+                Err(error) if error.is_failed_sync() => return Err(error),
                 Err(error) => {
                     let partition = of_partition.first().map(|segment| segment.partition);
                     tracing::error!(%error, ?partition, "files of trimmed segments not removed, will be tried again");
                 }
             }
         }
-        removed
+        Ok(removed)
     }
 
     fn forget(&self, topics: Vec<TopicId>, segments: Vec<SegmentRef>) {
