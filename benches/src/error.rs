@@ -25,6 +25,15 @@ pub enum Error {
     /// Something was lost, doubled, reordered or damaged on the way.
     #[error("the run is void: {0}")]
     Void(String),
+    /// A producer or a call to the broker failed.
+    #[error("the broker was not reached or refused")]
+    Client(#[from] towpath_client::Error),
+    /// The measurement cannot be made here; nothing was begun.
+    #[error("{0}")]
+    Refused(String),
+    /// Somebody pressed ctrl-c.
+    #[error("interrupted")]
+    Interrupted,
     /// A histogram or a JSON row could not be made.
     #[error("the figures cannot be reported: {0}")]
     Report(String),
@@ -40,6 +49,13 @@ impl Error {
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         Self::Status(Box::new(status))
+    }
+}
+
+impl From<towpath_client::SendError> for Error {
+    fn from(error: towpath_client::SendError) -> Self {
+        let (_record, error) = error.into_parts();
+        Self::Client(error)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`model`] is the bare model of the hot path: the same transport, checksum, rounds and syncs as
 //! the broker, but no records and no state. [`limits`] are the raw limits under it: a sync, a
-//! loopback connection. The binaries `bare_model` and `raw_limits` print them as text or as JSON
+//! loopback connection. [`recovery`] is how long Towpath itself takes to come back after it was killed
+//! or stopped. The binaries `bare_model`, `raw_limits` and `recovery` print them as text or as JSON
 //! rows ([`report`]), so that a run of `towpath bench` can be paired with them.
 //!
 //! Nothing depends on this crate and nothing here is asserted in CI; `docs/benchmarks.md` says how
@@ -15,6 +16,7 @@ pub mod limits;
 pub mod model;
 pub mod output;
 pub mod payload;
+pub mod recovery;
 pub mod report;
 pub mod round_file;
 pub mod size;

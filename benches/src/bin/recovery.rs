@@ -1,0 +1,47 @@
+//! How long a broker takes to come back, at several sizes of its data folder.
+//!
+//! `docs/benchmarks.md` says how to run it and what its rows mean.
+
+use std::fs;
+use std::process::ExitCode;
+
+use clap::Parser;
+use towpath_benches::host::Machine;
+use towpath_benches::recovery::{self, Chart, DataFolder, Plan, Recovery};
+use towpath_benches::report::{Format, Report};
+use towpath_benches::{Error, Result, output};
+
+#[derive(Debug, Parser)]
+#[command(about = "Measure how long Towpath takes to come back after a kill and after a stop")]
+struct Cli {
+    /// How rows are printed.
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    #[command(flatten)]
+    plan: Plan,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = tokio::runtime::Runtime::new()
+        .map_err(Error::io("start the runtime"))
+        .and_then(|runtime| runtime.block_on(run(&cli.plan, cli.output)));
+    output::exit_code(outcome)
+}
+
+async fn run(plan: &Plan, format: Format) -> Result<()> {
+    let folder = DataFolder::create(&plan.dir, plan.room_bytes(), plan.keep)?;
+    let machine = Machine::describe(Some(folder.path()))?;
+    let mut report = Report::<_, Recovery>::start(std::io::stdout(), format, machine)?;
+    // What is given up leaves neither a broker nor a folder.
+    tokio::select! {
+        measured = Box::pin(recovery::run(plan, &folder, &mut report)) => measured?,
+        _ = tokio::signal::ctrl_c() => return Err(Error::Interrupted),
+    }
+    let chart = Chart::of(report.runs()).to_string();
+    report.finish()?;
+    match &plan.svg {
+        Some(path) => fs::write(path, chart).map_err(Error::io("write the chart")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,138 @@
+//! A life of the broker, in a process of its own.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+use towpath_client::Client;
+
+use super::Stop;
+use crate::host::Meter;
+use crate::{Error, Result};
+
+/// Longest time that a start or a stop may take; reached only when something hangs.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// A running `towpath serve`; killed when it is dropped.
+#[derive(Debug)]
+pub(super) struct BrokerProcess {
+    child: Child,
+    url: String,
+    /// When it was started.
+    pub(super) start: Instant,
+    /// From its start to the line that says that it is ready.
+    pub(super) ready_after: Duration,
+    /// What it has cost since its start.
+    pub(super) meter: Meter,
+}
+
+/// What `towpath serve -o json` says once it is ready.
+#[derive(Debug, Deserialize)]
+struct Ready {
+    url: String,
+}
+
+impl BrokerProcess {
+    /// Starts `program serve` on a free port and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be started; [`Error::Void`] when it is not ready in time or ended
+    /// before (it has then said why on stderr).
+    pub(super) async fn start(program: &Path, data_dir: &Path) -> Result<Self> {
+        let mut command = serve(program, data_dir);
+        let start = Instant::now();
+        let mut child = command.spawn().map_err(Error::io("start the broker"))?;
+        let meter = Meter::start(child.id())?;
+        let line = timeout(PATIENCE, first_line(&mut child)).await;
+        let ready_after = start.elapsed();
+        let line = line.map_err(|_elapsed| void("the broker is not ready in ten minutes"))??;
+        if line.is_empty() {
+            return Err(void("the broker did not start"));
+        }
+        let Ready { url } = serde_json::from_str(&line)?;
+        Ok(Self {
+            child,
+            url,
+            start,
+            ready_after,
+            meter,
+        })
+    }
+
+    /// A client that knows nothing of earlier lives.
+    ///
+    /// # Errors
+    /// [`Error::Client`] if the broker's URL is none.
+    pub(super) fn client(&self) -> Result<Client> {
+        Ok(Client::connect(&self.url)?)
+    }
+
+    /// Ends it and waits until it is gone.
+    ///
+    /// # Errors
+    /// [`Error::Void`] if it had ended by itself, or if it does not end as it should.
+    pub(super) async fn end(mut self, stop: Stop) -> Result<()> {
+        let (Some(pid), Ok(None)) = (self.pid(), self.child.try_wait()) else {
+            return Err(void("the broker has ended by itself"));
+        };
+        let signal = match stop {
+            Stop::Kill => Signal::KILL,
+            Stop::Terminate => Signal::TERM,
+        };
+        kill_process(pid, signal).map_err(|error| Error::io("end the broker")(error.into()))?;
+        let status = timeout(PATIENCE, self.child.wait())
+            .await
+            .map_err(|_elapsed| void("the broker has not ended in ten minutes"))?
+            .map_err(Error::io("wait for the broker"))?;
+        match stop {
+            Stop::Terminate if !status.success() => {
+                Err(Error::Void(format!("the broker ended with {status}")))
+            }
+            Stop::Kill | Stop::Terminate => Ok(()),
+        }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        let pid = self.child.id()?;
+        Pid::from_raw(i32::try_from(pid).ok()?)
+    }
+}
+
+fn serve(program: &Path, data_dir: &Path) -> Command {
+    let mut command = Command::new(program);
+    // What is set for other brokers is not meant for this one.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TOWPATH_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(["serve", "-o", "json", "--listen", "127.0.0.1:0"])
+        .arg("--data-dir")
+        .arg(data_dir)
+        .env("TOWPATH_LOG", "warn")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// The first line that the process prints; empty if it ends before.
+async fn first_line(child: &mut Child) -> Result<String> {
+    let mut line = String::new();
+    if let Some(stdout) = &mut child.stdout {
+        let mut stdout = BufReader::new(stdout);
+        let read = stdout.read_line(&mut line).await;
+        read.map_err(Error::io("read from the broker"))?;
+    }
+    Ok(line)
+}
+
+fn void(text: &str) -> Error {
+    Error::Void(text.to_owned())
+}
