@@ -78,9 +78,18 @@ fn a_broker_on_a_disk_that_is_almost_full_says_so() {
     broker.terminate(PATIENCE);
 
     let ballast = Ballast::leave(&disk, 0);
-    let ended = setup.try_start().expect_err("there is no room for a start");
-    assert_eq!(ended.code(), Some(LIMIT), "{ended}");
-    assert!(ended.stderr.contains("make room on the disk"), "{ended}");
+    // It starts if a journal file is left to be used again.
+    match setup.try_start() {
+        Ok(mut broker) => {
+            let log = broker.stderr_so_far();
+            assert!(log.contains("disk is nearly full"), "{log}");
+            broker.kill();
+        }
+        Err(ended) => {
+            assert_eq!(ended.code(), Some(LIMIT), "{ended}");
+            assert!(ended.stderr.contains("make room on the disk"), "{ended}");
+        }
+    }
     ballast.remove();
 
     let ballast = Ballast::leave(&disk, SCARCE_BYTES);
