@@ -15,6 +15,8 @@ const MIB: u64 = 1024 * 1024;
 const DISK_BYTES: u64 = 64 * MIB;
 /// Less than a twentieth of the disk, below which produce is refused, and enough for a start.
 const SCARCE_BYTES: u64 = 6 * MIB;
+/// Room for a start, and less than the twentieth of the disk that is kept back.
+const LOW_BYTES: u64 = 5 * MIB / 2;
 /// Exit code for a limit that is reached, and for a full disk.
 const LIMIT: i32 = 7;
 /// Most that the broker has to say about a full disk in a few seconds.
@@ -92,7 +94,7 @@ fn a_broker_on_a_disk_that_is_almost_full_says_so() {
     }
     ballast.remove();
 
-    let ballast = Ballast::leave(&disk, SCARCE_BYTES);
+    let ballast = Ballast::leave(&disk, LOW_BYTES);
     let mut broker = setup.start();
     let refused = cli(&url, &["produce", "t", "after", "--give-up-after", "1s"]);
     refused.failed(LIMIT);

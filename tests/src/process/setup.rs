@@ -1,12 +1,11 @@
 //! How a broker is started.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::port::free_address;
+use super::port::ReservedAddress;
 use super::{BrokerProcess, Ended, Running, command};
 
 /// Longest time that a start may take, also under `strace`; reached only when something hangs.
@@ -19,7 +18,7 @@ const PORT_IN_USE_ATTEMPTS: u32 = 100;
 #[derive(Debug, Clone)]
 pub struct BrokerSetup {
     data_dir: PathBuf,
-    listen: SocketAddr,
+    listen: ReservedAddress,
     wrapper: Vec<OsString>,
     args: Vec<OsString>,
 }
@@ -29,7 +28,7 @@ impl BrokerSetup {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
-            listen: free_address(),
+            listen: ReservedAddress::take(),
             wrapper: Vec::new(),
             args: Vec::new(),
         }
@@ -57,7 +56,7 @@ impl BrokerSetup {
 
     /// Where clients find it.
     pub fn url(&self) -> String {
-        format!("http://{}", self.listen)
+        format!("http://{}", self.listen.address)
     }
 
     /// Starts it and waits until it is ready.
@@ -104,7 +103,7 @@ impl BrokerSetup {
         let mut command = command(&self.wrapper);
         command
             .args(["serve", "-o", "json", "--listen"])
-            .arg(self.listen.to_string())
+            .arg(self.listen.address.to_string())
             .arg("--data-dir")
             .arg(&self.data_dir)
             .args(&self.args)
