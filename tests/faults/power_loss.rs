@@ -18,11 +18,13 @@ const LOSSES: u64 = 50;
 const LOSSES_PER_DISK: u64 = 10;
 /// After so many a long run tells how far it is.
 const LOSSES_TOLD: u64 = 500;
-/// The smaller, the sooner journal files are used again.
-const DISK_BYTES: [u64; 2] = [128 * MIB, 256 * MIB];
+/// The smaller, the smaller are journal files, and the sooner are they used again.
+const DISK_BYTES: [u64; 2] = [256 * MIB, 512 * MIB];
 const MIB: u64 = 1024 * 1024;
-/// Longest work between two losses.
+/// Longest work between two losses, mostly.
 const WORK_MS_MAX: u64 = 250;
+/// Long enough for checkpoints, of which one begins a second after the load has deleted a topic.
+const CHECKPOINT_MS: u64 = 4_000;
 /// Longer than a start takes on a fast machine.
 const START_MS_MAX: u64 = 60;
 /// Losses under a lying disk, of which one must be noticed.
@@ -144,7 +146,11 @@ impl Machine {
     fn go_through_a_loss(&mut self, load: &Load, tally: &mut Tally) {
         load.forget_acks();
         load.await_ack(PATIENCE).expect("service resumes");
-        load.run_for(Duration::from_millis(self.random.u64(..WORK_MS_MAX)));
+        let work_ms = match self.random.u8(..6) {
+            0 => CHECKPOINT_MS,
+            _ => WORK_MS_MAX,
+        };
+        load.run_for(Duration::from_millis(self.random.u64(..work_ms)));
         if self.random.u8(..4) == 0 {
             self.broker.take().into_iter().for_each(end_by_kill);
             self.restart();

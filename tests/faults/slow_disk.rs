@@ -15,13 +15,13 @@ use crate::{Need, PATIENCE, can, seed};
 
 const SYNC_DELAY: Duration = Duration::from_millis(200);
 /// Those who produce more than the disk takes.
-const FLOODERS: usize = 4;
+const FLOODERS: usize = 48;
 const FLOOD_RECORD_BYTES: usize = 10 * 1024;
 /// How often it is asked and read while the disk is slow.
 const QUESTIONS: u32 = 20;
 /// Longest wait for an answer that needs no sync.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
-/// More than all that the broker may hold by its settings, with room for everything else.
+/// More than all that the broker may hold by its settings; the flood would have it hold as much again.
 const MEMORY_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 #[test]
