@@ -19,7 +19,7 @@ const LOSSES_PER_DISK: u64 = 10;
 /// After so many a long run tells how far it is.
 const LOSSES_TOLD: u64 = 500;
 /// The smaller, the smaller are journal files, and the sooner are they used again.
-const DISK_BYTES: [u64; 2] = [256 * MIB, 512 * MIB];
+const DISK_BYTES: [u64; 2] = [512 * MIB, 1024 * MIB];
 const MIB: u64 = 1024 * 1024;
 /// Longest work between two losses, mostly.
 const WORK_MS_MAX: u64 = 250;
@@ -51,12 +51,13 @@ fn what_is_acknowledged_survives_power_losses() {
     report("power loss", tally);
 }
 
-/// Goes through at least so many losses with one disk and one load, and checks what it saw.
+/// Goes through so many losses, fewer if the disk fills up, with one disk and one load, and checks what
+/// that saw.
 fn use_up_a_disk(seed: u64, losses: u64, tally: &mut Tally) {
     let mut machine = Machine::start(seed);
     let load = start_load(&machine, seed);
     let before = tally.losses;
-    while tally.losses < before + losses {
+    while tally.losses < before + losses && machine.has_room() {
         machine.go_through_a_loss(&load, tally);
     }
     let verdict = load.finish();
@@ -174,6 +175,11 @@ impl Machine {
             tally.losses_at_start += 1;
         }
         tally.note_start(self.restart());
+    }
+
+    /// Whether the disk has room for another life.
+    fn has_room(&self) -> bool {
+        self.disk.available_bytes() > DISK_BYTES[0] / 2
     }
 
     /// Takes the power away, and gives it back.
