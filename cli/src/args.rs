@@ -26,7 +26,7 @@ pub(crate) use from::ReadFrom;
 pub(crate) use produce::{InputPlace, ProduceArgs};
 pub(crate) use serve::ServeArgs;
 pub(crate) use storage::{DumpArgs, StorageArgs, StorageCommand};
-pub(crate) use topic::{TopicArgs, TopicCommand};
+pub(crate) use topic::{CreateTopicArgs, TopicArgs, TopicCommand, TrimTopicArgs, UpdateTopicArgs};
 
 /// Examples stand above everything else that help says.
 const HELP_TEMPLATE: &str =
@@ -102,7 +102,7 @@ pub(crate) enum Command {
     Produce(ProduceArgs),
     /// Read records of a topic
     Consume(ConsumeArgs),
-    /// Create, show, list and delete topics
+    /// Create, show, list, change, trim and delete topics
     Topic(TopicArgs),
     /// Look at data folders, without a broker
     Storage(StorageArgs),

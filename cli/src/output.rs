@@ -25,7 +25,7 @@ use crate::outcome::Outcome;
 
 pub(crate) use json::json_line;
 pub(crate) use log::{LogUse, start_logging};
-pub(crate) use number::{bytes, count, count_of, duration, rate};
+pub(crate) use number::{bytes, count, count_of, duration, exact_bytes, exact_duration, rate};
 pub(crate) use progress::Progress;
 pub(crate) use record::RecordPrinter;
 pub(crate) use report::Report;
@@ -164,9 +164,14 @@ impl Output {
         }
     }
 
+    /// Whether somebody is there to ask.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.is_error_terminal && io::stdin().is_terminal()
+    }
+
     /// Asks before something that cannot be undone; yes where nobody is there to ask.
     pub(crate) fn confirm(&self, question: impl fmt::Display) -> bool {
-        if !self.is_error_terminal || !io::stdin().is_terminal() {
+        if !self.can_ask() {
             return true;
         }
         drop(write!(anstream::stderr(), "{question} [y/N] "));

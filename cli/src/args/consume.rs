@@ -89,11 +89,8 @@ impl ConsumeArgs {
             };
         }
         match self.from {
-            Some(ReadFrom::Offset(offset)) if self.partitions.len() != 1 => {
-                let failure = Failure::usage("an offset means something in one partition only");
-                Err(failure.hint(format!("say which: -p 0 --from {offset}")))
-            }
-            _ => Ok(()),
+            Some(from) => from.check_partitions("--from", &self.partitions),
+            None => Ok(()),
         }
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use towpath_client::{Offset, Start};
 
 use super::duration::parse_duration;
+use crate::failure::Failure;
 
 /// A place in a topic as the user says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,22 @@ pub(crate) enum ReadFrom {
 }
 
 impl ReadFrom {
+    /// Whether the place means something in these partitions, of which none stands for all; `flag` is
+    /// where it was given.
+    ///
+    /// # Errors
+    ///
+    /// It is an offset, and there is not one partition only.
+    pub(crate) fn check_partitions(self, flag: &str, partitions: &[u32]) -> Result<(), Failure> {
+        match self {
+            Self::Offset(offset) if partitions.len() != 1 => {
+                let failure = Failure::usage("an offset means something in one partition only");
+                Err(failure.hint(format!("say which: -p 0 {flag} {offset}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The place as the SDK knows it.
     pub(crate) fn to_start(self, now: Timestamp) -> Start {
         match self {

@@ -1,14 +1,23 @@
 //! `towpath topic`.
 
+mod retention;
+mod trim;
+
 use clap::{Args, Subcommand};
 use towpath_client::TopicName;
+
+use retention::{OrNone, RetentionAge, RetentionBytes};
+
+pub(crate) use trim::TrimTopicArgs;
 
 /// Which of the commands about topics.
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  towpath topic create orders --partitions 8
+  towpath topic create orders --partitions 8 --retention-age 7d
   towpath topic list
   towpath topic get orders -o json
+  towpath topic update orders --retention-bytes 10GiB
+  towpath topic trim orders --before 1h --dry-run
 ")]
 pub(crate) struct TopicArgs {
     /// What to do.
@@ -20,23 +29,7 @@ pub(crate) struct TopicArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopicCommand {
     /// Create a topic
-    #[command(before_help = "Examples:
-  towpath topic create orders
-  towpath topic create orders --partitions 16 --if-not-exists
-")]
-    Create {
-        /// Name: letters, digits, '.', '_' and '-'
-        name: TopicName,
-        /// Number of partitions, fixed for the topic's life [default: 8]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-        partitions: Option<u32>,
-        /// Take a topic that is there already, with as many partitions, for success
-        #[arg(long)]
-        if_not_exists: bool,
-        /// Only tell whether it would succeed
-        #[arg(long, conflicts_with = "if_not_exists")]
-        dry_run: bool,
-    },
+    Create(CreateTopicArgs),
     /// Show a topic with its partitions
     #[command(before_help = "Examples:
   towpath topic get orders
@@ -56,6 +49,10 @@ pub(crate) enum TopicCommand {
         #[arg(long, default_value = "", hide_default_value = true)]
         prefix: String,
     },
+    /// Change how long and how much a topic keeps
+    Update(UpdateTopicArgs),
+    /// Let go of a topic's oldest records, for good
+    Trim(TrimTopicArgs),
     /// Delete a topic and all its records, for good
     #[command(before_help = "Examples:
   towpath topic delete orders --dry-run
@@ -71,4 +68,60 @@ pub(crate) enum TopicCommand {
         #[arg(long, short)]
         yes: bool,
     },
+}
+
+/// What topic to create.
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  towpath topic create orders
+  towpath topic create orders --partitions 16 --if-not-exists
+  towpath topic create clicks --retention-age 7d --retention-bytes 10GiB
+")]
+pub(crate) struct CreateTopicArgs {
+    /// Name: letters, digits, '.', '_' and '-'
+    pub(crate) name: TopicName,
+    /// Number of partitions, fixed for the topic's life [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) partitions: Option<u32>,
+    /// Keep records at least so long; older ones may go [default: for ever]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) retention_age: Option<RetentionAge>,
+    /// Keep the newest records up to so many bytes of the whole topic; older ones may go [default:
+    /// all]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) retention_bytes: Option<RetentionBytes>,
+    /// Take a topic that is there already, with what is asked for, for success
+    #[arg(long)]
+    pub(crate) if_not_exists: bool,
+    /// Only tell whether it would succeed
+    #[arg(long, conflicts_with = "if_not_exists")]
+    pub(crate) dry_run: bool,
+}
+
+/// How to change a topic.
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:
+  towpath topic update orders --retention-age 7d
+  towpath topic update orders --retention-age none --retention-bytes 10GiB
+  etag=$(towpath topic get orders -o json | jq -r .etag)
+  towpath topic update orders --retention-age 1d --etag $etag
+",
+    group = clap::ArgGroup::new("settings").required(true).multiple(true)
+)]
+pub(crate) struct UpdateTopicArgs {
+    /// Name
+    pub(crate) name: TopicName,
+    /// Keep records at least so long; older ones may go. none: for ever
+    #[arg(long, value_name = "TIME|none", group = "settings")]
+    pub(crate) retention_age: Option<OrNone<RetentionAge>>,
+    /// Keep the newest records up to so many bytes of the whole topic; older ones may go. none: all
+    #[arg(long, value_name = "SIZE|none", group = "settings")]
+    pub(crate) retention_bytes: Option<OrNone<RetentionBytes>>,
+    /// Only if the topic is as it was when `topic get -o json` told this etag
+    #[arg(long, value_name = "ETAG", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) etag: Option<String>,
+    /// Only tell what the topic would be
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }

@@ -1,11 +1,12 @@
-//! `towpath topic`: creating, showing, listing and deleting topics.
+//! `towpath topic`: creating, showing, listing, changing, trimming and deleting topics.
 
+mod change;
 mod report;
 
 use towpath_client::{Admin, NewTopic, TopicDeletion};
 
 use super::{Outcome, Session};
-use crate::args::TopicCommand;
+use crate::args::{CreateTopicArgs, TopicCommand};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::count_of;
@@ -16,33 +17,15 @@ use report::{Done, TopicChange, TopicList, TopicReport};
 pub(super) async fn run(command: &TopicCommand, session: &Session<'_>) -> Result<Outcome, Failure> {
     let admin = session.client()?.admin();
     match command {
-        TopicCommand::Create {
-            name,
-            partitions,
-            if_not_exists,
-            dry_run,
-        } => {
-            let topic = NewTopic::new(name.as_str());
-            let topic = match partitions {
-                Some(partitions) => topic.partitions(*partitions),
-                None => topic,
-            };
-            let (topic, done) = match (if_not_exists, dry_run) {
-                (true, _) => (admin.ensure_topic(topic).await?, Done::Ensured),
-                (false, true) => (
-                    admin.create_topic(topic.dry_run()).await?,
-                    Done::WouldCreate,
-                ),
-                (false, false) => (admin.create_topic(topic).await?, Done::Created),
-            };
-            Ok(Outcome::of(TopicChange::new(&topic, done)))
-        }
+        TopicCommand::Create(args) => create(args, &admin).await,
         TopicCommand::Get { name } => Ok(Outcome::of(TopicReport::of(
             &admin.topic(name.as_str()).await?,
         ))),
         TopicCommand::List { prefix } => Ok(Outcome::of(TopicList::of(
             &admin.topics_with_prefix(prefix).await?,
         ))),
+        TopicCommand::Update(args) => change::update(args, &admin).await,
+        TopicCommand::Trim(args) => change::trim(args, &admin, session).await,
         TopicCommand::Delete { name, dry_run, yes } => {
             let name = name.as_str();
             if !dry_run {
@@ -53,6 +36,28 @@ pub(super) async fn run(command: &TopicCommand, session: &Session<'_>) -> Result
             Ok(Outcome::of(TopicChange::new(&topic, Done::WouldDelete)))
         }
     }
+}
+
+async fn create(args: &CreateTopicArgs, admin: &Admin) -> Result<Outcome, Failure> {
+    let mut topic = NewTopic::new(args.name.as_str());
+    if let Some(partitions) = args.partitions {
+        topic = topic.partitions(partitions);
+    }
+    if let Some(age) = args.retention_age {
+        topic = topic.retention_age(age.0);
+    }
+    if let Some(bytes) = args.retention_bytes {
+        topic = topic.retention_bytes(bytes.0);
+    }
+    let (topic, done) = match (args.if_not_exists, args.dry_run) {
+        (true, _) => (admin.ensure_topic(topic).await?, Done::Ensured),
+        (false, true) => (
+            admin.create_topic(topic.dry_run()).await?,
+            Done::WouldCreate,
+        ),
+        (false, false) => (admin.create_topic(topic).await?, Done::Created),
+    };
+    Ok(Outcome::of(TopicChange::new(&topic, done)))
 }
 
 /// Deletes the topic that the user was asked about, and no later one of the same name.

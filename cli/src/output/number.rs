@@ -50,6 +50,46 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
+/// A length of time that was chosen, to the millisecond: `7 d`, `1 d 12 h`, `250 ms`.
+pub(crate) fn exact_duration(duration: Duration) -> String {
+    const UNITS: [(&str, u128); 5] = [
+        ("d", 24 * 60 * 60 * 1_000),
+        ("h", 60 * 60 * 1_000),
+        ("min", 60 * 1_000),
+        ("s", 1_000),
+        ("ms", 1),
+    ];
+    let mut rest = duration.as_millis();
+    let mut parts = Vec::new();
+    for (unit, factor) in UNITS {
+        if rest >= factor {
+            parts.push(format!("{} {unit}", rest / factor));
+        }
+        rest %= factor;
+    }
+    match parts.is_empty() {
+        true => "0 ms".to_owned(),
+        false => parts.join(" "),
+    }
+}
+
+/// Bytes that were chosen, all of them: in the largest unit of which they are a whole number.
+pub(crate) fn exact_bytes(number: u64) -> String {
+    const UNITS: [(&str, u64); 8] = [
+        ("TiB", 1 << 40),
+        ("TB", 1_000_000_000_000),
+        ("GiB", 1 << 30),
+        ("GB", 1_000_000_000),
+        ("MiB", 1 << 20),
+        ("MB", 1_000_000),
+        ("KiB", 1 << 10),
+        ("KB", 1_000),
+    ];
+    let whole = |(_, factor): &&(&str, u64)| number > 0 && number.is_multiple_of(*factor);
+    let (unit, factor) = UNITS.iter().find(whole).copied().unwrap_or(("B", 1));
+    format!("{} {unit}", count(number / factor))
+}
+
 /// So many a second, in three digits: `47,600/s`.
 pub(crate) fn rate(number: u64, duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
@@ -112,6 +152,26 @@ mod tests {
         check(38_200, "38 ms");
         check(210_000, "0.21 s");
         check(12_340_000, "12.3 s");
+    }
+
+    #[test]
+    fn what_was_chosen_is_told_exactly() {
+        let check = |millis, expected: &str| {
+            let text = exact_duration(Duration::from_millis(millis));
+            assert_eq!(text, expected, "{millis} ms");
+        };
+        check(0, "0 ms");
+        check(1, "1 ms");
+        check(90_000, "1 min 30 s");
+        check(604_800_000, "7 d");
+        check(129_600_001, "1 d 12 h 1 ms");
+        let check = |number, expected: &str| assert_eq!(exact_bytes(number), expected, "{number}");
+        check(0, "0 B");
+        check(1_234, "1,234 B");
+        check(10 << 30, "10 GiB");
+        check(10_000_000_000, "10 GB");
+        check(1_500_000, "1,500 KB");
+        check(3 << 39, "1,536 GiB");
     }
 
     #[test]

@@ -18,4 +18,6 @@ mod running;
 mod serve;
 mod serve_process;
 mod storage;
+mod terminal;
 mod topic;
+mod topic_change;

@@ -1,13 +1,21 @@
 //! What is told about topics.
 
+mod change;
+mod trim;
+
 use std::io::{self, Write};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use towpath_client::{Topic, TopicPartition};
 
-use crate::output::{Align, Report, Table, bytes, count, count_of, json_line};
+use crate::output::{
+    Align, Report, Table, bytes, count, count_of, exact_bytes, exact_duration, json_line,
+};
+
+pub(super) use change::{Done, TopicChange};
+pub(super) use trim::TrimReport;
 
 /// A topic as JSON shows it.
 #[derive(Debug, Serialize)]
@@ -18,8 +26,17 @@ pub(super) struct TopicReport {
     record_count: u64,
     size_bytes: u64,
     create_time: String,
+    config: ConfigReport,
+    etag: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     partitions: Vec<PartitionReport>,
+}
+
+/// The settings of a topic.
+#[derive(Debug, Serialize)]
+struct ConfigReport {
+    retention_age_ms: Option<u64>,
+    retention_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -40,8 +57,38 @@ impl TopicReport {
             record_count: topic.record_count,
             size_bytes: topic.size_bytes,
             create_time: time_text(topic.create_time),
+            config: ConfigReport::of(topic),
+            etag: topic.etag.clone(),
             partitions: topic.partitions.iter().map(PartitionReport::of).collect(),
         }
+    }
+}
+
+impl ConfigReport {
+    fn of(topic: &Topic) -> Self {
+        let whole_ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            retention_age_ms: topic.retention_age.map(whole_ms),
+            retention_bytes: topic.retention_bytes,
+        }
+    }
+
+    /// How long and how much is kept: `retention 7 d or 10 GiB`, whichever is reached first. None if
+    /// there is no bound.
+    fn retention(&self) -> Option<String> {
+        let age = self.retention_age_ms.map(Duration::from_millis);
+        let bounds = [
+            age.map(exact_duration),
+            self.retention_bytes.map(exact_bytes),
+        ];
+        let bounds: Vec<_> = bounds.into_iter().flatten().collect();
+        (!bounds.is_empty()).then(|| format!("retention {}", bounds.join(" or ")))
+    }
+
+    /// The same, also if there is no bound.
+    fn retention_or_none(&self) -> String {
+        self.retention()
+            .unwrap_or_else(|| "retention none".to_owned())
     }
 }
 
@@ -66,11 +113,12 @@ impl Report for TopicReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
-            "{}  {}, {}, created {}",
+            "{}  {}, {}, created {}, {}",
             self.name,
             count_of(self.record_count, "record"),
             bytes(self.size_bytes),
-            self.create_time
+            self.create_time,
+            self.config.retention_or_none()
         )?;
         let mut table = Table::new([
             ("PARTITION", Align::Right),
@@ -138,67 +186,5 @@ impl Report for TopicList {
         self.topics
             .iter()
             .try_for_each(|topic| json_line(out, topic))
-    }
-}
-
-/// What was done to a topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Done {
-    /// It is there now.
-    Created,
-    /// It is there, now or from before.
-    Ensured,
-    /// It could be created.
-    WouldCreate,
-    /// It is gone.
-    Deleted,
-    /// It could be deleted.
-    WouldDelete,
-}
-
-/// A topic and what was done to it.
-#[derive(Debug)]
-pub(super) struct TopicChange {
-    topic: TopicReport,
-    done: Done,
-}
-
-impl TopicChange {
-    pub(super) fn new(topic: &Topic, done: Done) -> Self {
-        Self {
-            topic: TopicReport::of(topic),
-            done,
-        }
-    }
-}
-
-impl Report for TopicChange {
-    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let name = &self.topic.name;
-        let partitions = count_of(self.topic.partition_count.into(), "partition");
-        let records = count_of(self.topic.record_count, "record");
-        match self.done {
-            Done::Created => writeln!(
-                out,
-                "created topic {name}: {partitions}, acknowledged when on disk"
-            ),
-            Done::Ensured => writeln!(out, "topic {name} is there: {partitions}"),
-            Done::WouldCreate => writeln!(
-                out,
-                "would create topic {name}: {partitions}\ndry run: nothing was created"
-            ),
-            Done::Deleted => {
-                writeln!(out, "deleted topic {name}: {partitions}, {records}")
-            }
-            Done::WouldDelete => writeln!(
-                out,
-                "would delete topic {name}: {partitions}, {records}\n\
-                 dry run: nothing was deleted"
-            ),
-        }
-    }
-
-    fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        json_line(out, &self.topic)
     }
 }
