@@ -146,7 +146,11 @@ impl Machine {
     /// it recovers from is only in memory.
     fn go_through_a_loss(&mut self, load: &Load, tally: &mut Tally) {
         load.forget_acks();
-        load.await_ack(PATIENCE).expect("service resumes");
+        if load.await_ack(PATIENCE).is_none() {
+            let broker = self.broker.as_mut().expect("it runs");
+            let (counts, log) = (load.counts(), broker.stderr_so_far());
+            panic!("no service after {PATIENCE:?}: {counts}; {tally}; {log}");
+        }
         let work_ms = match self.random.u8(..6) {
             0 => CHECKPOINT_MS,
             _ => WORK_MS_MAX,
