@@ -17,6 +17,11 @@ pub(crate) fn index_files(data_dir: &Path) -> Vec<PathBuf> {
     files(&data_dir.join("topics"), "index")
 }
 
+/// Files that hold the state at one moment.
+pub(crate) fn checkpoint_files(data_dir: &Path) -> Vec<PathBuf> {
+    files(&data_dir.join("checkpoint"), "checkpoint")
+}
+
 /// All files below a folder whose names end so.
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -4,12 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use fastrand::Rng;
+use tokio::time::Instant;
 use towpath_tests::fault::{Disk, Strace, report};
 use towpath_tests::history::Rule;
 use towpath_tests::load::{Load, LoadOptions, Verdict};
 use towpath_tests::process::{BrokerProcess, BrokerSetup, Signal};
 
-use crate::layout::journal_files;
+use crate::layout::{checkpoint_files, journal_files};
 use crate::power_switch::{Cut, power_off};
 use crate::{BROKER_FAILED, Need, PATIENCE, can, number, seed};
 
@@ -23,8 +24,10 @@ const DISK_BYTES: [u64; 2] = [512 * MIB, 1024 * MIB];
 const MIB: u64 = 1024 * 1024;
 /// Longest work between two losses, mostly.
 const WORK_MS_MAX: u64 = 250;
-/// Long enough for checkpoints, of which one begins a second after the load has deleted a topic.
-const CHECKPOINT_MS: u64 = 4_000;
+/// How often it is looked whether a checkpoint was written.
+const LOOK: Duration = Duration::from_millis(10);
+/// Longest wait for a checkpoint. One begins a second after the load has deleted a topic.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(5);
 /// Longer than a start takes on a fast machine.
 const START_MS_MAX: u64 = 60;
 /// Losses under a lying disk, of which one must be noticed.
@@ -151,15 +154,14 @@ impl Machine {
             let (counts, log) = (load.counts(), broker.stderr_so_far());
             panic!("no service after {PATIENCE:?}: {counts}; {tally}; {log}");
         }
-        let work_ms = match self.random.u8(..6) {
-            0 => CHECKPOINT_MS,
-            _ => WORK_MS_MAX,
-        };
-        load.run_for(Duration::from_millis(self.random.u64(..work_ms)));
+        match self.random.u8(..5) {
+            0 => self.work_until_a_checkpoint(load),
+            _ => self.work(load),
+        }
         if self.random.u8(..4) == 0 {
             self.broker.take().into_iter().for_each(end_by_kill);
             self.restart();
-            load.run_for(Duration::from_millis(self.random.u64(..WORK_MS_MAX)));
+            self.work(load);
         }
         let cut = match self.random.u8(..4) {
             0 => Cut::Journaled,
@@ -179,6 +181,20 @@ impl Machine {
             tally.losses_at_start += 1;
         }
         tally.note_start(self.restart());
+    }
+
+    fn work(&mut self, load: &Load) {
+        load.run_for(Duration::from_millis(self.random.u64(..WORK_MS_MAX)));
+    }
+
+    /// Lets the load work until a checkpoint has made journal files free, and a little longer.
+    fn work_until_a_checkpoint(&mut self, load: &Load) {
+        let files = || checkpoint_files(self.setup.data_dir());
+        let (before, deadline) = (files(), Instant::now() + CHECKPOINT_PATIENCE);
+        while files() == before && Instant::now() < deadline {
+            load.run_for(LOOK);
+        }
+        load.run_for(Duration::from_millis(self.random.u64(..WORK_MS_MAX / 4)));
     }
 
     /// Whether the disk has room for another life.
