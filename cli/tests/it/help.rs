@@ -22,3 +22,11 @@ fn the_blocks_of_the_readme_print_what_they_show() {
         .env("TOWPATH_URL", broker.url())
         .case("../README.md");
 }
+
+#[test]
+fn the_blocks_of_the_documents_print_what_they_show() {
+    let broker = TestBroker::start();
+    trycmd::TestCases::new()
+        .env("TOWPATH_URL", broker.url())
+        .case("../docs/retention.md");
+}
