@@ -25,9 +25,13 @@ stream() {
     local method=$1
     printf '%s\n' "${@:2}" | call -d @ "$address" "$method"
 }
-# The first command of a page that calls grpcurl, sent to our broker.
+# The command of a page that calls this method with grpcurl, sent to our broker.
 documented() {
-    sed -n '/^ *grpcurl /,/[^\\]$/p' "$INTEROP_ROOT/docs/$1" | sed "s/127\.0\.0\.1:7600/$address/" | bash
+    awk -v method="$2" '
+        /^ *grpcurl / { command = ""; is_inside = 1 }
+        is_inside { command = command $0 "\n" }
+        is_inside && !/\\$/ { is_inside = 0; if (index(command, method)) printf "%s", command }
+    ' "$INTEROP_ROOT/docs/$1" | sed "s/127\.0\.0\.1:7600/$address/" | bash
 }
 
 for service in AdminService FetchService ProduceService TopicService; do
@@ -51,7 +55,7 @@ check says_why_in_a_word fails '"reason":"TOPIC_NOT_FOUND"' unknown_topic
 check says_what_was_meant fails 'didyoumean\"orders\"?' unknown_topic
 
 # murmur2("42") is 417700772, so partition 1 of 3.
-check publishes_a_record_as_documented ok '"positions":[{"partition":1}],"lsn":"' documented protocol.md
+check publishes_a_record_as_documented ok '"positions":[{"partition":1}],"lsn":"' documented protocol.md Publish
 check fetches_it ok '"records":[{"key":"NDI=","value":"eyJvcmRlciI6NDJ9","headers":[]}]' \
     call -d '{"sources":[{"topic":"orders"}]}' "$address" towpath.v1.FetchService/Fetch
 check tells_the_end_of_a_partition ok '"caughtUp":{"handle":0,"partition":1,"endOffset":"1"' \
@@ -64,7 +68,23 @@ check produces_on_a_stream ok '"partition":2,"sequence":"0","baseOffset":"0","re
 check makes_no_duplicate ok '"isDuplicate":true' \
     stream towpath.v1.ProduceService/Produce "$open" "$batch"
 
-check works_from_the_files_alone ok '"recordCount":"2"' \
+check changes_a_topic_as_documented ok '"config":{"retentionAgeMs":"604800000"},"etag":"' \
+    documented protocol.md UpdateTopic
+check unsets_a_setting ok '"config":null,"etag":"' \
+    call -d '{"name":"orders","update_mask":{"paths":["retention_age_ms"]}}' \
+    "$address" towpath.v1.TopicService/UpdateTopic
+check refuses_a_change_of_what_was_not_seen fails '"reason":"ETAG_MISMATCH"' \
+    call -d '{"name":"orders","config":{"retention_bytes":1},"etag":"1-0"}' \
+    "$address" towpath.v1.TopicService/UpdateTopic
+check tells_what_a_trim_would_do ok '"partitions":[{"partition":1,"trimmed":{"start":"0","end":"1"}}]' \
+    call -d '{"name":"orders","partitions":[1],"before":{"offset":1},"validate_only":true}' \
+    "$address" towpath.v1.TopicService/TrimTopic
+check trims_to_the_end ok '"partition":2,"trimmed":{"start":"0","end":"1"}' \
+    call -d '{"name":"orders","before":{"end":{}}}' "$address" towpath.v1.TopicService/TrimTopic
+check shows_what_is_left ok '"recordCount":"0"' \
+    call -d '{"name":"orders"}' "$address" towpath.v1.TopicService/GetTopic
+
+check works_from_the_files_alone ok '"recordCount":"0"' \
     call_by_files -d '{"name":"orders"}' "$address" towpath.v1.TopicService/GetTopic
 
 report

@@ -19,6 +19,9 @@ from towpath.v1.topic_service_pb2 import (
     ListTopicsRequest,
     ListTopicsResponse,
     Topic,
+    TrimTopicRequest,
+    TrimTopicResponse,
+    UpdateTopicRequest,
 )
 from towpath.v1.topic_service_pb2_grpc import TopicServiceStub
 
@@ -60,6 +63,14 @@ class Client:
 
     def list_topics(self, **fields) -> ListTopicsResponse:
         return self.topics.ListTopics(ListTopicsRequest(**fields), timeout=CALL_SECONDS_MAX)
+
+    def update_topic(self, name: str, **fields) -> Topic:
+        request = UpdateTopicRequest(name=name, **fields)
+        return self.topics.UpdateTopic(request, timeout=CALL_SECONDS_MAX).topic
+
+    def trim_topic(self, name: str, **fields) -> TrimTopicResponse:
+        request = TrimTopicRequest(name=name, **fields)
+        return self.topics.TrimTopic(request, timeout=CALL_SECONDS_MAX)
 
     def delete_topic(self, name: str, **fields) -> Topic:
         request = DeleteTopicRequest(name=name, **fields)
