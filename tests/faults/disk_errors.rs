@@ -19,6 +19,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const LOOKS: u32 = 5;
 /// More threads than the broker reads with.
 const READ_THREADS_MAX: usize = 10;
+/// In use, kept for later, and a few that were made ready.
+const JOURNAL_FILES_MAX: usize = 10;
 /// Calls of one kind that are let fail during a start, one in each; a small folder needs fewer.
 const START_CALLS_MAX: u32 = 40;
 
@@ -223,6 +225,11 @@ fn fail_each(setup: &BrokerSetup, error: impl Fn(When) -> Strace) -> usize {
             Err(ended) => {
                 assert_eq!(ended.code(), Some(1), "{ended}");
                 assert!(ended.stderr.contains("Input/output error"), "{ended}");
+                let journal_count = journal_files(setup.data_dir()).len();
+                assert!(
+                    journal_count <= JOURNAL_FILES_MAX,
+                    "starts that fail leave {journal_count} journal files"
+                );
                 refusals += 1;
             }
             Ok(broker) => {

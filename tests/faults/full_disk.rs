@@ -97,10 +97,18 @@ fn a_broker_on_a_disk_that_is_almost_full_says_so() {
 
     let ballast = Ballast::leave(&disk, LOW_BYTES);
     let mut broker = setup.start();
-    let refused = cli(&url, &["produce", "t", "after", "--give-up-after", "1s"]);
+    let (start, before) = (Instant::now(), cpu_time(broker.ready().pid));
+    let refused = cli(&url, &["produce", "t", "after", "--give-up-after", "2s"]);
     refused.failed(LIMIT);
+    let used = cpu_time(broker.ready().pid).saturating_sub(before);
+    let elapsed = start.elapsed();
+    assert!(
+        used < elapsed / 4,
+        "it does not spin: {used:?} in {elapsed:?}"
+    );
     let log = broker.stderr_so_far();
     assert!(log.contains("disk is nearly full"), "{log}");
+    assert!(log.len() < LOG_BYTES_MAX, "{} bytes of log", log.len());
     assert_eq!(cli(&url, &["consume", "t", "-e"]).ok(), "before\n");
     ballast.remove();
     cli(&url, &["produce", "t", "after"]).ok();

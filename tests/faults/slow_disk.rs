@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use towpath_client::{Client, Error, Record};
+use towpath_client::{Client, Error, Producer, Record};
 use towpath_tests::fault::{Strace, report, resident_bytes};
 use towpath_tests::load::{Load, LoadOptions};
 use towpath_tests::process::BrokerSetup;
@@ -14,7 +14,7 @@ use towpath_tests::process::BrokerSetup;
 use crate::{Need, PATIENCE, can, seed};
 
 const SYNC_DELAY: Duration = Duration::from_millis(200);
-/// Those who produce more than the disk takes.
+/// Producers that together offer more than the disk takes, and more than the broker may hold.
 const FLOODERS: usize = 48;
 const FLOOD_RECORD_BYTES: usize = 10 * 1024;
 /// How often it is asked and read while the disk is slow.
@@ -41,9 +41,11 @@ fn a_slow_disk_pushes_back_producers_and_nobody_else() {
     };
     let before = runtime.block_on(asker.ask());
 
-    let mut flood = runtime.block_on(Flood::start(&setup.url()));
+    let producers = runtime.block_on(open_producers(&setup.url()));
     let strace = Strace::slow("fdatasync", SYNC_DELAY);
     let attached = strace.attach(pid);
+    // Only now: a fast disk would be full before long.
+    let mut flood = Flood::start(&runtime, producers);
     let mut figures = Figures::default();
     for _ in 0..QUESTIONS {
         let answer = runtime.block_on(asker.ask());
@@ -66,23 +68,32 @@ fn a_slow_disk_pushes_back_producers_and_nobody_else() {
     );
 }
 
+/// Producers, each with a connection of its own.
+async fn open_producers(url: &str) -> Vec<Producer> {
+    let mut producers = Vec::new();
+    for _ in 0..FLOODERS {
+        let client = Client::connect(url).unwrap();
+        client.admin().ensure_topic("flood").await.unwrap();
+        let producer = client.producer("flood").build();
+        producer.send(flood_record()).await.unwrap();
+        producers.push(producer);
+    }
+    producers
+}
+
 /// Producers that write as much as they may until they are dropped.
 struct Flood {
     producers: JoinSet<()>,
 }
 
 impl Flood {
-    /// Begins when it is on the disk that each of them writes.
-    async fn start(url: &str) -> Self {
-        let mut producers = JoinSet::new();
-        for _ in 0..FLOODERS {
-            let client = Client::connect(url).unwrap();
-            client.admin().ensure_topic("flood").await.unwrap();
-            let producer = client.producer("flood").build();
-            producer.send(flood_record()).await.unwrap();
-            producers.spawn(async move { while producer.enqueue(flood_record()).await.is_ok() {} });
+    fn start(runtime: &Runtime, producers: Vec<Producer>) -> Self {
+        let mut flood = JoinSet::new();
+        for producer in producers {
+            let write = async move { while producer.enqueue(flood_record()).await.is_ok() {} };
+            flood.spawn_on(write, runtime.handle());
         }
-        Self { producers }
+        Self { producers: flood }
     }
 
     /// Whether all of them write on.
