@@ -7,7 +7,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::family::descendants;
-use super::running::send;
+use super::pipe::is_ready;
+use super::running::{end_of, send};
 use super::{Ended, Running};
 
 /// Longest time until a process is gone that was killed; the operating system is that fast even when
@@ -149,7 +150,7 @@ impl BrokerProcess {
         }
     }
 
-    /// Kills the broker and whatever else was started for it. A program that it runs under ends by
+    /// Kills the broker and whatever else was started for it, and waits until they are gone. A program that it runs under ends by
     /// itself then, in the same way; one that has not started it yet is killed as well.
     fn kill_family(&mut self) {
         let pid = self.running().pid();
@@ -159,6 +160,7 @@ impl BrokerProcess {
         // It starts nothing while it is looked at.
         send(pid, Signal::STOP);
         let below = descendants(pid);
+        let ends: Vec<_> = below.iter().filter_map(|pid| end_of(*pid)).collect();
         for pid in &below {
             send(*pid, Signal::KILL);
         }
@@ -166,6 +168,9 @@ impl BrokerProcess {
             true => send(pid, Signal::KILL),
             false => send(pid, Signal::CONT),
         }
+        let deadline = Instant::now() + KILL_PATIENCE;
+        let are_gone = ends.iter().all(|end| is_ready(end, deadline));
+        assert!(are_gone, "still there after {KILL_PATIENCE:?}: {below:?}");
     }
 }
 

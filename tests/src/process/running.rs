@@ -40,7 +40,7 @@ impl Running {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let stdout = child.stdout.take().expect("stdout is a pipe");
-        let end = pidfd_open(pid_of(&child), PidfdFlags::empty()).expect("a child that exists");
+        let end = end_of(pid_of(&child)).expect("a child that exists");
         Self {
             child,
             end,
@@ -106,6 +106,15 @@ pub(super) fn send(pid: Pid, signal: Signal) {
     match kill_process(pid, signal) {
         Ok(()) | Err(Errno::SRCH) => {}
         Err(error) => panic!("cannot signal process {pid}: {error}"),
+    }
+}
+
+/// What becomes readable when a process has ended; none if that is so long ago that it is forgotten.
+pub(super) fn end_of(pid: Pid) -> Option<OwnedFd> {
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(end) => Some(end),
+        Err(Errno::SRCH) => None,
+        Err(error) => panic!("cannot watch process {pid}: {error}"),
     }
 }
 
