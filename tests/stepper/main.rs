@@ -10,22 +10,25 @@ use tokio::sync::oneshot;
 use towpath_broker::core::{CreateTopic, TopicConfig};
 use towpath_broker::runtime::command::ControlCommand;
 use towpath_proto::names::TopicName;
-use towpath_storage::vfs::sim::{SimDisk, SimOptions, Trace};
+use towpath_storage::vfs::sim::{Fault, Injection, SimDisk, SimOptions, Trace};
 use towpath_tests::model::Model;
 use towpath_tests::stepper::{Stepper, small_options};
 
-fn stepper() -> Stepper {
-    let disk = SimDisk::new(SimOptions {
+fn disk() -> SimDisk {
+    SimDisk::new(SimOptions {
         trace: Trace::Off,
         ..SimOptions::default()
-    });
-    Stepper::open(&disk, 1, &small_options(), Model::default()).unwrap()
+    })
+}
+
+fn stepper(disk: &SimDisk) -> Stepper {
+    Stepper::open(disk, 1, &small_options(), Model::default()).unwrap()
 }
 
 #[test]
 fn more_commands_than_a_journal_file_holds_are_carried_out_in_several_rounds() {
     const COUNT: usize = 3000;
-    let mut stepper = stepper();
+    let mut stepper = stepper(&disk());
     let created: Vec<_> = (0..COUNT)
         .map(|number| {
             let (answer, created) = oneshot::channel();
@@ -56,7 +59,7 @@ fn more_commands_than_a_journal_file_holds_are_carried_out_in_several_rounds() {
 
 #[test]
 fn records_at_the_head_of_a_trickle_go_when_they_are_old() {
-    let mut stepper = stepper();
+    let mut stepper = stepper(&disk());
     stepper.create_topic("orders", 1).unwrap();
     stepper.send("orders", 0, 100);
     stepper.settle_down().unwrap();
@@ -75,4 +78,25 @@ fn records_at_the_head_of_a_trickle_go_when_they_are_old() {
             log.log_start()
         );
     }
+}
+
+#[test]
+fn a_checkpoint_that_fails_is_tried_again_for_what_it_was_taken_for() {
+    let disk = disk();
+    let mut stepper = stepper(&disk);
+    stepper.create_topic("orders", 1).unwrap();
+    stepper.send("orders", 0, 100);
+    stepper.settle_down().unwrap();
+    stepper.delete_topic("orders").unwrap();
+    disk.inject(Injection::new(Fault::NoSpace).under("checkpoint/"));
+    for _ in 0..5 {
+        stepper.pass(Duration::from_secs(2)).unwrap();
+    }
+    let has_files = || disk.paths().iter().any(|path| path.ends_with(".log"));
+    assert!(has_files(), "no checkpoint says that they may go");
+    disk.heal();
+    for _ in 0..3 {
+        stepper.pass(Duration::from_secs(2)).unwrap();
+    }
+    assert!(!has_files(), "they went with the next attempt");
 }

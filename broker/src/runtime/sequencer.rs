@@ -138,6 +138,48 @@ struct CheckpointState {
     appended_bytes: u64,
     /// Broker time of the first drop, milliseconds since the Unix epoch.
     dropped_at_ms: Option<i64>,
+    /// What was due when the one that is under way was taken: due again if that fails.
+    taken: Due,
+    /// Broker time before which none is taken, milliseconds since the Unix epoch: one has just failed.
+    not_before_ms: i64,
+}
+
+/// What makes a checkpoint due.
+#[derive(Debug, Clone, Copy, Default)]
+struct Due {
+    first_file: u64,
+    appended_bytes: u64,
+    dropped_at_ms: Option<i64>,
+}
+
+/// How long after a failed checkpoint the next one is taken.
+const CHECKPOINT_RETRY_MS: i64 = 1_000;
+
+impl CheckpointState {
+    /// Notes that one is taken, which continues in this journal file.
+    fn take(&mut self, continuation: u64) {
+        self.is_running = true;
+        self.taken = Due {
+            first_file: std::mem::replace(&mut self.first_file, continuation),
+            appended_bytes: std::mem::take(&mut self.appended_bytes),
+            dropped_at_ms: self.dropped_at_ms.take(),
+        };
+    }
+
+    /// Notes that it failed: everything for which it was taken is due again, and the journal behind it
+    /// is still in use.
+    fn fail(&mut self, now_ms: i64) {
+        self.is_running = false;
+        let Due {
+            first_file,
+            appended_bytes,
+            dropped_at_ms,
+        } = std::mem::take(&mut self.taken);
+        self.first_file = first_file;
+        self.appended_bytes += appended_bytes;
+        self.dropped_at_ms = dropped_at_ms.or(self.dropped_at_ms);
+        self.not_before_ms = now_ms + CHECKPOINT_RETRY_MS;
+    }
 }
 
 impl Sequencer {
@@ -390,8 +432,8 @@ impl Sequencer {
             }
             Event::CheckpointDone => self.checkpoint.is_running = false,
             Event::CheckpointFailed(rows) => {
-                self.checkpoint.is_running = false;
                 self.state.give_back(&rows);
+                self.checkpoint.fail(self.time.now_ms());
             }
             Event::SpaceLow(is_low) => self.state.set_space_low(is_low),
             Event::Settled => {}

@@ -175,7 +175,7 @@ impl Sequencer {
             || self.checkpoint.appended_bytes >= self.limits.checkpoint_appended_bytes
             || self.state.changed_row_count() >= self.limits.checkpoint_row_count
             || is_dropped_long;
-        if is_due {
+        if is_due && self.time.now_ms() >= self.checkpoint.not_before_ms {
             self.take_checkpoint();
         }
     }
@@ -193,10 +193,7 @@ impl Sequencer {
             time_ms: self.time.now_ms(),
             changed: self.state.take_changed(),
         };
-        self.checkpoint.is_running = true;
-        self.checkpoint.first_file = continuation.file;
-        self.checkpoint.appended_bytes = 0;
-        self.checkpoint.dropped_at_ms = None;
+        self.checkpoint.take(continuation.file);
         // All that was dropped so far, what a failed attempt would have removed included.
         let topics = self.state.dropped().map(|(topic, _)| topic).collect();
         let segments = self.state.dropped_segments().collect();
