@@ -340,6 +340,8 @@ pub enum Event {
     Settled,
     /// A checkpoint is durable.
     CheckpointDone,
+    /// Files of what was dropped could not be removed.
+    FilesLeft,
     /// A checkpoint failed; its rows.
     CheckpointFailed(Vec<Row>),
     /// Whether the disk is nearly full.

@@ -98,19 +98,27 @@ impl MaintenanceWorker {
         Ok(())
     }
 
-    /// Removes the files of what a checkpoint no longer holds. What cannot be removed now is tried again
-    /// after the next checkpoint.
+    /// Removes the files of what a checkpoint no longer holds. What cannot be removed now is reported to
+    /// the sequencer, and tried again with a later checkpoint.
     ///
     /// # Errors
     /// [`StorageError`] if a folder could not be synced: its names may come back, and only another start
     /// can see to it that they do not.
     pub fn remove_dropped(&self, dropped: Dropped) -> Result<(), StorageError> {
         let Dropped { topics, segments } = dropped;
+        let mut left_count = topics.len() + segments.len();
         for topics in topics.chunks(FORGET_DROPPED_MAX) {
-            self.forget(self.remove_topics(topics)?, Vec::new());
+            let removed = self.remove_topics(topics)?;
+            left_count -= removed.len();
+            self.forget(removed, Vec::new());
         }
         for segments in segments.chunks(FORGET_DROPPED_MAX) {
-            self.forget(Vec::new(), self.remove_segments(segments)?);
+            let removed = self.remove_segments(segments)?;
+            left_count -= removed.len();
+            self.forget(Vec::new(), removed);
+        }
+        if left_count > 0 {
+            self.commands.push_event(Event::FilesLeft);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! answers. State moves when it is sequenced, so the next command is decided on it; since every
 //! answer waits for the sync, sequenced state never has to be undone. A failed sync ends the process.
 
+mod checkpoint;
 mod control;
 mod data;
 mod draft;
@@ -23,6 +24,7 @@ use super::published::{PublishedState, TopicTable, TopicView};
 use super::queue::WorkQueue;
 use super::settle::{SettleProgress, SettleWork};
 use crate::core::{BrokerTime, State};
+use checkpoint::CheckpointState;
 use draft::Draft;
 
 /// Sizes that the sequencer keeps to.
@@ -129,59 +131,6 @@ enum JournalWish {
     },
 }
 
-/// When the next checkpoint is due.
-#[derive(Debug, Default)]
-struct CheckpointState {
-    is_running: bool,
-    /// Journal files that were begun since the last one was taken.
-    first_file: u64,
-    appended_bytes: u64,
-    /// Broker time of the first drop, milliseconds since the Unix epoch.
-    dropped_at_ms: Option<i64>,
-    /// What was due when the one that is under way was taken: due again if that fails.
-    taken: Due,
-    /// Broker time before which none is taken, milliseconds since the Unix epoch: one has just failed.
-    not_before_ms: i64,
-}
-
-/// What makes a checkpoint due.
-#[derive(Debug, Clone, Copy, Default)]
-struct Due {
-    first_file: u64,
-    appended_bytes: u64,
-    dropped_at_ms: Option<i64>,
-}
-
-/// How long after a failed checkpoint the next one is taken.
-const CHECKPOINT_RETRY_MS: i64 = 1_000;
-
-impl CheckpointState {
-    /// Notes that one is taken, which continues in this journal file.
-    fn take(&mut self, continuation: u64) {
-        self.is_running = true;
-        self.taken = Due {
-            first_file: std::mem::replace(&mut self.first_file, continuation),
-            appended_bytes: std::mem::take(&mut self.appended_bytes),
-            dropped_at_ms: self.dropped_at_ms.take(),
-        };
-    }
-
-    /// Notes that it failed: everything for which it was taken is due again, and the journal behind it
-    /// is still in use.
-    fn fail(&mut self, now_ms: i64) {
-        self.is_running = false;
-        let Due {
-            first_file,
-            appended_bytes,
-            dropped_at_ms,
-        } = std::mem::take(&mut self.taken);
-        self.first_file = first_file;
-        self.appended_bytes += appended_bytes;
-        self.dropped_at_ms = dropped_at_ms.or(self.dropped_at_ms);
-        self.not_before_ms = now_ms + CHECKPOINT_RETRY_MS;
-    }
-}
-
 impl Sequencer {
     /// Starts behind what recovery found.
     pub fn new(
@@ -215,10 +164,7 @@ impl Sequencer {
             control_backlog: VecDeque::new(),
             wished: BTreeSet::new(),
             journal_wish: JournalWish::None,
-            checkpoint: CheckpointState {
-                first_file,
-                ..CheckpointState::default()
-            },
+            checkpoint: CheckpointState::new(first_file),
             is_marked: true,
         }
     }
@@ -281,7 +227,7 @@ impl Sequencer {
     }
 
     fn journal_files_in_use(&self) -> u64 {
-        self.journal.position().file - self.checkpoint.first_file
+        self.journal.position().file - self.checkpoint.first_file()
     }
 
     /// Carries out one round.
@@ -430,7 +376,8 @@ impl Sequencer {
                 let ask_again_at_ms = self.time.now_ms() + FULL_PAUSE_MS;
                 self.journal_wish = JournalWish::Full { ask_again_at_ms };
             }
-            Event::CheckpointDone => self.checkpoint.is_running = false,
+            Event::CheckpointDone => self.checkpoint.complete(),
+            Event::FilesLeft => self.checkpoint.add_left(self.time.now_ms()),
             Event::CheckpointFailed(rows) => {
                 self.state.give_back(&rows);
                 self.checkpoint.fail(self.time.now_ms());

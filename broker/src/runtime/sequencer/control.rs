@@ -181,8 +181,7 @@ impl Sequencer {
             drop_max -= trim.dropped.len();
             rows.append(&mut trim.rows);
             if !trim.dropped.is_empty() {
-                let now_ms = self.time.now_ms();
-                self.checkpoint.dropped_at_ms.get_or_insert(now_ms);
+                self.checkpoint.add_dropped(self.time.now_ms());
             }
             draft.table_changes.push(TableChange::Trimmed(trim));
         }
@@ -257,9 +256,7 @@ impl Sequencer {
 
     fn drop_topic(&mut self, id: TopicId, draft: &mut Draft, data: &mut VecDeque<DataCommand>) {
         draft.table_changes.push(TableChange::Deleted(id));
-        self.checkpoint
-            .dropped_at_ms
-            .get_or_insert(self.time.now_ms());
+        self.checkpoint.add_dropped(self.time.now_ms());
         let first = PartitionRef {
             topic: id,
             partition: 0,

@@ -19,8 +19,6 @@ const FORGET_INTERVAL_MS: i64 = 60_000;
 const EXPIRE_INTERVAL_MS: i64 = 1_000;
 /// Partitions in which one entry lets go of something.
 const EXPIRE_PARTITIONS_MAX: usize = 100;
-/// How long a checkpoint waits after something was dropped, so that it takes more of them.
-const DROP_DELAY_MS: i64 = 1_000;
 
 impl Sequencer {
     /// Adds what is due to the round.
@@ -50,7 +48,7 @@ impl Sequencer {
             }
         }
         self.expire(draft);
-        self.checkpoint.appended_bytes += draft.appended_bytes;
+        self.checkpoint.add_appended(draft.appended_bytes);
     }
 
     /// Lets go of what topics do not keep any longer.
@@ -167,15 +165,12 @@ impl Sequencer {
 
     /// Swaps the changed rows out and hands them to the maintenance thread, if it is time.
     pub(super) fn start_checkpoint(&mut self) {
-        let is_dropped_long = self
-            .checkpoint
-            .dropped_at_ms
-            .is_some_and(|dropped_at| self.time.now_ms() >= dropped_at + DROP_DELAY_MS);
+        let now_ms = self.time.now_ms();
         let is_due = self.journal_files_in_use() >= self.limits.checkpoint_journal_files
-            || self.checkpoint.appended_bytes >= self.limits.checkpoint_appended_bytes
+            || self.checkpoint.appended_bytes() >= self.limits.checkpoint_appended_bytes
             || self.state.changed_row_count() >= self.limits.checkpoint_row_count
-            || is_dropped_long;
-        if is_due && self.time.now_ms() >= self.checkpoint.not_before_ms {
+            || self.checkpoint.is_removal_due(now_ms);
+        if is_due && !self.checkpoint.is_held_back(now_ms) {
             self.take_checkpoint();
         }
     }
@@ -183,7 +178,7 @@ impl Sequencer {
     /// Starts a checkpoint at the last durable entry, unless one is under way: the next one must hold
     /// the rows of one that fails.
     pub fn take_checkpoint(&mut self) {
-        if self.checkpoint.is_running {
+        if self.checkpoint.is_running() {
             return;
         }
         let continuation = self.journal.position();
