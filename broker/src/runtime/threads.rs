@@ -1,6 +1,8 @@
 //! The broker's own threads: each a loop around the step of one worker, joined at the end.
 
+use std::any::Any;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -57,6 +59,17 @@ impl Failure {
             text = format!("{text}: {error}");
             source = error.source();
         }
+        self.set_cause(text);
+    }
+
+    fn set_panic(&self, thread: &str, payload: &(dyn Any + Send)) {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        let message = text.unwrap_or("no message");
+        self.set_cause(format!("the {thread} thread panicked: {message}"));
+    }
+
+    fn set_cause(&self, text: String) {
         tracing::error!(cause = text, "the broker cannot go on");
         if self.cause.set(text).is_ok() {
             self.failed.notify_waiters();
@@ -92,44 +105,52 @@ impl Threads {
             ..
         } = engine;
         let failure = Arc::new(Failure::default());
-        let is_maintenance_stopped = Arc::new(AtomicBool::new(false));
-        let sequencer = {
-            let (commands, failure) = (Arc::clone(&shared.commands), Arc::clone(&failure));
-            spawn("sequencer", move || {
-                run_sequencer(sequencer, &commands, &failure);
-            })?
+        // Ends those that run already, should there be no thread for another.
+        let mut threads = Self {
+            shared: shared.clone(),
+            read_pool: read_pool.clone(),
+            failure: Arc::clone(&failure),
+            sequencer: Mutex::default(),
+            workers: Mutex::default(),
+            is_maintenance_stopped: Arc::new(AtomicBool::new(false)),
+            _lock: lock,
         };
-        let settle = {
+        threads.spawn_worker("settle", {
             let (work, failure) = (Arc::clone(&shared.settle), Arc::clone(&failure));
             let commands = Arc::clone(&shared.commands);
-            spawn("settle", move || {
-                run_settle(settle_worker, &work, &commands, &failure);
-            })?
-        };
-        let maintenance = {
+            move || run_settle(settle_worker, &work, &commands, &failure)
+        })?;
+        threads.spawn_worker("maintenance", {
             let run = MaintenanceRun {
                 worker: maintenance_worker,
                 jobs: Arc::clone(&shared.maintenance),
                 shared: shared.clone(),
                 failure: Arc::clone(&failure),
-                is_stopped: Arc::clone(&is_maintenance_stopped),
+                is_stopped: Arc::clone(&threads.is_maintenance_stopped),
             };
-            spawn("maintenance", move || run.run())?
-        };
-        let mut workers = vec![settle, maintenance];
+            move || run.run()
+        })?;
         for _ in 0..READ_THREAD_COUNT {
             let pool = read_pool.clone();
-            workers.push(spawn("read", move || pool.work())?);
+            threads.spawn_worker("read", move || pool.work())?;
         }
-        Ok(Self {
-            shared,
-            read_pool,
-            failure,
-            sequencer: Mutex::new(Some(sequencer)),
-            workers: Mutex::new(workers),
-            is_maintenance_stopped,
-            _lock: lock,
-        })
+        let commands = Arc::clone(&shared.commands);
+        let sequencer = spawn("sequencer", &threads, move || {
+            run_sequencer(sequencer, &commands, &failure);
+        })?;
+        threads.sequencer = Mutex::new(Some(sequencer));
+        Ok(threads)
+    }
+
+    fn spawn_worker(
+        &self,
+        name: &'static str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let worker = spawn(name, self, body)?;
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.push(worker);
+        Ok(())
     }
 
     /// Why the broker cannot go on, once it cannot.
@@ -165,8 +186,27 @@ impl Drop for Threads {
     }
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    Builder::new().name(format!("towpath-{name}")).spawn(body)
+/// Starts a thread. Where panics unwind, one of its own fails the broker as the disk would: nobody goes
+/// on waiting for what the thread would have done.
+fn spawn(
+    name: &'static str,
+    threads: &Threads,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let (failure, commands) = (
+        Arc::clone(&threads.failure),
+        Arc::clone(&threads.shared.commands),
+    );
+    Builder::new()
+        .name(format!("towpath-{name}"))
+        .spawn(move || {
+            // What the body leaves behind is looked at by nobody but the queue's own lock.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(body)) {
+                failure.set_panic(name, &*payload);
+                commands.close();
+                commands.try_take(EVERYTHING).refuse();
+            }
+        })
 }
 
 fn join(thread: JoinHandle<()>) {
@@ -175,6 +215,12 @@ fn join(thread: JoinHandle<()>) {
     }
 }
 
+/// For a queue that is emptied.
+const EVERYTHING: Appetite = Appetite {
+    takes_control: true,
+    data_bytes_max: usize::MAX,
+};
+
 fn run_sequencer(mut sequencer: Sequencer, commands: &CommandQueue, failure: &Failure) {
     if let Err(error) = sequence(&mut sequencer, commands, failure) {
         failure.set(&error);
@@ -182,11 +228,7 @@ fn run_sequencer(mut sequencer: Sequencer, commands: &CommandQueue, failure: &Fa
     commands.close();
     sequencer.refuse_waiting();
     // What came after the last round was never begun.
-    let everything = Appetite {
-        takes_control: true,
-        data_bytes_max: usize::MAX,
-    };
-    commands.try_take(everything).refuse();
+    commands.try_take(EVERYTHING).refuse();
 }
 
 fn sequence(

@@ -1,4 +1,5 @@
-//! A disk on which the syncs of rounds wait until a test lets them through.
+//! A disk on which the syncs of rounds wait until a test lets them through, and which can make a thread
+//! of the broker panic.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -24,9 +25,25 @@ struct GateState {
     /// Syncs that are let through although it is closed.
     pass_count: usize,
     waiting_count: usize,
+    /// The thread whose next use of the disk panics.
+    panicking: Option<&'static str>,
 }
 
 impl Gate {
+    /// Lets a thread of the broker panic when it uses the disk next.
+    pub(crate) fn panic_in(&self, thread: &'static str) {
+        self.state.lock().unwrap().panicking = Some(thread);
+    }
+
+    fn panic_if_told(&self) {
+        let mut state = self.state.lock().unwrap();
+        if state.panicking.is_some() && std::thread::current().name() == state.panicking {
+            state.panicking = None;
+            drop(state);
+            panic!("planted by a test");
+        }
+    }
+
     pub(crate) fn close(&self) {
         self.state.lock().unwrap().is_closed = true;
     }
@@ -118,16 +135,17 @@ pub(crate) async fn gated_broker(config: Config) -> (TestBroker, SimDisk, GateKe
 struct GatedFile {
     inner: Arc<dyn VfsFile>,
     gate: Arc<Gate>,
+    is_journal: bool,
 }
 
 impl Vfs for GatedDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
         let inner = self.inner.open(path, mode)?;
-        if !path.starts_with("journal") {
-            return Ok(inner);
-        }
-        let gate = Arc::clone(&self.gate);
-        Ok(Arc::new(GatedFile { inner, gate }))
+        Ok(Arc::new(GatedFile {
+            inner,
+            gate: Arc::clone(&self.gate),
+            is_journal: path.starts_with("journal"),
+        }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -155,6 +173,7 @@ impl Vfs for GatedDisk {
     }
 
     fn space(&self) -> io::Result<Space> {
+        self.gate.panic_if_told();
         self.inner.space()
     }
 
@@ -169,10 +188,12 @@ impl Vfs for GatedDisk {
 
 impl VfsFile for GatedFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.gate.panic_if_told();
         self.inner.read_at(buffer, position)
     }
 
     fn write_vectored_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        self.gate.panic_if_told();
         self.inner.write_vectored_at(slices, position)
     }
 
@@ -185,7 +206,10 @@ impl VfsFile for GatedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.gate.pass();
+        self.gate.panic_if_told();
+        if self.is_journal {
+            self.gate.pass();
+        }
         self.inner.sync_data()
     }
 

@@ -15,6 +15,7 @@ mod gated_disk;
 mod harness;
 mod limits;
 mod malformed;
+mod panic;
 mod produce;
 mod publish;
 mod raw;
