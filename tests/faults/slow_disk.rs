@@ -19,8 +19,8 @@ const FLOODERS: usize = 48;
 const FLOOD_RECORD_BYTES: usize = 10 * 1024;
 /// How often it is asked and read while the disk is slow.
 const QUESTIONS: u32 = 20;
-/// Longest wait for an answer that needs no sync.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+/// A sync that does not come back while anybody waits.
+const STUCK: Duration = Duration::from_secs(60 * 60);
 /// More than all that the broker may hold by its settings; the flood would have it hold as much again.
 const MEMORY_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
@@ -55,10 +55,16 @@ fn a_slow_disk_pushes_back_producers_and_nobody_else() {
     load.forget_acks();
     load.await_ack(PATIENCE).expect("slow is not dead");
     let delays = strace.change_count();
+    drop(attached);
+    assert!(delays > 0, "syncs were slow");
+    let attached = Strace::slow("fdatasync", STUCK).attach(pid);
+    // Whoever waited for a sync now would wait for an hour.
+    runtime.block_on(asker.ask());
     let is_flooded = flood.is_on();
     drop((flood, attached));
     assert!(is_flooded, "producers are pushed back, not refused");
-    assert!(delays > 0, "syncs were slow");
+    load.forget_acks();
+    load.await_ack(PATIENCE).expect("stuck is not dead");
     assert!(figures.memory_bytes < MEMORY_BYTES_MAX, "{figures}");
     load.finish().assert_kept("after a slow disk");
     broker.kill();
@@ -134,7 +140,7 @@ impl Asker {
 /// How long it takes until something is answered.
 async fn time(answer: impl Future<Output = Result<(), Error>>) -> Duration {
     let start = Instant::now();
-    let answer = timeout(ANSWER_PATIENCE, answer).await;
+    let answer = timeout(PATIENCE, answer).await;
     answer.expect("it is answered").expect("it succeeds");
     start.elapsed()
 }
