@@ -255,7 +255,8 @@ impl<'a> Recovery<'a> {
         // DURABILITY: segments, then the new journal file, then the checkpoint that names it; only
         // after its second copy is the old journal free.
         self.dirty.sync(&self.files)?;
-        self.journal_files.spare_behind(replayed.last_file);
+        self.journal_files
+            .spare_behind(replayed.last_file, replayed.lsn);
         let first = self.journal_files.prepare(0)?;
         let continuation = JournalPosition {
             file: first.number(),

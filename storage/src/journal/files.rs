@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::environment::Environment;
 use crate::error::{Operation, StorageError, io_error};
 use crate::folder;
+use crate::format::entry::{ENTRY_HEADER_BYTES, EntryHeader};
 use crate::format::journal_header::{JOURNAL_HEADER_BYTES, JournalHeader};
-use crate::ids::BrokerId;
+use crate::ids::{BrokerId, Lsn};
 use crate::vfs::{OpenMode, VfsFile, read_full_at, write_all_at};
 
 /// Free files that are kept for recycling; more are removed.
@@ -38,6 +39,16 @@ impl PreparedFile {
 struct JournalFileOnDisk {
     number: u64,
     file_bytes: u64,
+    /// LSN that its first entry claimed when the folder was opened, intact or not.
+    first_claim: Option<Lsn>,
+}
+
+impl JournalFileOnDisk {
+    /// Whether it begins with an entry above `recovered`: a round that was never acknowledged. Were it
+    /// recycled and its new header torn, that entry would look like a durable one that is lost.
+    fn misleads(&self, recovered: Lsn) -> bool {
+        self.first_claim.is_some_and(|lsn| lsn > recovered)
+    }
 }
 
 /// Prepares and recycles journal files. Lives on one thread, not necessarily the sequencer's.
@@ -52,6 +63,10 @@ pub struct JournalFiles {
     live: Vec<JournalFileOnDisk>,
     /// Not needed any more: their names are below the continuation of the newest checkpoint.
     spare: Vec<JournalFileOnDisk>,
+    /// Not needed any more, and to be removed rather than recycled.
+    misleading: Vec<JournalFileOnDisk>,
+    /// The last entry that recovery found.
+    recovered: Lsn,
 }
 
 impl JournalFiles {
@@ -73,7 +88,14 @@ impl JournalFiles {
                 .open(&path, OpenMode::Read)
                 .map_err(io_error(Operation::Open, &path))?;
             let file_bytes = file.len().map_err(io_error(Operation::Read, &path))?;
-            live.push(JournalFileOnDisk { number, file_bytes });
+            let mut first = vec![0; ENTRY_HEADER_BYTES];
+            let count = read_full_at(&*file, &mut first, JOURNAL_HEADER_BYTES as u64)
+                .map_err(io_error(Operation::Read, &path))?;
+            live.push(JournalFileOnDisk {
+                number,
+                file_bytes,
+                first_claim: EntryHeader::claimed_lsn(first.get(..count).unwrap_or_default()),
+            });
         }
         let next_number = live.last().map_or(1, |file| file.number + 1);
         Ok(Self {
@@ -83,6 +105,8 @@ impl JournalFiles {
             next_number,
             live,
             spare: Vec::new(),
+            misleading: Vec::new(),
+            recovered: Lsn::ZERO,
         })
     }
 
@@ -93,9 +117,13 @@ impl JournalFiles {
 
     /// Takes the files behind the end of the journal for recycling. They hold no entry: they were made
     /// ready and not used, by a start that failed. Without this each of those would take up another.
-    pub(crate) fn spare_behind(&mut self, last: u64) {
-        let still_live = self.live.partition_point(|file| file.number <= last);
-        self.spare.extend(self.live.drain(still_live..));
+    /// The journal ends with the entry `recovered` in the file `last`.
+    pub(crate) fn spare_behind(&mut self, last: u64, recovered: Lsn) {
+        self.recovered = recovered;
+        let is_unused = |file: &JournalFileOnDisk| file.number > last && !file.misleads(recovered);
+        let (unused, live) = self.live.drain(..).partition(is_unused);
+        self.live = live;
+        self.spare.extend::<Vec<_>>(unused);
     }
 
     /// Bytes of the disk that [`JournalFiles::prepare`] takes for this; 0 if a spare file serves.
@@ -142,7 +170,11 @@ impl JournalFiles {
         self.write_header(&path, &header)?;
         // From here on the number is taken, whatever else happens.
         self.next_number += 1;
-        self.live.push(JournalFileOnDisk { number, file_bytes });
+        self.live.push(JournalFileOnDisk {
+            number,
+            file_bytes,
+            first_claim: None,
+        });
         let file = self
             .environment
             .vfs
@@ -169,7 +201,15 @@ impl JournalFiles {
     /// [`StorageError::Io`] if a surplus file cannot be removed; it is tried again next time.
     pub fn free_before(&mut self, continuation: u64) -> Result<(), StorageError> {
         let still_live = self.live.partition_point(|file| file.number < continuation);
-        self.spare.extend(self.live.drain(..still_live));
+        let freed = self.live.drain(..still_live);
+        let (misleading, spare): (Vec<_>, Vec<_>) =
+            freed.partition(|file| file.misleads(self.recovered));
+        self.spare.extend(spare);
+        self.misleading.extend(misleading);
+        while let Some(file) = self.misleading.last() {
+            self.remove(file.number)?;
+            self.misleading.pop();
+        }
         let ordinary = self.file_bytes;
         self.spare
             .sort_by_key(|spare| (spare.file_bytes != ordinary, spare.number));
@@ -182,14 +222,16 @@ impl JournalFiles {
             let Some(surplus) = self.spare.last() else {
                 break;
             };
-            let path = folder::journal_file(surplus.number);
-            self.environment
-                .vfs
-                .unlink(&path)
-                .map_err(io_error(Operation::Unlink, &path))?;
+            self.remove(surplus.number)?;
             self.spare.pop();
         }
         Ok(())
+    }
+
+    fn remove(&self, number: u64) -> Result<(), StorageError> {
+        let path = folder::journal_file(number);
+        let removed = self.environment.vfs.unlink(&path);
+        removed.map_err(io_error(Operation::Unlink, &path))
     }
 
     /// Gives a spare file the name of the next one. Its old header does not carry the new number, so

@@ -247,3 +247,25 @@ fn a_torn_round_in_a_recycled_file_is_set_aside() {
         assert_eq!(disk.read(Path::new(aside)).unwrap(), expected);
     }
 }
+
+#[test]
+fn a_file_that_begins_with_a_torn_round_is_not_recycled() {
+    let disk = SimDisk::new(SimOptions::default());
+    Driver::open(&disk).unwrap().create(P0);
+    // Its round is the first one of a file, since every start begins a new one.
+    let mut broker = Driver::open(&disk).unwrap();
+    let at = broker.position();
+    broker.round([Batch::inline(P0, payload(0, 50))]);
+    drop(broker);
+    disk.flip_bit(&journal_path(at.file), at.position + 30, 0)
+        .unwrap();
+    let mut broker = Driver::open(&disk).unwrap();
+    assert_eq!(broker.storage.report.quarantined_bytes, 4096);
+    for _ in 0..5 {
+        let prepared = broker.storage.journal_files.prepare(0).unwrap();
+        let disk = disk.crash(&CrashMode::Kill);
+        overwrite(&disk, &journal_path(prepared.number()), 0, &[0xa5; 512]);
+        let after = Driver::open(&disk);
+        assert!(after.is_ok(), "a torn header: {:?}", after.err());
+    }
+}
