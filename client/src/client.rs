@@ -13,7 +13,7 @@ use tonic::{Response, Status};
 
 use crate::backoff::Backoff;
 use crate::error::Effects;
-use crate::outage::Outage;
+use crate::outage::{Outage, PauseEnd};
 use crate::producer::ProducerBuilder;
 use crate::reader::{ReaderBuilder, Source};
 use crate::time::later;
@@ -133,6 +133,7 @@ impl Shared {
         let mut backoff = Backoff::new();
         let mut last_error = None;
         loop {
+            let recovery = self.outage.recovery();
             let Ok(outcome) = timeout_at(deadline, call(self.transport.control())).await else {
                 return Err(last_error.unwrap_or_else(|| self.timed_out(patience, repetition)));
             };
@@ -151,7 +152,9 @@ impl Shared {
             if !is_repeatable || Instant::now() + wait >= deadline {
                 return Err(error);
             }
-            tokio::time::sleep(wait).await;
+            if recovery.pause(Some(&error), wait).await == PauseEnd::BrokerBack {
+                backoff.reset();
+            }
             last_error = Some(error);
         }
     }

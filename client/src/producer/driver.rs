@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use towpath_proto::ids::TopicId;
@@ -21,6 +21,7 @@ use super::shared_lane::SharedLane;
 use crate::backoff::Backoff;
 use crate::client::Shared;
 use crate::error::Effects;
+use crate::outage::PauseEnd;
 use crate::{Error, ErrorKind};
 
 /// How long the broker has to end a stream that this side has ended.
@@ -74,17 +75,21 @@ impl Driver {
             if let Err(ending) = attendant.wait_for_work().await {
                 return ending;
             }
+            let recovery = self.client.outage.recovery();
             let trouble = match self.use_stream(attendant, &mut backoff).await {
                 Ok(trouble) => trouble,
                 Err(ending) => return ending,
             };
             let wait = trouble.as_ref().and_then(Error::retry_after);
+            let wait = wait.unwrap_or_else(|| backoff.next_wait());
+            let pause = recovery.pause(trouble.as_ref(), wait);
             self.lane
                 .with(|lane| lane.lose_stream(trouble, Instant::now()));
             attendant.look();
-            let wait = wait.unwrap_or_else(|| backoff.next_wait());
-            if let Err(ending) = attendant.attend(sleep(wait)).await {
-                return ending;
+            match attendant.attend(pause).await {
+                Ok(PauseEnd::BrokerBack) => backoff.reset(),
+                Ok(PauseEnd::Elapsed) => {}
+                Err(ending) => return ending,
             }
         }
     }

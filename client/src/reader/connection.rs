@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_core::Stream;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tonic::Streaming;
 use tonic::transport::Channel;
 use towpath_proto::v1;
@@ -20,6 +20,7 @@ use towpath_proto::wire::FetchResponse;
 use crate::backoff::Backoff;
 use crate::client::Shared;
 use crate::error::Effects;
+use crate::outage::{PauseEnd, Recovery};
 use crate::time::later;
 use crate::{Error, ErrorKind, RetryAdvice};
 
@@ -35,6 +36,8 @@ pub(super) struct Connection {
     backoff: Backoff,
     /// Since when nothing good was heard, and what was.
     trouble: Option<(Instant, Error)>,
+    /// Looked out for since the present try began.
+    recovery: Option<Recovery>,
     state: State,
 }
 
@@ -42,7 +45,7 @@ enum State {
     Absent,
     Opening(Opening),
     Open(Box<OpenStream>),
-    Waiting(Pin<Box<Sleep>>),
+    Waiting(Pin<Box<dyn Future<Output = PauseEnd> + Send>>),
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<Streaming<FetchResponse>, Error>> + Send>>;
@@ -72,6 +75,7 @@ impl Connection {
             give_up_after,
             backoff: Backoff::new(),
             trouble: None,
+            recovery: None,
             state: State::Absent,
         }
     }
@@ -86,7 +90,9 @@ impl Connection {
             match &mut self.state {
                 State::Absent => self.state = State::Opening(self.open(request())),
                 State::Waiting(wait) => {
-                    ready!(wait.as_mut().poll(cx));
+                    if ready!(wait.as_mut().poll(cx)) == PauseEnd::BrokerBack {
+                        self.backoff.reset();
+                    }
                     self.state = State::Absent;
                 }
                 State::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
@@ -100,7 +106,7 @@ impl Connection {
                 State::Open(stream) => match ready!(stream.poll_response(cx)) {
                     Ok(Some(response)) => return Poll::Ready(Event::Response(response)),
                     // The broker ended what is not read to the end: it stops.
-                    Ok(None) => self.wait(None),
+                    Ok(None) => self.wait(None, None),
                     Err(failure) => {
                         let error = self.describe(failure);
                         if let Some(event) = self.fail(error) {
@@ -134,17 +140,20 @@ impl Connection {
         if deadline.is_some_and(|deadline| deadline <= now) {
             return Some(Event::GivenUp(error));
         }
-        self.wait(wait);
+        self.wait(Some(&error), wait);
         None
     }
 
-    fn wait(&mut self, wait: Option<Duration>) {
+    fn wait(&mut self, trouble: Option<&Error>, wait: Option<Duration>) {
         let wait = wait.unwrap_or_else(|| self.backoff.next_wait());
-        self.state = State::Waiting(Box::pin(sleep(wait)));
+        let recovery = self.recovery.take();
+        let recovery = recovery.unwrap_or_else(|| self.client.outage.recovery());
+        self.state = State::Waiting(Box::pin(recovery.pause(trouble, wait)));
     }
 
     fn open(&mut self, request: v1::FetchRequest) -> Opening {
         let client = Arc::clone(&self.client);
+        self.recovery = Some(client.outage.recovery());
         let stub = self.stub.get_or_insert_with(|| client.transport.fetch());
         let mut stub = stub.clone();
         Box::pin(async move {

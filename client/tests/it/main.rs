@@ -11,6 +11,7 @@ mod admin;
 mod allocations;
 mod fake;
 mod logging;
+mod outages;
 mod producer;
 mod public_api;
 mod reader;
