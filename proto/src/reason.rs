@@ -129,11 +129,9 @@ impl ErrorReason {
     /// Returns what to do with a request that was refused for this reason.
     pub const fn retry_advice(self) -> RetryAdvice {
         match self {
-            Self::Overloaded
-            | Self::LimitReached
-            | Self::StorageFull
-            | Self::ShuttingDown
-            | Self::SubscriptionBusy => RetryAdvice::Same,
+            Self::Overloaded | Self::StorageFull | Self::ShuttingDown | Self::SubscriptionBusy => {
+                RetryAdvice::Same
+            }
             Self::SequenceGap
             | Self::ProducerUnknown
             | Self::EtagMismatch
@@ -156,6 +154,7 @@ impl ErrorReason {
             | Self::ProducerFenced
             | Self::StaleEntityVersion
             | Self::LeaseExpired
+            | Self::LimitReached
             | Self::StorageFailed
             | Self::Internal => RetryAdvice::Never,
         }

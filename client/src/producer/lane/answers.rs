@@ -70,7 +70,9 @@ impl Lane {
     fn take_open_refused(&self, refused: v1::OpenRefused) -> Verdict {
         let error = Error::from_stream(&refused.error.unwrap_or_default());
         let error = error.with("topic", &self.topic);
-        if error.is_worth_repeating() {
+        // A stream holds so many topics: another one has room.
+        let is_stream_full = error.reason() == Some(ErrorReason::LimitReached);
+        if error.is_worth_repeating() || is_stream_full {
             Verdict::Abandon(error)
         } else {
             Verdict::End(error)
