@@ -46,6 +46,9 @@ pub(crate) struct Shared {
     pub(crate) closing: CancellationToken,
 }
 
+/// With less patience than this left, a call is not made again.
+const LAST_TRY: Duration = Duration::from_millis(20);
+
 /// Whether a call may be made again when it is not known what became of the last try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repetition {
@@ -148,8 +151,11 @@ impl Shared {
                 Repetition::Harmless => error.retry_advice() == RetryAdvice::Same,
                 Repetition::AfterNoEffect => error.is_worth_repeating(),
             };
-            let wait = error.retry_after().unwrap_or_else(|| backoff.next_wait());
-            if !is_repeatable || Instant::now() + wait >= deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Towards the end the waits become shorter again, so that the patience is used up.
+            let wait = error.retry_after();
+            let wait = wait.unwrap_or_else(|| backoff.next_wait().min(left / 2));
+            if !is_repeatable || left < LAST_TRY || left <= wait {
                 return Err(error);
             }
             if recovery.pause(Some(&error), wait).await == PauseEnd::BrokerBack {

@@ -17,7 +17,10 @@ use reading::{Reading, Until};
 pub(super) async fn run(args: &ConsumeArgs, session: &Session<'_>) -> Result<Outcome, Failure> {
     args.check()?;
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
-    let client = session.client()?;
+    let client = match args.timeout {
+        Some(timeout) => session.client_within(timeout)?,
+        None => session.client()?,
+    };
     let admin = client.admin();
     let from = args.read_from();
     // Reading begins at exact offsets, so that what is said about the start stays true.

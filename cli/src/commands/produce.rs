@@ -20,7 +20,7 @@ use sending::Sending;
 pub(super) async fn run(args: &ProduceArgs, session: &Session<'_>) -> Result<Outcome, Failure> {
     let place = args.input_place(io::stdin().is_terminal())?;
     let shape = args.shape(&place)?;
-    let client = session.client()?;
+    let client = session.client_within(args.give_up_after)?;
     let admin = client.admin();
     // Before anything is read: whether there is a broker, and the topic.
     let known = async { Ok(admin.topic(args.topic.as_str()).await?) };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use towpath_client::Client;
+use towpath_client::{Client, ClientBuilder};
 
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -59,6 +59,15 @@ impl<'a> Session<'a> {
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         client_of(self.url)
     }
+
+    /// The same, for a command that the user gives only so long.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::client`].
+    pub(crate) fn client_within(&self, patience: Duration) -> Result<Client, Failure> {
+        build(builder_of(self.url).give_up_after(patience.min(GIVE_UP_AFTER)))
+    }
 }
 
 /// A client for the broker at this URL, by default the one that the environment names.
@@ -67,10 +76,17 @@ impl<'a> Session<'a> {
 ///
 /// `url` is not the URL of a broker.
 pub(super) fn client_of(url: Option<&str>) -> Result<Client, Failure> {
+    build(builder_of(url))
+}
+
+fn builder_of(url: Option<&str>) -> ClientBuilder {
     let builder = Client::builder().from_env().give_up_after(GIVE_UP_AFTER);
-    let builder = match url {
+    match url {
         Some(url) => builder.url(url),
         None => builder,
-    };
+    }
+}
+
+fn build(builder: ClientBuilder) -> Result<Client, Failure> {
     Ok(builder.build()?)
 }

@@ -1,4 +1,4 @@
-use crate::harness::{TestBroker, fails, json, json_lines, towpath};
+use crate::harness::{TestBroker, fails, json, json_lines, run, text, towpath};
 
 #[test]
 fn a_topic_lives_from_creation_to_deletion() {
@@ -147,4 +147,29 @@ fn without_a_broker_it_says_where_it_looked() {
     );
     let error = fails(2, &mut towpath(&["topic", "list", "--url", "no url"]));
     assert!(error.contains("error: "), "{error}");
+}
+
+#[test]
+fn a_broker_is_waited_for_no_longer_than_the_user_says() {
+    // Connections are made, and nobody ever answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    for args in [
+        &["consume", "t", "--timeout", "200ms"][..],
+        &["consume", "t", "--timeout", "200ms", "-n", "1"],
+        &["produce", "t", "v", "--give-up-after", "200ms"],
+    ] {
+        let error = fails(3, towpath(args).env("TOWPATH_URL", &url));
+        assert!(error.contains("waited=200ms"), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn the_version_is_told_without_a_word_about_a_broker_that_is_not_there() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    drop(listener);
+    let output = run(&mut towpath(&["version", "--url", &url]));
+    assert_eq!(text(&output.stderr), "", "standard error");
+    assert!(text(&output.stdout).starts_with("towpath "), "version");
 }
