@@ -28,7 +28,7 @@ use session::Session;
 pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Outcome, Failure> {
     start_logging(match &cli.command {
         Command::Serve(_) => LogUse::Broker,
-        Command::Demo(_) => LogUse::Story,
+        Command::Demo(_) | Command::Version => LogUse::Quiet,
         _ => LogUse::Command,
     })?;
     let interrupt = Interrupt::watch()?;

@@ -253,6 +253,16 @@ impl Error {
         self.change(|inner| inner.effects = Effects::Possible)
     }
 
+    /// Shows the error with the causes behind it, on one line, for the log.
+    pub(crate) fn with_causes(&self) -> impl fmt::Display {
+        fmt::from_fn(move |f| {
+            write!(f, "{self}")?;
+            let source = std::error::Error::source(self);
+            let mut causes = std::iter::successors(source, |cause| cause.source());
+            causes.try_for_each(|cause| write!(f, ": {cause}"))
+        })
+    }
+
     /// Whether another try of a request that must not be done twice is worth it.
     pub(crate) fn is_worth_repeating(&self) -> bool {
         self.inner.advice == RetryAdvice::Same && self.has_no_side_effects()

@@ -53,7 +53,8 @@ impl Outage {
                 cause: error.clone(),
             });
             drop(lost);
-            warn!(url, %error, "broker out of reach, trying again until it is back");
+            let error = error.with_causes();
+            warn!(url, %error, "broker out of reach, trying again");
         }
     }
 

@@ -14,8 +14,8 @@ pub(crate) enum LogUse {
     Broker,
     /// A command: only what explains why it takes long or fails.
     Command,
-    /// A command that breaks things on purpose and tells of it.
-    Story,
+    /// A command that tells by itself what matters, or breaks things on purpose.
+    Quiet,
 }
 
 const VARIABLE: &str = "TOWPATH_LOG";
@@ -30,7 +30,7 @@ pub(crate) fn start_logging(log_use: LogUse) -> Result<(), Failure> {
     let default = match log_use {
         LogUse::Broker => "info",
         LogUse::Command => "warn",
-        LogUse::Story => "error",
+        LogUse::Quiet => "error",
     };
     let directives = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
     let directives = directives.as_deref().unwrap_or(default);
@@ -47,7 +47,7 @@ pub(crate) fn start_logging(log_use: LogUse) -> Result<(), Failure> {
     drop(match (log_use, is_terminal) {
         (LogUse::Broker, false) => builder.json().flatten_event(true).try_init(),
         (LogUse::Broker, true) => builder.try_init(),
-        (LogUse::Command | LogUse::Story, _) => {
+        (LogUse::Command | LogUse::Quiet, _) => {
             builder.without_time().with_target(false).try_init()
         }
     });
