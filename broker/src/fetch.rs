@@ -13,7 +13,7 @@ mod wait;
 
 use std::sync::Arc;
 
-use towpath_storage::{Frame, LogReader, Lsn, Offset, OffsetRange};
+use towpath_storage::{Frame, LogReader, Lsn, Offset, OffsetRange, with_causes};
 
 use crate::runtime::published::{PublishedState, TopicView};
 use crate::runtime::read_pool::ReadPool;
@@ -148,6 +148,7 @@ impl Reading {
         match self.pool.run(move || read(&reader)).await {
             Some(Ok(found)) => Ok(found),
             Some(Err(error)) => {
+                let error = with_causes(&error);
                 tracing::error!(%error, "segment cannot be read");
                 Err(ReadFailure::Disk)
             }

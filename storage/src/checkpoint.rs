@@ -11,7 +11,7 @@ use std::path::Path;
 pub(crate) use reader::CheckpointReader;
 
 use crate::environment::Environment;
-use crate::error::{Operation, StorageError, io_error};
+use crate::error::{Operation, StorageError, io_error, with_causes};
 use crate::folder::{self, CheckpointName};
 use crate::format::checkpoint_file::CheckpointFooter;
 use crate::format::row::Row;
@@ -106,6 +106,7 @@ impl Checkpointer {
                 let Some(copy) = copy else {
                     return Err(error);
                 };
+                let error = with_causes(&error);
                 tracing::error!(%error, "checkpoint is damaged, going on from its other copy");
                 self.write_copy(Some(CheckpointName { copy, ..base }), name, input)
             }

@@ -108,6 +108,16 @@ impl StorageError {
     }
 }
 
+/// Shows an error with the causes behind it, as a log needs it: an error's own text stops where its
+/// [`std::error::Error::source`] begins, and that is what an operator looks for.
+pub fn with_causes(error: &dyn std::error::Error) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        write!(f, "{error}")?;
+        let mut causes = std::iter::successors(error.source(), |cause| cause.source());
+        causes.try_for_each(|cause| write!(f, ": {cause}"))
+    })
+}
+
 /// Names the operation and the file of an I/O error.
 pub(crate) fn io_error(
     operation: Operation,
@@ -184,4 +194,17 @@ pub enum OpenError {
     /// will start over at the next open.
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_shows_what_the_operating_system_said() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = OpenError::from(io_error(Operation::Write, "journal/1.journal")(full));
+        let shown = with_causes(&error).to_string();
+        assert_eq!(shown, "cannot write journal/1.journal: no storage space");
+    }
 }

@@ -27,7 +27,7 @@ pub mod vfs;
 
 pub use checkpoint::{CheckpointInput, Checkpointer};
 pub use environment::*;
-pub use error::{Corruption, DataLoss, OpenError, Operation, StorageError};
+pub use error::{Corruption, DataLoss, OpenError, Operation, StorageError, with_causes};
 pub use format::entry::{DirectoryLine, FrameForm, ProducerStamp};
 pub use format::frame::{FrameHeader, FramePlace};
 pub use format::row::{Row, RowKey};

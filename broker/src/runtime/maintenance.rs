@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use towpath_storage::{
     CheckpointInput, Checkpointer, DirtySegments, Environment, Lsn, SegmentFiles, SegmentRef,
-    StorageError, TopicId, remove_segments, remove_topic,
+    StorageError, TopicId, remove_segments, remove_topic, with_causes,
 };
 
 use super::command::{CommandQueue, ControlCommand, Event, FORGET_DROPPED_MAX};
@@ -85,6 +85,7 @@ impl MaintenanceWorker {
         let segment_count = self.dirty.sync(&self.files)?;
         let row_count = job.input.changed.len();
         if let Err(error) = self.checkpointer.write(&mut job.input) {
+            let error = with_causes(&error);
             tracing::error!(%error, lsn = %job.input.lsn, "checkpoint failed and will be tried again");
             self.commands
                 .push_event(Event::CheckpointFailed(job.input.changed));
@@ -132,6 +133,7 @@ impl MaintenanceWorker {
                 Ok(()) => removed.push(*topic),
                 Err(error) if error.is_failed_sync() => return Err(error),
                 Err(error) => {
+                    let error = with_causes(&error);
                     tracing::error!(%error, %topic, "files of a deleted topic not removed, will be tried again");
                 }
             }
@@ -150,6 +152,7 @@ impl MaintenanceWorker {
                 Err(error) if error.is_failed_sync() => return Err(error),
                 Err(error) => {
                     let partition = of_partition.first().map(|segment| segment.partition);
+                    let error = with_causes(&error);
                     tracing::error!(%error, ?partition, "files of trimmed segments not removed, will be tried again");
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use towpath_storage::{
     CommittedFrame, Environment, JournalFiles, Lsn, PreparedFile, SegmentFiles, SegmentRef,
-    SegmentWish, Settler, StorageError, TopicId, ensure_segment,
+    SegmentWish, Settler, StorageError, TopicId, ensure_segment, with_causes,
 };
 
 use super::command::{CommandQueue, Event};
@@ -178,6 +178,7 @@ impl SettleWorker {
             },
             Ok(None) => Event::SegmentFull { segment },
             Err(error @ StorageError::Corrupt(_)) => {
+                let error = with_causes(&error);
                 tracing::error!(%segment, %error, "segment is damaged, its partition goes on in a new one");
                 Event::SegmentDamaged { segment }
             }
@@ -226,7 +227,7 @@ impl SettleWorker {
     /// Says that there is no room, once until there is: it is tried many times a second.
     fn warn_full(&mut self, error: Option<&StorageError>) {
         if !std::mem::replace(&mut self.is_full, true) {
-            let error = error.map(tracing::field::display);
+            let error = error.map(|error| tracing::field::display(with_causes(error)));
             tracing::warn!(error, "no room for more segments or journal");
         }
     }

@@ -9,7 +9,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use towpath_storage::StorageError;
+use towpath_storage::{StorageError, with_causes};
 
 use super::command::{Appetite, CommandQueue};
 use super::engine::Engine;
@@ -53,13 +53,7 @@ impl Failure {
     }
 
     fn set(&self, error: &StorageError) {
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(error) = source {
-            text = format!("{text}: {error}");
-            source = error.source();
-        }
-        self.set_cause(text);
+        self.set_cause(with_causes(error).to_string());
     }
 
     fn set_panic(&self, thread: &str, payload: &(dyn Any + Send)) {
