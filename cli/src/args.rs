@@ -8,6 +8,8 @@ mod demo;
 mod duration;
 mod from;
 mod header;
+mod listen;
+mod number;
 mod place;
 mod produce;
 mod serve;

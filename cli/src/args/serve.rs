@@ -9,6 +9,7 @@ use clap::builder::FalseyValueParser;
 use towpath_broker::config::Config;
 
 use super::duration::parse_duration;
+use super::listen::parse_listen;
 use super::size::parse_size;
 
 /// How to run a broker. A setting that is not given has the default of [`Config`].
@@ -29,13 +30,10 @@ pub(crate) struct ServeArgs {
         hide_env_values = true
     )]
     data_dir: Option<PathBuf>,
-    /// Address to listen on; port 0 takes any that is free [default: 127.0.0.1:7600]
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "TOWPATH_LISTEN",
-        hide_env_values = true
-    )]
+    /// Address to listen on, or a name that stands for one; port 0 takes any that is free [default:
+    /// 127.0.0.1:7600]
+    #[arg(long, value_name = "ADDR", env = "TOWPATH_LISTEN", hide_env_values = true,
+          value_parser = parse_listen)]
     listen: Option<SocketAddr>,
     /// Listen beyond loopback without encryption and authentication: whoever reaches the port may
     /// read, write and delete everything

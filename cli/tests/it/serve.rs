@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -284,6 +284,26 @@ fn an_address_beyond_loopback_needs_consent() {
         2,
         towpath(&args).env("TOWPATH_INSECURE_ALLOW_REMOTE", "false"),
     );
+}
+
+#[test]
+fn a_name_of_loopback_is_an_address_to_listen_on() {
+    let listen = |name: &str| {
+        let args = ["serve", "--check-config", "-o", "json", "--listen", name];
+        let settings = one_json(&stdout_of(&mut towpath(&args)));
+        settings["changed"]["listen"]
+            .as_str()
+            .unwrap_or("-")
+            .to_owned()
+    };
+    for name in ["localhost:7601", "127.0.0.1:7601"] {
+        let address: SocketAddr = listen(name).parse().expect("an address");
+        assert!(address.ip().is_loopback(), "{name}: {address}");
+        assert_eq!(address.port(), 7601, "{name}: {address}");
+    }
+    let args = ["serve", "--check-config", "--listen", "localhost"];
+    let error = fails(2, &mut towpath(&args));
+    assert!(error.contains("localhost:7600"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,45 @@
+//! Numbers of things on the command line: whole, and at least one.
+
+use std::str::FromStr;
+
+/// Parses a number of things.
+///
+/// # Errors
+///
+/// Says what is allowed.
+pub(crate) fn parse_count<N: FromStr>(text: &str) -> Result<N, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number {
+        return Err(format!("expected a whole number from 1 on, got {text:?}"));
+    }
+    if text.bytes().all(|byte| byte == b'0') {
+        return Err("at least 1 is needed".to_owned());
+    }
+    text.parse()
+        .map_err(|_too_large| "the number is too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    #[test]
+    fn counts_are_whole_and_begin_at_one() {
+        assert_eq!(parse_count::<u32>("1"), Ok(1), "the least");
+        assert_eq!(parse_count::<u64>("18446744073709551615"), Ok(u64::MAX));
+        assert!(parse_count::<NonZeroU32>("7").is_ok(), "a type without 0");
+        for (text, what) in [
+            ("", "whole number"),
+            ("-1", "whole number"),
+            ("1.5", "whole number"),
+            ("x", "whole number"),
+            ("0", "at least 1"),
+            ("4294967296", "too large"),
+        ] {
+            let error = parse_count::<u32>(text).unwrap_err();
+            assert!(error.contains(what), "{text:?}: {error}");
+        }
+    }
+}
