@@ -8,8 +8,9 @@ use crate::v1;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Largest encoded record.
-pub const RECORD_BYTES_MAX: usize = MIB;
+/// Largest encoded record: a value of 1 MiB, with 64 KiB for key, headers and what encoding them
+/// adds.
+pub const RECORD_BYTES_MAX: usize = MIB + 64 * KIB;
 /// Largest encoded batch, and the largest sum of the records of one `Publish`.
 pub const BATCH_BYTES_MAX: usize = 4 * MIB;
 /// Largest commit: all that one journal entry may carry.

@@ -122,7 +122,7 @@ async fn a_record_over_the_limit_is_refused() {
 
 #[tokio::test]
 async fn a_batch_over_the_limit_is_refused() {
-    let value = "v".repeat(RECORD_BYTES_MAX - 8);
+    let value = "v".repeat(BATCH_BYTES_MAX / 4 - 8);
     let batch = batch_of(1, &[&value, &value, &value, &value, "too much"]);
     let size = batch.batch.len().to_string();
     let problem = check_final(batch, ErrorReason::BatchTooLarge, "batch").await;

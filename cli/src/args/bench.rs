@@ -5,11 +5,12 @@ use std::num::NonZeroU64;
 
 use clap::{Args, Subcommand};
 
+use super::number::parse_count;
 use super::size::parse_size;
 use crate::failure::Failure;
 
 /// Largest value that fits into a record of the broker's default size with room for the rest.
-const SIZE_BYTES_MAX: usize = 1024 * 1024 - 1024;
+const SIZE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Which of the measurements.
 #[derive(Debug, Args)]
@@ -52,7 +53,7 @@ pub(crate) enum BenchCommand {
         load: BenchLoad,
         /// Records a second over all clients, sent when they are due whatever became of the others;
         /// latency counts from when they were due [default: each client has one in flight]
-        #[arg(long, value_name = "PER_SECOND")]
+        #[arg(long, value_name = "PER_SECOND", value_parser = parse_count::<NonZeroU64>)]
         rate: Option<NonZeroU64>,
     },
 }
@@ -61,16 +62,17 @@ pub(crate) enum BenchCommand {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchLoad {
     /// Number of records
-    #[arg(long, value_name = "N", default_value = "100000")]
+    #[arg(long, value_name = "N", default_value = "100000",
+          value_parser = parse_count::<NonZeroU64>)]
     pub(crate) records: NonZeroU64,
     /// Size of each value: random bytes, which do not compress
     #[arg(long, value_name = "BYTES", default_value = "1KiB", value_parser = parse_value_size)]
     pub(crate) size: usize,
     /// Partitions of the topic
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count::<NonZeroU32>)]
     pub(crate) partitions: NonZeroU32,
     /// Clients, each with connections of its own
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count::<NonZeroU32>)]
     pub(crate) clients: NonZeroU32,
     /// Size at which a client sends a batch [default: the SDK's]
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
@@ -168,7 +170,8 @@ mod tests {
     #[test]
     fn values_have_a_size_that_the_broker_takes() {
         assert_eq!(parse_value_size("1KiB"), Ok(1_024), "with a unit");
-        for text in ["0", "1MiB", "x"] {
+        assert_eq!(parse_value_size("1MiB"), Ok(1 << 20), "the largest");
+        for text in ["0", "1048577", "x"] {
             assert!(parse_value_size(text).is_err(), "{text} was accepted");
         }
     }

@@ -7,6 +7,7 @@ use towpath_client::PartitionId;
 
 use super::duration::parse_duration;
 use super::from::ReadFrom;
+use super::number::parse_count;
 use super::place::Place;
 use crate::failure::Failure;
 
@@ -28,7 +29,7 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
     from: Option<ReadFrom>,
     /// Stop after so many records
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'n', long, value_name = "N", value_parser = parse_count::<u64>)]
     pub(crate) count: Option<u64>,
     /// Stop at the end that the topic has now
     #[arg(short = 'e', long)]

@@ -6,6 +6,7 @@ mod trim;
 use clap::{Args, Subcommand};
 use towpath_client::TopicName;
 
+use super::number::parse_count;
 use retention::{OrNone, RetentionAge, RetentionBytes};
 
 pub(crate) use trim::TrimTopicArgs;
@@ -81,7 +82,7 @@ pub(crate) struct CreateTopicArgs {
     /// Name: letters, digits, '.', '_' and '-'
     pub(crate) name: TopicName,
     /// Number of partitions, fixed for the topic's life [default: 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_count::<u32>)]
     pub(crate) partitions: Option<u32>,
     /// Keep records at least so long; older ones may go [default: for ever]
     #[arg(long, value_name = "TIME")]

@@ -282,7 +282,7 @@ fn what_consume_prints_produce_takes() {
 fn a_record_over_the_limit_is_refused_with_its_line() {
     let broker = TestBroker::with_topic("t", 1);
     let mut input = b"small\n".to_vec();
-    input.extend(std::iter::repeat_n(b'x', 1 << 20));
+    input.extend(std::iter::repeat_n(b'x', 1 << 21));
     input.extend(b"\nafter\n");
     let error = broker.fails_with(input, 2, &["produce", "t"]);
     assert!(error.contains("error: line 2: "), "{error}");

@@ -34,7 +34,10 @@ pub enum Fault {
         records_max: u32,
     },
     /// An encoded record is larger than allowed.
-    #[error("record is too large: size_bytes={size_bytes} size_bytes_max={size_bytes_max}")]
+    #[error(
+        "record is too large, with key, headers and encoding: size_bytes={size_bytes} \
+         size_bytes_max={size_bytes_max}"
+    )]
     RecordTooLarge {
         /// Size of the record.
         size_bytes: usize,

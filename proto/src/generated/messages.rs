@@ -2,7 +2,8 @@
 /// What the broker accepts. Sizes are in bytes; in each field 0 means that the broker does not say.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Limits {
-    /// Largest encoded Record. Default: 0; the broker's own default is 1 MiB.
+    /// Largest encoded Record: value, key and headers, and a few bytes for each of them. Default: 0; the
+    /// broker's own default is 1 MiB and 64 KiB, so that a value of 1 MiB has room.
     #[prost(uint64, tag = "1")]
     pub record_bytes_max: u64,
     /// Largest encoded RecordBatch, and largest sum of records in one Publish. Clients must be able to

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Timers go off at the next whole millisecond.
 const DELAY: Duration = Duration::from_millis(2);
 /// Two of these do not fit into the room of a producer.
-const LARGE: usize = 700_000;
+const LARGE: usize = 800_000;
 
 fn producer(client: &Client) -> Producer {
     builder(client).build()
