@@ -3,6 +3,7 @@
 //! Reading happens on a thread of its own and keeps a bounded number of bytes; nothing here knows
 //! what becomes of the records.
 
+mod json_error;
 mod json_path;
 mod json_record;
 mod lines;

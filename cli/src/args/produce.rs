@@ -31,7 +31,7 @@ const ID: &str = "ce-id";
 pub(crate) struct ProduceArgs {
     /// Topic
     pub(crate) topic: TopicName,
-    /// Value of one record; '-' or nothing reads standard input
+    /// Value of one record; only without it, or with '-', standard input is read
     value: Option<OsString>,
     /// File to read records from, '-' for standard input
     #[arg(short, long, value_name = "FILE", conflicts_with = "value")]

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json_error::JsonError;
+
 /// Names of fields, from the outermost object inwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JsonPath {
@@ -18,7 +20,7 @@ pub(crate) struct JsonPath {
 pub(crate) enum PathFault {
     /// The text is not JSON.
     #[error("not JSON: {0}")]
-    NotJson(serde_json::Error),
+    NotJson(JsonError),
     /// There is no such field.
     #[error("no field {0}")]
     Missing(JsonPath),
@@ -45,12 +47,12 @@ impl JsonPath {
         let found = Step { names: &self.names }
             .deserialize(&mut deserializer)
             .and_then(|found| deserializer.end().map(|()| found))
-            .map_err(PathFault::NotJson)?;
+            .map_err(not_json)?;
         let raw = found.ok_or_else(|| PathFault::Missing(self.clone()))?.get();
         match raw.as_bytes().first() {
             Some(b'"') => serde_json::Deserializer::from_str(raw)
                 .deserialize_str(TextVisitor)
-                .map_err(PathFault::NotJson),
+                .map_err(not_json),
             Some(b'-' | b'0'..=b'9') => Ok(Cow::Borrowed(raw)),
             other => Err(PathFault::NoKey {
                 path: self.clone(),
@@ -63,6 +65,10 @@ impl JsonPath {
             }),
         }
     }
+}
+
+fn not_json(error: serde_json::Error) -> PathFault {
+    PathFault::NotJson(error.into())
 }
 
 impl FromStr for JsonPath {

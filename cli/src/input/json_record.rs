@@ -10,12 +10,14 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use towpath_client::Record;
 
+use super::json_error::JsonError;
+
 /// Why a line is no record.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JsonFault {
     /// The line is not JSON, or not of this form.
     #[error("not a record as `consume -o json` prints it: {0}")]
-    Form(serde_json::Error),
+    Form(JsonError),
     /// The line is JSON of another kind.
     #[error("not a JSON object")]
     NoObject,
@@ -106,7 +108,8 @@ pub(super) fn parse(line: &[u8]) -> Result<Record, JsonFault> {
     if !line.trim_ascii_start().starts_with(b"{") {
         return Err(JsonFault::NoObject);
     }
-    let json: JsonRecord = serde_json::from_slice(line).map_err(JsonFault::Form)?;
+    let json: JsonRecord =
+        serde_json::from_slice(line).map_err(|error| JsonFault::Form(error.into()))?;
     let key = bytes_of("key", json.key, json.key_b64)?;
     let (text, is_null) = match json.value {
         Value::Missing => (None, false),

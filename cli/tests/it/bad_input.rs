@@ -98,3 +98,52 @@ fn a_line_that_is_no_record_stops_there_and_says_what_is_on_disk() {
     check(b"{\"valu\":\"v\"}", "not a record");
     check(b"{\"value_b64\":\"?\"}", "value_b64 is not base64");
 }
+
+#[test]
+fn a_mebibyte_of_value_has_room_and_more_is_told_with_both_sizes() {
+    let broker = TestBroker::with_topic("t", 1);
+    let produce = ["produce", "t", "--input", "whole", "-k", "key", "-H", "n=v"];
+    let mebibyte = "v".repeat(1 << 20);
+    broker.ok_with(mebibyte.as_str(), &produce);
+    let more = mebibyte + &"v".repeat(64 << 10);
+    let error = broker.fails_with(more, 2, &produce);
+    assert!(error.contains("with key, headers and encoding"), "{error}");
+    assert!(error.contains("size_bytes=1114129"), "{error}");
+    assert!(error.contains("size_bytes_max=1114112"), "{error}");
+}
+
+#[test]
+fn json_that_is_wrong_is_told_with_its_line_and_column() {
+    let broker = TestBroker::with_topic("t", 1);
+    let produce = ["produce", "t", "--key-from", ".a"];
+    let error = broker.fails_with("{\"a\":1", 1, &produce);
+    let first = "error: line 1: not JSON: it ends inside an object, at column 6\n";
+    assert!(error.contains(first), "{error}");
+    assert!(error.ends_with("  nothing was sent\n"), "{error}");
+    let error = broker.fails_with("{\"a\":1}\n{\"a\":1}x\n", 1, &produce);
+    let second = "error: line 2: not JSON: trailing characters, at column 8\n";
+    assert!(error.contains(second), "{error}");
+    assert!(
+        error.ends_with("  nothing after line 1 was sent\n"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_number_of_things_is_told_without_the_bounds_of_its_type() {
+    for args in [
+        &["topic", "create", "t", "--partitions"][..],
+        &["consume", "t", "-n"],
+        &["bench", "produce", "--records"],
+        &["bench", "latency", "--rate"],
+    ] {
+        for (number, what) in [
+            ("0", "at least 1 is needed"),
+            ("99999999999999999999", "the number is too large"),
+            ("many", "expected a whole number from 1 on"),
+        ] {
+            let error = fails(2, towpath(args).arg(number));
+            assert!(error.contains(what), "{args:?} {number}: {error}");
+        }
+    }
+}

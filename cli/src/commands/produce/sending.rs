@@ -234,7 +234,10 @@ impl Sent {
                 book = format!("{book}; {what}: {}", count(number));
             }
         }
-        let rest = format!("nothing after line {last_line} was sent");
+        let rest = match last_line {
+            0 => "nothing was sent".to_owned(),
+            last_line => format!("nothing after line {last_line} was sent"),
+        };
         Some(failure.hint(book).hint(rest))
     }
 }

@@ -1,0 +1,52 @@
+//! What is wrong with a text that is not the JSON it should be, and where in it.
+
+use std::fmt;
+
+/// An error of the parser in words for people: a line of JSON has columns only.
+#[derive(Debug)]
+pub(crate) struct JsonError(serde_json::Error);
+
+impl From<serde_json::Error> for JsonError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (line, column) = (self.0.line(), self.0.column());
+        let text = self.0.to_string();
+        let text = text
+            .strip_suffix(&format!(" at line {line} column {column}"))
+            .unwrap_or(&text);
+        match text.strip_prefix("EOF while parsing ") {
+            Some(inside) => write!(f, "it ends inside {inside}")?,
+            None => f.write_str(text)?,
+        }
+        match (line, column) {
+            (_, 0) => Ok(()),
+            (0 | 1, _) => write!(f, ", at column {column}"),
+            _ => write!(f, ", at line {line}, column {column}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::IgnoredAny;
+
+    use super::*;
+
+    #[test]
+    fn the_place_is_a_column_and_a_line_only_where_there_are_several() {
+        let check = |json: &str, expected: &str| {
+            let error = serde_json::from_str::<IgnoredAny>(json).expect_err(json);
+            assert_eq!(JsonError::from(error).to_string(), expected, "{json:?}");
+        };
+        check("{\"a\":1", "it ends inside an object, at column 6");
+        check("x", "expected value, at column 1");
+        check("1 2", "trailing characters, at column 3");
+        check("{\n \"a\": x}", "expected value, at line 2, column 7");
+        check("", "it ends inside a value");
+    }
+}
