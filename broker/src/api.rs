@@ -159,6 +159,28 @@ impl Shared {
         answered.await.unwrap_or(Err(CommandError::Failed))
     }
 
+    /// Pushes commands that belong together and waits for all their answers, which come in order. A stop
+    /// comes before all of them or after.
+    async fn control_all<T, R>(
+        &self,
+        commands: impl IntoIterator<Item = impl FnOnce(Answer<T, R>) -> ControlCommand>,
+    ) -> Vec<Result<T, CommandError<R>>> {
+        let (mut asked, mut answered) = (Vec::new(), Vec::new());
+        for command in commands {
+            let (answer, receiver) = oneshot::channel();
+            asked.push(command(answer));
+            answered.push(receiver);
+        }
+        if let Err(commands) = self.commands.push_controls(asked) {
+            commands.into_iter().for_each(|command| command.fail(false));
+        }
+        let mut answers = Vec::with_capacity(answered.len());
+        for answer in answered {
+            answers.push(answer.await.unwrap_or(Err(CommandError::Failed)));
+        }
+        answers
+    }
+
     /// Pushes batches; a closed queue answers them as not begun.
     fn push(&self, command: DataCommand) {
         if let Err(command) = self.commands.push_data(command) {

@@ -29,8 +29,8 @@ pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
 pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
 pub use topic::{
-    CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicRevision, UpdateTopic,
-    UpdateTopicRefusal,
+    CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicRevision, TopicSettings,
+    UpdateTopic, UpdateTopicRefusal,
 };
 pub use topic_config::{SettingChange, TopicConfig, TopicConfigChange, TopicConfigError};
 

@@ -200,6 +200,7 @@ impl Stepper {
             log_starts: vec![(partition, Offset::new(log_start))],
         };
         self.control(|answer| ControlCommand::TrimTopic {
+            is_continuation: false,
             wish,
             is_dry_run: false,
             answer,

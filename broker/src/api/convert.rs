@@ -6,7 +6,7 @@ use towpath_proto::v1;
 use towpath_storage::{Offset, PartitionLog, TopicId};
 
 use super::status;
-use crate::core::{CreateTopic, TopicConfig, TopicRevision};
+use crate::core::{CreateTopic, TopicConfig, TopicRevision, TopicSettings};
 use crate::runtime::published::{PartitionHandle, TopicView};
 
 /// Reads the name of a topic from the field `field`.
@@ -21,10 +21,12 @@ pub(super) fn topic_id(id: Option<u64>) -> Option<TopicId> {
 
 /// A topic without its partitions.
 pub(super) fn topic(view: &TopicView) -> v1::Topic {
+    topic_with(view, view.settings())
+}
+
+/// The same with settings that may not be those of now.
+pub(super) fn topic_with(view: &TopicView, settings: TopicSettings) -> v1::Topic {
     let logs = || view.partitions().iter().map(PartitionHandle::log);
-    // Read before the settings: an etag that is older than they are can only refuse a change, while a
-    // newer one would let a change pass that has not seen them.
-    let etag = etag(view.revision());
     v1::Topic {
         name: view.name().as_str().to_owned(),
         topic_id: view.id().get(),
@@ -33,8 +35,8 @@ pub(super) fn topic(view: &TopicView) -> v1::Topic {
         record_count: logs().map(|log| log.end().since(log.log_start())).sum(),
         size_bytes: logs().map(|log| log.size_bytes()).sum(),
         create_time_ms: view.create_time_ms(),
-        config: topic_config(view.config()),
-        etag,
+        config: topic_config(settings.config),
+        etag: etag(settings.revision),
     }
 }
 

@@ -80,7 +80,7 @@ pub struct Expiry {
 }
 
 impl State {
-    /// Decides on trimming a topic: the partitions whose log start moves. A wish at or below a log
+    /// Decides on trimming a topic: the partitions whose log start moves, with what goes. A wish at or below a log
     /// start changes nothing there.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl State {
     pub fn trim_topic(
         &self,
         wish: &TrimTopic,
-    ) -> Result<(TopicId, Vec<(PartitionRef, Offset)>), TrimRefusal> {
+    ) -> Result<(TopicId, Vec<(PartitionRef, OffsetRange)>), TrimRefusal> {
         let found = self.topic_named(&wish.name);
         let topic = found
             .filter(|topic| wish.topic_id.is_none_or(|wanted| wanted == topic.id))
@@ -114,12 +114,19 @@ impl State {
                     },
                 });
             }
-            if *log_start > partition.log_start {
+            let start = partition.log_start;
+            if *log_start > start {
                 let partition = PartitionRef {
                     topic: topic.id,
                     partition: *number,
                 };
-                moved.push((partition, *log_start));
+                moved.push((
+                    partition,
+                    OffsetRange {
+                        start,
+                        end: *log_start,
+                    },
+                ));
             }
         }
         Ok((topic.id, moved))

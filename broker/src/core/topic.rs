@@ -61,6 +61,17 @@ impl Topic {
         self.revision
     }
 
+    /// Both.
+    pub fn settings(&self) -> TopicSettings {
+        TopicSettings {
+            config: self.config,
+            revision: TopicRevision {
+                topic_id: self.id,
+                revision: self.revision,
+            },
+        }
+    }
+
     /// Its partitions, by number.
     pub fn partitions(&self) -> &[Partition] {
         &self.partitions
@@ -117,6 +128,16 @@ pub struct TopicRevision {
     pub topic_id: TopicId,
     /// How often its settings had been changed.
     pub revision: u64,
+}
+
+/// Settings of a topic, and which state of them that is: never read apart, since a change may come
+/// between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// The settings.
+    pub config: TopicConfig,
+    /// Their state.
+    pub revision: TopicRevision,
 }
 
 /// Why a topic is not created. Nothing changes.
@@ -257,10 +278,7 @@ impl State {
         let topic = self
             .topic_named(&wish.name)
             .ok_or_else(|| UpdateTopicRefusal::NotFound { name: name() })?;
-        let current = TopicRevision {
-            topic_id: topic.id,
-            revision: topic.revision,
-        };
+        let current = topic.settings().revision;
         if wish.expected.is_some_and(|expected| expected != current) {
             return Err(UpdateTopicRefusal::Changed {
                 name: name(),

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use towpath_proto::names::TopicName;
 use towpath_storage::{
-    Lsn, Offset, PartitionRef, PreparedFile, ProducerId, ProducerStamp, Row, SegmentRef, TopicId,
+    Lsn, Offset, OffsetRange, PartitionRef, PreparedFile, ProducerId, ProducerStamp, Row,
+    SegmentRef, TopicId,
 };
 
 use super::published::TopicView;
 use crate::core::{
     AcceptedBatch, AppendRefusal, AppendRequest, CreateTopic, CreateTopicRefusal,
-    DeleteTopicRefusal, TopicConfig, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
+    DeleteTopicRefusal, TopicSettings, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -102,8 +103,8 @@ pub struct OpenedTopic {
 pub struct UpdatedTopic {
     /// The topic.
     pub topic: Arc<TopicView>,
-    /// Its settings after the change.
-    pub config: TopicConfig,
+    /// Its settings after the change; for one that is only asked about, with the state they have now.
+    pub settings: TopicSettings,
 }
 
 /// A topic that was trimmed, or would be.
@@ -111,8 +112,8 @@ pub struct UpdatedTopic {
 pub struct TrimmedTopic {
     /// The topic.
     pub topic: Arc<TopicView>,
-    /// Partitions whose log start moves, each with the new one.
-    pub log_starts: Vec<(PartitionRef, Offset)>,
+    /// Partitions whose log start moves, each with the offsets that go: from the old one to the new.
+    pub trimmed: Vec<(PartitionRef, OffsetRange)>,
 }
 
 /// A command that appends.
@@ -256,6 +257,9 @@ pub enum ControlCommand {
         wish: TrimTopic,
         /// Only say what would be trimmed.
         is_dry_run: bool,
+        /// Whether it goes on with what the command before it began: a stop may not claim then that
+        /// nothing happened.
+        is_continuation: bool,
         /// Where the answer goes.
         answer: Answer<TrimmedTopic, TrimRefusal>,
     },
@@ -291,7 +295,11 @@ impl ControlCommand {
             Self::CreateTopic { answer, .. } => fail(answer, is_begun),
             Self::DeleteTopic { answer, .. } => fail(answer, is_begun),
             Self::UpdateTopic { answer, .. } => fail(answer, is_begun),
-            Self::TrimTopic { answer, .. } => fail(answer, is_begun),
+            Self::TrimTopic {
+                answer,
+                is_continuation,
+                ..
+            } => fail(answer, is_begun || is_continuation),
             Self::OpenTopic { answer, .. } => fail(answer, is_begun),
             Self::ForgetDropped { .. } => {}
         }
@@ -439,6 +447,21 @@ impl CommandQueue {
         Ok(())
     }
 
+    /// Adds control commands that belong together: nothing comes between them, neither another command
+    /// nor the end of the queue.
+    ///
+    /// # Errors
+    /// Gives them back if the queue is closed.
+    pub fn push_controls(&self, commands: Vec<ControlCommand>) -> Result<(), Vec<ControlCommand>> {
+        let mut arrived = self.lock();
+        if arrived.is_closed {
+            return Err(commands);
+        }
+        arrived.control.extend(commands);
+        self.wake(arrived);
+        Ok(())
+    }
+
     /// Adds an event. Accepted even after the queue was closed.
     pub fn push_event(&self, event: Event) {
         let mut arrived = self.lock();
@@ -535,5 +558,60 @@ impl Arrived {
             taken.extend(self.data.pop_front());
         }
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A trim, and where its answer comes.
+    fn trim(
+        is_continuation: bool,
+    ) -> (
+        ControlCommand,
+        oneshot::Receiver<Result<TrimmedTopic, CommandError<TrimRefusal>>>,
+    ) {
+        let (answer, answered) = oneshot::channel();
+        let wish = TrimTopic {
+            name: TopicName::new("orders").unwrap(),
+            topic_id: None,
+            log_starts: Vec::new(),
+        };
+        let command = ControlCommand::TrimTopic {
+            wish,
+            is_dry_run: false,
+            is_continuation,
+            answer,
+        };
+        (command, answered)
+    }
+
+    #[test]
+    fn what_follows_something_that_was_begun_does_not_claim_that_nothing_happened() {
+        let check = |is_continuation: bool, expected: CommandError<TrimRefusal>| {
+            let (command, mut answered) = trim(is_continuation);
+            command.fail(false);
+            let error = answered.try_recv().unwrap().unwrap_err();
+            assert_eq!(error, expected);
+        };
+        check(false, CommandError::ShuttingDown);
+        check(true, CommandError::Failed);
+    }
+
+    #[test]
+    fn commands_that_belong_together_are_all_taken_or_none() {
+        let queue = CommandQueue::default();
+        let commands = || vec![trim(false).0, trim(true).0];
+        assert!(queue.push_controls(commands()).is_ok(), "open");
+        queue.close();
+        assert_eq!(queue.push_controls(commands()).unwrap_err().len(), 2);
+        let everything = Appetite {
+            takes_control: true,
+            data_bytes_max: 0,
+        };
+        assert_eq!(queue.try_take(everything).control.len(), 2, "the first two");
     }
 }

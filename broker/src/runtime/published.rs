@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use towpath_proto::names::TopicName;
 use towpath_storage::{Lsn, PartitionBounds, PartitionLog, PartitionRef, TopicId};
 
-use crate::core::{Partition, Topic, TopicConfig, TopicRevision};
+use crate::core::{Partition, Topic, TopicSettings};
 
 /// A partition and those who wait for its end to move.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ pub struct TopicView {
     create_time_ms: i64,
     partitions: Vec<PartitionHandle>,
     /// Written by the sequencer once a change of it is durable.
-    config: Mutex<(TopicConfig, u64)>,
+    settings: Mutex<TopicSettings>,
     is_deleted: AtomicBool,
 }
 
@@ -99,30 +99,22 @@ impl TopicView {
             name: topic.name().clone(),
             create_time_ms: topic.create_time_ms(),
             partitions,
-            config: Mutex::new((topic.config(), topic.revision())),
+            settings: Mutex::new(topic.settings()),
             is_deleted: AtomicBool::new(false),
         }
     }
 
-    /// Its settings.
-    pub fn config(&self) -> TopicConfig {
-        self.settings().0
+    /// Its settings as of now.
+    pub fn settings(&self) -> TopicSettings {
+        *self.lock_settings()
     }
 
-    /// Which state of its settings that is.
-    pub fn revision(&self) -> TopicRevision {
-        TopicRevision {
-            topic_id: self.id,
-            revision: self.settings().1,
-        }
+    pub(super) fn set_settings(&self, settings: TopicSettings) {
+        *self.lock_settings() = settings;
     }
 
-    pub(super) fn set_config(&self, config: TopicConfig, revision: u64) {
-        *self.settings() = (config, revision);
-    }
-
-    fn settings(&self) -> MutexGuard<'_, (TopicConfig, u64)> {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_settings(&self) -> MutexGuard<'_, TopicSettings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The topic's number.

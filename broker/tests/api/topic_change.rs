@@ -262,3 +262,26 @@ async fn settings_survive_a_restart() {
     let broker = broker.restart().await;
     assert_eq!(shown(&broker).await.config, None);
 }
+
+#[tokio::test]
+async fn each_of_two_updates_at_once_is_answered_with_what_it_did() {
+    let broker = broker_with_orders().await;
+    for round in 1..=100 {
+        let bytes = [10 * round, 10 * round + 1];
+        let [left, right] = bytes.map(|bytes| {
+            let request = change(config(None, Some(bytes)), None);
+            update(&broker, request)
+        });
+        let (left, right) = tokio::join!(left, right);
+        let answers = [left.unwrap(), right.unwrap()];
+        for (topic, bytes) in answers.iter().zip(bytes) {
+            let answered = topic.config.unwrap().retention_bytes;
+            assert_eq!(answered, Some(bytes), "round {round}");
+        }
+        let present = shown(&broker).await;
+        let last = answers.iter().find(|topic| topic.etag == present.etag);
+        let last = last.unwrap_or_else(|| panic!("round {round}: {answers:?}, {present:?}"));
+        assert_eq!(last.config, present.config, "round {round}");
+        assert_ne!(answers[0].etag, answers[1].etag, "round {round}");
+    }
+}

@@ -210,6 +210,22 @@ async fn a_trim_that_is_only_validated_changes_nothing() {
 }
 
 #[tokio::test]
+async fn each_of_two_trims_at_once_is_answered_with_what_it_let_go_of() {
+    let broker = TestBroker::start().await;
+    broker.create("letters", 1).await;
+    for first in (0..200).step_by(4) {
+        broker.publish("letters", 0, &["a", "b", "c", "d"]).await;
+        let near = trim(&broker, before(Position::Offset(first + 2)));
+        let far = trim(&broker, before(Position::Offset(first + 4)));
+        let (near, far) = tokio::join!(near, far);
+        let together = [near, far].concat();
+        let is_one_after_the_other = together == [(0, first, first + 2), (0, first + 2, first + 4)];
+        let is_all_at_once = together == [(0, first, first + 4)];
+        assert!(is_one_after_the_other || is_all_at_once, "{together:?}");
+    }
+}
+
+#[tokio::test]
 async fn only_the_topic_that_is_meant_is_trimmed() {
     let broker = broker_with_letters().await;
     let topic_id = try_trim(&broker, before(Position::Offset(1)))

@@ -1057,7 +1057,7 @@ pub struct UpdateTopicRequest {
 /// What was changed.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateTopicResponse {
-    /// The topic as it is now, without its partitions. Default: always set.
+    /// The topic with its settings after this change, without its partitions. Default: always set.
     #[prost(message, optional, tag = "1")]
     pub topic: ::core::option::Option<Topic>,
 }

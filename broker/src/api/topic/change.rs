@@ -1,12 +1,11 @@
 //! Changing a topic's settings, and trimming it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_proto::v1::position::Position as WirePosition;
-use towpath_storage::{Offset, PartitionRef};
+use towpath_storage::{Offset, OffsetRange, PartitionRef};
 
 use super::super::fetch::request;
 use super::super::{Shared, convert, status};
@@ -37,15 +36,7 @@ pub(super) async fn update(
         let topics = shared.published().topics();
         status::command_failed(error, |refusal| status::update_refused(refusal, &topics))
     })?;
-    let topic = convert::topic(&updated.topic);
-    if !request.validate_only {
-        // As it is now, so that settings and etag belong together whoever changed it since.
-        return Ok(topic);
-    }
-    Ok(v1::Topic {
-        config: convert::topic_config(updated.config),
-        ..topic
-    })
+    Ok(convert::topic_with(&updated.topic, updated.settings))
 }
 
 fn change(request: &v1::UpdateTopicRequest) -> Result<TopicConfigChange, Problem> {
@@ -119,49 +110,39 @@ async fn trim_all(
     log_starts: &[(u32, Offset)],
     is_dry_run: bool,
 ) -> Result<Vec<v1::TrimmedPartition>, Problem> {
+    let chunks = log_starts.chunks(TRIM_PARTITIONS_MAX).enumerate();
+    let commands = chunks.map(|(index, log_starts)| {
+        let wish = TrimTopic {
+            name: topic.name().clone(),
+            topic_id: Some(topic.id()),
+            log_starts: log_starts.to_vec(),
+        };
+        move |answer| ControlCommand::TrimTopic {
+            wish,
+            is_dry_run,
+            is_continuation: index > 0 && !is_dry_run,
+            answer,
+        }
+    });
     let mut partitions = Vec::new();
-    for chunk in log_starts.chunks(TRIM_PARTITIONS_MAX) {
-        partitions.extend(trim_some(shared, topic, chunk, is_dry_run).await?);
+    for trimmed in shared.control_all(commands).await {
+        let trimmed = trimmed.map_err(|error| {
+            let refused = |refusal| status::trim_refused(refusal, topic.name());
+            status::command_failed(error, refused)
+        })?;
+        partitions.extend(trimmed.trimmed.into_iter().map(trimmed_partition));
     }
     Ok(partitions)
 }
 
-/// Trims as many partitions as one command takes.
-async fn trim_some(
-    shared: &Shared,
-    topic: &TopicView,
-    log_starts: &[(u32, Offset)],
-    is_dry_run: bool,
-) -> Result<Vec<v1::TrimmedPartition>, Problem> {
-    let start_of = |number: u32| Some((number, topic.partition(number)?.log().log_start()));
-    let numbers = log_starts.iter().map(|(number, _)| *number);
-    let before: BTreeMap<u32, Offset> = numbers.filter_map(start_of).collect();
-    let wish = TrimTopic {
-        name: topic.name().clone(),
-        topic_id: Some(topic.id()),
-        log_starts: log_starts.to_vec(),
-    };
-    let trimmed = shared.control(|answer| ControlCommand::TrimTopic {
-        wish,
-        is_dry_run,
-        answer,
-    });
-    let trimmed = trimmed.await.map_err(|error| {
-        let refused = |refusal| status::trim_refused(refusal, topic.name());
-        status::command_failed(error, refused)
-    })?;
-    let moved = trimmed.log_starts.into_iter();
-    let moved = moved.map(|(PartitionRef { partition, .. }, end)| {
-        let start = before.get(&partition).map_or(end, |start| end.min(*start));
-        v1::TrimmedPartition {
-            partition,
-            trimmed: Some(v1::OffsetRange {
-                start: start.get(),
-                end: end.get(),
-            }),
-        }
-    });
-    Ok(moved.collect())
+fn trimmed_partition((partition, range): (PartitionRef, OffsetRange)) -> v1::TrimmedPartition {
+    v1::TrimmedPartition {
+        partition: partition.partition,
+        trimmed: Some(v1::OffsetRange {
+            start: range.start.get(),
+            end: range.end.get(),
+        }),
+    }
 }
 
 /// The offset in each partition below which records go.

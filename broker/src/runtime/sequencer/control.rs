@@ -16,7 +16,7 @@ use super::super::settle::SettleWork;
 use super::Sequencer;
 use super::draft::{Draft, PendingAnswer, TableChange};
 use crate::core::{
-    CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TrimRefusal, TrimTopic,
+    CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, TopicSettings, TrimRefusal, TrimTopic,
     UpdateTopic, UpdateTopicRefusal,
 };
 
@@ -74,6 +74,7 @@ impl Sequencer {
                 wish,
                 is_dry_run,
                 answer,
+                ..
             } => {
                 let result = self.trim_topic(&wish, is_dry_run, draft);
                 draft
@@ -141,14 +142,16 @@ impl Sequencer {
         };
         let topic = self.table.with_id(id).map(Arc::clone);
         let topic = topic.ok_or_else(not_found)?;
-        if !is_dry_run && !rows.is_empty() {
+        let is_changed = !is_dry_run && !rows.is_empty();
+        if is_changed {
             self.push_rows(rows, draft);
-            let revision = self.state.topic(id).map_or(0, Topic::revision);
-            draft
-                .table_changes
-                .push(TableChange::Updated(id, config, revision));
         }
-        Ok(UpdatedTopic { topic, config })
+        let now = self.state.topic(id).ok_or_else(not_found)?.settings();
+        if is_changed {
+            draft.table_changes.push(TableChange::Updated(now));
+        }
+        let settings = TopicSettings { config, ..now };
+        Ok(UpdatedTopic { topic, settings })
     }
 
     fn trim_topic(
@@ -157,25 +160,32 @@ impl Sequencer {
         is_dry_run: bool,
         draft: &mut Draft,
     ) -> Result<TrimmedTopic, TrimRefusal> {
-        let (id, log_starts) = self.state.trim_topic(wish)?;
+        let (id, trimmed) = self.state.trim_topic(wish)?;
         let not_found = || TrimRefusal::NotFound {
             name: wish.name.clone(),
         };
         let topic = self.table.with_id(id).map(Arc::clone);
         let topic = topic.ok_or_else(not_found)?;
         if !is_dry_run {
-            self.trim(&log_starts, draft);
+            let log_starts = trimmed
+                .iter()
+                .map(|(partition, range)| (*partition, range.end));
+            self.trim(log_starts, draft);
         }
-        Ok(TrimmedTopic { topic, log_starts })
+        Ok(TrimmedTopic { topic, trimmed })
     }
 
     /// Moves log starts up. The segments below them are dropped as far as one entry may name them; the
     /// rest goes with the next look at what has expired.
-    pub(super) fn trim(&mut self, log_starts: &[(PartitionRef, Offset)], draft: &mut Draft) {
+    pub(super) fn trim(
+        &mut self,
+        log_starts: impl IntoIterator<Item = (PartitionRef, Offset)>,
+        draft: &mut Draft,
+    ) {
         let mut rows = Vec::new();
         let mut drop_max = DROPPED_PER_ENTRY_MAX;
         for (partition, log_start) in log_starts {
-            let Some(mut trim) = self.state.trim(*partition, *log_start, drop_max) else {
+            let Some(mut trim) = self.state.trim(partition, log_start, drop_max) else {
                 continue;
             };
             drop_max -= trim.dropped.len();

@@ -11,7 +11,7 @@ use super::super::command::{
 use super::super::published::TopicView;
 use super::super::settle::SettleWork;
 use crate::core::{
-    AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal, TopicConfig, Trim, TrimRefusal,
+    AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal, TopicSettings, Trim, TrimRefusal,
     UpdateTopicRefusal,
 };
 
@@ -45,7 +45,7 @@ pub(super) enum TableChange {
         Answer<Option<Arc<TopicView>>, CreateTopicRefusal>,
     ),
     Deleted(TopicId),
-    Updated(TopicId, TopicConfig, u64),
+    Updated(TopicSettings),
     Rolled(SegmentRef),
     Trimmed(Trim),
 }

@@ -63,7 +63,7 @@ impl Sequencer {
         if is_all {
             self.expire_at_ms = now_ms + EXPIRE_INTERVAL_MS;
         }
-        self.trim(&expiry.trims, draft);
+        self.trim(expiry.trims, draft);
         for partition in expiry.rolls {
             self.roll(partition, draft);
         }
@@ -133,9 +133,9 @@ impl Sequencer {
                         is_changed = true;
                     }
                 }
-                TableChange::Updated(id, config, revision) => {
-                    if let Some(view) = self.table.with_id(id) {
-                        view.set_config(config, revision);
+                TableChange::Updated(settings) => {
+                    if let Some(view) = self.table.with_id(settings.revision.topic_id) {
+                        view.set_settings(settings);
                     }
                 }
                 TableChange::Trimmed(trim) => self.show_trim(&trim),

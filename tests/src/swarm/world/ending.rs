@@ -61,7 +61,7 @@ impl World {
         }
         for view in self.views() {
             let logs = || view.partitions().iter().map(|handle| handle.log());
-            let config = view.config();
+            let config = view.settings().config;
             let is_empty = logs().all(|log| log.log_start() == log.end());
             assert!(
                 config.retention_age_ms.is_none() || is_empty,

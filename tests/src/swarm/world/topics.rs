@@ -49,10 +49,12 @@ impl TopicLedger {
         };
         let sizes = view.partitions().iter().map(|it| it.log().size_bytes());
         let size_bytes: u64 = sizes.sum();
-        [self.seen, view.config()].into_iter().any(|config| {
-            let has_rest = |bytes| size_bytes >= bytes;
-            is_aged(config) || config.retention_bytes.is_some_and(has_rest)
-        })
+        [self.seen, view.settings().config]
+            .into_iter()
+            .any(|config| {
+                let has_rest = |bytes| size_bytes >= bytes;
+                is_aged(config) || config.retention_bytes.is_some_and(has_rest)
+            })
     }
 }
 
@@ -135,7 +137,7 @@ impl World {
         };
         let wish = UpdateTopic {
             name: view.name().clone(),
-            expected: Some(view.revision()),
+            expected: Some(view.settings().revision),
             change,
         };
         self.ledgers.entry(topic).or_default().acknowledged = None;
@@ -176,6 +178,7 @@ impl World {
             answer,
         });
         self.push_control(ControlCommand::TrimTopic {
+            is_continuation: false,
             wish,
             is_dry_run: false,
             answer: sender,
@@ -192,7 +195,7 @@ impl World {
                     answer,
                 } => match answer.try_recv() {
                     Ok(Ok(updated)) => {
-                        assert_eq!(updated.config, *config, "as asked for");
+                        assert_eq!(updated.settings.config, *config, "as asked for");
                         let ledger = self.ledgers.entry(*topic).or_default();
                         ledger.acknowledged = Some(*config);
                     }
@@ -248,7 +251,7 @@ impl World {
                 }
             }
             let ledger = self.ledgers.entry(topic).or_default();
-            ledger.seen = view.config();
+            ledger.seen = view.settings().config;
             if let Some(acknowledged) = ledger.acknowledged {
                 assert_eq!(ledger.seen, acknowledged, "settings of {}", view.name());
             }
