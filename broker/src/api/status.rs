@@ -22,6 +22,9 @@ use crate::runtime::published::TopicTable;
 const RESTART_WAIT: Duration = Duration::from_secs(1);
 /// When a client should try again after the disk was full.
 const SPACE_WAIT: Duration = Duration::from_secs(1);
+/// Partitions that one refusal tells the log starts of: what it says travels in a trailer, which clients
+/// take only up to a few KiB.
+const OVERTAKEN_MAX: usize = 100;
 /// Names that are compared with one that was not found.
 const CANDIDATES_MAX: usize = 2_000;
 
@@ -273,6 +276,31 @@ pub(super) fn position_refused(error: PositionError, topic: &TopicName) -> Probl
             format!("at most {count_max} records can be counted back"),
         ),
         PositionError::Read { partition, failure } => read_failed(&failure, topic, partition),
+    }
+}
+
+/// Why reading cannot begin at several offsets of one topic: the first is told as if it were alone, and
+/// beside it where all the logs start that have overtaken a reader, so that it need not ask for each.
+pub(super) fn positions_refused(
+    first: PositionError,
+    all: &[PositionError],
+    topic: &TopicName,
+) -> Problem {
+    let overtaken = all.iter().filter_map(|error| match error {
+        PositionError::OutOfRange {
+            partition,
+            requested,
+            range,
+        } if *requested < range.start => Some(format!("{partition}:{}", range.start)),
+        PositionError::OutOfRange { .. }
+        | PositionError::TooMany { .. }
+        | PositionError::Read { .. } => None,
+    });
+    let overtaken: Vec<_> = overtaken.take(OVERTAKEN_MAX).collect();
+    let problem = position_refused(first, topic);
+    match overtaken.is_empty() {
+        true => problem,
+        false => problem.with("log_start_offsets", overtaken.join(" ")),
     }
 }
 

@@ -53,6 +53,42 @@ async fn a_reader_does_not_begin_below_the_log_start() {
     check_facts(&refusal(refused, ErrorReason::OffsetOutOfRange), &facts);
 }
 
+#[tokio::test]
+async fn all_partitions_that_were_overtaken_are_named_at_once() {
+    let broker = TestBroker::start().await;
+    broker.create("letters", 120).await;
+    for partition in 0..120 {
+        broker.publish("letters", partition, &["a", "b"]).await;
+    }
+    trim(&broker, before(Position::Offset(2))).await;
+    let resumed = |partitions: std::ops::Range<u32>| v1::FetchSource {
+        start_offsets: partitions
+            .map(|partition| v1::PartitionOffset {
+                partition,
+                // One of them is there.
+                offset: if partition == 1 { 2 } else { 1 },
+            })
+            .collect(),
+        ..source("letters")
+    };
+    let problem = refusal(
+        fetch(&broker, resumed(0..4)).await,
+        ErrorReason::OffsetOutOfRange,
+    );
+    let facts = [
+        ("partition", "0"),
+        ("log_start_offset", "2"),
+        ("log_start_offsets", "0:2 2:2 3:2"),
+    ];
+    check_facts(&problem, &facts);
+    let problem = refusal(
+        fetch(&broker, resumed(0..120)).await,
+        ErrorReason::OffsetOutOfRange,
+    );
+    let named = problem.metadata()["log_start_offsets"].split(' ');
+    assert_eq!(named.count(), 100, "bounded");
+}
+
 /// Records of a batch that is longer than what a connection takes ahead, by a few times.
 const LONG_BATCHES: u64 = 48;
 

@@ -10,7 +10,7 @@ use towpath_proto::v1::position::Position as WirePosition;
 use towpath_storage::{Lsn, Offset};
 
 use super::{Shared, convert, status};
-use crate::fetch::{Bounds, Cut, FetchOptions, Source, Start, resolve};
+use crate::fetch::{Bounds, Cut, FetchOptions, PositionError, Source, Start, resolve};
 use crate::runtime::published::TopicView;
 
 /// What is going to be read, at one moment.
@@ -200,11 +200,18 @@ async fn starts(
         .cloned()
         .partition(|bounds| own.contains_key(&bounds.partition));
     let mut found = BTreeMap::new();
+    let mut refused = Vec::new();
     for bounds in &with_own {
         let offset = own.get(&bounds.partition).copied().unwrap_or_default();
         let one = std::slice::from_ref(bounds);
-        let offsets = resolve(&shared.reading, one, Start::Offset(offset)).await;
-        found.extend(offsets_of(named, one, offsets)?);
+        match resolve(&shared.reading, one, Start::Offset(offset)).await {
+            Err(error @ PositionError::OutOfRange { .. }) => refused.push(error),
+            offsets => found.extend(offsets_of(named, one, offsets)?),
+        }
+    }
+    if let Some(first) = refused.first() {
+        let topic = named.topic.name();
+        return Err(status::positions_refused(*first, &refused, topic));
     }
     let start = start(source.start.as_ref());
     let offsets = resolve(&shared.reading, &others, start).await;
@@ -215,7 +222,7 @@ async fn starts(
 fn offsets_of(
     named: &Named,
     bounds: &[Bounds],
-    offsets: Result<Vec<Offset>, crate::fetch::PositionError>,
+    offsets: Result<Vec<Offset>, PositionError>,
 ) -> Result<Vec<(u32, Offset)>, Problem> {
     let offsets = offsets.map_err(|error| status::position_refused(error, named.topic.name()))?;
     let numbers = bounds.iter().map(|bounds| bounds.partition);

@@ -204,14 +204,16 @@ impl SourceProgress {
     /// Passes over what was trimmed while the reader was away, if that is why the broker refuses to go
     /// on. Returns whether it is.
     pub(super) fn take_trimmed(&mut self, refusal: &Error, delivery: &mut Delivery) -> bool {
-        let (Some(opened), Some((id, log_start_offset))) =
-            (&mut self.opened, log_start_in(refusal))
-        else {
+        let Some(opened) = &mut self.opened else {
             return false;
         };
-        opened
-            .catch_up_with_log(id, log_start_offset, delivery)
-            .unwrap_or(false)
+        let mut is_trimmed = false;
+        for (id, log_start_offset) in log_starts_in(refusal) {
+            // What it says of partitions that are not read here is of no interest.
+            let caught_up = opened.catch_up_with_log(id, log_start_offset, delivery);
+            is_trimmed |= caught_up.unwrap_or(false);
+        }
+        is_trimmed
     }
 
     /// Gives the topic up.
@@ -314,12 +316,23 @@ const fn to_start(partition: PartitionId, offset: Offset) -> v1::PartitionOffset
     }
 }
 
-/// Where the log starts of the partition in which a refusal says that the offset is out of range.
-fn log_start_in(refusal: &Error) -> Option<(PartitionId, Offset)> {
+/// Where the logs start of the partitions in which a refusal says that the offset is out of range.
+fn log_starts_in(refusal: &Error) -> Vec<(PartitionId, Offset)> {
     if refusal.reason() != Some(ErrorReason::OffsetOutOfRange) {
-        return None;
+        return Vec::new();
     }
-    let partition = refusal.metadata("partition")?.parse().ok()?;
-    let offset = refusal.metadata("log_start_offset")?.parse().ok()?;
-    Some((PartitionId::new(partition), Offset::new(offset)))
+    let number = |text: &str| text.parse::<u64>().ok();
+    let pair = |partition: &str, offset: &str| {
+        let partition = u32::try_from(number(partition)?).ok()?;
+        Some((PartitionId::new(partition), Offset::new(number(offset)?)))
+    };
+    let first = refusal.metadata("partition");
+    let first = first.zip(refusal.metadata("log_start_offset"));
+    let all = refusal.metadata("log_start_offsets").unwrap_or_default();
+    let all = all.split(' ').filter_map(|text| text.split_once(':'));
+    first
+        .into_iter()
+        .chain(all)
+        .filter_map(|(partition, offset)| pair(partition, offset))
+        .collect()
 }

@@ -122,12 +122,18 @@ fn open(log: &Log, request: &v1::FetchRequest) -> Result<Vec<Place>, Problem> {
         } else {
             source.partitions.clone()
         };
+        let overtaken = source.start_offsets.iter().filter_map(|start| {
+            let log_start = topic.partitions[start.partition as usize].log_start_offset;
+            (start.offset < log_start).then(|| format!("{}:{log_start}", start.partition))
+        });
+        let overtaken = overtaken.collect::<Vec<_>>().join(" ");
         for partition in wanted {
             let stored = &topic.partitions[partition as usize];
             let start = start_of(source, partition, stored);
             let start = stored
                 .check(partition, start)
-                .map_err(|it| it.with("topic", &source.topic))?;
+                .map_err(|it| it.with("topic", &source.topic))
+                .map_err(|it| it.with("log_start_offsets", &overtaken))?;
             places.push(Place {
                 handle,
                 topic: source.topic.clone(),

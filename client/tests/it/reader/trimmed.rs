@@ -107,6 +107,7 @@ async fn each_partition_goes_on_where_its_log_starts() {
     }
     broker.append("orders", 1, &["e"]);
     broker.go_up();
+    broker.state().calls.clear();
     let mut told = Vec::new();
     for _ in 0..5 {
         told.push(next(&mut reader).await);
@@ -114,6 +115,8 @@ async fn each_partition_goes_on_where_its_log_starts() {
     told.sort();
     let expected = ["d", "d", "e", "orders/0 lost 2..3", "orders/2 lost 2..3"];
     assert_eq!(told, expected, "both gaps and all that is left");
+    let calls = broker.state().calls.clone();
+    assert_eq!(calls, ["fetch"; 2], "refused once for both");
 }
 
 #[tokio::test(start_paused = true)]
