@@ -15,6 +15,7 @@ use crate::api::{self, InFlight};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::fetch::Reading;
+use crate::memory::Budget;
 use crate::runtime::engine::{Engine, Identity};
 use crate::runtime::read_pool::ReadPool;
 use crate::runtime::threads::Threads;
@@ -30,6 +31,7 @@ pub struct Broker {
     report: RecoveryReport,
     health: HealthReporter,
     drain: Drain,
+    unread: Budget,
     threads: Arc<Threads>,
     stopped: OnceCell<()>,
 }
@@ -84,6 +86,9 @@ impl Broker {
         let threads = Threads::start(engine, pool.clone())
             .map_err(|source| StartError::NoThread { source })?;
         let drain = Drain::new(config.drain_deadline);
+        let patience = config.stall_deadline;
+        let unread = Budget::new(config.limits.unread_bytes_max, patience);
+        let receiving = Budget::new(config.limits.receiving_bytes_max, patience);
         let shared = api::Shared {
             commands,
             reading: Reading::new(published, reader, pool),
@@ -103,6 +108,8 @@ impl Broker {
         let limits = ServerLimits {
             connection_count_max: config.limits.connection_count_max,
             stream_count_max: config.limits.stream_count_max,
+            receiving,
+            unread: unread.clone(),
         };
         let tasks = drain.tasks().clone();
         tasks.spawn(server::serve(listener, routes, limits, drain.clone()));
@@ -112,6 +119,7 @@ impl Broker {
             report,
             health,
             drain,
+            unread,
             threads: Arc::new(threads),
             stopped: OnceCell::new(),
         })
@@ -153,7 +161,16 @@ impl Broker {
             .await;
         // Ends the streams that watch it, which would otherwise last until the deadline.
         health.clear_service_status(ALL_SERVICES).await;
-        self.drain.run().await;
+        let end_readers = async {
+            tokio::time::sleep(self.drain.notice()).await;
+            // Those that have read the news are gone; the others lose nothing.
+            self.unread.end_all();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = self.drain.run() => {}
+            () = end_readers => {}
+        }
         let threads = Arc::clone(&self.threads);
         blocking(move || threads.stop()).await;
     }

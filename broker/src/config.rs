@@ -32,6 +32,10 @@ pub struct Config {
     /// After how much silence a Fetch stream says that it is alive. Default 5 s, from 10 ms to 10 s:
     /// clients take 15 s of silence for death.
     pub heartbeat_interval: Duration,
+    /// How long a stream whose client does not send the rest of a message, or does not read, may keep
+    /// memory that others wait for. Default 10 s, from 10 ms to 10 min. Shorter ends clients on slow
+    /// lines when memory is short; longer makes the others wait.
+    pub stall_deadline: Duration,
     /// How much clients may ask for at once.
     pub limits: ClientLimits,
     /// Files, journal and rounds.
@@ -53,6 +57,13 @@ pub struct ClientLimits {
     /// Most memory of batches of one Produce stream that wait to be written, bytes. Default 16 MiB,
     /// from one message to `in_flight_bytes_max`.
     pub in_flight_bytes_per_stream_max: usize,
+    /// Most memory of requests that are being received, bytes, over all connections; one connection
+    /// has a quarter of it. Default 64 MiB, from 8 MiB to 64 GiB. When it is used up, nothing more is
+    /// read than what completes a message.
+    pub receiving_bytes_max: usize,
+    /// Most memory of what readers were sent and have not taken, bytes, over all streams. Default
+    /// 64 MiB, from 16 MiB to 64 GiB. When it is used up, nothing more is read for anyone.
+    pub unread_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -63,6 +74,7 @@ impl Default for Config {
             insecure_allow_remote: false,
             drain_deadline: Duration::from_secs(10),
             heartbeat_interval: Duration::from_secs(5),
+            stall_deadline: Duration::from_secs(10),
             limits: ClientLimits::default(),
             engine: EngineOptions::default(),
         }
@@ -76,6 +88,8 @@ impl Default for ClientLimits {
             stream_count_max: 256,
             in_flight_bytes_max: 64 * MIB,
             in_flight_bytes_per_stream_max: 16 * MIB,
+            receiving_bytes_max: 64 * MIB,
+            unread_bytes_max: 64 * MIB,
         }
     }
 }
@@ -143,7 +157,7 @@ impl Config {
         !self.listen.ip().is_loopback()
     }
 
-    fn numbers(&self) -> [NumberSetting; 8] {
+    fn numbers(&self) -> [NumberSetting; 11] {
         let limits = &self.limits;
         let all = limits.in_flight_bytes_max as u128;
         let message = MESSAGE_BYTES_MAX as u128;
@@ -153,19 +167,11 @@ impl Config {
             unit,
             allowed,
         };
+        let time = |flag, time: Duration, allowed| number(flag, time.as_millis(), "ms", allowed);
         [
-            number(
-                "--drain-deadline",
-                self.drain_deadline.as_millis(),
-                "ms",
-                0..=600_000,
-            ),
-            number(
-                "--heartbeat-interval",
-                self.heartbeat_interval.as_millis(),
-                "ms",
-                10..=10_000,
-            ),
+            time("--drain-deadline", self.drain_deadline, 0..=600_000),
+            time("--heartbeat-interval", self.heartbeat_interval, 10..=10_000),
+            time("--stall-deadline", self.stall_deadline, 10..=600_000),
             number(
                 "--connection-count-max",
                 limits.connection_count_max as u128,
@@ -184,6 +190,18 @@ impl Config {
                 limits.in_flight_bytes_per_stream_max as u128,
                 " bytes",
                 message..=all.max(message),
+            ),
+            number(
+                "--receiving-bytes-max",
+                limits.receiving_bytes_max as u128,
+                " bytes",
+                8 * MIB as u128..=64 * GIB,
+            ),
+            number(
+                "--unread-bytes-max",
+                limits.unread_bytes_max as u128,
+                " bytes",
+                16 * MIB as u128..=64 * GIB,
             ),
             number(
                 "--segment-bytes-max",

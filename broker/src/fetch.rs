@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use towpath_storage::{Frame, LogReader, Lsn, Offset, OffsetRange, with_causes};
 
+use crate::memory::Unread;
 use crate::runtime::published::{PublishedState, TopicView};
 use crate::runtime::read_pool::ReadPool;
 use crate::shutdown::Drain;
@@ -53,6 +54,8 @@ pub(crate) struct FetchOptions {
     pub(crate) heartbeat_interval: std::time::Duration,
     /// The stages of a stop.
     pub(crate) drain: Drain,
+    /// What it may hold.
+    pub(crate) memory: Arc<Unread>,
 }
 
 /// What a fetch tells next.

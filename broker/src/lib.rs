@@ -10,6 +10,7 @@ pub mod config;
 pub mod core;
 mod error;
 mod fetch;
+mod memory;
 pub mod runtime;
 mod server;
 mod shutdown;

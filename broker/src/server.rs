@@ -4,13 +4,19 @@
 //! windows that shrink as connections grow in number, and tasks that can be waited for and broken
 //! off.
 
+mod lengths;
 mod preface;
 mod receive_memory;
+mod receiving;
+mod sending;
+mod streams;
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,9 +26,13 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::service::Routes;
 
+use crate::memory::{Budget, MessageMemory, Share, TURN_BYTES_MAX, Unread, UnreadShare};
 use crate::shutdown::Drain;
 use preface::Preface;
 use receive_memory::{ReceiveMemory, Window};
+use receiving::{Receiving, RequestMemory};
+use sending::Sending;
+use streams::Streams;
 
 /// Largest HTTP/2 frame that is accepted: larger ones save system calls, smaller ones memory.
 const FRAME_BYTES_MAX: u32 = 256 * 1024;
@@ -42,12 +52,16 @@ const ERROR_RESETS_MAX: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How much one listener takes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct ServerLimits {
     /// Most connections.
     pub(crate) connection_count_max: usize,
     /// Most streams of one connection.
     pub(crate) stream_count_max: u32,
+    /// Memory of requests that are being received.
+    pub(crate) receiving: Budget,
+    /// Memory of what readers have not taken.
+    pub(crate) unread: Budget,
 }
 
 /// Accepts and serves connections until the drain begins. Connections live on as tasks of the drain.
@@ -76,6 +90,9 @@ pub(crate) async fn serve(
                 routes: routes.clone(),
                 drain: drain.clone(),
                 stream_count_max: limits.stream_count_max,
+                requests: RequestMemory::new(&limits.receiving),
+                unread: unread_share(&limits.unread),
+                patience: limits.unread.patience(),
                 _slot: slot,
             };
             let window = memory.take();
@@ -116,6 +133,9 @@ struct Connection {
     routes: Routes,
     drain: Drain,
     stream_count_max: u32,
+    requests: RequestMemory,
+    unread: UnreadShare,
+    patience: Duration,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -125,22 +145,24 @@ impl Connection {
             tracing::debug!(%error, "connection is gone before it began");
             return;
         }
-        let routes = self.routes.clone();
-        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let mut routes = routes.clone();
-            async move { routes.call(request.map(Body::new)).await }
-        });
+        let streams = Streams::new(&self.drain, self.patience);
         let io = TokioIo::new(Preface::new(stream));
-        let mut connection = std::pin::pin!(self.http2(&window).serve_connection(io, service));
+        let http2 = self.http2(&window, streams.clone());
+        let service = service_fn(|request| self.call(request));
+        let mut connection = std::pin::pin!(http2.serve_connection(io, service));
         let mut drain = std::pin::pin!(self.drain.begun());
         let served = tokio::select! {
             served = connection.as_mut() => served,
             () = self.drain.aborted() => return,
+            () = streams.stuck() => return,
             () = &mut drain => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     served = connection.as_mut() => served,
                     () = self.drain.aborted() => return,
+                    () = streams.stuck() => return,
+                    // Nothing is left but to tell a client that does not listen.
+                    () = self.drain.silence_after(streams.ended()) => return,
                 }
             }
         };
@@ -149,11 +171,29 @@ impl Connection {
         }
     }
 
-    fn http2(&self, window: &Window) -> http2::Builder<TrackedExecutor> {
-        let executor = TrackedExecutor {
-            drain: self.drain.clone(),
-        };
-        let mut builder = http2::Builder::new(executor);
+    /// Answers one call, with the memory of its request and of its responses counted.
+    fn call(
+        &self,
+        request: http::Request<Incoming>,
+    ) -> impl Future<Output = Result<http::Response<Body>, Infallible>> + Send + use<> {
+        let taken = MessageMemory::default();
+        let memory = self.requests.clone();
+        let mut request = request.map(|body| Body::new(Receiving::new(body, memory, &taken)));
+        request.extensions_mut().insert(taken);
+        request.extensions_mut().insert(self.unread.clone());
+        let mut routes = self.routes.clone();
+        async move {
+            let mut response = routes.call(request).await?;
+            let Some(unread) = response.extensions_mut().remove::<Arc<Unread>>() else {
+                return Ok(response);
+            };
+            streams::end_with(unread.holder());
+            Ok(response.map(|body| Body::new(Sending::new(body, unread))))
+        }
+    }
+
+    fn http2(&self, window: &Window, streams: Streams) -> http2::Builder<Streams> {
+        let mut builder = http2::Builder::new(streams);
         builder
             .timer(TokioTimer::new())
             .initial_connection_window_size(window.bytes())
@@ -169,17 +209,8 @@ impl Connection {
     }
 }
 
-/// Runs the streams of connections as tasks that a stop waits for.
-#[derive(Debug, Clone)]
-struct TrackedExecutor {
-    drain: Drain,
-}
-
-impl<F> hyper::rt::Executor<F> for TrackedExecutor
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        self.drain.tasks().spawn(stream);
-    }
+/// What one connection may have of the memory of what readers have not taken: half of it, and in any
+/// case what one turn needs.
+fn unread_share(of_all: &Budget) -> UnreadShare {
+    UnreadShare(Share::new(of_all, (of_all.bytes() / 2).max(TURN_BYTES_MAX)))
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Longest time that a producer is given to close its stream after it was told. Readers lose nothing
-/// and are ended at once.
-const PRODUCER_NOTICE_MAX: Duration = Duration::from_secs(1);
+/// Longest time that a client is given after it was told: a producer to close its stream, a reader to
+/// read the news. Readers lose nothing, so one that does not is ended.
+const NOTICE_MAX: Duration = Duration::from_secs(1);
 
 /// The stages of a stop: serving, draining, aborted. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -49,9 +49,16 @@ impl Drain {
         self.aborted.clone().cancelled_owned()
     }
 
-    /// How long a Produce stream goes on answering, once the stop has begun.
-    pub(crate) fn producer_notice(&self) -> Duration {
-        PRODUCER_NOTICE_MAX.min(self.deadline / 2)
+    /// How long a Produce stream goes on answering, and a reader may take to read that it ends, once
+    /// the stop has begun.
+    pub(crate) fn notice(&self) -> Duration {
+        NOTICE_MAX.min(self.deadline / 2)
+    }
+
+    /// Waits until `ended`, and then for as long as a client is given to hear of it. Safe to drop.
+    pub(crate) async fn silence_after(&self, ended: impl Future<Output = ()>) {
+        ended.await;
+        tokio::time::sleep(self.notice()).await;
     }
 
     /// Stops accepting, tells every stream, and waits until all have ended; after the deadline they

@@ -11,4 +11,5 @@
 
 pub mod control_services;
 pub mod data_services;
+pub mod fetch_services;
 pub mod messages;

@@ -28,6 +28,7 @@ pub mod wire;
 pub mod v1 {
     pub use crate::generated::control_services::*;
     pub use crate::generated::data_services::*;
+    pub use crate::generated::fetch_services::*;
     pub use crate::generated::messages::*;
 }
 

@@ -8,7 +8,7 @@ mod codec;
 mod fetch;
 mod produce;
 
-pub use codec::{BufferedCodec, BufferedEncoder, ControlCodec, DataCodec};
+pub use codec::{BufferedCodec, BufferedEncoder, ControlCodec, DataCodec, FetchCodec};
 pub use fetch::{FetchResponse, FetchedBatch, fetch_response};
 pub use produce::{ProduceBatch, ProduceRequest, produce_request};
 

@@ -11,7 +11,8 @@ use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 /// Services whose streams carry batches: they use the wire view of those messages.
-const DATA_SERVICES: [&str; 2] = ["ProduceService", "FetchService"];
+const PRODUCE_SERVICE: &str = "ProduceService";
+const FETCH_SERVICE: &str = "FetchService";
 
 #[test]
 fn generated_code_is_what_the_proto_files_say() {
@@ -110,12 +111,15 @@ fn generate(manifest: &Path) -> Vec<(&'static str, Vec<u8>)> {
         .btree_map(".towpath.v1.Error.metadata");
     let data_services = services_builder()
         .extern_path(".towpath.v1.ProduceRequest", "crate::wire::ProduceRequest")
-        .extern_path(".towpath.v1.FetchResponse", "crate::wire::FetchResponse")
         .codec_path("crate::wire::DataCodec");
+    let fetch_services = services_builder()
+        .extern_path(".towpath.v1.FetchResponse", "crate::wire::FetchResponse")
+        .codec_path("crate::wire::FetchCodec");
     let control_services = services_builder().codec_path("crate::wire::ControlCodec");
 
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let is_data = |name: &str| DATA_SERVICES.contains(&name);
+    let is_data = |name: &str| name == PRODUCE_SERVICE;
+    let is_fetch = |name: &str| name == FETCH_SERVICE;
     let only = |is_wanted: &dyn Fn(&str) -> bool| only_services(&descriptors, is_wanted);
     vec![
         (
@@ -127,11 +131,15 @@ fn generate(manifest: &Path) -> Vec<(&'static str, Vec<u8>)> {
             run(data_services, &temporary.join("data"), only(&is_data)),
         ),
         (
+            "fetch_services.rs",
+            run(fetch_services, &temporary.join("fetch"), only(&is_fetch)),
+        ),
+        (
             "control_services.rs",
             run(
                 control_services,
                 &temporary.join("control"),
-                only(&|name| !is_data(name)),
+                only(&|name| !is_data(name) && !is_fetch(name)),
             ),
         ),
         (

@@ -1,5 +1,5 @@
 //! Faults of the machine under the real binary: power losses, disks that fail, fill up or are slow, no
-//! descriptors left.
+//! descriptors left, clients that hoard memory.
 //!
 //! Clients of the SDK write and read all the time, and what they saw is checked as a history. What
 //! the machine cannot do is skipped with a notice. `SEED=n` draws other times and orders (what the
@@ -17,6 +17,7 @@ mod cli;
 mod descriptors;
 mod disk_errors;
 mod full_disk;
+mod hoarders;
 mod layout;
 mod power_loss;
 mod power_switch;

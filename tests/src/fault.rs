@@ -1,5 +1,5 @@
 //! Faults of the machine, put on the real binary: disks of its own that lose power and fill up, system
-//! calls that fail, lie or are slow.
+//! calls that fail, lie or are slow, clients that hoard its memory.
 //!
 //! What a machine cannot do (no root, no loop devices, no `strace`) is a [`skip`] that is seen; it
 //! never fails a test. Everything that is attached or mounted goes when its value is dropped. Linux
@@ -7,6 +7,7 @@
 
 mod ballast;
 mod disk;
+mod hoarder;
 mod notice;
 mod strace;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod usage;
 
 pub use ballast::Ballast;
 pub use disk::Disk;
+pub use hoarder::{Hoarder, Hoarding};
 pub use notice::{report, skip};
 pub use strace::{Strace, When};
-pub use usage::{cpu_time, descriptor_count, resident_bytes};
+pub use usage::{cpu_time, descriptor_count, resident_bytes, resident_bytes_peak};

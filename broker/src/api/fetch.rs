@@ -10,12 +10,14 @@ use futures_core::Stream;
 use futures_util::stream;
 use tonic::{Request, Response, Status};
 use towpath_proto::problem::Problem;
+use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1::fetch_service_server::FetchService;
 use towpath_proto::v1::{FetchRequest, LookupOffsetsRequest, LookupOffsetsResponse};
 use towpath_proto::wire;
 
 use super::{Shared, convert, status};
 use crate::fetch::Fetch;
+use crate::memory::{Unread, UnreadShare};
 use events::Telling;
 
 /// Answers `FetchService`.
@@ -29,26 +31,39 @@ impl FetchApi {
         Self { shared }
     }
 
-    async fn open(&self, request: FetchRequest) -> Result<FetchResponses, Problem> {
+    async fn open(
+        &self,
+        request: FetchRequest,
+        memory: Arc<Unread>,
+    ) -> Result<Response<FetchResponses>, Problem> {
         self.shared.refuse_when_draining()?;
         let opened = request::open(&self.shared, &request).await?;
         let fetch = Fetch::new(
             self.shared.reading.clone(),
             &opened.sources,
             opened.lsn,
-            request::options(&self.shared, &request),
+            request::options(&self.shared, &request, &memory),
         );
-        let telling = Telling::new(Arc::clone(&self.shared), opened, fetch);
+        let telling = Telling::new(Arc::clone(&self.shared), opened, fetch, Arc::clone(&memory));
         // One allocation for the stream: the generator holds the box while it waits, and nothing runs
         // unless the connection asks for the next message.
-        Ok(Box::pin(stream::unfold(
+        let messages: FetchResponses = Box::pin(stream::unfold(
             Box::new(telling),
             |mut telling| async move {
                 let response = telling.next().await?;
                 Some((response, telling))
             },
-        )))
+        ));
+        let mut response = Response::new(messages);
+        // The connection counts what it was given and has not written.
+        response.extensions_mut().insert(memory);
+        Ok(response)
     }
+}
+
+/// The server gives every request the share of its connection.
+fn without_connection() -> Problem {
+    Problem::new(ErrorReason::Internal, "the request came from no connection")
 }
 
 /// The messages of one Fetch stream, made when the connection has room for them.
@@ -62,7 +77,11 @@ impl FetchService for FetchApi {
         &self,
         request: Request<FetchRequest>,
     ) -> Result<Response<FetchResponses>, Status> {
-        Ok(Response::new(self.open(request.into_inner()).await?))
+        let mut request = request;
+        let share = request.extensions_mut().remove::<UnreadShare>();
+        let share = share.ok_or_else(without_connection)?;
+        let memory = Unread::new(&share.0);
+        Ok(self.open(request.into_inner(), memory).await?)
     }
 
     async fn lookup_offsets(

@@ -17,6 +17,8 @@ use towpath_proto::v1::produce_service_server::ProduceService;
 use towpath_proto::v1::{PublishRequest, PublishResponse};
 use towpath_proto::wire;
 
+use crate::memory::MessageMemory;
+
 use super::{InFlight, Shared, convert, status, unreadable};
 use outbox::Outbox;
 use reader::Reader;
@@ -54,7 +56,9 @@ impl ProduceService for ProduceApi {
         &self,
         request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
-        let published = publish::publish(&self.shared, request.into_inner()).await?;
+        let mut request = request;
+        let memory = request.extensions_mut().remove::<MessageMemory>();
+        let published = publish::publish(&self.shared, request.into_inner(), memory).await?;
         Ok(Response::new(published))
     }
 }

@@ -8,6 +8,7 @@ use towpath_storage::{
 };
 
 use super::{GapCause, Place, ReadFailure, Reading};
+use crate::memory::Unread;
 use crate::runtime::published::TopicView;
 
 /// Payloads taken from one partition before the next one has its turn.
@@ -91,7 +92,7 @@ impl Lane {
     }
 
     /// Looks at what stands at the next offset, reading ahead from disk if it is not in memory.
-    pub(super) async fn look(&mut self, reading: &Reading, lsn_max: Lsn) -> Ahead {
+    pub(super) async fn look(&mut self, reading: &Reading, memory: &Unread, lsn_max: Lsn) -> Ahead {
         if let Some(first) = self.ahead.front() {
             return seen(first.header.lsn, lsn_max);
         }
@@ -109,7 +110,11 @@ impl Lane {
                 None => Ahead::End,
             },
             TailRead::AtEnd => Ahead::End,
-            TailRead::OnDisk { until } => self.read_ahead(reading, until, lsn_max).await,
+            TailRead::OnDisk { until } => {
+                memory.begin_turn().await;
+                let _reading = memory.reading();
+                self.read_ahead(reading, until, lsn_max).await
+            }
         }
     }
 

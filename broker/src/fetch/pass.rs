@@ -103,12 +103,18 @@ impl Fetch {
             }
             if let Some(lane) = self.unseen.front().copied() {
                 self.look(lane).await;
-            } else if let Some(Reverse((_, lane))) = self.seen.pop() {
-                self.take_merged(lane);
+            } else if !self.seen.is_empty() {
+                self.take_merged().await;
             } else {
                 self.begin_pass().await;
             }
+            self.options.memory.note_kept(self.ahead_bytes);
         }
+    }
+
+    /// Whether something was read that is told without reading more.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// Memory of what is read ahead.
@@ -124,10 +130,15 @@ impl Fetch {
             return;
         };
         let held = lane.ahead_bytes();
-        let ahead = lane.look(&self.reading, self.snapshot).await;
+        let memory = &self.options.memory;
+        let ahead = lane.look(&self.reading, memory, self.snapshot).await;
+        self.ahead_bytes = self.ahead_bytes + lane.ahead_bytes() - held;
+        let is_taken = matches!(ahead, Ahead::Frame(_)) && !self.options.is_merging;
+        if is_taken {
+            memory.begin_turn().await;
+        }
         // Only now, so that a future that was dropped looks again.
         self.unseen.pop_front();
-        self.ahead_bytes = self.ahead_bytes + lane.ahead_bytes() - held;
         match ahead {
             Ahead::Frame(lsn) if self.options.is_merging => {
                 self.seen.push(Reverse((lsn, number)));
@@ -141,7 +152,11 @@ impl Fetch {
     }
 
     /// Takes from the lane whose frame is next of all, up to the next frame of another lane.
-    fn take_merged(&mut self, number: usize) {
+    async fn take_merged(&mut self) {
+        self.options.memory.begin_turn().await;
+        let Some(Reverse((_, number))) = self.seen.pop() else {
+            return;
+        };
         let other = self.seen.peek().map(|Reverse((lsn, _))| *lsn);
         self.take(number, other.unwrap_or(self.snapshot).min(self.snapshot));
     }

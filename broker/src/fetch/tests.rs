@@ -14,6 +14,7 @@ use super::lane::{Ahead, Lane};
 use super::pass::AHEAD_BYTES_MAX;
 use super::*;
 use crate::core::{AppendRequest, CreateTopic};
+use crate::memory::{Budget, Share};
 use crate::runtime::command::{CommandQueue, ControlCommand, DataCommand, Permits};
 use crate::runtime::engine::{Engine, EngineOptions};
 use crate::runtime::threads::Threads;
@@ -94,7 +95,14 @@ fn merging() -> FetchOptions {
         skips_loss: false,
         heartbeat_interval: Duration::from_secs(5),
         drain: Drain::new(Duration::ZERO),
+        memory: memory(),
     }
+}
+
+/// More than any of this needs.
+fn memory() -> Arc<Unread> {
+    let budget = Budget::new(1 << 30, Duration::from_secs(10));
+    Unread::new(&Share::new(&budget, budget.bytes()))
 }
 
 fn of_all(topic: &Arc<TopicView>) -> Source {
@@ -219,7 +227,7 @@ async fn a_reader_that_was_overtaken_is_told_what_was_trimmed() {
         start: Offset::new(4),
         end: Offset::new(10),
     };
-    let ahead = lane.look(&running.reading, Lsn::new(9)).await;
+    let ahead = lane.look(&running.reading, &memory(), Lsn::new(9)).await;
     assert_eq!(ahead, Ahead::Gap(trimmed, GapCause::Trimmed));
     running.threads.stop();
 }

@@ -48,6 +48,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", env = "TOWPATH_HEARTBEAT_INTERVAL", hide_env_values = true,
           value_parser = parse_duration)]
     heartbeat_interval: Option<Duration>,
+    /// How long a client that does not send the rest of a message, or does not read, may keep memory
+    /// that others wait for [default: 10s]
+    #[arg(long, value_name = "TIME", env = "TOWPATH_STALL_DEADLINE", hide_env_values = true,
+          value_parser = parse_duration)]
+    stall_deadline: Option<Duration>,
     /// Most connections; further ones wait [default: 1024]
     #[arg(
         long,
@@ -72,6 +77,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "BYTES", env = "TOWPATH_IN_FLIGHT_BYTES_PER_STREAM_MAX",
           hide_env_values = true, value_parser = parse_size)]
     in_flight_bytes_per_stream_max: Option<usize>,
+    /// Most memory of requests that are being received [default: 64MiB]
+    #[arg(long, value_name = "BYTES", env = "TOWPATH_RECEIVING_BYTES_MAX", hide_env_values = true,
+          value_parser = parse_size)]
+    receiving_bytes_max: Option<usize>,
+    /// Most memory of what readers were sent and have not taken [default: 64MiB]
+    #[arg(long, value_name = "BYTES", env = "TOWPATH_UNREAD_BYTES_MAX", hide_env_values = true,
+          value_parser = parse_size)]
+    unread_bytes_max: Option<usize>,
     /// Size at which a partition begins a new file [default: 256MiB]
     #[arg(long, value_name = "BYTES", env = "TOWPATH_SEGMENT_BYTES_MAX", hide_env_values = true,
           value_parser = parse_size)]
@@ -96,11 +109,14 @@ impl ServeArgs {
         config.insecure_allow_remote |= self.insecure_allow_remote;
         take(&mut config.drain_deadline, self.drain_deadline);
         take(&mut config.heartbeat_interval, self.heartbeat_interval);
+        take(&mut config.stall_deadline, self.stall_deadline);
         take(&mut limits.connection_count_max, self.connection_count_max);
         take(&mut limits.stream_count_max, self.stream_count_max);
         take(&mut limits.in_flight_bytes_max, self.in_flight_bytes_max);
         let per_stream = self.in_flight_bytes_per_stream_max;
         take(&mut limits.in_flight_bytes_per_stream_max, per_stream);
+        take(&mut limits.receiving_bytes_max, self.receiving_bytes_max);
+        take(&mut limits.unread_bytes_max, self.unread_bytes_max);
         let segment_bytes_max = self.segment_bytes_max.map(|bytes| bytes as u64);
         take(&mut engine.core.segment_bytes_max, segment_bytes_max);
         take(&mut engine.sequencer.round_bytes_max, self.round_bytes_max);

@@ -10,25 +10,34 @@ use tonic_prost::ProstDecoder;
 /// Messages are collected up to this size before they are handed to the connection.
 const YIELD_BYTES: usize = 64 * 1024;
 
-/// Codec of the services that carry batches.
-pub type DataCodec<T, U> = BufferedCodec<T, U, { 64 * 1024 }>;
+/// Codec of the service that writes batches.
+pub type DataCodec<T, U> = BufferedCodec<T, U, { 64 * 1024 }, YIELD_BYTES>;
+
+/// Codec of the service that reads batches. Whoever makes its messages says how many are handed over
+/// together, by having no more for a moment.
+pub type FetchCodec<T, U> = BufferedCodec<T, U, { 64 * 1024 }, { usize::MAX }>;
 
 /// Codec of all other services, whose messages are small.
-pub type ControlCodec<T, U> = BufferedCodec<T, U, { 2 * 1024 }>;
+pub type ControlCodec<T, U> = BufferedCodec<T, U, { 2 * 1024 }, YIELD_BYTES>;
 
-/// Encodes `T` and decodes `U` through buffers of `BUFFER_BYTES`, one for each direction of a call.
+/// Encodes `T` and decodes `U` through buffers of `BUFFER_BYTES`, one for each direction of a call, and
+/// hands over what it has encoded at `YIELD_BYTES`, or when there is no more.
 #[derive(Debug, Clone, Copy)]
-pub struct BufferedCodec<T, U, const BUFFER_BYTES: usize> {
+pub struct BufferedCodec<T, U, const BUFFER_BYTES: usize, const YIELD_BYTES: usize> {
     messages: PhantomData<fn(T) -> U>,
 }
 
-impl<T, U, const BUFFER_BYTES: usize> BufferedCodec<T, U, BUFFER_BYTES> {
+impl<T, U, const BUFFER_BYTES: usize, const YIELD_BYTES: usize>
+    BufferedCodec<T, U, BUFFER_BYTES, YIELD_BYTES>
+{
     fn buffer_settings() -> BufferSettings {
         BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
     }
 }
 
-impl<T, U, const BUFFER_BYTES: usize> Default for BufferedCodec<T, U, BUFFER_BYTES> {
+impl<T, U, const BUFFER_BYTES: usize, const YIELD_BYTES: usize> Default
+    for BufferedCodec<T, U, BUFFER_BYTES, YIELD_BYTES>
+{
     fn default() -> Self {
         Self {
             messages: PhantomData,
@@ -36,7 +45,8 @@ impl<T, U, const BUFFER_BYTES: usize> Default for BufferedCodec<T, U, BUFFER_BYT
     }
 }
 
-impl<T, U, const BUFFER_BYTES: usize> Codec for BufferedCodec<T, U, BUFFER_BYTES>
+impl<T, U, const BUFFER_BYTES: usize, const YIELD_BYTES: usize> Codec
+    for BufferedCodec<T, U, BUFFER_BYTES, YIELD_BYTES>
 where
     T: Message + 'static,
     U: Message + Default + 'static,

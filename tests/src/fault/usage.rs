@@ -28,8 +28,21 @@ pub fn cpu_time(pid: i32) -> Duration {
 ///
 /// The process is gone.
 pub fn resident_bytes(pid: i32) -> u64 {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// Most memory that a process has held since its start, bytes.
+///
+/// # Panics
+///
+/// The process is gone.
+pub fn resident_bytes_peak(pid: i32) -> u64 {
+    status_bytes(pid, "VmHWM:")
+}
+
+fn status_bytes(pid: i32, name: &str) -> u64 {
     let status = read(pid, "status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let text = line.expect("a running process holds memory");
     let kibibytes = text.split_whitespace().next().expect("a number");
     kibibytes.parse::<u64>().expect("a number") * 1024

@@ -1,6 +1,7 @@
 //! The events of a fetch as messages of its stream.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use tonic::Status;
 use towpath_proto::names::TopicName;
@@ -12,6 +13,11 @@ use towpath_storage::Frame;
 use super::request::Opened;
 use super::{Shared, status};
 use crate::fetch::{Fetch, FetchEvent, GapCause, Place, ReadFailure};
+use crate::memory::Unread;
+
+/// What is told at once, about: a stream is given to the connection in chunks of this size, or of what
+/// was read at once if that is more.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Tells a client what a fetch finds.
 #[derive(Debug)]
@@ -24,10 +30,18 @@ pub(super) struct Telling {
     opened: Option<v1::FetchOpened>,
     /// Told last.
     end: Option<Status>,
+    memory: Arc<Unread>,
+    /// Bytes of batches that were told since the connection was given something.
+    told_bytes: usize,
 }
 
 impl Telling {
-    pub(super) fn new(shared: Arc<Shared>, opened: Opened, fetch: Fetch) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        opened: Opened,
+        fetch: Fetch,
+        memory: Arc<Unread>,
+    ) -> Self {
         let topics = opened.sources.iter();
         Self {
             shared,
@@ -35,16 +49,25 @@ impl Telling {
             topics: topics.map(|source| source.topic.name().clone()).collect(),
             opened: Some(opened.response),
             end: None,
+            memory,
+            told_bytes: 0,
         }
     }
 
     /// The next message; none after the last. Dropping the future loses nothing that was read.
     pub(super) async fn next(&mut self) -> Option<Result<FetchResponse, Status>> {
+        if self.opened.is_some() {
+            self.memory.begin_turn().await;
+        }
         if let Some(opened) = self.opened.take() {
             return Some(Ok(Response::Opened(opened).into()));
         }
         if let Some(status) = self.end.take() {
             return Some(Err(status));
+        }
+        if self.told_bytes >= CHUNK_BYTES && !self.fetch.has_events() {
+            self.told_bytes = 0;
+            end_turn().await;
         }
         let event = self.fetch.next().await?;
         Some(Ok(self.describe(event).into()))
@@ -52,7 +75,10 @@ impl Telling {
 
     fn describe(&mut self, event: FetchEvent) -> Response {
         match event {
-            FetchEvent::Frame(place, frame) => Response::Batch(batch(place, frame)),
+            FetchEvent::Frame(place, frame) => {
+                self.told_bytes += frame.payload.len();
+                Response::Batch(batch(place, frame))
+            }
             FetchEvent::CaughtUp { place, end, lsn } => Response::CaughtUp(v1::CaughtUp {
                 handle: handle(place.source),
                 partition: place.partition,
@@ -111,6 +137,20 @@ impl Telling {
         let last_round_ms = self.shared.published().time_ms();
         last_round_ms.max(self.shared.clock.wall_ms())
     }
+}
+
+/// Gives the connection what was told, by having nothing for once. All that was read is then encoded,
+/// and no slice of a larger buffer waits with the client.
+async fn end_turn() {
+    let mut is_over = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut is_over, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn batch(place: Place, frame: Frame) -> FetchedBatch {

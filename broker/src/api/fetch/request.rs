@@ -11,6 +11,7 @@ use towpath_storage::{Lsn, Offset};
 
 use super::{Shared, convert, status};
 use crate::fetch::{Bounds, Cut, FetchOptions, PositionError, Source, Start, resolve};
+use crate::memory::Unread;
 use crate::runtime::published::TopicView;
 
 /// What is going to be read, at one moment.
@@ -32,13 +33,18 @@ struct Named {
 }
 
 /// How a fetch goes about it.
-pub(super) fn options(shared: &Shared, request: &v1::FetchRequest) -> FetchOptions {
+pub(super) fn options(
+    shared: &Shared,
+    request: &v1::FetchRequest,
+    memory: &Arc<Unread>,
+) -> FetchOptions {
     FetchOptions {
         is_following: request.follow,
         is_merging: request.merge_by_lsn,
         skips_loss: request.skip_data_loss,
         heartbeat_interval: shared.heartbeat_interval,
         drain: shared.drain.clone(),
+        memory: Arc::clone(memory),
     }
 }
 

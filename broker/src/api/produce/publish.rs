@@ -14,6 +14,7 @@ use towpath_storage::PartitionRef;
 
 use super::{InFlight, Shared, convert, status};
 use crate::core::AppendRequest;
+use crate::memory::MessageMemory;
 use crate::runtime::command::{CommandError, DataCommand, Permits};
 use crate::runtime::published::TopicView;
 
@@ -24,6 +25,7 @@ const OVERHEAD_BYTES: usize = 1024;
 pub(super) async fn publish(
     shared: &Shared,
     request: v1::PublishRequest,
+    received: Option<MessageMemory>,
 ) -> Result<v1::PublishResponse, Problem> {
     shared.refuse_when_draining()?;
     let name = convert::topic_name("topic", &request.topic)?;
@@ -41,6 +43,7 @@ pub(super) async fn publish(
         .sum();
     let permit = InFlight::take(&shared.in_flight.all, bytes).await;
     let held = Vec::from_iter(permit);
+    drop(received);
     let partitions: Vec<u32> = appends
         .iter()
         .map(|(request, _)| request.partition.partition)

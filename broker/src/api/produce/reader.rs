@@ -89,7 +89,7 @@ impl Reader {
         requests: &mut Streaming<ProduceRequest>,
     ) -> Result<(), Status> {
         self.is_draining = true;
-        let notice = self.shared.drain.producer_notice();
+        let notice = self.shared.drain.notice();
         let close_after_ms = u64::try_from(notice.as_millis()).unwrap_or(u64::MAX);
         self.outbox
             .tell(Response::Draining(v1::Draining { close_after_ms }));
