@@ -136,7 +136,10 @@ fn endpoint(options: &TransportOptions) -> Result<Endpoint, Error> {
     };
     let endpoint = Endpoint::from_shared(url)
         .map_err(|error| refused().with_hint(hint).because(error.to_string()))?;
-    if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().host().is_none() {
+    let uri = endpoint.uri();
+    // Without a port it would be that of web servers, which is never meant.
+    let is_whole = uri.host().is_some() && uri.port_u16().is_some();
+    if uri.scheme_str() != Some("http") || !is_whole {
         return Err(refused().with_hint(hint));
     }
     Ok(endpoint
