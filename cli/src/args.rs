@@ -47,6 +47,10 @@ const HELP_TEMPLATE: &str =
   towpath produce orders -k 42 '{\"order\":42}'
   towpath consume orders --from beginning
 ",
+    after_help = "Exit codes:
+  0 done             1 failed            2 bad usage         3 broker not reached, or too late
+  4 not found        5 not allowed       6 conflict          7 limit reached, or disk full
+  8 fewer records than asked for         70 broker failed    130 interrupted",
     subcommand_required = true,
     arg_required_else_help = true
 )]

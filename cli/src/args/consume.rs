@@ -7,7 +7,7 @@ use towpath_client::PartitionId;
 
 use super::duration::parse_duration;
 use super::from::ReadFrom;
-use super::number::parse_count;
+use super::number::{parse_count, parse_partition};
 use super::place::Place;
 use crate::failure::Failure;
 
@@ -29,13 +29,14 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
     from: Option<ReadFrom>,
     /// Stop after so many records
-    #[arg(short = 'n', long, value_name = "N", value_parser = parse_count::<u64>)]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = parse_count::<u64>)]
     pub(crate) count: Option<u64>,
     /// Stop at the end that the topic has now
     #[arg(short = 'e', long)]
     pub(crate) end: bool,
     /// Only this partition; may be given more than once
-    #[arg(short, long = "partition", value_name = "N")]
+    #[arg(short, long = "partition", value_name = "N", allow_negative_numbers = true,
+          value_parser = parse_partition)]
     partitions: Vec<u32>,
     /// Stop after so long; exit code 8 if fewer came than -n asks for
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]

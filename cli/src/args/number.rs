@@ -19,6 +19,17 @@ pub(crate) fn parse_count<N: FromStr>(text: &str) -> Result<N, String> {
         .map_err(|_too_large| "the number is too large".to_owned())
 }
 
+/// Parses the number of a partition.
+///
+/// # Errors
+///
+/// Says what is allowed.
+pub(crate) fn parse_partition(text: &str) -> Result<u32, String> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = is_number.then(|| text.parse().ok()).flatten();
+    number.ok_or_else(|| format!("expected the number of a partition, from 0 on, got {text:?}"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
@@ -40,6 +51,16 @@ mod tests {
         ] {
             let error = parse_count::<u32>(text).unwrap_err();
             assert!(error.contains(what), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn partitions_are_numbered_from_zero() {
+        assert_eq!(parse_partition("0"), Ok(0));
+        assert_eq!(parse_partition("4294967295"), Ok(u32::MAX));
+        for text in ["", "-1", "+1", "x", "1.0", "4294967296"] {
+            let error = parse_partition(text).unwrap_err();
+            assert!(error.contains("from 0 on"), "{text:?}: {error}");
         }
     }
 }

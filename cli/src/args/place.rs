@@ -28,7 +28,7 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, String> {
         // No name of a topic has either sign.
-        let is_address = text.contains('/') && text.contains('@');
+        let is_address = text.contains(['/', '@']);
         if is_address {
             text.parse()
                 .map(Self::Record)
@@ -60,6 +60,13 @@ mod tests {
     fn anything_else_is_refused() {
         for text in ["", "or ders", "orders/5", "orders@5", "orders/x@17"] {
             assert!(text.parse::<Place>().is_err(), "{text:?} was accepted");
+        }
+        for text in ["orders/5", "orders@5", "orders/"] {
+            let error = text.parse::<Place>().unwrap_err();
+            assert!(
+                error.contains("topic/partition@offset"),
+                "{text:?}: {error}"
+            );
         }
     }
 }

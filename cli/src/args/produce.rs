@@ -11,6 +11,7 @@ use towpath_client::{PartitionId, TopicName};
 
 use super::duration::parse_duration;
 use super::header::HeaderArg;
+use super::number::parse_partition;
 use crate::failure::Failure;
 use crate::input::{InputForm, JsonPath, KeyRule, RecordShape};
 
@@ -65,7 +66,8 @@ pub(crate) struct ProduceArgs {
     )]
     input: InputForm,
     /// Partition, whatever the key says
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true,
+          value_parser = parse_partition)]
     partition: Option<u32>,
     /// How long the outcome of a record is waited for while the broker is out of reach
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]

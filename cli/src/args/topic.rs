@@ -82,7 +82,7 @@ pub(crate) struct CreateTopicArgs {
     /// Name: letters, digits, '.', '_' and '-'
     pub(crate) name: TopicName,
     /// Number of partitions, fixed for the topic's life [default: 8]
-    #[arg(long, value_name = "N", value_parser = parse_count::<u32>)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_count::<u32>)]
     pub(crate) partitions: Option<u32>,
     /// Keep records at least so long; older ones may go [default: for ever]
     #[arg(long, value_name = "TIME")]

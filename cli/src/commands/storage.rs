@@ -29,6 +29,7 @@ fn dump(args: &DumpArgs, session: &Session<'_>) -> Result<Outcome, Failure> {
             format!("cannot open data folder {}", data_dir.display()),
             &error,
         )
+        .hint("--data-dir says which folder")
     })?;
     let mut printer = session.output.reports();
     let mut trouble_count = 0;

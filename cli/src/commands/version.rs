@@ -18,7 +18,8 @@ const BROKER_WAIT: Duration = Duration::from_millis(500);
 
 /// Tells the version of this program, and of the broker if it answers at once.
 pub(super) async fn run(session: &Session<'_>) -> Result<Outcome, Failure> {
-    let info = async { session.client().ok()?.admin().server_info().await.ok() };
+    let client = session.client()?;
+    let info = async { client.admin().server_info().await.ok() };
     let broker = tokio::time::timeout(BROKER_WAIT, info).await.ok().flatten();
     Ok(Outcome::of(VersionReport {
         version: VERSION,

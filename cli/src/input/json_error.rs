@@ -19,9 +19,10 @@ impl fmt::Display for JsonError {
         let text = text
             .strip_suffix(&format!(" at line {line} column {column}"))
             .unwrap_or(&text);
-        match text.strip_prefix("EOF while parsing ") {
-            Some(inside) => write!(f, "it ends inside {inside}")?,
-            None => f.write_str(text)?,
+        match (text.strip_prefix("EOF while parsing "), text) {
+            (Some(inside), _) => write!(f, "it ends inside {inside}")?,
+            (None, "expected ident") => f.write_str("unknown word")?,
+            (None, text) => f.write_str(text)?,
         }
         match (line, column) {
             (_, 0) => Ok(()),
@@ -45,6 +46,7 @@ mod tests {
         };
         check("{\"a\":1", "it ends inside an object, at column 6");
         check("x", "expected value, at column 1");
+        check("nothing", "unknown word, at column 2");
         check("1 2", "trailing characters, at column 3");
         check("{\n \"a\": x}", "expected value, at line 2, column 7");
         check("", "it ends inside a value");

@@ -150,8 +150,16 @@ fn without_a_broker_it_says_where_it_looked() {
         error.contains(&url) && error.contains("towpath serve"),
         "{error}"
     );
-    let error = fails(2, &mut towpath(&["topic", "list", "--url", "no url"]));
-    assert!(error.contains("error: "), "{error}");
+    for url in [
+        "no url",
+        "localhost",
+        "http://localhost",
+        "http://localhost:99999",
+        "https://localhost:7600",
+    ] {
+        let error = fails(2, &mut towpath(&["topic", "list", "--url", url]));
+        assert!(error.contains("http://host:port"), "{url}: {error}");
+    }
 }
 
 #[test]
@@ -177,4 +185,5 @@ fn the_version_is_told_without_a_word_about_a_broker_that_is_not_there() {
     let output = run(&mut towpath(&["version", "--url", &url]));
     assert_eq!(text(&output.stderr), "", "standard error");
     assert!(text(&output.stdout).starts_with("towpath "), "version");
+    fails(2, &mut towpath(&["version", "--url", "no url"]));
 }

@@ -4,6 +4,7 @@ use clap::Args;
 use towpath_client::{PartitionId, TopicName};
 
 use super::super::from::ReadFrom;
+use super::super::number::parse_partition;
 use crate::failure::Failure;
 
 /// What to let go of.
@@ -23,7 +24,8 @@ pub(crate) struct TrimTopicArgs {
     #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
     pub(crate) before: ReadFrom,
     /// Only of this partition; may be given more than once
-    #[arg(short, long = "partition", value_name = "N")]
+    #[arg(short, long = "partition", value_name = "N", allow_negative_numbers = true,
+          value_parser = parse_partition)]
     partitions: Vec<u32>,
     /// Only tell what would go
     #[arg(long)]
