@@ -75,8 +75,8 @@ pub struct Trim {
 pub struct Expiry {
     /// Partitions whose log start moves up.
     pub trims: Vec<(PartitionRef, Offset)>,
-    /// Partitions that go on in a new segment, so that this one can expire.
-    pub rolls: Vec<PartitionRef>,
+    /// Partitions that leave their segment, so that it can expire.
+    pub seals: Vec<PartitionRef>,
 }
 
 impl State {
@@ -168,13 +168,13 @@ impl State {
     pub fn expire(&self, now_ms: i64, trusts_age: bool, count_max: usize) -> Expiry {
         let mut expiry = Expiry::default();
         for topic in self.topics.values() {
-            if expiry.trims.len() + expiry.rolls.len() >= count_max {
+            if expiry.trims.len() + expiry.seals.len() >= count_max {
                 break;
             }
             topic.expire(now_ms, trusts_age, &mut expiry);
         }
         expiry.trims.truncate(count_max);
-        expiry.rolls.truncate(count_max);
+        expiry.seals.truncate(count_max);
         expiry
     }
 
@@ -223,7 +223,7 @@ impl Topic {
                 && count < partition.segments.len()
                 && age_ms_max.is_some_and(|age_ms| partition.is_active_old(now_ms, age_ms))
             {
-                expiry.rolls.push(reference);
+                expiry.seals.push(reference);
             }
         }
     }
@@ -283,7 +283,8 @@ impl Partition {
 
     /// Whether the active segment was begun so long ago that appends should go to another.
     fn is_active_old(&self, now_ms: i64, age_ms: i64) -> bool {
-        let active = self.segments.last().filter(|segment| !segment.is_blank());
+        let active = self.active.and_then(|active| self.segment(active.base));
+        let active = active.filter(|segment| !segment.is_blank());
         active.is_some_and(|active| now_ms.saturating_sub(active.first_append_time_ms) >= age_ms)
     }
 

@@ -348,6 +348,15 @@ impl State {
         ])
     }
 
+    /// Decides that nothing more is appended to the segment of a partition: the next append begins a
+    /// new one, and a partition at rest has none to keep. `None` if the partition is gone, or appends
+    /// to no segment.
+    pub fn seal(&self, partition: PartitionRef) -> Option<Row> {
+        let mut sealed = self.partition(partition)?.clone();
+        sealed.active.take()?;
+        Some(RowId::Partition(partition).put(&sealed.to_row()))
+    }
+
     /// Notes that the files of a partition's active segment are ready up to `allocated_end`. Not
     /// durable. Returns whether the segment still is the active one.
     pub fn segment_ready(

@@ -146,11 +146,17 @@ fn a_trickle_does_not_hold_what_was_first_in_its_segment() {
     let partition = place(keeping(&mut state, 1, config), 0);
     append_segment(&mut state, partition, 100);
     append_at(&mut state, partition, 9000);
-    assert_eq!(state.expire(10_099, true, 10).rolls, []);
-    assert_eq!(state.expire(10_100, true, 10).rolls, [partition]);
-    let rows = state.roll(partition).unwrap();
-    rows.into_iter().for_each(|row| state.apply_row(row));
-    assert_eq!(state.expire(20_000, true, 10).rolls, [], "it is blank");
+    assert_eq!(state.expire(10_099, true, 10).seals, []);
+    assert_eq!(state.expire(10_100, true, 10).seals, [partition]);
+    let row = state.seal(partition).unwrap();
+    state.apply_row(row);
+    assert_eq!(state.expire(20_000, true, 10).seals, [], "it is left");
+    assert_eq!(state.seal(partition), None, "nothing is appended to");
+    let known = state.partition(partition).unwrap();
+    assert_eq!((known.segments().len(), known.active()), (1, None));
+    append_segment(&mut state, partition, 20_000);
+    let known = state.partition(partition).unwrap();
+    assert_eq!(known.segments().len(), 2, "the next append begins another");
 }
 
 #[test]

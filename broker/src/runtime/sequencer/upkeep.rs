@@ -59,14 +59,15 @@ impl Sequencer {
         }
         let trusts_age = now_ms >= self.time.trusts_age_from_ms();
         let expiry = self.state.expire(now_ms, trusts_age, EXPIRE_PARTITIONS_MAX);
-        let is_all = expiry.trims.len() + expiry.rolls.len() < EXPIRE_PARTITIONS_MAX;
+        let is_all = expiry.trims.len() + expiry.seals.len() < EXPIRE_PARTITIONS_MAX;
         if is_all {
             self.expire_at_ms = now_ms + EXPIRE_INTERVAL_MS;
         }
         self.trim(expiry.trims, draft);
-        for partition in expiry.rolls {
-            self.roll(partition, draft);
-        }
+        let seals = expiry.seals.into_iter();
+        let rows = seals.filter_map(|partition| self.state.seal(partition));
+        let rows = rows.collect();
+        self.push_rows(rows, draft);
     }
 
     /// Shows a durable round to the world.
