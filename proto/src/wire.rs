@@ -1,4 +1,4 @@
-//! The wire view: the messages that carry a batch, with the batch left as bytes.
+//! The wire view: the messages that carry a batch or records, with these left as bytes.
 //!
 //! Both views describe the same bytes. Here field 15 is `bytes` instead of a `RecordBatch`, so that
 //! decoding takes a slice of the receive buffer and encoding copies the batch once, without looking
@@ -7,10 +7,12 @@
 mod codec;
 mod fetch;
 mod produce;
+mod publish;
 
 pub use codec::{BufferedCodec, BufferedEncoder, ControlCodec, DataCodec, FetchCodec};
 pub use fetch::{FetchResponse, FetchedBatch, fetch_response};
 pub use produce::{ProduceBatch, ProduceRequest, produce_request};
+pub use publish::PublishRequest;
 
 /// Number of the field that holds the batch, in every message that carries one.
 const BATCH_TAG: u32 = 15;

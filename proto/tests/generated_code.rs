@@ -111,6 +111,7 @@ fn generate(manifest: &Path) -> Vec<(&'static str, Vec<u8>)> {
         .btree_map(".towpath.v1.Error.metadata");
     let data_services = services_builder()
         .extern_path(".towpath.v1.ProduceRequest", "crate::wire::ProduceRequest")
+        .extern_path(".towpath.v1.PublishRequest", "crate::wire::PublishRequest")
         .codec_path("crate::wire::DataCodec");
     let fetch_services = services_builder()
         .extern_path(".towpath.v1.FetchResponse", "crate::wire::FetchResponse")

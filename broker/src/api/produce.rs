@@ -13,9 +13,9 @@ mod responses;
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status, Streaming};
+use towpath_proto::v1::PublishResponse;
 use towpath_proto::v1::produce_service_server::ProduceService;
-use towpath_proto::v1::{PublishRequest, PublishResponse};
-use towpath_proto::wire;
+use towpath_proto::wire::{self, PublishRequest};
 
 use crate::memory::MessageMemory;
 

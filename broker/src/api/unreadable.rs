@@ -40,7 +40,8 @@ pub(super) fn explain(status: &Status, records_field: Option<&str>) -> Option<Pr
     is_malformed.then(|| malformed(status.message()))
 }
 
-fn malformed(what: &str) -> Problem {
+/// A request, or a part of it, that cannot be taken apart.
+pub(super) fn malformed(what: &str) -> Problem {
     Problem::new(
         ErrorReason::InvalidArgument,
         format!("the request cannot be read: {what}"),

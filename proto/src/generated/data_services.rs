@@ -123,7 +123,7 @@ pub mod produce_service_client {
         /// its answer was lost writes them again; Produce does not.
         pub async fn publish(
             &mut self,
-            request: impl tonic::IntoRequest<crate::v1::PublishRequest>,
+            request: impl tonic::IntoRequest<crate::wire::PublishRequest>,
         ) -> std::result::Result<
             tonic::Response<crate::v1::PublishResponse>,
             tonic::Status,
@@ -176,7 +176,7 @@ pub mod produce_service_server {
         /// its answer was lost writes them again; Produce does not.
         async fn publish(
             &self,
-            request: tonic::Request<crate::v1::PublishRequest>,
+            request: tonic::Request<crate::wire::PublishRequest>,
         ) -> std::result::Result<
             tonic::Response<crate::v1::PublishResponse>,
             tonic::Status,
@@ -312,7 +312,7 @@ pub mod produce_service_server {
                     struct PublishSvc<T: ProduceService>(pub Arc<T>);
                     impl<
                         T: ProduceService,
-                    > tonic::server::UnaryService<crate::v1::PublishRequest>
+                    > tonic::server::UnaryService<crate::wire::PublishRequest>
                     for PublishSvc<T> {
                         type Response = crate::v1::PublishResponse;
                         type Future = BoxFuture<
@@ -321,7 +321,7 @@ pub mod produce_service_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<crate::v1::PublishRequest>,
+                            request: tonic::Request<crate::wire::PublishRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {

@@ -338,7 +338,7 @@ fn messages_of_any_size_pass_through_the_codec() {
     let mut codec = ProduceCodec::default();
     let source = tokio_stream::iter(sent.clone().into_iter().map(Ok));
     let body = EncodeBody::new_client(codec.encoder(), source, None, None);
-    let mut decoder = BufferedCodec::<(), ProduceRequest, 1024>::default();
+    let mut decoder = BufferedCodec::<(), ProduceRequest, 1024, 1024>::default();
     let limit = Some(MESSAGE_BYTES_MAX);
     let mut stream = Streaming::new_request(decoder.decoder(), body, None, limit);
     let mut received = Vec::new();

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use prost::Message;
 use tokio::sync::oneshot;
 use towpath_proto::batch::{BatchError, BatchLimits, Fault, NewRecord};
 use towpath_proto::limits::{BATCH_BYTES_MAX, RECORDS_PER_BATCH_MAX};
 use towpath_proto::partitioner::partition_of;
 use towpath_proto::problem::{FIELD, Problem};
+use towpath_proto::wire::PublishRequest;
 use towpath_proto::{batch, v1};
 use towpath_storage::PartitionRef;
 
-use super::{InFlight, Shared, convert, status};
+use super::{InFlight, Shared, convert, status, unreadable};
 use crate::core::AppendRequest;
 use crate::memory::MessageMemory;
 use crate::runtime::command::{CommandError, DataCommand, Permits};
@@ -21,29 +23,23 @@ use crate::runtime::published::TopicView;
 /// What a batch takes in memory besides its bytes, about.
 const OVERHEAD_BYTES: usize = 1024;
 
-/// Writes records to one topic: all of them or none.
+/// Writes records to one topic: all of them or none. `received` is the memory of the request.
 pub(super) async fn publish(
     shared: &Shared,
-    request: v1::PublishRequest,
+    request: PublishRequest,
     received: Option<MessageMemory>,
 ) -> Result<v1::PublishResponse, Problem> {
     shared.refuse_when_draining()?;
     let name = convert::topic_name("topic", &request.topic)?;
     let topic = shared.topic(&name)?;
-    check(&request.records)?;
     let placed = place(&topic, &request, shared)?;
-    let appends: Vec<_> = placed
-        .batches
-        .into_iter()
-        .map(|(partition, building)| building.finish(&topic, partition))
-        .collect();
-    let bytes: usize = appends
-        .iter()
-        .map(|(_, payload)| payload.len() + OVERHEAD_BYTES)
-        .sum();
+    let sizes = placed.batches.values();
+    let bytes: usize = sizes.map(|it| it.size_bytes + OVERHEAD_BYTES).sum();
     let permit = InFlight::take(&shared.in_flight.all, bytes).await;
+    let appends = encode(&topic, &request, &placed)?;
+    // The batches are copies: from here on the permit stands for all that is held.
+    drop((request, received));
     let held = Vec::from_iter(permit);
-    drop(received);
     let partitions: Vec<u32> = appends
         .iter()
         .map(|(request, _)| request.partition.partition)
@@ -75,41 +71,6 @@ pub(super) async fn publish(
     })
 }
 
-/// Checks the records as a walk over their batch would.
-fn check(records: &[v1::Record]) -> Result<(), Problem> {
-    let limits = BatchLimits::default();
-    if records.is_empty() {
-        return Err(Problem::invalid_field("records", "there is no record"));
-    }
-    if records.len() > RECORDS_PER_BATCH_MAX as usize {
-        let fault = Fault::TooManyRecords {
-            records_max: RECORDS_PER_BATCH_MAX,
-        };
-        return Err(Problem::invalid_field("records", fault.to_string()));
-    }
-    let mut size_bytes = 0;
-    for (index, record) in (0..).zip(records) {
-        let record = new_record(record);
-        record
-            .check(&limits)
-            .map_err(|error| in_record(error, index))?;
-        size_bytes += record.batch_len();
-    }
-    if size_bytes > BATCH_BYTES_MAX {
-        let fault = Fault::BatchTooLarge {
-            size_bytes,
-            size_bytes_max: BATCH_BYTES_MAX,
-        };
-        let error = BatchError {
-            record: None,
-            header: None,
-            fault,
-        };
-        return Err(Problem::from(error).with(FIELD, "records"));
-    }
-    Ok(())
-}
-
 /// Names the record within the request instead of within a batch.
 fn in_record(error: BatchError, index: u32) -> Problem {
     let error = BatchError {
@@ -131,22 +92,111 @@ fn new_record(record: &v1::Record) -> NewRecord<'_, impl Iterator<Item = (&str, 
     }
 }
 
-/// Records by partition.
+/// Where the records of a request go.
+#[derive(Default)]
 struct Placed {
-    batches: BTreeMap<u32, BuildingBatch>,
+    batches: BTreeMap<u32, BatchSize>,
     /// Of each record of the request, its partition and its number in the batch.
     records: Vec<(u32, u32)>,
 }
 
 #[derive(Default)]
-struct BuildingBatch {
-    bytes: BytesMut,
+struct BatchSize {
+    size_bytes: usize,
     record_count: u32,
 }
 
-impl BuildingBatch {
-    fn finish(self, topic: &TopicView, partition: u32) -> (AppendRequest, bytes::Bytes) {
-        let payload = self.bytes.freeze();
+/// Checks the records as a walk over their batch would, and gives each its partition.
+fn place(topic: &TopicView, request: &PublishRequest, shared: &Shared) -> Result<Placed, Problem> {
+    check_count(request.records.len())?;
+    let limits = BatchLimits::default();
+    let partition_count = convert::partition_count(topic);
+    let count = NonZeroU32::new(partition_count).unwrap_or(NonZeroU32::MIN);
+    let keyless = shared.next_turn() % count;
+    let mut placed = Placed::default();
+    let mut size_bytes = 0;
+    for (index, bytes) in (0..).zip(&request.records) {
+        let record = decode(bytes, index)?;
+        let new = new_record(&record);
+        new.check(&limits)
+            .map_err(|error| in_record(error, index))?;
+        let by_key = || {
+            let key = record.key.as_deref();
+            key.map_or(keyless, |key| partition_of(key, count).get())
+        };
+        let partition = request.partition.unwrap_or_else(by_key);
+        let batch = placed.batches.entry(partition).or_default();
+        placed.records.push((partition, batch.record_count));
+        batch.record_count += 1;
+        batch.size_bytes += new.batch_len();
+        size_bytes += new.batch_len();
+    }
+    check_size(size_bytes)?;
+    match request.partition {
+        Some(partition) if partition >= partition_count => Err(status::partition_not_found(
+            topic.name(),
+            partition,
+            partition_count,
+        )),
+        _ => Ok(placed),
+    }
+}
+
+fn check_count(record_count: usize) -> Result<(), Problem> {
+    if record_count == 0 {
+        return Err(Problem::invalid_field("records", "there is no record"));
+    }
+    if record_count > RECORDS_PER_BATCH_MAX as usize {
+        let fault = Fault::TooManyRecords {
+            records_max: RECORDS_PER_BATCH_MAX,
+        };
+        return Err(Problem::invalid_field("records", fault.to_string()));
+    }
+    Ok(())
+}
+
+fn check_size(size_bytes: usize) -> Result<(), Problem> {
+    if size_bytes > BATCH_BYTES_MAX {
+        let fault = Fault::BatchTooLarge {
+            size_bytes,
+            size_bytes_max: BATCH_BYTES_MAX,
+        };
+        let error = BatchError {
+            record: None,
+            header: None,
+            fault,
+        };
+        return Err(Problem::from(error).with(FIELD, "records"));
+    }
+    Ok(())
+}
+
+/// Decoded records take many times their bytes, so there is one at a time.
+fn decode(bytes: &Bytes, index: u32) -> Result<v1::Record, Problem> {
+    v1::Record::decode(bytes.clone()).map_err(|error| {
+        unreadable::malformed(&error.to_string()).with(FIELD, format_args!("records[{index}]"))
+    })
+}
+
+/// Copies the records into the batches of their partitions.
+fn encode(
+    topic: &TopicView,
+    request: &PublishRequest,
+    placed: &Placed,
+) -> Result<Vec<(AppendRequest, Bytes)>, Problem> {
+    let sizes = placed.batches.iter();
+    let mut batches: BTreeMap<u32, BytesMut> = sizes
+        .map(|(partition, batch)| (*partition, BytesMut::with_capacity(batch.size_bytes)))
+        .collect();
+    for ((index, bytes), (partition, _)) in (0..).zip(&request.records).zip(&placed.records) {
+        let record = decode(bytes, index)?;
+        if let Some(batch) = batches.get_mut(partition) {
+            new_record(&record).put(batch);
+        }
+    }
+    let batches = batches.into_iter().zip(placed.batches.values());
+    let appends = batches.map(|((partition, payload), BatchSize { record_count, .. })| {
+        let payload = payload.freeze();
         let request = AppendRequest {
             partition: PartitionRef {
                 topic: topic.id(),
@@ -155,44 +205,9 @@ impl BuildingBatch {
             producer: None,
             payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
             payload_crc: batch::crc(&payload),
-            record_count: self.record_count,
+            record_count: *record_count,
         };
         (request, payload)
-    }
-}
-
-/// Gives each record its partition and encodes the batches.
-fn place(
-    topic: &TopicView,
-    request: &v1::PublishRequest,
-    shared: &Shared,
-) -> Result<Placed, Problem> {
-    let partition_count = convert::partition_count(topic);
-    if let Some(partition) = request.partition
-        && partition >= partition_count
-    {
-        return Err(status::partition_not_found(
-            topic.name(),
-            partition,
-            partition_count,
-        ));
-    }
-    let count = NonZeroU32::new(partition_count).unwrap_or(NonZeroU32::MIN);
-    let keyless = shared.next_turn() % count;
-    let mut placed = Placed {
-        batches: BTreeMap::new(),
-        records: Vec::with_capacity(request.records.len()),
-    };
-    for record in &request.records {
-        let by_key = || {
-            let key = record.key.as_deref();
-            key.map_or(keyless, |key| partition_of(key, count).get())
-        };
-        let partition = request.partition.unwrap_or_else(by_key);
-        let batch = placed.batches.entry(partition).or_default();
-        placed.records.push((partition, batch.record_count));
-        new_record(record).put(&mut batch.bytes);
-        batch.record_count += 1;
-    }
-    Ok(placed)
+    });
+    Ok(appends.collect())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -42,7 +43,7 @@ impl ProduceService for Produce {
 
     async fn publish(
         &self,
-        request: Request<v1::PublishRequest>,
+        request: Request<wire::PublishRequest>,
     ) -> Result<Response<v1::PublishResponse>, Status> {
         self.0.called("publish");
         let request = request.into_inner();
@@ -54,6 +55,7 @@ impl ProduceService for Produce {
         let count = u32::try_from(count).unwrap().try_into().unwrap();
         let mut positions = Vec::new();
         for record in &request.records {
+            let record = v1::Record::decode(record.clone()).unwrap();
             let keyed = record
                 .key
                 .as_ref()
