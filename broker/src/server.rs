@@ -9,6 +9,7 @@ mod preface;
 mod receive_memory;
 mod receiving;
 mod sending;
+mod spell;
 mod streams;
 
 use std::convert::Infallible;
@@ -32,6 +33,7 @@ use preface::Preface;
 use receive_memory::{ReceiveMemory, Window};
 use receiving::{Receiving, RequestMemory};
 use sending::Sending;
+use spell::Spell;
 use streams::Streams;
 
 /// Largest HTTP/2 frame that is accepted: larger ones save system calls, smaller ones memory.
@@ -44,6 +46,9 @@ const HEADER_BYTES_MAX: u32 = 8 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// ... and closed when it does not answer for so long.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a stream may leave to the connection before it is asked for no more. What readers leave is
+/// counted besides.
+const SEND_BUFFER_BYTES_MAX: usize = 400 * 1024;
 /// Streams that a client resets before they were taken, beyond which the connection is closed.
 const PENDING_RESETS_MAX: usize = 20;
 /// Streams that the broker resets for errors of the client, beyond which the connection is closed.
@@ -73,11 +78,10 @@ pub(crate) async fn serve(
 ) {
     let slots = Arc::new(Semaphore::new(limits.connection_count_max));
     let memory = ReceiveMemory::default();
-    let mut is_full = false;
     let accept_all = async {
+        let (mut full, mut refused) = (Spell::default(), Spell::default());
         loop {
-            let was_full = std::mem::replace(&mut is_full, slots.available_permits() == 0);
-            if is_full && !was_full {
+            if slots.available_permits() == 0 && full.note() {
                 let connection_count_max = limits.connection_count_max;
                 tracing::warn!(connection_count_max, "all connections are in use");
             }
@@ -85,7 +89,7 @@ pub(crate) async fn serve(
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
                 return;
             };
-            let stream = accept(&listener).await;
+            let stream = accept(&listener, &mut refused).await;
             let connection = Connection {
                 routes: routes.clone(),
                 drain: drain.clone(),
@@ -105,14 +109,16 @@ pub(crate) async fn serve(
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener, refused: &mut Spell) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
             // The client has gone again.
             Err(error) if is_of_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection, trying again");
+                if refused.note() {
+                    tracing::warn!(%error, "cannot accept connections, trying again");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -201,6 +207,7 @@ impl Connection {
             .max_frame_size(FRAME_BYTES_MAX)
             .max_concurrent_streams(self.stream_count_max)
             .max_header_list_size(HEADER_BYTES_MAX)
+            .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
             .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
             .max_local_error_reset_streams(ERROR_RESETS_MAX)
             .keep_alive_interval(KEEPALIVE_INTERVAL)

@@ -27,19 +27,30 @@ const RESIDENT_BYTES_MAX: u64 = 320 * MIB;
 
 #[test]
 fn half_sent_messages_take_no_more_memory_than_there_is() {
+    check_requests("half-sent messages", &Hoarding::HalfSent(MESSAGE_BYTES));
+}
+
+#[test]
+fn requests_that_do_not_end_take_no_more_memory_than_there_is() {
+    check_requests(
+        "requests without an end",
+        &Hoarding::NotEnded(MESSAGE_BYTES),
+    );
+}
+
+fn check_requests(test: &str, hoarding: &Hoarding) {
     let folder = tempfile::tempdir().unwrap();
     let setup = small_setup(&folder);
     let broker = setup.start();
     cli(&setup.url(), &["topic", "create", "orders"]).ok();
-    let hoarding = Hoarding::HalfSent(MESSAGE_BYTES);
-    let hoarder = Hoarder::start(&setup.url(), CONNECTION_COUNT, STREAM_COUNT, &hoarding);
+    let hoarder = Hoarder::start(&setup.url(), CONNECTION_COUNT, STREAM_COUNT, hoarding);
     hoarder.last(HEAD_START);
 
     cli(&setup.url(), &["produce", "orders", "written meanwhile"]).ok();
     publish_large(&setup, 2);
     let read = cli(&setup.url(), &["consume", "orders", "--end"]).ok();
     assert!(read.contains("written meanwhile"), "{read}");
-    check_memory("half-sent messages", &broker, &hoarder);
+    check_memory(test, &broker, &hoarder);
     drop(hoarder);
     broker.kill();
 }
@@ -80,7 +91,11 @@ fn check_unread(test: &str, hoarding: impl Fn(String) -> Hoarding) {
     let hoarder = Hoarder::start(&setup.url(), CONNECTION_COUNT, STREAM_COUNT, &hoarding);
     hoarder.last(HEAD_START);
 
-    let read = cli(&setup.url(), &["consume", "large", "--end", "--output", "json"]).ok();
+    let read = cli(
+        &setup.url(),
+        &["consume", "large", "--end", "--output", "json"],
+    )
+    .ok();
     assert_eq!(read.lines().count(), 8 * 4, "records");
     check_memory(test, &broker, &hoarder);
     drop(hoarder);

@@ -13,6 +13,7 @@ mod fetch_damage;
 mod fetch_start;
 mod gated_disk;
 mod harness;
+mod http2;
 mod limits;
 mod malformed;
 mod panic;

@@ -21,11 +21,17 @@ use towpath_proto::v1;
 /// Largest window that there is.
 const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 
+/// Field 2 of a Publish request, with nothing in it.
+const EMPTY_RECORD: [u8; 2] = [0x12, 0];
+
 /// What the streams of a hoarder do.
 #[derive(Debug, Clone)]
 pub enum Hoarding {
     /// Publish a message of so many bytes, all of which are sent but the last one.
     HalfSent(u32),
+    /// Publish a message of so many bytes, all of it records that are as small as can be, and do not end
+    /// the request.
+    NotEnded(u32),
     /// Read a topic with windows that let nothing come.
     NoWindow(String),
     /// Read a topic with windows that let everything come, and never read the socket.
@@ -152,7 +158,7 @@ async fn connect(
         Hoarding::NoReading(_) => builder
             .initial_window_size(WINDOW_BYTES_MAX)
             .initial_connection_window_size(WINDOW_BYTES_MAX),
-        Hoarding::HalfSent(_) => &mut builder,
+        Hoarding::HalfSent(_) | Hoarding::NotEnded(_) => &mut builder,
     };
     let socket = Socket {
         stream,
@@ -178,7 +184,7 @@ async fn open(
     hoarding: &Hoarding,
 ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
     let method = match hoarding {
-        Hoarding::HalfSent(_) => "ProduceService/Publish",
+        Hoarding::HalfSent(_) | Hoarding::NotEnded(_) => "ProduceService/Publish",
         Hoarding::NoWindow(_) | Hoarding::NoReading(_) => "FetchService/Fetch",
     };
     let request = Request::post(format!("http://broker/towpath.v1.{method}"))
@@ -199,7 +205,8 @@ async fn hold(
 ) {
     let sending = async {
         match &hoarding {
-            Hoarding::HalfSent(bytes) => send_half(&mut body, *bytes, &counts).await,
+            Hoarding::HalfSent(bytes) => send(&mut body, *bytes, *bytes - 1, &counts).await,
+            Hoarding::NotEnded(bytes) => send(&mut body, *bytes, *bytes, &counts).await,
             Hoarding::NoWindow(topic) | Hoarding::NoReading(topic) => {
                 drop(body.send_data(fetch(topic), true));
             }
@@ -222,21 +229,23 @@ async fn hold(
     }
 }
 
-/// Sends all of a message but its last byte, as the broker lets it.
-async fn send_half(body: &mut SendStream<Bytes>, message_bytes: u32, counts: &Counts) {
+/// Sends so much of a message of empty records, as the broker lets it.
+async fn send(body: &mut SendStream<Bytes>, message_bytes: u32, sent_bytes: u32, counts: &Counts) {
     let mut prefix = BytesMut::with_capacity(5);
     prefix.put_u8(0);
     prefix.put_u32(message_bytes);
     if body.send_data(prefix.freeze(), false).is_err() {
         return;
     }
-    let mut left = message_bytes as usize - 1;
+    let mut left = sent_bytes as usize;
     while left > 0 {
         body.reserve_capacity(left.min(64 * 1024));
         let Some(Ok(capacity)) = std::future::poll_fn(|cx| body.poll_capacity(cx)).await else {
             return;
         };
-        let bytes = Bytes::from(vec![b'x'; capacity.min(left)]);
+        let position = sent_bytes as usize - left;
+        let records = EMPTY_RECORD.iter().copied().cycle().skip(position % 2);
+        let bytes: Bytes = records.take(capacity.min(left)).collect();
         left -= bytes.len();
         // ORDERING: a figure.
         counts.sent_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
