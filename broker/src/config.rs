@@ -47,7 +47,8 @@ pub struct Config {
 #[derive(Debug, Clone)]
 pub struct ClientLimits {
     /// Most connections. Default 1,024, from 1 to 65,536; further ones wait to be accepted. Each
-    /// takes a descriptor and up to 8 MiB of memory while it sends.
+    /// takes a descriptor, and while it sends up to 8 MiB of memory, of which all together take 256 MiB
+    /// and 256 KiB each at most.
     pub connection_count_max: usize,
     /// Most streams and calls of one connection. Default 256, from 1 to 65,536.
     pub stream_count_max: u32,

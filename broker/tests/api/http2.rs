@@ -25,6 +25,9 @@ const SETTING_STREAM_COUNT_MAX: u16 = 3;
 const SETTING_FRAME_BYTES_MAX: u16 = 5;
 const SETTING_HEADER_BYTES_MAX: u16 = 6;
 
+/// The reason of a connection that does too much of what is allowed.
+const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
+
 /// More than any limit allows.
 const FLOOD: u32 = 2_000;
 
@@ -100,11 +103,13 @@ impl Raw {
     }
 }
 
-/// Checks that the connection was given up, and that others are served.
+/// Checks that the connection was given up because there was too much, and that others are served.
 async fn check_given_up(broker: &TestBroker, raw: Raw) {
     let frames = raw.rest().await;
-    let is_told = frames.iter().any(|frame| frame.kind == KIND_GOAWAY);
-    assert!(is_told, "{frames:?}");
+    let last = frames.iter().rfind(|frame| frame.kind == KIND_GOAWAY);
+    let last = last.unwrap_or_else(|| panic!("{frames:?}"));
+    // The last stream, and then why.
+    assert_eq!(last.payload[4..8], ENHANCE_YOUR_CALM, "{last:?}");
     broker.id().await;
 }
 
@@ -158,12 +163,12 @@ async fn a_connection_whose_headers_never_end_is_given_up() {
 async fn a_connection_that_breaks_its_streams_again_and_again_is_given_up() {
     let broker = TestBroker::start().await;
     let mut raw = Raw::connect(&broker).await;
-    // A window update of nothing is an error of its stream.
+    // A window beyond the largest is an error of its stream.
     let streams = (0..FLOOD).map(|number| 2 * number + 1);
     raw.send(streams.flat_map(|stream| {
         [
             Frame::new(KIND_HEADERS, FLAG_END_HEADERS, stream, HEADERS),
-            Frame::new(KIND_WINDOW_UPDATE, 0, stream, [0; 4]),
+            Frame::new(KIND_WINDOW_UPDATE, 0, stream, [0x7f, 0xff, 0xff, 0xff]),
         ]
     }))
     .await;

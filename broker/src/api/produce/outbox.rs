@@ -15,9 +15,11 @@ use super::status;
 use crate::core::{AcceptedBatch, AppendRefusal};
 use crate::runtime::command::{AppendAnswer, AppendSink, Ticket};
 
-/// Answers that wait beyond which no further batch is read: a client that does not read is not read
-/// from.
+/// Batches that were accepted and not told of beyond which no further one is read: a client that does
+/// not read is not read from. They take less than a MiB.
 const WAITING_MAX: usize = 10_000;
+/// Anything else takes as much memory as so many of them.
+const MESSAGE_WEIGHT: usize = 16;
 
 /// Something to tell the client.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub(super) struct RejectionSink {
 #[derive(Debug, Default)]
 struct Waiting {
     entries: VecDeque<Entry>,
+    /// Of all entries.
+    weight: usize,
     /// Batches that were pushed and are not answered.
     unanswered: usize,
     /// Names of the topics that are open, for refusals.
@@ -113,7 +117,7 @@ impl Outbox {
     /// Adds something to tell.
     pub(super) fn tell(&self, message: Response) {
         let mut waiting = self.lock();
-        waiting.entries.push_back(Entry::Message(Box::new(message)));
+        waiting.push(Entry::Message(Box::new(message)));
         wake(waiting);
     }
 
@@ -128,7 +132,7 @@ impl Outbox {
     pub(super) async fn has_room(&self) {
         loop {
             let taken = self.taken.notified();
-            if self.lock().entries.len() < WAITING_MAX {
+            if self.lock().weight < WAITING_MAX {
                 return;
             }
             taken.await;
@@ -150,7 +154,7 @@ impl Outbox {
     pub(super) fn close(&self) {
         let mut waiting = self.lock();
         waiting.is_closed = true;
-        waiting.entries.clear();
+        waiting.entries = VecDeque::new();
         drop(waiting);
         self.gone.notify_waiters();
     }
@@ -172,6 +176,7 @@ impl Outbox {
             waiting.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        waiting.weight = 0;
         outgoing.extend(entries.into_iter().map(|entry| waiting.describe(entry)));
         drop(waiting);
         self.taken.notify_waiters();
@@ -183,7 +188,7 @@ impl Outbox {
         waiting.unanswered = waiting.unanswered.saturating_sub(1);
         if !waiting.is_closed {
             let entry = Entry::Answer(ticket, answer, rejection);
-            waiting.entries.push_back(entry);
+            waiting.push(entry);
             wake(waiting);
         }
     }
@@ -203,6 +208,14 @@ fn wake(mut waiting: MutexGuard<'_, Waiting>) {
 }
 
 impl Waiting {
+    fn push(&mut self, entry: Entry) {
+        self.weight += match entry {
+            Entry::Answer(_, AppendAnswer::Accepted { .. }, _) => 1,
+            Entry::Answer(..) | Entry::Message(_) => MESSAGE_WEIGHT,
+        };
+        self.entries.push_back(entry);
+    }
+
     fn describe(&self, entry: Entry) -> Outgoing {
         let (ticket, answer, rejection) = match entry {
             Entry::Message(message) => return Outgoing::Message(message),
