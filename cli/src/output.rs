@@ -169,10 +169,10 @@ impl Output {
         self.is_error_terminal && io::stdin().is_terminal()
     }
 
-    /// Asks before something that cannot be undone; no where nobody is there to ask.
+    /// Asks before something that cannot be undone; yes where nobody is there to ask.
     pub(crate) fn confirm(&self, question: impl fmt::Display) -> bool {
         if !self.can_ask() {
-            return false;
+            return true;
         }
         drop(write!(anstream::stderr(), "{question} [y/N] "));
         let mut answer = String::new();

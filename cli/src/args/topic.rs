@@ -65,7 +65,7 @@ pub(crate) enum TopicCommand {
         /// Only tell what would be deleted
         #[arg(long)]
         dry_run: bool,
-        /// Do not ask; needed where there is no terminal to ask on
+        /// Do not ask, even on a terminal
         #[arg(long, short)]
         yes: bool,
     },

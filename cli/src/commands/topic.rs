@@ -60,15 +60,6 @@ async fn create(args: &CreateTopicArgs, admin: &Admin) -> Result<Outcome, Failur
     Ok(Outcome::of(TopicChange::new(&topic, done)))
 }
 
-/// Refuses what cannot be undone where nobody can be asked about it.
-fn check_consent(is_given: bool, session: &Session<'_>) -> Result<(), Failure> {
-    if is_given || session.output.can_ask() {
-        return Ok(());
-    }
-    let failure = Failure::usage("nobody is there to confirm that records go for good");
-    Err(failure.hint("say --yes, or see with --dry-run what would go"))
-}
-
 /// Deletes the topic that the user was asked about, and no later one of the same name.
 async fn delete(
     name: &str,
@@ -76,7 +67,6 @@ async fn delete(
     admin: &Admin,
     session: &Session<'_>,
 ) -> Result<Outcome, Failure> {
-    check_consent(is_confirmed, session)?;
     let topic = admin.topic(name).await?;
     let records = count_of(topic.record_count, "record");
     let question = format_args!("delete topic {name} with {records} for good?");

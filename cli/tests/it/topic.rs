@@ -29,12 +29,7 @@ fn a_topic_lives_from_creation_to_deletion() {
     );
 
     assert!(broker.ok(&["topic", "list"]).contains("orders"), "list");
-    let error = broker.fails(2, &["topic", "delete", "orders"]);
-    assert!(
-        error.contains("--yes") && error.contains("--dry-run"),
-        "{error}"
-    );
-    let deleted = broker.ok(&["topic", "delete", "orders", "--yes"]);
+    let deleted = broker.ok(&["topic", "delete", "orders"]);
     assert_eq!(
         deleted, "deleted topic orders: 3 partitions, 1 record\n",
         "text"
@@ -110,7 +105,7 @@ fn an_unknown_topic_is_told_with_what_was_probably_meant() {
     let broker = TestBroker::with_topic("orders", 1);
     for args in [
         &["topic", "get", "ordres"][..],
-        &["topic", "delete", "ordres", "--yes"],
+        &["topic", "delete", "ordres"],
         &["produce", "ordres", "hi"],
         &["consume", "ordres", "-e"],
     ] {

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use towpath_client::{Admin, TopicTrim, TopicUpdate};
 
 use super::super::{Outcome, Session};
-use super::check_consent;
 use super::report::{Done, TopicChange, TrimReport};
 use crate::args::{TrimTopicArgs, UpdateTopicArgs};
 use crate::exit::Exit;
@@ -45,7 +44,10 @@ pub(super) async fn trim(
     session: &Session<'_>,
 ) -> Result<Outcome, Failure> {
     args.check()?;
-    check_consent(args.dry_run || args.yes, session)?;
+    if !args.dry_run && !args.yes && !session.output.can_ask() {
+        let failure = Failure::usage("nobody is there to confirm that records go for good");
+        return Err(failure.hint("say --yes, or see with --dry-run what would go"));
+    }
     let before = args.before.to_start(Timestamp::now());
     let trim = TopicTrim::before(args.name.as_str(), before).partitions(args.partitions());
     let trim = match args.yes && !args.dry_run {
