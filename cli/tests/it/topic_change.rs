@@ -214,15 +214,13 @@ fn a_trim_takes_every_form_of_a_place() {
 }
 
 #[test]
-fn records_do_not_go_without_consent() {
+fn a_script_is_not_asked() {
     let broker = five_records_each();
     // Nobody is at a terminal here.
-    let error = broker.fails(2, &["topic", "trim", "t", "--before", "end"]);
-    assert!(
-        error.contains("--yes") && error.contains("--dry-run"),
-        "{error}"
-    );
-    assert_eq!(bounds(&broker, "t"), [(0, 5), (0, 5)], "nothing went");
+    broker.ok(&["topic", "trim", "t", "--before", "end"]);
+    assert_eq!(bounds(&broker, "t"), [(5, 5), (5, 5)], "all went");
+    broker.ok(&["topic", "delete", "t"]);
+    broker.fails(4, &["topic", "get", "t"]);
 }
 
 #[test]

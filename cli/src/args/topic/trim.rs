@@ -30,7 +30,7 @@ pub(crate) struct TrimTopicArgs {
     /// Only tell what would go
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not ask; needed where there is no terminal to ask on
+    /// Do not ask, even on a terminal
     #[arg(long, short)]
     pub(crate) yes: bool,
 }

@@ -44,13 +44,11 @@ pub(super) async fn trim(
     session: &Session<'_>,
 ) -> Result<Outcome, Failure> {
     args.check()?;
-    if !args.dry_run && !args.yes && !session.output.can_ask() {
-        let failure = Failure::usage("nobody is there to confirm that records go for good");
-        return Err(failure.hint("say --yes, or see with --dry-run what would go"));
-    }
+    // Without a terminal nobody is asked: whoever writes a script has said what is to be done.
+    let is_asked = !args.yes && session.output.can_ask();
     let before = args.before.to_start(Timestamp::now());
     let trim = TopicTrim::before(args.name.as_str(), before).partitions(args.partitions());
-    let trim = match args.yes && !args.dry_run {
+    let trim = match !is_asked && !args.dry_run {
         true => trim,
         false => {
             let would = admin.trim_topic(trim.clone().dry_run()).await?;
