@@ -6,6 +6,7 @@
 //! read. A crash at any point of recovery leaves a folder that the next recovery opens the same way.
 
 mod initialize;
+mod progress;
 mod quarantine;
 mod referenced;
 mod replay;
@@ -29,6 +30,7 @@ use crate::log_reader::LogReader;
 use crate::segment_files::SegmentFiles;
 use crate::settle::{DirtySegments, Settler};
 use crate::vfs::{LockError, LockGuard, OpenMode, read_full_at};
+use progress::Progress;
 use replay::Replay;
 
 /// Size of a journal file, unless the disk is small.
@@ -44,6 +46,9 @@ pub struct StorageOptions {
     pub open_file_count_max: usize,
     /// Segments with unsynced writes that may wait for the next checkpoint; each pins two descriptors.
     pub dirty_segment_count_max: usize,
+    /// The same during recovery, when nothing else needs descriptors: the more there may be, the fewer
+    /// segments are synced more than once.
+    pub recovery_dirty_segment_count_max: usize,
 }
 
 impl Default for StorageOptions {
@@ -52,6 +57,7 @@ impl Default for StorageOptions {
             journal_file_bytes: None,
             open_file_count_max: 256,
             dirty_segment_count_max: 256,
+            recovery_dirty_segment_count_max: 256,
         }
     }
 }
@@ -156,6 +162,9 @@ struct Recovery<'a> {
     settler: Settler,
     journal_files: JournalFiles,
     newest: Option<CheckpointName>,
+    /// What the settler keeps to when recovery is over.
+    dirty_count_max: usize,
+    progress: Progress,
 }
 
 struct Replayed {
@@ -183,7 +192,7 @@ impl<'a> Recovery<'a> {
         let settler = Settler::new(
             Arc::clone(&files),
             Arc::clone(&dirty),
-            options.dirty_segment_count_max,
+            options.recovery_dirty_segment_count_max,
         );
         let journal_files = JournalFiles::open(environment.clone(), broker_id, file_bytes)?;
         Ok(Self {
@@ -194,6 +203,8 @@ impl<'a> Recovery<'a> {
             settler,
             journal_files,
             newest: None,
+            dirty_count_max: options.dirty_segment_count_max,
+            progress: Progress::new(environment),
         })
     }
 
@@ -240,6 +251,7 @@ impl<'a> Recovery<'a> {
             named_durable: named,
             report: RecoveryReport::default(),
             unsettled: replay::Unsettled::default(),
+            progress: &mut self.progress,
         };
         replay.run(self.broker_id, footer)
     }
@@ -254,7 +266,10 @@ impl<'a> Recovery<'a> {
     ) -> Result<Storage, OpenError> {
         // DURABILITY: segments, then the new journal file, then the checkpoint that names it; only
         // after its second copy is the old journal free.
-        self.dirty.sync(&self.files)?;
+        self.dirty.sync_and_tell(&self.files, |done, count| {
+            self.progress.tell_synced(done, count);
+        })?;
+        self.settler.set_dirty_count_max(self.dirty_count_max);
         self.journal_files
             .spare_behind(replayed.last_file, replayed.lsn);
         let first = self.journal_files.prepare(0)?;

@@ -2,9 +2,13 @@
 //!
 //! What is settled here is durable only after the checkpoint's syncs; until then the journal holds it.
 
+mod dirty;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::IoSlice;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+pub use dirty::DirtySegments;
 
 use crate::error::{Operation, StorageError, io_error};
 use crate::format::ALIGN_BYTES;
@@ -17,70 +21,9 @@ use crate::segment_files::SegmentFiles;
 use crate::vfs::{BLOCK_BYTES, VfsFile, write_all_vectored_at};
 
 /// Index writers that are kept; beyond it all are forgotten and reopened when needed.
-const INDEX_WRITER_COUNT_MAX: usize = 1024;
+const INDEX_WRITER_COUNT_MAX: usize = 16 * 1024;
 
 static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
-
-#[derive(Debug)]
-struct DirtySegment {
-    log: Arc<dyn VfsFile>,
-    /// Only if it was written to as well.
-    index: Option<Arc<dyn VfsFile>>,
-}
-
-/// Segments that were written to since they were last synced. A dirty segment is never closed: its
-/// entry here holds the descriptors through which it was written.
-#[derive(Debug, Default)]
-pub struct DirtySegments {
-    segments: Mutex<BTreeMap<SegmentRef, DirtySegment>>,
-    /// Held while syncing, so that whoever finds the map empty knows that all syncs have returned.
-    syncing: Mutex<()>,
-}
-
-impl DirtySegments {
-    /// Syncs every dirty segment and its index.
-    ///
-    /// # Errors
-    /// [`StorageError::Io`] of the first that failed. Nothing is known about its content then; the
-    /// process must end without a checkpoint, and recovery writes the frames again.
-    pub fn sync(&self, files: &SegmentFiles) -> Result<usize, StorageError> {
-        // DURABILITY: a checkpoint must not overtake a sync that the settle thread has begun.
-        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let dirty =
-            std::mem::take(&mut *self.segments.lock().unwrap_or_else(PoisonError::into_inner));
-        let count = dirty.len();
-        for (segment, DirtySegment { log, index }) in dirty {
-            log.sync_data()
-                .map_err(io_error(Operation::Sync, files.log_path(segment)))?;
-            if let Some(index) = index {
-                index
-                    .sync_data()
-                    .map_err(io_error(Operation::Sync, files.index_path(segment)))?;
-            }
-        }
-        Ok(count)
-    }
-
-    /// Notes that a segment was written to, and its index if given. Returns how many segments are dirty.
-    fn add(
-        &self,
-        segment: SegmentRef,
-        log: Arc<dyn VfsFile>,
-        index: Option<Arc<dyn VfsFile>>,
-    ) -> usize {
-        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
-        let earlier = segments.remove(&segment).and_then(|dirty| dirty.index);
-        let index = index.or(earlier);
-        segments.insert(segment, DirtySegment { log, index });
-        segments.len()
-    }
-
-    /// Forgets segments that are about to be removed.
-    pub(crate) fn forget(&self, is_gone: impl Fn(SegmentRef) -> bool) {
-        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
-        segments.retain(|segment, _| !is_gone(*segment));
-    }
-}
 
 /// Writes frames into segments. Lives on the settle thread.
 #[derive(Debug)]
@@ -103,6 +46,11 @@ impl Settler {
             dirty_count_max,
             indexes: HashMap::new(),
         }
+    }
+
+    /// Sets how many segments may be dirty before they are synced.
+    pub(crate) fn set_dirty_count_max(&mut self, dirty_count_max: usize) {
+        self.dirty_count_max = dirty_count_max;
     }
 
     /// Writes the inline frames to their places and indexes all of them.
@@ -148,7 +96,10 @@ impl Settler {
         let Some(first) = frames.first() else {
             return Ok(());
         };
-        let log = self.files.log(segment)?;
+        let log = match self.dirty.log(segment) {
+            Some(log) => log,
+            None => self.files.log(segment)?,
+        };
         let start = first.line.place.position - u64::from(first.line.gap_bytes);
         self.open_index(segment, start)?;
         for run in frames.chunk_by(|left, right| is_contiguous(left, right)) {

@@ -83,6 +83,15 @@ pub enum LockError {
     Io(io::Error),
 }
 
+/// Something that [`Vfs::sync_all`] makes durable.
+#[derive(Debug, Clone, Copy)]
+pub enum SyncTarget<'a> {
+    /// What [`VfsFile::sync_data`] does for this file.
+    File(&'a dyn VfsFile),
+    /// What [`Vfs::sync_dir`] does for this folder.
+    Dir(&'a Path),
+}
+
 /// Holds the lock on a data folder until dropped. A killed process releases it at once.
 pub trait LockGuard: Send + Sync + fmt::Debug {}
 
@@ -133,6 +142,23 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// # Errors
     /// After an error nothing is known about those names until the next start.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Syncs several files and folders, none of which may rest on another: in any order, and several
+    /// at once where that is faster.
+    ///
+    /// # Errors
+    /// One that failed, as its place in `targets`, with what the operating system says. As after an
+    /// error of a single sync nothing is known about it; the others may be synced or not.
+    fn sync_all(&self, targets: &[SyncTarget<'_>]) -> Result<(), (usize, io::Error)> {
+        for (place, target) in targets.iter().enumerate() {
+            match target {
+                SyncTarget::File(file) => file.sync_data(),
+                SyncTarget::Dir(dir) => self.sync_dir(dir),
+            }
+            .map_err(|error| (place, error))?;
+        }
+        Ok(())
+    }
 
     /// Space on the file system.
     ///

@@ -33,6 +33,7 @@ pub fn small_options() -> EngineOptions {
             journal_file_bytes: Some(512 * 1024),
             open_file_count_max: 16,
             dirty_segment_count_max: 256,
+            recovery_dirty_segment_count_max: 256,
         },
         core: CoreLimits {
             segment_bytes_max: 64 * 1024,

@@ -3,57 +3,67 @@
 use super::Config;
 
 /// Descriptors besides connections and segments: listener and polling, lock and root, journal and
-/// checkpoint files, folders that are being synced.
-const FIXED_COUNT: u64 = 24;
-/// Part of all descriptors that is for open segments.
-const OPEN_DIVISOR: u64 = 8;
+/// checkpoint files, segments that are being made, folders that are being synced.
+const FIXED_COUNT: u64 = 40;
+/// Part of all descriptors that is for open segments, and how many these are at most.
+const OPEN: (u64, usize) = (8, 1024);
 /// Part of all descriptors that segments with unsynced writes may be; each pins two.
-const DIRTY_DIVISOR: u64 = 16;
+const DIRTY: (u64, usize) = (16, 1024);
+/// The same during recovery, when there are no connections.
+const RECOVERY_DIRTY: (u64, usize) = (4, 16 * 1024);
 
 impl Config {
-    /// Lowers what takes descriptors to what a process may have that may open `count`. Without this,
-    /// connections could take the last ones, and a file that cannot be opened ends the broker.
+    /// Shares what a process may have that may open `count` descriptors: segments get their part of them,
+    /// and the number of connections is lowered to what is left. Without this, connections could take
+    /// the last ones, and a file that cannot be opened ends the broker.
     #[must_use]
     pub fn within_descriptors(mut self, count: u64) -> Self {
         let storage = &mut self.engine.storage;
-        lower(&mut storage.open_file_count_max, count / OPEN_DIVISOR);
-        lower(&mut storage.dirty_segment_count_max, count / DIRTY_DIVISOR);
+        share(&mut storage.open_file_count_max, count, OPEN);
+        share(&mut storage.dirty_segment_count_max, count, DIRTY);
+        let in_recovery = &mut storage.recovery_dirty_segment_count_max;
+        share(in_recovery, count, RECOVERY_DIRTY);
         let files = storage.open_file_count_max + 2 * storage.dirty_segment_count_max;
         let left = count.saturating_sub(FIXED_COUNT + files as u64);
-        lower(&mut self.limits.connection_count_max, left);
+        let connections = &mut self.limits.connection_count_max;
+        *connections = at_least_one(left).min(*connections);
         self
     }
 }
 
-/// Lowers a number to what there is, and to no less than one.
-fn lower(number: &mut usize, max: u64) {
-    let max = usize::try_from(max).unwrap_or(usize::MAX);
-    *number = max.min(*number).max(1);
+/// Raises or lowers a number to its part, but raises it no further than to `most`.
+fn share(number: &mut usize, count: u64, (divisor, most): (u64, usize)) {
+    *number = at_least_one(count / divisor).min(most.max(*number));
+}
+
+fn at_least_one(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn counts(count: u64) -> [usize; 3] {
+    fn counts(count: u64) -> [usize; 4] {
         let config = Config::default().within_descriptors(count);
         let storage = config.engine.storage;
         [
             config.limits.connection_count_max,
             storage.open_file_count_max,
             storage.dirty_segment_count_max,
+            storage.recovery_dirty_segment_count_max,
         ]
     }
 
     #[test]
-    fn a_machine_that_gives_many_lowers_nothing() {
-        assert_eq!(counts(1 << 20), [1024, 256, 256]);
+    fn a_machine_that_gives_many_gives_segments_more() {
+        assert_eq!(counts(1 << 20), [1024, 1024, 1024, 16_384]);
     }
 
     #[test]
     fn few_are_shared() {
-        assert_eq!(counts(1024), [744, 128, 64]);
-        assert_eq!(counts(64), [24, 8, 4]);
-        assert_eq!(counts(0), [1, 1, 1]);
+        assert_eq!(counts(1024), [728, 128, 64, 256]);
+        assert_eq!(counts(64), [8, 8, 4, 16]);
+        assert_eq!(counts(0), [1, 1, 1, 1]);
     }
 }

@@ -98,6 +98,12 @@ impl JournalScanner {
         }))
     }
 
+    /// Length of the files from the present position on: at most so much is still to be read.
+    pub(crate) fn left_bytes(&self) -> u64 {
+        let left_bytes: u64 = self.files.iter().map(|file| file.file_bytes).sum();
+        left_bytes.saturating_sub(self.position)
+    }
+
     /// The next entry, or where the journal ends.
     ///
     /// # Errors

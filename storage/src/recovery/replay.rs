@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+use super::progress::Progress;
 use super::referenced::find_damaged;
 use super::{OpenError, RecoveryReport, Replayed, StateMachine, quarantine};
 use crate::environment::Environment;
@@ -33,6 +34,7 @@ pub(super) struct Replay<'a> {
     pub(super) report: RecoveryReport,
     /// Frames that are applied and not settled.
     pub(super) unsettled: Unsettled,
+    pub(super) progress: &'a mut Progress,
 }
 
 /// Frames in the order of the journal; those that went by reference without their bytes.
@@ -68,12 +70,15 @@ impl Replay<'_> {
                 continuation.file
             ),
         })?;
+        let journal_bytes = scanner.left_bytes();
         let (mut lsn, mut time_ms) = (footer.lsn, footer.time_ms);
         let end = loop {
             match scanner.next_entry()? {
                 ControlFlow::Continue(entry) => {
                     (lsn, time_ms) = (entry.header.lsn, entry.header.time_ms);
                     self.apply(entry)?;
+                    let done_bytes = journal_bytes - scanner.left_bytes();
+                    self.progress.tell_read(done_bytes, journal_bytes);
                 }
                 ControlFlow::Break(end) => break end,
             }

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{DirEntry, LockError, LockGuard, OpenMode, Space, Vfs, VfsFile, path};
+use super::{DirEntry, LockError, LockGuard, OpenMode, Space, SyncTarget, Vfs, VfsFile, path};
 
 mod file;
 mod folder;
 mod lock;
+mod sync_all;
 
 use file::RealFile;
 
@@ -131,6 +132,13 @@ impl Vfs for RealVfs {
         path::split(dir)?;
         let fd = folder::open(&self.root, dir)?;
         Ok(retry_on_intr(|| fs::fsync(&fd))?)
+    }
+
+    fn sync_all(&self, targets: &[SyncTarget<'_>]) -> Result<(), (usize, io::Error)> {
+        sync_all::sync_all(targets, |target| match target {
+            SyncTarget::File(file) => file.sync_data(),
+            SyncTarget::Dir(dir) => self.sync_dir(dir),
+        })
     }
 
     fn space(&self) -> io::Result<Space> {

@@ -54,6 +54,7 @@ pub(crate) fn options() -> StorageOptions {
         journal_file_bytes: Some(JOURNAL_FILE_BYTES),
         open_file_count_max: 16,
         dirty_segment_count_max: 256,
+        recovery_dirty_segment_count_max: 256,
     }
 }
 
@@ -138,8 +139,17 @@ impl Driver {
 
     /// As [`Driver::open`], with other random numbers.
     pub(crate) fn open_seeded(disk: &SimDisk, seed: u64) -> Result<Self, OpenError> {
+        Self::open_with(disk, seed, &options())
+    }
+
+    /// As [`Driver::open_seeded`], with other sizes.
+    pub(crate) fn open_with(
+        disk: &SimDisk,
+        seed: u64,
+        options: &StorageOptions,
+    ) -> Result<Self, OpenError> {
         let mut state = Ledger::default();
-        let storage = Storage::open(&environment(disk, seed), &options(), &mut state)?;
+        let storage = Storage::open(&environment(disk, seed), options, &mut state)?;
         let logs = state.logs();
         Ok(Self {
             disk: disk.clone(),

@@ -1,9 +1,9 @@
 //! Settling: which calls write the frames of a round into their segments, and what is synced when.
 
 use towpath_storage::vfs::sim::{CrashMode, LossMode, OperationKind, SimDisk, SimOptions, Trace};
-use towpath_storage::{PartitionRef, TopicId};
+use towpath_storage::{PartitionRef, StorageOptions, TopicId};
 
-use crate::driver::{Batch, Driver, Found, P0, P1, payload};
+use crate::driver::{Batch, Driver, Found, P0, P1, TOPIC, options, payload};
 use crate::tamper::paths;
 
 const LOG: &str = "topics/1-topic-1/0/00000000000000000000.log";
@@ -162,4 +162,52 @@ fn a_dropped_topic_is_not_synced_any_more() {
     broker.storage.settler.forget_topic(P0.topic);
     let count = broker.storage.dirty.sync(&broker.storage.files).unwrap();
     assert_eq!(count, 0);
+}
+
+/// Syncs of segments in a trace.
+fn segment_syncs(disk: &SimDisk) -> Vec<String> {
+    let mut syncs = disk.take_trace();
+    syncs.retain(|line| line.starts_with("sync topics/") && !line.contains(".index"));
+    syncs
+}
+
+#[test]
+fn recovery_syncs_a_segment_once_however_often_it_writes_to_it() {
+    const PARTITIONS: u32 = 60;
+    let disk = SimDisk::new(SimOptions::default());
+    let sizes = StorageOptions {
+        dirty_segment_count_max: 4,
+        ..options()
+    };
+    let mut broker = Driver::open_with(&disk, 0, &sizes).unwrap();
+    let partitions = (0..PARTITIONS).map(|partition| PartitionRef {
+        topic: TOPIC,
+        partition,
+    });
+    partitions
+        .clone()
+        .for_each(|partition| broker.create(partition));
+    // More than recovery settles at once, three times over, in each part of it all partitions.
+    for number in 0..4 {
+        for partition in partitions.clone() {
+            broker.round([Batch::inline(partition, payload(number, 60_000))]);
+        }
+    }
+    drop(broker);
+
+    let after = disk.crash(&CrashMode::Kill);
+    let mut broker = Driver::open_with(&after, 1, &sizes).unwrap();
+    let mut syncs = segment_syncs(&after);
+    let count = syncs.len();
+    syncs.sort();
+    syncs.dedup();
+    assert_eq!((syncs.len(), count), (PARTITIONS as usize, count));
+    assert_eq!(count, PARTITIONS as usize, "once each");
+
+    for partition in partitions {
+        broker.round([Batch::inline(partition, payload(9, 60))]);
+    }
+    broker.settle();
+    let count = segment_syncs(&after).len();
+    assert_eq!(count, PARTITIONS as usize, "afterwards few are kept dirty");
 }
