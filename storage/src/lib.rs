@@ -41,7 +41,8 @@ pub use log_reader::{DiskRead, LogReader, ReadCursor};
 pub use partition_log::{Frame, PartitionBounds, PartitionLog, ReadLimit, TailRead};
 pub use recovery::{RecoveryReport, StateMachine, Storage, StorageOptions};
 pub use segment::{
-    FIRST_STEP_BYTES, SegmentWish, ensure_segment, remove_segment, remove_segments, remove_topic,
+    FIRST_STEP_BYTES, SegmentBatch, SegmentWish, ensure_segment, remove_segment, remove_segments,
+    remove_topic,
 };
 pub use segment_files::SegmentFiles;
 pub use settle::{DirtySegments, Settler};

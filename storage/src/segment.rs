@@ -3,16 +3,19 @@
 //! Runs on the settle thread. The sequencer appends only to segments, and below allocated ends, that
 //! were reported ready from here.
 
+mod batch;
+
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Corruption, Operation, StorageError, io_error};
 use crate::folder;
-use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::format::usize_of;
+use crate::format::segment_header::SegmentHeader;
 use crate::ids::{PartitionRef, SegmentRef, TopicId};
 use crate::segment_files::SegmentFiles;
-use crate::vfs::{DirEntry, OpenMode, VfsFile, read_full_at, write_all_at};
+use crate::vfs::DirEntry;
+
+pub use batch::SegmentBatch;
 
 /// Space of a partition's first segment to begin with.
 pub const FIRST_STEP_BYTES: u64 = 64 * 1024;
@@ -37,35 +40,10 @@ pub struct SegmentWish {
 /// [`StorageError::Io`]; out of space leaves a shorter or no file and may be tried again.
 /// [`StorageError::Corrupt`] if the segment holds frames and its file is missing or is not its own.
 pub fn ensure_segment(files: &SegmentFiles, wish: &SegmentWish) -> Result<u64, StorageError> {
-    let is_blank = wish.next_position <= SEGMENT_HEADER_BYTES;
-    let file = match files.log(wish.segment) {
-        Ok(file) => file,
-        Err(error) if error.is_not_found() && is_blank => return create_segment(files, wish),
-        Err(error) if error.is_not_found() => {
-            return Err(damaged(files.log_path(wish.segment), "the file is missing"));
-        }
-        Err(error) => return Err(error),
-    };
-    let path = files.log_path(wish.segment);
-    let mut block = vec![0; usize_of(SEGMENT_HEADER_BYTES)];
-    let count = read_full_at(&*file, &mut block, 0).map_err(io_error(Operation::Read, &path))?;
-    block.truncate(count);
-    let is_own = SegmentHeader::decode(&block) == Some(header_of(files, wish.segment));
-    if !is_blank && is_own {
-        return grow(&*file, &path, wish.allocated_end);
-    }
-    if !is_blank {
-        let what = "the segment header is damaged or belongs to another segment";
-        return Err(damaged(path, what));
-    }
-    // Whoever made it may have died, or met a full disk, before header and name were durable: all of
-    // that is done again.
-    if is_own || block.iter().all(|byte| *byte == 0) {
-        return finish_segment(files, wish, &*file, &path);
-    }
-    drop(file);
-    set_aside(files, wish.segment, &path)?;
-    create_segment(files, wish)
+    let mut batch = SegmentBatch::new(files);
+    let allocated_end = batch.add(wish)?;
+    batch.sync()?;
+    Ok(allocated_end)
 }
 
 /// Moves a file that stands in a segment's place, and is not known, to the quarantine.
@@ -101,75 +79,6 @@ fn header_of(files: &SegmentFiles, segment: SegmentRef) -> SegmentHeader {
         segment,
         broker_id: files.broker_id(),
     }
-}
-
-/// Extends the allocated space to `allocated_end`; returns the end as it is then.
-fn grow(file: &dyn VfsFile, path: &Path, allocated_end: u64) -> Result<u64, StorageError> {
-    let len = file.len().map_err(io_error(Operation::Read, path))?;
-    if len < allocated_end {
-        file.allocate(len, allocated_end - len)
-            .map_err(io_error(Operation::Allocate, path))?;
-    }
-    Ok(len.max(allocated_end))
-}
-
-fn create_segment(files: &SegmentFiles, wish: &SegmentWish) -> Result<u64, StorageError> {
-    let vfs = &files.environment().vfs;
-    let topic = wish.segment.partition.topic;
-    // A topic has one folder, whatever it is called.
-    let folder_name = files.topic_folder(topic).map_or_else(
-        || folder::topic_folder_name(topic, &wish.topic_name),
-        |found| found.to_string(),
-    );
-    let topic_path = Path::new(folder::TOPICS).join(&folder_name);
-    ensure_dir(files, &topic_path)?;
-    files.add_topic_folder(topic, &folder_name);
-    let partition_path = folder::partition_folder(&folder_name, wish.segment.partition);
-    ensure_dir(files, &partition_path)?;
-    let path = files.log_path(wish.segment);
-    let file = vfs
-        .open(&path, OpenMode::CreateNew)
-        .map_err(io_error(Operation::Create, &path))?;
-    finish_segment(files, wish, &*file, &path)
-}
-
-/// Allocates the file, writes its header and makes it and its name durable.
-fn finish_segment(
-    files: &SegmentFiles,
-    wish: &SegmentWish,
-    file: &dyn VfsFile,
-    path: &Path,
-) -> Result<u64, StorageError> {
-    let vfs = &files.environment().vfs;
-    let allocated_end = grow(file, path, wish.allocated_end)?;
-    let header = header_of(files, wish.segment).encode();
-    write_all_at(file, &header, 0).map_err(io_error(Operation::Write, path))?;
-    // DURABILITY: header and name are on disk before the segment is reported ready for appends.
-    file.sync_data().map_err(io_error(Operation::Sync, path))?;
-    let index_path = files.index_path(wish.segment);
-    match vfs.open(&index_path, OpenMode::CreateNew) {
-        Err(source) if source.kind() != ErrorKind::AlreadyExists => {
-            return Err(io_error(Operation::Create, index_path)(source));
-        }
-        _ => {}
-    }
-    let dir = path.parent().unwrap_or(Path::new(folder::TOPICS));
-    vfs.sync_dir(dir)
-        .map_err(io_error(Operation::SyncDir, path))?;
-    Ok(allocated_end)
-}
-
-fn ensure_dir(files: &SegmentFiles, path: &Path) -> Result<(), StorageError> {
-    let vfs = &files.environment().vfs;
-    match vfs.create_dir(path) {
-        Ok(()) => {}
-        Err(source) if source.kind() == ErrorKind::AlreadyExists => {}
-        Err(source) => return Err(io_error(Operation::Create, path)(source)),
-    }
-    // Synced even if it was there: whoever created it may have died before its own sync.
-    let parent = path.parent().unwrap_or(Path::new(folder::TOPICS));
-    vfs.sync_dir(parent)
-        .map_err(io_error(Operation::SyncDir, path))
 }
 
 /// Removes a segment's files. Files that are already gone are no error.

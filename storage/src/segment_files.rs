@@ -75,6 +75,11 @@ impl SegmentFiles {
         })
     }
 
+    /// Segments that may be made at once, so that their descriptors do not come on top of many others.
+    pub fn batch_count_max(&self) -> usize {
+        (self.open_count_max / 8).max(1)
+    }
+
     pub(crate) fn environment(&self) -> &Environment {
         &self.environment
     }

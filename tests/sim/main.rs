@@ -53,9 +53,8 @@ fn a_disk_that_lies_is_found_out() {
         let outcome = catch_unwind(AssertUnwindSafe(|| run_on_lying_disk(*seed, 1000)));
         outcome.is_ok_and(|outcome| !outcome.violations.is_empty())
     };
-    let found = (0..10).filter(is_found).count();
     assert!(
-        found > 0,
+        (0..100).any(|seed| is_found(&seed)),
         "records must be lost, and the history must show it"
     );
 }

@@ -5,13 +5,17 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use towpath_storage::{
-    CommittedFrame, Environment, JournalFiles, Lsn, PreparedFile, SegmentFiles, SegmentRef,
-    SegmentWish, Settler, StorageError, TopicId, ensure_segment, with_causes,
+    CommittedFrame, Environment, JournalFiles, Lsn, PreparedFile, SegmentBatch, SegmentFiles,
+    SegmentRef, SegmentWish, Settler, StorageError, TopicId, with_causes,
 };
 
 use super::command::{CommandQueue, Event};
+use super::queue::WorkQueue;
 use super::sequencer::Shared;
 use super::space::has_room;
+
+/// Segments that are made ready together at most: so long does the first one wait for the last.
+const BATCH_COUNT_MAX: usize = 64;
 
 /// A piece of the settle thread's work.
 #[derive(Debug)]
@@ -121,6 +125,8 @@ pub struct SettleWorker {
     journal_files: JournalFiles,
     progress: Arc<SettleProgress>,
     commands: Arc<CommandQueue>,
+    /// Where its work waits.
+    work: Arc<WorkQueue<SettleWork>>,
     /// Whether it was said that there is no room, until there is.
     is_full: bool,
 }
@@ -140,6 +146,7 @@ impl SettleWorker {
             journal_files,
             progress: Arc::clone(&shared.progress),
             commands: Arc::clone(&shared.commands),
+            work: Arc::clone(&shared.settle),
             is_full: false,
         }
     }
@@ -158,34 +165,67 @@ impl SettleWorker {
                     self.commands.push_event(Event::Settled);
                 }
             }
-            SettleWork::Segment(wish) => self.make_ready(&wish)?,
+            SettleWork::Segment(wish) => self.make_ready(wish)?,
             SettleWork::JournalFile { round_bytes } => self.prepare(round_bytes)?,
             SettleWork::GiveBack(file) => self.journal_files.give_back(file),
-            SettleWork::FreeJournal { before } => self.journal_files.free_before(before)?,
+            SettleWork::FreeJournal { before } => self.free_journal(before),
             SettleWork::ForgetTopic(topic) => self.settler.forget_topic(topic),
             SettleWork::ForgetSegments(segments) => self.settler.forget_segments(&segments),
         }
         Ok(())
     }
 
-    fn make_ready(&mut self, wish: &SegmentWish) -> Result<(), StorageError> {
+    /// A file that cannot be removed takes up room and is in nobody's way.
+    fn free_journal(&mut self, before: u64) {
+        if let Err(error) = self.journal_files.free_before(before) {
+            let error = with_causes(&error);
+            tracing::warn!(%error, "surplus journal file not removed, will be tried again");
+        }
+    }
+
+    /// Makes a segment ready, and with it those that are wished for next: they share their syncs.
+    fn make_ready(&mut self, wish: SegmentWish) -> Result<(), StorageError> {
+        let count_max = self.files.batch_count_max().min(BATCH_COUNT_MAX);
+        let is_segment = |work: &SettleWork| matches!(work, SettleWork::Segment(_));
+        let more = self.work.take_urgent(count_max - 1, is_segment);
+        let more = more.into_iter().filter_map(|work| match work {
+            SettleWork::Segment(wish) => Some(wish),
+            _ => None,
+        });
+        let files = Arc::clone(&self.files);
+        let mut batch = SegmentBatch::new(&files);
+        let mut events = Vec::new();
+        for wish in std::iter::once(wish).chain(more) {
+            events.push(self.make_files(&wish, &mut batch)?);
+        }
+        batch.sync()?;
+        for event in events {
+            self.commands.push_event(event);
+        }
+        Ok(())
+    }
+
+    /// Adds a segment to a batch. Returns what is to be told of it once the batch is synced.
+    fn make_files(
+        &mut self,
+        wish: &SegmentWish,
+        batch: &mut SegmentBatch<'_>,
+    ) -> Result<Event, StorageError> {
         let segment = wish.segment;
         let step_bytes = wish.allocated_end.saturating_sub(wish.next_position);
-        let event = match self.within_reserve(step_bytes, |it| ensure_segment(&it.files, wish)) {
-            Ok(Some(allocated_end)) => Event::SegmentReady {
+        match self.within_reserve(step_bytes, |_| batch.add(wish)) {
+            Ok(Some(allocated_end)) => Ok(Event::SegmentReady {
                 segment,
                 allocated_end,
-            },
-            Ok(None) => Event::SegmentFull { segment },
+            }),
+            Ok(None) => Ok(Event::SegmentFull { segment }),
             Err(error @ StorageError::Corrupt(_)) => {
                 let error = with_causes(&error);
                 tracing::error!(%segment, %error, "segment is damaged, its partition goes on in a new one");
-                Event::SegmentDamaged { segment }
+                Ok(Event::SegmentDamaged { segment })
             }
-            Err(error) => return Err(error),
-        };
-        self.commands.push_event(event);
-        Ok(())
+            Err(error) => Err(error),
+        }
     }
 
     fn prepare(&mut self, round_bytes: u64) -> Result<(), StorageError> {

@@ -195,10 +195,12 @@ impl JournalFiles {
         }
     }
 
-    /// Frees the files before the continuation of a checkpoint whose second copy is durable.
+    /// Frees the files before the continuation of a checkpoint whose second copy is durable: some are
+    /// kept for recycling, the others removed.
     ///
     /// # Errors
-    /// [`StorageError::Io`] if a surplus file cannot be removed; it is tried again next time.
+    /// [`StorageError::Io`] if a surplus file cannot be removed. All are free nevertheless, and the next
+    /// call tries again.
     pub fn free_before(&mut self, continuation: u64) -> Result<(), StorageError> {
         let still_live = self.live.partition_point(|file| file.number < continuation);
         let freed = self.live.drain(..still_live);

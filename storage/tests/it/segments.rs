@@ -7,8 +7,8 @@ use towpath_storage::vfs::sim::{
 };
 use towpath_storage::vfs::{OpenMode, write_all_at};
 use towpath_storage::{
-    FIRST_STEP_BYTES, Offset, SegmentRef, SegmentWish, Storage, StorageError, TopicId,
-    ensure_segment, remove_segment, remove_topic,
+    FIRST_STEP_BYTES, Offset, PartitionRef, SegmentBatch, SegmentRef, SegmentWish, Storage,
+    StorageError, TopicId, ensure_segment, remove_segment, remove_topic,
 };
 
 use crate::driver::{Batch, Driver, Found, P0, P1, TOPIC, payload};
@@ -170,6 +170,58 @@ fn a_segment_grows_and_never_shrinks() {
     assert!(error.is_full(), "{error:?}");
     disk.heal();
     ensure_segment(&storage.files, &wish(5000, 300_000)).unwrap();
+}
+
+#[test]
+fn a_segment_that_the_disk_has_no_room_for_takes_none() {
+    let (disk, storage) = new_folder();
+    ensure_segment(&storage.files, &blank()).unwrap();
+    let used = disk.vfs().space().unwrap();
+    disk.set_total_bytes(used.total_bytes - used.available_bytes + 40_000);
+    let before = disk.vfs().space().unwrap();
+    let error = ensure_segment(&storage.files, &wish(5000, 300_000)).unwrap_err();
+    assert!(error.is_full(), "{error:?}");
+    assert_eq!(
+        disk.vfs().space().unwrap(),
+        before,
+        "what it got is given back"
+    );
+    let length = disk.read(Path::new(PATH)).unwrap().len() as u64;
+    assert_eq!(length, FIRST_STEP_BYTES);
+}
+
+#[test]
+fn segments_that_are_made_together_sync_each_folder_once() {
+    let (disk, storage) = new_folder();
+    let wishes = (0..5).map(|partition| SegmentWish {
+        segment: SegmentRef {
+            partition: PartitionRef {
+                topic: TOPIC,
+                partition,
+            },
+            base: Offset::ZERO,
+        },
+        ..blank()
+    });
+    disk.take_trace();
+    let mut batch = SegmentBatch::new(&storage.files);
+    for wish in wishes {
+        assert_eq!(batch.add(&wish).unwrap(), FIRST_STEP_BYTES);
+    }
+    let is_sync = |line: &String| line.starts_with("sync");
+    assert!(!disk.take_trace().iter().any(is_sync), "not one by one");
+    batch.sync().unwrap();
+    let mut synced = disk.take_trace();
+    let count = synced.len();
+    synced.sort();
+    synced.dedup();
+    // Five files, the folder of each, and the two above.
+    assert_eq!((synced.len(), count), (12, 12), "{synced:#?}");
+    let after = disk.crash(&CrashMode::PowerLoss(LossMode::Everything));
+    for partition in 0..5 {
+        let path = format!("topics/1-orders/{partition}/00000000000000000000.log");
+        assert!(after.read(Path::new(&path)).is_ok(), "{path} is durable");
+    }
 }
 
 #[test]
