@@ -15,12 +15,14 @@ use crate::partition_log::{Frame, PartitionLog, ReadLimit};
 use crate::segment_files::SegmentFiles;
 use segment_read::SegmentRead;
 
-/// Read at once from a segment.
+/// Read at once from a segment, unless fewer bytes of payload are wanted.
 const READ_BYTES: usize = 256 * 1024;
+/// Read at once at least.
+const READ_BYTES_MIN: usize = 8 * 1024;
 /// Free read buffers that are kept.
 const POOL_BYTES: usize = 8 * 1024 * 1024;
 
-/// Where the last read of a partition ended, so that the next needs no look-up.
+/// Where a frame of a partition lies, so that a read of it or of one soon behind it needs no look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadCursor {
     segment: SegmentRef,
@@ -38,6 +40,8 @@ pub struct DiskRead {
     pub loss: Option<OffsetRange>,
     /// For the next read.
     pub cursor: Option<ReadCursor>,
+    /// For reading the same frames again.
+    pub start: Option<ReadCursor>,
 }
 
 /// Reads frames from segment files; shared by the threads of the read pool.
@@ -56,7 +60,7 @@ impl LogReader {
     }
 
     /// Reads frames from the one that holds `offset`, which must be below `until`, itself no further
-    /// than what [`PartitionLog::read_tail`] returned.
+    /// than what [`PartitionLog::read_tail`] returned. A cursor is used if it is not behind `offset`.
     ///
     /// Each payload is checked against its CRC. Damage ends the frames and is returned as `loss`; what
     /// lies behind it is found again at the next intact frame, as far as the index reaches.
@@ -85,7 +89,7 @@ impl LogReader {
         match self.files.log(segment) {
             Ok(file) => {
                 let path = self.files.log_path(segment);
-                let start = cursor.filter(|it| it.segment == segment && it.offset == offset);
+                let start = cursor.filter(|it| it.segment == segment && it.offset <= offset);
                 let place = FramePlace {
                     segment,
                     position: start

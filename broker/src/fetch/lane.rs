@@ -13,8 +13,14 @@ use crate::runtime::published::TopicView;
 
 /// Payloads taken from one partition before the next one has its turn.
 const TURN_BYTES: usize = 128 * 1024;
-/// What a block that was read ahead takes in memory at least: a slice of it holds it all.
-const BLOCK_BYTES: usize = 256 * 1024;
+/// Payloads that are read ahead at once: what is read of them takes so much memory at least, since a
+/// slice of a block holds it all.
+const BLOCK_BYTES_MAX: usize = 256 * 1024;
+/// The same where many partitions share what may be read ahead.
+const BLOCK_BYTES_MIN: usize = 12 * 1024;
+/// Memory of blocks comes in such steps, of which one page is lost to alignment.
+const BLOCK_STEP_BYTES: usize = 16 * 1024;
+const PAGE_BYTES: usize = 4 * 1024;
 
 /// One partition that is being read.
 #[derive(Debug)]
@@ -28,8 +34,12 @@ pub(super) struct Lane {
     ahead: VecDeque<Frame>,
     /// Memory that this takes.
     ahead_bytes: usize,
-    /// Where the last read from disk ended.
+    /// Payloads that are read ahead at once.
+    block_bytes: usize,
+    /// Where the next read from disk begins.
     cursor: Option<ReadCursor>,
+    /// Where what was read ahead begins on disk.
+    ahead_start: Option<ReadCursor>,
     pub(super) is_caught_up: bool,
     /// Nothing more is read from it.
     pub(super) is_over: bool,
@@ -62,10 +72,19 @@ impl Lane {
             next: start,
             ahead: VecDeque::new(),
             ahead_bytes: 0,
+            block_bytes: BLOCK_BYTES_MAX,
             cursor: None,
+            ahead_start: None,
             is_caught_up: false,
             is_over: false,
         }
+    }
+
+    /// Gives it its part of the memory for what is read ahead.
+    pub(super) fn share_ahead(&mut self, share_bytes: usize) {
+        let steps_bytes = share_bytes / BLOCK_STEP_BYTES * BLOCK_STEP_BYTES;
+        let block_bytes = steps_bytes.saturating_sub(PAGE_BYTES);
+        self.block_bytes = block_bytes.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
     }
 
     /// Whether a pass has to look at it.
@@ -78,17 +97,21 @@ impl Lane {
         self.ahead_bytes
     }
 
-    /// Lets go of what was read ahead; it is read again when it is wanted.
+    /// Lets go of what was read ahead; it is read again when it is wanted, from where it was found.
     pub(super) fn drop_ahead(&mut self) {
+        if !self.ahead.is_empty() {
+            self.cursor = self.ahead_start.take();
+        }
         self.ahead.clear();
         self.ahead_bytes = 0;
-        self.cursor = None;
     }
 
     /// Skips records that are not there.
     pub(super) fn skip_to(&mut self, offset: Offset) {
         self.next = offset;
         self.drop_ahead();
+        // What it stands on may be far behind, or gone.
+        self.cursor = None;
     }
 
     /// Looks at what stands at the next offset, reading ahead from disk if it is not in memory.
@@ -153,7 +176,7 @@ impl Lane {
     async fn read_ahead(&mut self, reading: &Reading, until: Offset, lsn_max: Lsn) -> Ahead {
         let (log, cursor, next) = (Arc::clone(&self.log), self.cursor.take(), self.next);
         let block = ReadLimit {
-            bytes_max: BLOCK_BYTES,
+            bytes_max: self.block_bytes,
             lsn_max,
         };
         let read = reading
@@ -171,12 +194,14 @@ impl Lane {
             frames,
             loss,
             cursor,
+            start,
         } = read;
         self.cursor = cursor;
+        self.ahead_start = start;
         self.ahead.extend(frames);
         if let Some(first) = self.ahead.front() {
             let payload_bytes = self.ahead.iter().map(|frame| frame.payload.len()).sum();
-            self.ahead_bytes = BLOCK_BYTES.max(payload_bytes);
+            self.ahead_bytes = self.block_bytes.max(payload_bytes);
             return Ahead::Frame(first.header.lsn);
         }
         let Some(loss) = loss else {

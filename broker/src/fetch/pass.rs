@@ -63,6 +63,14 @@ impl Fetch {
                 }
             }
         }
+        if options.is_merging {
+            // Each holds a block until all others have come as far: with less than that, blocks would be
+            // read again for every frame.
+            let share_bytes = AHEAD_BYTES_MAX / lanes.len().max(1);
+            lanes
+                .iter_mut()
+                .for_each(|lane| lane.share_ahead(share_bytes));
+        }
         let followed = if options.is_following { sources } else { &[] };
         let topics = sources.iter().map(|source| SourceTopic {
             view: Arc::clone(&source.topic),

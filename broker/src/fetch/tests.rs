@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use towpath_storage::vfs::sim::{SimDisk, SimOptions};
+use towpath_storage::vfs::sim::{OperationKind, SimDisk, SimOptions, Trace};
 use towpath_storage::{
     Environment, Lsn, Offset, OffsetRange, PartitionBounds, PartitionLog, PartitionRef, SimEntropy,
     SystemClock,
@@ -21,6 +21,7 @@ use crate::runtime::threads::Threads;
 
 /// A broker without a network.
 struct Running {
+    disk: SimDisk,
     threads: Threads,
     commands: Arc<CommandQueue>,
     reading: Reading,
@@ -28,8 +29,12 @@ struct Running {
 
 impl Running {
     fn start(tail_cache_bytes: usize) -> Self {
+        let disk = SimDisk::new(SimOptions {
+            trace: Trace::Off,
+            ..SimOptions::default()
+        });
         let environment = Environment {
-            vfs: SimDisk::new(SimOptions::default()).vfs(),
+            vfs: disk.vfs(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SimEntropy::new(1)),
         };
@@ -42,6 +47,7 @@ impl Running {
         let reading = Reading::new(published, engine.reader.clone(), pool.clone());
         let threads = Threads::start(engine, pool).unwrap();
         Self {
+            disk,
             threads,
             commands,
             reading,
@@ -201,6 +207,33 @@ async fn merging_reads_only_so_much_ahead() {
     assert!(most > AHEAD_BYTES_MAX / 2, "{most} bytes");
     assert!(most <= AHEAD_BYTES_MAX, "{most} bytes");
     assert_eq!(fetch.ahead_bytes(), 0, "nothing is left over");
+    running.threads.stop();
+}
+
+#[tokio::test]
+async fn merging_many_partitions_reads_no_block_for_every_frame() {
+    const PARTITION_COUNT: u32 = 100;
+    const FRAMES_EACH: u32 = 12;
+    let running = Running::start(0);
+    let topic = running.create(PARTITION_COUNT).await;
+    for _ in 0..FRAMES_EACH {
+        for partition in 0..PARTITION_COUNT {
+            running.append(&topic, partition, 1_000).await;
+        }
+    }
+    let source = of_all(&topic);
+    let durable = running.reading.published().durable();
+    let before = running.disk.count(OperationKind::Read);
+    let mut fetch = Fetch::new(running.reading.clone(), &[source], durable, merging());
+    let mut frame_count = 0;
+    while let Some(event) = fetch.next().await {
+        frame_count += u32::from(matches!(event, FetchEvent::Frame(..)));
+    }
+    let read_count = running.disk.count(OperationKind::Read) - before;
+    assert_eq!(frame_count, PARTITION_COUNT * FRAMES_EACH, "everything");
+    // An index and a block of each, and what a start in the middle of settling adds.
+    let enough = u64::from(3 * PARTITION_COUNT);
+    assert!(read_count <= enough, "{read_count} reads");
     running.threads.stop();
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{DiskRead, LogReader, READ_BYTES, ReadCursor, resync};
+use super::{DiskRead, LogReader, READ_BYTES, READ_BYTES_MIN, ReadCursor, resync};
 use crate::error::{Operation, StorageError, io_error};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FramePlace};
 use crate::format::{align_block, usize_of};
@@ -50,7 +50,7 @@ enum Step {
 impl SegmentRead<'_> {
     pub(super) fn run(mut self) -> Result<DiskRead, StorageError> {
         let mut read = DiskRead::default();
-        let mut want_bytes = READ_BYTES;
+        let mut want_bytes = self.limit.bytes_max.clamp(READ_BYTES_MIN, READ_BYTES);
         let mut payload_bytes = 0;
         while self.offset < self.end {
             let block_position = self.place.position;
@@ -67,6 +67,9 @@ impl SegmentRead<'_> {
                         payload_bytes += frame.payload.len();
                         if payload_bytes > self.limit.bytes_max && !read.frames.is_empty() {
                             return Ok(self.finish(read));
+                        }
+                        if read.frames.is_empty() {
+                            read.start = Some(self.cursor(frame.header.base_offset));
                         }
                         self.advance(&frame.header);
                         read.frames.push(frame);
@@ -93,14 +96,18 @@ impl SegmentRead<'_> {
     }
 
     fn finish(&self, read: DiskRead) -> DiskRead {
-        let cursor = ReadCursor {
+        DiskRead {
+            cursor: Some(self.cursor(self.offset)),
+            ..read
+        }
+    }
+
+    /// A cursor on the frame at the present place, which begins with `offset`.
+    fn cursor(&self, offset: Offset) -> ReadCursor {
+        ReadCursor {
             segment: self.place.segment,
             position: self.place.position,
-            offset: self.offset,
-        };
-        DiskRead {
-            cursor: Some(cursor),
-            ..read
+            offset,
         }
     }
 
