@@ -23,7 +23,7 @@ use super::settle::{SettleWork, SettleWorker};
 const MARK_AFTER: Duration = Duration::from_millis(100);
 /// How often the disk's space is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a stop waits for batches that wait for room.
+/// How long a stop waits for batches that wait for room, by the boot clock.
 const LINES_WAIT: Duration = Duration::from_secs(2);
 /// Threads that read segments.
 const READ_THREAD_COUNT: usize = 2;
@@ -128,9 +128,8 @@ impl Threads {
             let pool = read_pool.clone();
             threads.spawn_worker("read", move || pool.work())?;
         }
-        let commands = Arc::clone(&shared.commands);
         let sequencer = spawn("sequencer", &threads, move || {
-            run_sequencer(sequencer, &commands, &failure);
+            run_sequencer(sequencer, &shared, &failure);
         })?;
         threads.sequencer = Mutex::new(Some(sequencer));
         Ok(threads)
@@ -215,8 +214,9 @@ const EVERYTHING: Appetite = Appetite {
     data_bytes_max: usize::MAX,
 };
 
-fn run_sequencer(mut sequencer: Sequencer, commands: &CommandQueue, failure: &Failure) {
-    if let Err(error) = sequence(&mut sequencer, commands, failure) {
+fn run_sequencer(mut sequencer: Sequencer, shared: &Shared, failure: &Failure) {
+    let commands = &shared.commands;
+    if let Err(error) = sequence(&mut sequencer, shared, failure) {
         failure.set(&error);
     }
     commands.close();
@@ -227,10 +227,15 @@ fn run_sequencer(mut sequencer: Sequencer, commands: &CommandQueue, failure: &Fa
 
 fn sequence(
     sequencer: &mut Sequencer,
-    commands: &CommandQueue,
+    shared: &Shared,
     failure: &Failure,
 ) -> Result<(), StorageError> {
-    let mut patience = LINES_WAIT.as_millis() / MARK_AFTER.as_millis();
+    let Shared {
+        commands,
+        environment,
+        ..
+    } = shared;
+    let mut give_up_at = None;
     loop {
         let timeout = if sequencer.has_backlog() {
             Duration::ZERO
@@ -245,11 +250,13 @@ fn sequence(
         let (is_empty, is_closed) = (taken.is_empty(), taken.is_closed);
         if !is_empty || sequencer.has_backlog() {
             sequencer.round(taken)?;
-        } else if is_closed && (!sequencer.is_waiting() || patience == 0) {
-            return sequencer.mark();
         } else if is_closed {
+            let now = environment.clock.boot();
+            let give_up_at = *give_up_at.get_or_insert(now + LINES_WAIT);
+            if !sequencer.is_waiting() || now >= give_up_at {
+                return sequencer.mark();
+            }
             commands.wait_for_event(MARK_AFTER);
-            patience -= 1;
         } else {
             sequencer.idle()?;
         }
