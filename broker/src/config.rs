@@ -59,8 +59,8 @@ pub struct ClientLimits {
     /// from one message to `in_flight_bytes_max`.
     pub in_flight_bytes_per_stream_max: usize,
     /// Most memory of requests that are being received, bytes, over all connections; one connection
-    /// has a quarter of it. Default 64 MiB, from 8 MiB to 64 GiB. When it is used up, nothing more is
-    /// read than what completes a message.
+    /// has half of it. Default 64 MiB, from 8 MiB to 64 GiB. When it is used up, nothing more is read
+    /// than what completes a message, and a connection that sends several at once is refused.
     pub receiving_bytes_max: usize,
     /// Most memory of what readers were sent and have not taken, bytes, over all streams. Default
     /// 64 MiB, from 16 MiB to 64 GiB. When it is used up, nothing more is read for anyone.

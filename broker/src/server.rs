@@ -38,8 +38,9 @@ use streams::Streams;
 
 /// Largest HTTP/2 frame that is accepted: larger ones save system calls, smaller ones memory.
 const FRAME_BYTES_MAX: u32 = 256 * 1024;
-/// Largest window of one stream.
-const STREAM_WINDOW_BYTES_MAX: u32 = 2 * 1024 * 1024;
+/// Part of its connection's window that one stream has: what is sent to one that waits for memory must
+/// leave room for others.
+const STREAM_WINDOW_DIVISOR: u32 = 4;
 /// Largest set of request headers.
 const HEADER_BYTES_MAX: u32 = 8 * 1024;
 /// A connection is asked whether it lives after this silence...
@@ -203,7 +204,7 @@ impl Connection {
         builder
             .timer(TokioTimer::new())
             .initial_connection_window_size(window.bytes())
-            .initial_stream_window_size(window.bytes().min(STREAM_WINDOW_BYTES_MAX))
+            .initial_stream_window_size(window.bytes() / STREAM_WINDOW_DIVISOR)
             .max_frame_size(FRAME_BYTES_MAX)
             .max_concurrent_streams(self.stream_count_max)
             .max_header_list_size(HEADER_BYTES_MAX)

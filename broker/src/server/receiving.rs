@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use towpath_proto::limits::MESSAGE_BYTES_MAX;
 use towpath_proto::problem::Problem;
@@ -25,7 +25,7 @@ use crate::memory::{
 };
 
 /// One connection may have this part of all memory for requests...
-const CONNECTION_DIVISOR: usize = 4;
+const CONNECTION_DIVISOR: usize = 2;
 /// ... and in any case what one message needs, and a frame with others.
 const CONNECTION_BYTES_MIN: usize = MESSAGE_BYTES_MAX + FRAME_BYTES_MAX as usize;
 
@@ -33,8 +33,11 @@ const CONNECTION_BYTES_MIN: usize = MESSAGE_BYTES_MAX + FRAME_BYTES_MAX as usize
 #[derive(Debug, Clone)]
 pub(super) struct RequestMemory {
     share: Share,
-    /// The right to have read a frame without having memory for its messages.
-    ahead: Arc<Semaphore>,
+    /// The right of a stream to wait for memory, with the frame that it has read.
+    ///
+    /// What the client sends to a stream that waits takes the window of its connection, and then a
+    /// message that has its memory could not come whole. So there is one, and others are refused.
+    waiting: Arc<Semaphore>,
 }
 
 /// The body of a request.
@@ -50,8 +53,6 @@ pub(super) struct Receiving<B> {
     given_bytes: usize,
     /// What was read and waits for memory.
     waiting: Option<Waiting>,
-    /// Waits until another stream of the connection has got memory.
-    queued: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// While it waits for its client inside a message.
     stalled: Option<Stalled>,
     call: MessageMemorySink,
@@ -74,12 +75,11 @@ impl RequestMemory {
         let bytes = (of_all.bytes() / CONNECTION_DIVISOR).max(CONNECTION_BYTES_MIN);
         Self {
             share: Share::new(of_all, bytes),
-            ahead: Arc::new(Semaphore::new(1)),
+            waiting: Arc::new(Semaphore::new(1)),
         }
     }
 
-    async fn take(self, bytes: usize) -> HeldShare {
-        let _ahead = self.ahead.try_acquire();
+    async fn take(self, bytes: usize, _waiting: OwnedSemaphorePermit) -> HeldShare {
         self.share.take(bytes).await
     }
 }
@@ -95,7 +95,6 @@ impl<B> Receiving<B> {
             held_bytes: 0,
             given_bytes: 0,
             waiting: None,
-            queued: None,
             stalled: None,
             call: call.sink(),
         }
@@ -114,31 +113,16 @@ impl<B> Receiving<B> {
         };
     }
 
-    /// Between messages, a stream reads only while no other one of its connection waits for memory
-    /// with what it has read. Inside of one it may always: others may wait for its end.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.lengths.open_bytes() > 0 {
-            return Poll::Ready(());
-        }
-        while self.memory.ahead.available_permits() == 0 {
-            let ahead = &self.memory.ahead;
-            let queued = self.queued.get_or_insert_with(|| {
-                let ahead = Arc::clone(ahead);
-                Box::pin(async move { drop(ahead.acquire().await) })
-            });
-            ready!(queued.as_mut().poll(cx));
-            self.queued = None;
-        }
-        Poll::Ready(())
-    }
-
     /// Takes memory for the messages that begin in what was read; returns it if there is enough, else
     /// it waits.
-    fn admit(&mut self, data: Bytes) -> Option<Bytes> {
+    ///
+    /// # Errors
+    /// Another stream of the connection waits already.
+    fn admit(&mut self, data: Bytes) -> Result<Option<Bytes>, Problem> {
         let was_open = self.lengths.open_bytes() > 0;
         let begun_bytes = self.lengths.advance(&data);
         if was_open && begun_bytes == 0 && self.lengths.open_bytes() > 0 {
-            return Some(data);
+            return Ok(Some(data));
         }
         // A message is over, or another has begun. None comes after the one that a call keeps.
         if self.given_bytes == 0 {
@@ -147,11 +131,15 @@ impl<B> Receiving<B> {
         self.held_bytes += begun_bytes;
         if let Some(parts) = self.memory.share.try_take(begun_bytes) {
             self.parts.merge(parts);
-            return Some(data);
+            return Ok(Some(data));
         }
-        let parts = Box::pin(self.memory.clone().take(begun_bytes));
+        let waiting = Arc::clone(&self.memory.waiting).try_acquire_owned();
+        let Ok(waiting) = waiting else {
+            return Err(too_much());
+        };
+        let parts = Box::pin(self.memory.clone().take(begun_bytes, waiting));
         self.waiting = Some(Waiting { data, parts });
-        None
+        Ok(None)
     }
 
     /// The client has sent a part of a message, or a message that the call does not take before the
@@ -190,7 +178,6 @@ where
         let this = &mut *self;
         if this.waiting.is_none() {
             this.let_go();
-            ready!(this.poll_turn(cx));
             let frame = match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(end) => return Poll::Ready(end.map(|end| end.map_err(Into::into))),
@@ -204,8 +191,12 @@ where
                 Ok(data) => data,
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             };
-            if let Some(data) = this.admit(data) {
-                return Poll::Ready(Some(Ok(Frame::data(data))));
+            match this.admit(data) {
+                Ok(Some(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(None) => {}
+                Err(problem) => {
+                    return Poll::Ready(Some(Err(tonic::Status::from(problem).into())));
+                }
             }
         }
         let Some(waiting) = &mut this.waiting else {
@@ -252,6 +243,17 @@ fn too_slow() -> Problem {
     )
     .with("limit", "receiving_bytes_max")
     .with_retry_after(RETRY_WAIT)
+}
+
+/// The client sends more at once than its connection may.
+fn too_much() -> Problem {
+    Problem::new(
+        ErrorReason::Overloaded,
+        "more is being sent on this connection than there is memory for",
+    )
+    .with("limit", "receiving_bytes_max")
+    .with_retry_after(RETRY_WAIT)
+    .with_hint("send less at once")
 }
 
 /// When a client should send its request again.

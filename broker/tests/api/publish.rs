@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
+use tokio::task::JoinSet;
 use towpath_proto::limits::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
 use towpath_proto::partitioner::partition_of;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 
-use crate::harness::{TestBroker, all_values, check_facts, record, refusal, soon, source};
+use crate::harness::{TestBroker, all_values, check_facts, config, record, refusal, soon, source};
 
 fn request(records: Vec<v1::Record>) -> v1::PublishRequest {
     v1::PublishRequest {
@@ -182,4 +184,33 @@ async fn a_record_comes_back_as_it_was_given() {
     });
     let batch = <v1::RecordBatch as prost::Message>::decode(batch.unwrap()).unwrap();
     assert_eq!(batch.records, records);
+}
+
+#[tokio::test]
+async fn what_is_too_much_for_a_connection_is_refused_and_the_rest_comes_whole() {
+    let mut config = config();
+    config.limits.receiving_bytes_max = 8 * 1024 * 1024;
+    // Nobody is ended for being slow: what waits must not stand in the way of what has its memory.
+    config.stall_deadline = Duration::from_secs(600);
+    let broker = TestBroker::start_with(config).await;
+    broker.create("orders", 1).await;
+    let value = "v".repeat(1_000_000);
+    let large = request(vec![record(None, &value); 3]);
+    let mut calls = JoinSet::new();
+    for _ in 0..32 {
+        let (mut produce, large) = (broker.produce(), large.clone());
+        calls.spawn(async move { soon(produce.publish(large)).await });
+    }
+    let mut accepted_count = 0;
+    while let Some(published) = calls.join_next().await {
+        match published.unwrap() {
+            Ok(_) => accepted_count += 1,
+            refused => {
+                let problem = refusal(refused, ErrorReason::Overloaded);
+                check_facts(&problem, &[("limit", "receiving_bytes_max")]);
+            }
+        }
+    }
+    assert!(accepted_count > 0, "some fit");
+    soon(broker.produce().publish(large)).await.unwrap();
 }
