@@ -27,7 +27,7 @@ pub struct SegmentWish {
     pub segment: SegmentRef,
     /// Name of its topic, for the name of the folder.
     pub topic_name: String,
-    /// Where the next frame would go; [`SEGMENT_HEADER_BYTES`] if the segment holds none.
+    /// Where the next frame would go; the length of the header if the segment holds none.
     pub next_position: u64,
     /// How far it should be allocated at least.
     pub allocated_end: u64,
