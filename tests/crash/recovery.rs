@@ -1,7 +1,7 @@
 //! Recovery, interrupted by a crash at each of its own operations.
 
 use towpath_storage::StorageError;
-use towpath_storage::vfs::sim::{CrashMode, LossMode};
+use towpath_storage::vfs::sim::{CrashMode, Fault, Injection, LossMode};
 use towpath_tests::model::Model;
 use towpath_tests::stepper::{Stepper, small_options};
 
@@ -40,6 +40,47 @@ fn an_interrupted_recovery_starts_over() {
         }
         println!("recovery after {what}: {operations} operations, {state_count} states");
     }
+}
+
+#[test]
+fn a_recovery_without_room_leaves_the_folder_as_good_as_it_was() {
+    let options = small_options();
+    let whole = blank_disk(512);
+    let model = run(&whole, work, &options);
+    let crashed = whole.crash(&CrashMode::PowerLoss(LossMode::Everything));
+    let probe = crashed.fork();
+    drop(Stepper::open(&probe, ENTROPY_SEED, &options, Model::default()).unwrap());
+    let mut refused = 0;
+    for k in crashed.operations()..probe.operations() {
+        let disk = crashed.fork();
+        disk.inject(Injection::new(Fault::NoSpace).at_operation(k));
+        let opened = Stepper::open(&disk, ENTROPY_SEED, &options, Model::default());
+        refused += u32::from(opened.is_err());
+        drop(opened);
+        disk.heal();
+        for mode in [CrashMode::Kill, CrashMode::PowerLoss(LossMode::Everything)] {
+            let what = format!("no room for recovery operation {k}, then {mode:?}");
+            check_recovery(&disk.crash(&mode), &model, &options, &what);
+        }
+    }
+    assert!(refused > 0, "there are operations that need room");
+}
+
+#[test]
+fn a_disk_without_any_room_refuses_a_start_again_and_again_until_there_is_some() {
+    let options = small_options();
+    let whole = blank_disk(512);
+    let model = run(&whole, work, &options);
+    let disk = whole.crash(&CrashMode::Kill);
+    let space = disk.vfs().space().unwrap();
+    let used_bytes = space.total_bytes - space.available_bytes;
+    disk.set_total_bytes(used_bytes);
+    for attempt in 0..3 {
+        let opened = Stepper::open(&disk, ENTROPY_SEED + attempt, &options, Model::default());
+        assert!(opened.is_err(), "there is no room for a checkpoint");
+    }
+    disk.set_total_bytes(space.total_bytes);
+    check_recovery(&disk, &model, &options, "a disk that had no room");
 }
 
 /// Leaves inline and referenced frames, settled and not, behind a checkpoint.
