@@ -2,8 +2,9 @@
 //!
 //! `args` says what can be asked for, `commands` does it through the SDK, `output` prints, `exit`
 //! knows the exit codes.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod allocator;
 mod args;
 mod commands;
 mod exit;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 fn main() -> exit::Exit {
     let start = Instant::now();
+    allocator::give_large_blocks_back();
     let cli = args::parse();
     let output = output::Output::of_process(cli.global.output);
     let runtime = match Runtime::new() {
