@@ -209,8 +209,13 @@ impl State {
 
     /// Decides which producers to forget at broker time `now_ms`: those that were silent for long while
     /// the broker was up, which it is since `up_since_ms`, and surplus ones. Time in which nobody could
-    /// have written does not count, nor does a jump of the wall clock over it.
-    pub fn forget_producers(&self, now_ms: i64, up_since_ms: i64) -> Vec<Row> {
+    /// have written does not count, nor does a jump of the wall clock over it. At most `count_max` rows.
+    pub fn forget_producers(
+        &mut self,
+        now_ms: i64,
+        up_since_ms: i64,
+        count_max: usize,
+    ) -> Vec<Row> {
         let idle_since_ms = now_ms - self.limits.producer_idle_ms_max;
         let idle_before_ms = if idle_since_ms < up_since_ms {
             i64::MIN
@@ -218,7 +223,11 @@ impl State {
             idle_since_ms
         };
         self.producers
-            .forgettable(idle_before_ms, self.limits.producer_rows_bytes_max)
+            .forgettable(
+                idle_before_ms,
+                self.limits.producer_rows_bytes_max,
+                count_max,
+            )
             .into_iter()
             .map(|(producer, partition)| RowId::Producer(producer, partition).gone())
             .collect()

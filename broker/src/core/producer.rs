@@ -3,7 +3,7 @@
 //! One rule for each producer and partition: the sequence after the last is new; one of the last 128
 //! is answered as it was the first time; anything else is refused without effect.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use towpath_proto::limits::PRODUCER_WINDOW_BATCHES;
 use towpath_storage::{
@@ -13,7 +13,7 @@ use towpath_storage::{
 use super::row::{OutcomeRow, ProducerRow};
 
 /// Memory and row bytes of a producer in a partition, without its outcomes.
-const BASE_BYTES: usize = 96;
+const BASE_BYTES: usize = 144;
 /// Memory and row bytes of one outcome.
 const OUTCOME_BYTES: usize = 32;
 
@@ -148,11 +148,20 @@ impl ProducerPartition {
     }
 }
 
+/// Notes that one search for the least recently used looks at, so that a round waits for no long one.
+const SEARCH_MAX: usize = 10_000;
+
+/// A producer in a partition.
+type Key = (ProducerId, PartitionRef);
+
 /// All producers that are remembered.
 #[derive(Debug, Default)]
 pub(super) struct Producers {
-    known: BTreeMap<(ProducerId, PartitionRef), ProducerPartition>,
+    known: BTreeMap<Key, ProducerPartition>,
     bytes: usize,
+    /// By a time at which each was used: perhaps not the last one, since an append does not come by here.
+    /// A search moves what it finds too early to where it belongs. Volatile.
+    by_use: BTreeSet<(i64, Key)>,
 }
 
 impl Producers {
@@ -225,11 +234,19 @@ impl Producers {
         value: Option<ProducerPartition>,
     ) {
         let key = (producer, partition);
+        if let Some(value) = &value {
+            self.by_use.insert((value.last_used_ms, key));
+        }
         let new_bytes = value.as_ref().map_or(0, ProducerPartition::bytes);
         let old = match value {
             Some(value) => self.known.insert(key, value),
             None => self.known.remove(&key),
         };
+        if let Some(old) = &old
+            && self.known.get(&key).map(|it| it.last_used_ms) != Some(old.last_used_ms)
+        {
+            self.by_use.remove(&(old.last_used_ms, key));
+        }
         self.bytes -= old.map_or(0, |old| old.bytes());
         self.bytes += new_bytes;
     }
@@ -249,32 +266,38 @@ impl Producers {
         self.bytes
     }
 
-    /// The rows to forget: those idle since before `idle_before_ms`, and the least recently used ones
-    /// until a tenth of `bytes_max` is free.
+    /// Rows to forget, at most `count_max`: those idle since before `idle_before_ms`, and the least
+    /// recently used ones while all take more than `bytes_max`. Costs what it finds, and what was used
+    /// since it was looked at last.
     pub(super) fn forgettable(
-        &self,
+        &mut self,
         idle_before_ms: i64,
         bytes_max: usize,
-    ) -> Vec<(ProducerId, PartitionRef)> {
-        let mut by_age: Vec<_> = self
-            .known
-            .iter()
-            .map(|(key, known)| (known.last_used_ms, *key, known.bytes()))
-            .collect();
-        by_age.sort_unstable();
-        let mut surplus = match self.bytes > bytes_max {
-            true => self.bytes - bytes_max / 10 * 9,
-            false => 0,
-        };
-        by_age
-            .into_iter()
-            .take_while(|(last_used_ms, _, bytes)| {
-                let is_surplus = surplus > 0;
-                surplus = surplus.saturating_sub(*bytes);
-                is_surplus || *last_used_ms < idle_before_ms
-            })
-            .map(|(_, key, _)| key)
-            .collect()
+        count_max: usize,
+    ) -> Vec<Key> {
+        let mut surplus = self.bytes.saturating_sub(bytes_max);
+        let mut found = Vec::new();
+        let mut moved = Vec::new();
+        for note in self.by_use.iter().take(SEARCH_MAX).copied() {
+            let (noted_ms, key) = note;
+            let is_wanted = surplus > 0 || noted_ms < idle_before_ms;
+            if !is_wanted || found.len() >= count_max {
+                break;
+            }
+            match self.known.get(&key) {
+                Some(known) if known.last_used_ms == noted_ms => {
+                    surplus = surplus.saturating_sub(known.bytes());
+                    found.push(key);
+                }
+                known => moved.push((note, known.map(|known| known.last_used_ms))),
+            }
+        }
+        for (note, last_used_ms) in moved {
+            self.by_use.remove(&note);
+            self.by_use
+                .extend(last_used_ms.map(|at_ms| (at_ms, note.1)));
+        }
+        found
     }
 }
 
@@ -414,14 +437,14 @@ mod tests {
     fn the_bytes_are_those_of_the_rows_that_are_left() {
         let mut known = producers(130);
         assert_eq!(known.bytes(), BASE_BYTES + 128 * OUTCOME_BYTES);
-        assert_eq!(known.forgettable(5, usize::MAX), []);
+        assert_eq!(known.forgettable(5, usize::MAX, 9), []);
         assert_eq!(
-            known.forgettable(6, usize::MAX),
+            known.forgettable(6, usize::MAX, 9),
             [(stamp(0).id, PARTITION)],
             "idle"
         );
         assert_eq!(
-            known.forgettable(0, 100),
+            known.forgettable(0, 100, 9),
             [(stamp(0).id, PARTITION)],
             "over the bound"
         );
@@ -430,5 +453,38 @@ mod tests {
             [(stamp(0).id, PARTITION)]
         );
         assert_eq!(known.bytes(), 0);
+    }
+
+    #[test]
+    fn the_least_recently_used_are_forgotten_first_wherever_they_were_noted() {
+        let id = |number: u8| ProducerId::new([number; 16]);
+        let mut known = Producers::default();
+        for number in 0..10 {
+            let first = ProducerStamp {
+                id: id(number),
+                ..stamp(0)
+            };
+            let used_ms = i64::from(number);
+            let after = ProducerPartition::after(None, first, accepted(0), used_ms);
+            known.put(first.id, PARTITION, Some(after));
+        }
+        // An append comes by no note.
+        for number in [0, 3] {
+            let value = known.known.get_mut(&(id(number), PARTITION)).unwrap();
+            value.last_used_ms = 100 + i64::from(number);
+        }
+        let one = BASE_BYTES + OUTCOME_BYTES;
+        let forget = |known: &mut Producers, bytes_max, count_max| {
+            let found = known.forgettable(i64::MIN, bytes_max, count_max);
+            for (producer, partition) in &found {
+                known.put(*producer, *partition, None);
+            }
+            let found = found.iter().map(|(producer, _)| producer.as_bytes()[0]);
+            found.collect::<Vec<_>>()
+        };
+        assert_eq!(forget(&mut known, 6 * one, 3), [1, 2, 4]);
+        assert_eq!(forget(&mut known, 6 * one, 3), [5]);
+        assert_eq!(forget(&mut known, one, 9), [6, 7, 8, 9, 0]);
+        assert_eq!(known.by_use.len(), 1, "no note without a row");
     }
 }

@@ -334,10 +334,10 @@ fn forgetting_removes_the_rows_of_idle_producers() {
     let stamp = request(partition, Some(0)).producer.unwrap();
     spend(&mut state, partition, stamp, 1000);
     let day = CoreLimits::default().producer_idle_ms_max;
-    assert_eq!(state.forget_producers(1000 + day, 0), []);
-    let restarted = state.forget_producers(400 * day, 399 * day + 1);
+    assert_eq!(state.forget_producers(1000 + day, 0, 9), []);
+    let restarted = state.forget_producers(400 * day, 399 * day + 1, 9);
     assert_eq!(restarted, [], "the broker was down, or its clock jumped");
-    let rows = state.forget_producers(1001 + day, 1001);
+    let rows = state.forget_producers(1001 + day, 1001, 9);
     rows.into_iter().for_each(|row| state.apply_row(row));
     assert_eq!(state.last_sequences(stamp.id, partition.topic).count(), 0);
 }

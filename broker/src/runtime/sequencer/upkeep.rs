@@ -42,10 +42,13 @@ impl Sequencer {
         if (is_due || self.state.has_surplus_producers()) && self.fits(draft, FORGET_ROOM_BYTES) {
             self.forget_at_ms = self.time.now_ms() + FORGET_INTERVAL_MS;
             let now_ms = self.time.now_ms();
-            let rows = self.state.forget_producers(now_ms, self.up_since_ms);
-            for chunk in rows.chunks(FORGET_ROWS_MAX).take(1) {
-                self.push_rows(chunk.to_vec(), draft);
+            let state = &mut self.state;
+            let rows = state.forget_producers(now_ms, self.up_since_ms, FORGET_ROWS_MAX);
+            if rows.len() == FORGET_ROWS_MAX {
+                // There may be more.
+                self.forget_at_ms = now_ms;
             }
+            self.push_rows(rows, draft);
         }
         self.expire(draft);
         self.checkpoint.add_appended(draft.appended_bytes);
