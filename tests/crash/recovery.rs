@@ -1,45 +1,76 @@
 //! Recovery, interrupted by a crash at each of its own operations.
 
 use towpath_storage::StorageError;
-use towpath_storage::vfs::sim::{CrashMode, Fault, Injection, LossMode};
+use towpath_storage::vfs::sim::{CrashMode, Fault, Injection, LossMode, SimDisk};
 use towpath_tests::model::Model;
 use towpath_tests::stepper::{Stepper, small_options};
 
 use super::{ENTROPY_SEED, blank_disk, check_recovery, run, states_max};
 
+/// States with a round in flight from which recovery is interrupted: torn in some way, or whole.
+const TORN_STATES_MAX: usize = 4;
+
 #[test]
 fn an_interrupted_recovery_starts_over() {
     let options = small_options();
-    let whole = blank_disk(512);
-    let model = run(&whole, work, &options);
-    for (what, crashed) in [
-        ("kill", whole.crash(&CrashMode::Kill)),
-        (
-            "power loss",
-            whole.crash(&CrashMode::PowerLoss(LossMode::Everything)),
-        ),
-    ] {
-        let probe = crashed.fork();
-        let before = probe.operations();
-        drop(Stepper::open(&probe, ENTROPY_SEED, &options, Model::default()).unwrap());
-        let operations = probe.operations() - before;
-        let mut state_count = 0;
-        for k in 0..operations {
-            let disk = crashed.fork();
-            disk.stop_before(before + k);
-            let opened = Stepper::open(&disk, ENTROPY_SEED, &options, Model::default());
-            assert!(opened.is_err(), "the power went off during recovery");
-            for state in disk.crash_states(states_max()) {
-                let what = format!(
-                    "after {what}, recovery operation {k}, {}",
-                    state.description
-                );
-                check_recovery(&state.disk, &model, &options, &what);
-                state_count += 1;
+    for sector_bytes in [512, 4096] {
+        for (what, crashed, model) in bases(sector_bytes) {
+            let probe = crashed.fork();
+            let before = probe.operations();
+            drop(Stepper::open(&probe, ENTROPY_SEED, &options, Model::default()).unwrap());
+            let operations = probe.operations() - before;
+            let mut state_count = 0;
+            for k in 0..operations {
+                let disk = crashed.fork();
+                disk.stop_before(before + k);
+                // It may succeed all the same: files that cannot be removed stay for a while.
+                drop(Stepper::open(
+                    &disk,
+                    ENTROPY_SEED,
+                    &options,
+                    Model::default(),
+                ));
+                assert!(disk.is_stopped(), "the power went off during recovery");
+                for state in disk.crash_states(states_max()) {
+                    let what = format!(
+                        "after {what}, recovery operation {k}, {}",
+                        state.description
+                    );
+                    check_recovery(&state.disk, &model, &options, &what);
+                    state_count += 1;
+                }
             }
+            println!(
+                "recovery after {what}: {operations} operations, sectors of {sector_bytes}, \
+                {state_count} states"
+            );
         }
-        println!("recovery after {what}: {operations} operations, {state_count} states");
     }
+}
+
+/// Crashed disks with something to recover, and what is known of each.
+fn bases(sector_bytes: u64) -> Vec<(String, SimDisk, Model)> {
+    let options = small_options();
+    let whole = blank_disk(sector_bytes);
+    let model = run(&whole, work, &options);
+    let lost = CrashMode::PowerLoss(LossMode::Everything);
+    let mut bases = vec![
+        (
+            "kill".to_owned(),
+            whole.crash(&CrashMode::Kill),
+            model.clone(),
+        ),
+        ("power loss".to_owned(), whole.crash(&lost), model),
+    ];
+    // The last operation is the sync of a round: before it nothing of that is known.
+    let torn = blank_disk(sector_bytes);
+    torn.stop_before(whole.operations() - 1);
+    let model = run(&torn, work, &options);
+    bases.extend(torn.crash_states(TORN_STATES_MAX).map(|state| {
+        let what = format!("power loss in a round, {}", state.description);
+        (what, state.disk, model.clone())
+    }));
+    bases
 }
 
 #[test]
@@ -83,9 +114,11 @@ fn a_disk_without_any_room_refuses_a_start_again_and_again_until_there_is_some()
     check_recovery(&disk, &model, &options, "a disk that had no room");
 }
 
-/// Leaves inline and referenced frames, settled and not, behind a checkpoint.
+/// Leaves inline and referenced frames, settled and not, a deleted topic and a trim behind a checkpoint.
 fn work(broker: &mut Stepper) -> Result<(), StorageError> {
     broker.create_topic("orders", 2)?;
+    broker.create_topic("gone", 1)?;
+    broker.send("gone", 0, 700);
     broker.send("orders", 0, 900);
     broker.send("orders", 1, 900);
     broker.settle_down()?;
@@ -96,6 +129,8 @@ fn work(broker: &mut Stepper) -> Result<(), StorageError> {
         broker.send("orders", 1, 120);
         broker.settle_down()?;
     }
+    broker.delete_topic("gone")?;
+    broker.trim("orders", 1, 2)?;
     broker.send("orders", 1, 2500);
     broker.engine.step_round()?;
     broker.note_answers();
