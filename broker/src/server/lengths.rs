@@ -18,11 +18,21 @@ pub(super) struct Lengths {
     missing_bytes: usize,
     /// No more can be told: the call is going to end.
     is_over: bool,
+    /// Messages up to this length are not counted.
+    free_bytes: usize,
 }
 
 impl Lengths {
-    /// Goes on by these bytes; returns how many belong to messages that begin here, those included
-    /// that are still to come.
+    /// Counts messages of more than `free_bytes`.
+    pub(super) fn beyond(free_bytes: usize) -> Self {
+        Self {
+            free_bytes,
+            ..Self::default()
+        }
+    }
+
+    /// Goes on by these bytes; returns how many belong to messages that begin here and count, those
+    /// included that are still to come.
     pub(super) fn advance(&mut self, mut bytes: &[u8]) -> usize {
         let mut begun_bytes = 0;
         while !bytes.is_empty() && !self.is_over {
@@ -43,7 +53,8 @@ impl Lengths {
         begun_bytes
     }
 
-    /// Length of the message that has begun and is not over; 0 between messages.
+    /// Length of the message that has begun and is not over; 0 between messages and in one that does not
+    /// count.
     pub(super) fn open_bytes(&self) -> usize {
         match self.missing_bytes {
             0 => 0,
@@ -62,8 +73,11 @@ impl Lengths {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         // Such a message is refused at its prefix, and nothing of it is kept.
         self.is_over = length > MESSAGE_BYTES_MAX;
-        self.message_bytes = if self.is_over { 0 } else { length };
-        self.missing_bytes = self.message_bytes;
+        self.missing_bytes = if self.is_over { 0 } else { length };
+        self.message_bytes = match self.missing_bytes > self.free_bytes {
+            true => self.missing_bytes,
+            false => 0,
+        };
         Some(self.message_bytes)
     }
 }
@@ -106,6 +120,15 @@ mod tests {
         );
         let next = [&bytes[999..], &message(500)[..100]].concat();
         assert_eq!((lengths.advance(&next), lengths.open_bytes()), (500, 500));
+    }
+
+    #[test]
+    fn a_small_message_does_not_count() {
+        let mut lengths = Lengths::beyond(300);
+        assert_eq!(lengths.advance(&message(300)[..100]), 0, "begun");
+        assert_eq!(lengths.open_bytes(), 0, "and open");
+        let next = [&message(300)[100..], &message(301)[..50]].concat();
+        assert_eq!((lengths.advance(&next), lengths.open_bytes()), (301, 301));
     }
 
     #[test]

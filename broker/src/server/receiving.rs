@@ -24,6 +24,9 @@ use crate::memory::{
     Budget, HeldShare, Holder, MessageMemory, MessageMemorySink, Registered, Share,
 };
 
+/// Messages up to this length take no memory of the budgets, and so never wait behind large ones: a stream
+/// costs more than that in any case.
+const FREE_MESSAGE_BYTES: usize = 4 * 1024;
 /// One connection may have this part of all memory for requests...
 const CONNECTION_DIVISOR: usize = 2;
 /// ... and in any case what one message needs, and a frame with others.
@@ -89,7 +92,7 @@ impl<B> Receiving<B> {
     pub(super) fn new(body: B, memory: RequestMemory, call: &MessageMemory) -> Self {
         Self {
             body,
-            lengths: Lengths::default(),
+            lengths: Lengths::beyond(FREE_MESSAGE_BYTES),
             memory,
             parts: HeldShare::default(),
             held_bytes: 0,

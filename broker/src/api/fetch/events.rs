@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::Poll;
 
+use prost::Message;
 use tonic::Status;
 use towpath_proto::names::TopicName;
 use towpath_proto::v1;
@@ -19,6 +20,9 @@ use crate::memory::Unread;
 /// was read at once if that is more.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// What is told at the beginning takes no turn up to this size: a stream costs more than that in any case.
+const OPENED_FREE_BYTES: usize = 4 * 1024;
+
 /// Tells a client what a fetch finds.
 #[derive(Debug)]
 pub(super) struct Telling {
@@ -28,6 +32,8 @@ pub(super) struct Telling {
     topics: Vec<TopicName>,
     /// Told first.
     opened: Option<v1::FetchOpened>,
+    /// It was told just now.
+    is_opening: bool,
     /// Told last.
     end: Option<Status>,
     memory: Arc<Unread>,
@@ -48,6 +54,7 @@ impl Telling {
             fetch,
             topics: topics.map(|source| source.topic.name().clone()).collect(),
             opened: Some(opened.response),
+            is_opening: false,
             end: None,
             memory,
             told_bytes: 0,
@@ -56,11 +63,18 @@ impl Telling {
 
     /// The next message; none after the last. Dropping the future loses nothing that was read.
     pub(super) async fn next(&mut self) -> Option<Result<FetchResponse, Status>> {
-        if self.opened.is_some() {
+        if let Some(opened) = &self.opened
+            && opened.encoded_len() > OPENED_FREE_BYTES
+        {
             self.memory.begin_turn().await;
         }
         if let Some(opened) = self.opened.take() {
+            self.is_opening = true;
             return Some(Ok(Response::Opened(opened).into()));
+        }
+        if std::mem::take(&mut self.is_opening) {
+            // Before anything is read, so that a client which takes not even this holds no turn.
+            end_turn().await;
         }
         if let Some(status) = self.end.take() {
             return Some(Err(status));
