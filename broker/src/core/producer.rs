@@ -157,11 +157,18 @@ type Key = (ProducerId, PartitionRef);
 /// All producers that are remembered.
 #[derive(Debug, Default)]
 pub(super) struct Producers {
-    known: BTreeMap<Key, ProducerPartition>,
+    known: BTreeMap<Key, Known>,
     bytes: usize,
-    /// By a time at which each was used: perhaps not the last one, since an append does not come by here.
-    /// A search moves what it finds too early to where it belongs. Volatile.
+    /// One note for each that is known. Volatile.
     by_use: BTreeSet<(i64, Key)>,
+}
+
+#[derive(Debug)]
+struct Known {
+    value: ProducerPartition,
+    /// A time at which it was used, under which it is noted: perhaps not the last one, since an append
+    /// does not move the note. A search moves those that it finds too early to where they belong.
+    noted_ms: i64,
 }
 
 impl Producers {
@@ -170,7 +177,8 @@ impl Producers {
         producer: ProducerId,
         partition: PartitionRef,
     ) -> Option<&ProducerPartition> {
-        self.known.get(&(producer, partition))
+        let known = self.known.get(&(producer, partition))?;
+        Some(&known.value)
     }
 
     pub(super) fn judge(&self, partition: PartitionRef, stamp: ProducerStamp) -> SequenceVerdict {
@@ -197,7 +205,7 @@ impl Producers {
         };
         self.known
             .range((producer, first)..=(producer, last))
-            .map(|((_, partition), known)| (partition.partition, known.last_sequence))
+            .map(|((_, partition), known)| (partition.partition, known.value.last_sequence))
     }
 
     /// Takes the effect of an append.
@@ -209,10 +217,10 @@ impl Producers {
             append_time_ms: line.frame.append_time_ms,
         });
         let now_ms = line.frame.append_time_ms;
-        match self
+        let known = self
             .known
-            .get_mut(&(stamp.id, line.place.segment.partition))
-        {
+            .get_mut(&(stamp.id, line.place.segment.partition));
+        match known.map(|known| &mut known.value) {
             Some(known) if known.epoch == stamp.epoch => {
                 let before = known.bytes();
                 known.last_sequence = stamp.sequence;
@@ -234,32 +242,31 @@ impl Producers {
         value: Option<ProducerPartition>,
     ) {
         let key = (producer, partition);
-        if let Some(value) = &value {
-            self.by_use.insert((value.last_used_ms, key));
+        self.remove(&key);
+        if let Some(value) = value {
+            let noted_ms = value.last_used_ms;
+            self.bytes += value.bytes();
+            self.by_use.insert((noted_ms, key));
+            self.known.insert(key, Known { value, noted_ms });
         }
-        let new_bytes = value.as_ref().map_or(0, ProducerPartition::bytes);
-        let old = match value {
-            Some(value) => self.known.insert(key, value),
-            None => self.known.remove(&key),
-        };
-        if let Some(old) = &old
-            && self.known.get(&key).map(|it| it.last_used_ms) != Some(old.last_used_ms)
-        {
-            self.by_use.remove(&(old.last_used_ms, key));
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(old) = self.known.remove(key) {
+            self.bytes -= old.value.bytes();
+            self.by_use.remove(&(old.noted_ms, *key));
         }
-        self.bytes -= old.map_or(0, |old| old.bytes());
-        self.bytes += new_bytes;
     }
 
     /// Forgets everything about a topic; returns which rows are gone.
     pub(super) fn remove_topic(&mut self, topic: TopicId) -> Vec<(ProducerId, PartitionRef)> {
-        self.known
-            .extract_if(.., |(_, partition), _| partition.topic == topic)
-            .map(|(key, known)| {
-                self.bytes -= known.bytes();
-                key
-            })
-            .collect()
+        let known = self.known.keys();
+        let gone: Vec<_> = known
+            .filter(|(_, partition)| partition.topic == topic)
+            .copied()
+            .collect();
+        gone.iter().for_each(|key| self.remove(key));
+        gone
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -278,24 +285,25 @@ impl Producers {
         let mut surplus = self.bytes.saturating_sub(bytes_max);
         let mut found = Vec::new();
         let mut moved = Vec::new();
-        for note in self.by_use.iter().take(SEARCH_MAX).copied() {
-            let (noted_ms, key) = note;
+        for (noted_ms, key) in self.by_use.iter().take(SEARCH_MAX).copied() {
             let is_wanted = surplus > 0 || noted_ms < idle_before_ms;
             if !is_wanted || found.len() >= count_max {
                 break;
             }
-            match self.known.get(&key) {
-                Some(known) if known.last_used_ms == noted_ms => {
-                    surplus = surplus.saturating_sub(known.bytes());
-                    found.push(key);
-                }
-                known => moved.push((note, known.map(|known| known.last_used_ms))),
+            let Some(known) = self.known.get_mut(&key) else {
+                continue;
+            };
+            if known.value.last_used_ms == noted_ms {
+                surplus = surplus.saturating_sub(known.value.bytes());
+                found.push(key);
+            } else {
+                known.noted_ms = known.value.last_used_ms;
+                moved.push(((noted_ms, key), (known.noted_ms, key)));
             }
         }
-        for (note, last_used_ms) in moved {
-            self.by_use.remove(&note);
-            self.by_use
-                .extend(last_used_ms.map(|at_ms| (at_ms, note.1)));
+        for (before, after) in moved {
+            self.by_use.remove(&before);
+            self.by_use.insert(after);
         }
         found
     }
@@ -471,7 +479,7 @@ mod tests {
         // An append comes by no note.
         for number in [0, 3] {
             let value = known.known.get_mut(&(id(number), PARTITION)).unwrap();
-            value.last_used_ms = 100 + i64::from(number);
+            value.value.last_used_ms = 100 + i64::from(number);
         }
         let one = BASE_BYTES + OUTCOME_BYTES;
         let forget = |known: &mut Producers, bytes_max, count_max| {
@@ -486,5 +494,22 @@ mod tests {
         assert_eq!(forget(&mut known, 6 * one, 3), [5]);
         assert_eq!(forget(&mut known, one, 9), [6, 7, 8, 9, 0]);
         assert_eq!(known.by_use.len(), 1, "no note without a row");
+
+        // What is put again, or goes with its topic, leaves none behind either.
+        let again = known.get(id(3), PARTITION).cloned();
+        known.put(id(3), PARTITION, again);
+        let last = known.known.get_mut(&(id(3), PARTITION)).unwrap();
+        last.value.last_used_ms = 200;
+        let again = known.get(id(3), PARTITION).cloned();
+        known.put(id(3), PARTITION, again);
+        assert_eq!(known.by_use.len(), 1, "one note for a row");
+        known
+            .known
+            .get_mut(&(id(3), PARTITION))
+            .unwrap()
+            .value
+            .last_used_ms = 300;
+        known.remove_topic(PARTITION.topic);
+        assert_eq!((known.by_use.len(), known.bytes()), (0, 0));
     }
 }
