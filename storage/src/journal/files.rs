@@ -61,10 +61,9 @@ pub struct JournalFiles {
     next_number: u64,
     /// In use or awaiting a checkpoint, oldest first.
     live: Vec<JournalFileOnDisk>,
-    /// Not needed any more: their names are below the continuation of the newest checkpoint.
+    /// Not needed any more: their names are below the continuation of the newest checkpoint. Those that
+    /// mislead are to be removed and never recycled.
     spare: Vec<JournalFileOnDisk>,
-    /// Not needed any more, and to be removed rather than recycled.
-    misleading: Vec<JournalFileOnDisk>,
     /// The last entry that recovery found.
     recovered: Lsn,
 }
@@ -105,7 +104,6 @@ impl JournalFiles {
             next_number,
             live,
             spare: Vec::new(),
-            misleading: Vec::new(),
             recovered: Lsn::ZERO,
         })
     }
@@ -117,13 +115,12 @@ impl JournalFiles {
 
     /// Takes the files behind the end of the journal for recycling. They hold no entry: they were made
     /// ready and not used, by a start that failed. Without this each of those would take up another.
-    /// The journal ends with the entry `recovered` in the file `last`.
+    /// The journal ends with the entry `recovered` in the file `last`; a file that begins with a torn
+    /// round behind that is removed with the next that are freed.
     pub(crate) fn spare_behind(&mut self, last: u64, recovered: Lsn) {
         self.recovered = recovered;
-        let is_unused = |file: &JournalFileOnDisk| file.number > last && !file.misleads(recovered);
-        let (unused, live) = self.live.drain(..).partition(is_unused);
-        self.live = live;
-        self.spare.extend::<Vec<_>>(unused);
+        let still_live = self.live.partition_point(|file| file.number <= last);
+        self.spare.extend(self.live.drain(still_live..));
     }
 
     /// Bytes of the disk that [`JournalFiles::prepare`] takes for this; 0 if a spare file serves.
@@ -143,7 +140,7 @@ impl JournalFiles {
     fn spare_of(&self, file_bytes: u64) -> Option<usize> {
         self.spare
             .iter()
-            .position(|spare| spare.file_bytes == file_bytes)
+            .position(|spare| spare.file_bytes == file_bytes && !spare.misleads(self.recovered))
     }
 
     /// Makes the next file ready: a spare one with a new salt, or a new one. It has room for a round
@@ -203,27 +200,15 @@ impl JournalFiles {
     /// call tries again.
     pub fn free_before(&mut self, continuation: u64) -> Result<(), StorageError> {
         let still_live = self.live.partition_point(|file| file.number < continuation);
-        let freed = self.live.drain(..still_live);
-        let (misleading, spare): (Vec<_>, Vec<_>) =
-            freed.partition(|file| file.misleads(self.recovered));
-        self.spare.extend(spare);
-        self.misleading.extend(misleading);
-        while let Some(file) = self.misleading.last() {
-            self.remove(file.number)?;
-            self.misleading.pop();
-        }
-        let ordinary = self.file_bytes;
+        self.spare.extend(self.live.drain(..still_live));
+        let (ordinary, recovered) = (self.file_bytes, self.recovered);
+        let is_surplus =
+            |spare: &JournalFileOnDisk| spare.file_bytes != ordinary || spare.misleads(recovered);
         self.spare
-            .sort_by_key(|spare| (spare.file_bytes != ordinary, spare.number));
-        while self.spare.len() > SPARE_COUNT_MAX
-            || self
-                .spare
-                .last()
-                .is_some_and(|spare| spare.file_bytes != ordinary)
+            .sort_by_key(|spare| (is_surplus(spare), spare.number));
+        while let Some(surplus) = self.spare.last()
+            && (self.spare.len() > SPARE_COUNT_MAX || is_surplus(surplus))
         {
-            let Some(surplus) = self.spare.last() else {
-                break;
-            };
             self.remove(surplus.number)?;
             self.spare.pop();
         }
