@@ -32,12 +32,10 @@ pub(super) struct Telling {
     topics: Vec<TopicName>,
     /// Told first.
     opened: Option<v1::FetchOpened>,
-    /// It was told just now.
-    is_opening: bool,
     /// Told last.
     end: Option<Status>,
     memory: Arc<Unread>,
-    /// Bytes of batches that were told since the connection was given something.
+    /// Bytes of batches that were told since the connection was given something; a chunk at the beginning.
     told_bytes: usize,
 }
 
@@ -54,7 +52,6 @@ impl Telling {
             fetch,
             topics: topics.map(|source| source.topic.name().clone()).collect(),
             opened: Some(opened.response),
-            is_opening: false,
             end: None,
             memory,
             told_bytes: 0,
@@ -69,12 +66,10 @@ impl Telling {
             self.memory.begin_turn().await;
         }
         if let Some(opened) = self.opened.take() {
-            self.is_opening = true;
+            // The connection is given it before anything is read, so that a client which takes not even
+            // this holds no turn.
+            self.told_bytes = CHUNK_BYTES;
             return Some(Ok(Response::Opened(opened).into()));
-        }
-        if std::mem::take(&mut self.is_opening) {
-            // Before anything is read, so that a client which takes not even this holds no turn.
-            end_turn().await;
         }
         if let Some(status) = self.end.take() {
             return Some(Err(status));
