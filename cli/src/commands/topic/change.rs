@@ -46,11 +46,12 @@ pub(super) async fn trim(
     args.check()?;
     // Without a terminal nobody is asked: whoever writes a script has said what is to be done.
     let is_asked = !args.yes && session.output.can_ask();
+    let is_shown_first = args.dry_run || is_asked;
     let before = args.before.to_start(Timestamp::now());
     let trim = TopicTrim::before(args.name.as_str(), before).partitions(args.partitions());
-    let trim = match !is_asked && !args.dry_run {
-        true => trim,
-        false => {
+    let trim = match is_shown_first {
+        false => trim,
+        true => {
             let would = admin.trim_topic(trim.clone().dry_run()).await?;
             let would = TrimReport::new(args.name.as_str(), &would, true);
             if args.dry_run || would.is_empty() {
