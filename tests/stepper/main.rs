@@ -83,11 +83,7 @@ fn records_at_the_head_of_a_trickle_go_when_they_are_old() {
 #[test]
 fn a_checkpoint_that_fails_is_tried_again_for_what_it_was_taken_for() {
     let disk = disk();
-    let mut stepper = stepper(&disk);
-    stepper.create_topic("orders", 1).unwrap();
-    stepper.send("orders", 0, 100);
-    stepper.settle_down().unwrap();
-    stepper.delete_topic("orders").unwrap();
+    let mut stepper = after_a_deletion(&disk);
     disk.inject(Injection::new(Fault::NoSpace).under("checkpoint/"));
     for _ in 0..5 {
         stepper.pass(Duration::from_secs(2)).unwrap();
@@ -103,11 +99,7 @@ fn a_checkpoint_that_fails_is_tried_again_for_what_it_was_taken_for() {
 #[test]
 fn files_that_cannot_be_removed_are_tried_again() {
     let disk = disk();
-    let mut stepper = stepper(&disk);
-    stepper.create_topic("orders", 1).unwrap();
-    stepper.send("orders", 0, 100);
-    stepper.settle_down().unwrap();
-    stepper.delete_topic("orders").unwrap();
+    let mut stepper = after_a_deletion(&disk);
     disk.inject(Injection::new(Fault::Io).on(OperationKind::Unlink));
     for _ in 0..5 {
         stepper.pass(Duration::from_secs(2)).unwrap();
@@ -118,6 +110,16 @@ fn files_that_cannot_be_removed_are_tried_again() {
         stepper.pass(Duration::from_secs(2)).unwrap();
     }
     assert!(!has_segments(&disk), "they went with a later checkpoint");
+}
+
+/// A topic was deleted, and its files are still there.
+fn after_a_deletion(disk: &SimDisk) -> Stepper {
+    let mut stepper = stepper(disk);
+    stepper.create_topic("orders", 1).unwrap();
+    stepper.send("orders", 0, 100);
+    stepper.settle_down().unwrap();
+    stepper.delete_topic("orders").unwrap();
+    stepper
 }
 
 fn has_segments(disk: &SimDisk) -> bool {
