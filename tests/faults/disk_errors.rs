@@ -176,7 +176,8 @@ fn an_error_during_a_start_loses_nothing() {
         Strace::failing("pread64", "EIO", when).on(journal_files(data_dir))
     });
     let broker = setup.start();
-    load.finish().assert_kept("after errors during starts");
+    load.finish()
+        .assert_acknowledged("after errors during starts");
     broker.kill();
     report(
         "errors during a start",
@@ -297,6 +298,6 @@ impl Bench {
     }
 
     fn finish(self) {
-        self.load.finish().assert_kept("after all errors");
+        self.load.finish().assert_acknowledged("after all errors");
     }
 }

@@ -64,7 +64,7 @@ fn use_up_a_disk(seed: u64, losses: u64, tally: &mut Tally) {
         machine.go_through_a_loss(&load, tally);
     }
     let verdict = load.finish();
-    verdict.assert_kept(format_args!("SEED={seed} LOSSES={losses}"));
+    verdict.assert_acknowledged(format_args!("SEED={seed} LOSSES={losses}"));
     tally.acknowledged += verdict.counts.acknowledged;
     tally.in_doubt += verdict.counts.in_doubt;
 }
@@ -152,7 +152,8 @@ impl Machine {
         if load.await_ack(PATIENCE).is_none() {
             let broker = self.broker.as_mut().expect("it runs");
             let (counts, log) = (load.counts(), broker.stderr_so_far());
-            panic!("no service after {PATIENCE:?}: {counts}; {tally}; {log}");
+            let failures = load.failures();
+            panic!("no service after {PATIENCE:?}: {counts}; {tally}; {failures:#?}; {log}");
         }
         match self.random.u8(..5) {
             0 => self.work_until_a_checkpoint(load),

@@ -66,7 +66,7 @@ fn a_slow_disk_pushes_back_producers_and_nobody_else() {
     load.forget_acks();
     load.await_ack(PATIENCE).expect("stuck is not dead");
     assert!(figures.memory_bytes < MEMORY_BYTES_MAX, "{figures}");
-    load.finish().assert_kept("after a slow disk");
+    load.finish().assert_acknowledged("after a slow disk");
     broker.kill();
     report(
         "slow disk",

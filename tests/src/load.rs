@@ -76,6 +76,11 @@ impl Load {
         self.crew.notebook.complaints()
     }
 
+    /// Why records failed up to now although their producer had patience.
+    pub fn failures(&self) -> Vec<String> {
+        self.crew.notebook.failures()
+    }
+
     /// Lets everything come to an end, on a broker that is well and stays so, and judges.
     pub fn finish(mut self) -> Verdict {
         self.runtime.block_on(self.crew.end())

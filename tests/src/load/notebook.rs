@@ -137,6 +137,10 @@ impl Notebook {
         self.open().complaints.clone()
     }
 
+    pub(super) fn failures(&self) -> Vec<String> {
+        self.open().failures.clone()
+    }
+
     pub(super) fn forget_acks(&self) {
         self.open().first_ack = None;
     }

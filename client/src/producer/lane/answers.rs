@@ -8,7 +8,7 @@ use towpath_proto::v1::produce_response::Response;
 use super::super::partition::{Acceptance, OutOfTurn, Refusal};
 use super::super::receipt::Appended;
 use super::{Lane, Place, StreamState};
-use crate::{Error, ErrorReason};
+use crate::{Error, ErrorKind, ErrorReason};
 
 /// What an answer means for the stream it came on.
 #[derive(Debug)]
@@ -70,12 +70,12 @@ impl Lane {
     fn take_open_refused(&self, refused: v1::OpenRefused) -> Verdict {
         let error = Error::from_stream(&refused.error.unwrap_or_default());
         let error = error.with("topic", &self.topic);
-        // A stream holds so many topics: another one has room.
-        let is_stream_full = error.reason() == Some(ErrorReason::LimitReached);
-        if error.is_worth_repeating() || is_stream_full {
-            Verdict::Abandon(error)
-        } else {
-            Verdict::End(error)
+        match error.kind() {
+            // The topic is not there, or this producer may not write to it: waiting changes nothing.
+            ErrorKind::Rejected => Verdict::End(error),
+            // A stream may have its full number of topics, where another one has room. A broker whose
+            // disk failed ends, and the next one knows what was written.
+            _ => Verdict::Abandon(error),
         }
     }
 
@@ -110,8 +110,12 @@ impl Lane {
         let error = Error::from_stream(&refused.error.unwrap_or_default())
             .with("topic", &self.topic)
             .with("partition", partition);
-        if error.reason() == Some(ErrorReason::TopicNotFound) {
-            return Verdict::End(error);
+        match error.reason() {
+            Some(ErrorReason::TopicNotFound) => return Verdict::End(error),
+            // Nobody knows whether it was written before the broker has started again. Until then it
+            // is as if the answer were lost.
+            Some(ErrorReason::StorageFailed) => return Verdict::Abandon(error),
+            _ => {}
         }
         let Some(place) = self.place_with_identity(partition, refused.handle) else {
             return Verdict::GoOn;

@@ -29,9 +29,15 @@ fn records_are_written_once_and_in_order_whatever_breaks() {
 }
 
 #[test]
-fn nothing_fails_while_only_connections_break() {
+fn nothing_fails_while_only_connections_disks_and_brokers_break() {
+    let faults = [
+        Fault::LoseStream,
+        Fault::ReadLate,
+        Fault::Crash,
+        Fault::FailDisk,
+    ];
     for_seeds(100, |random| {
-        let mut world = World::new(random, &[Fault::LoseStream, Fault::ReadLate]);
+        let mut world = World::new(random, &faults);
         world.patience();
         for _ in 0..300 {
             world.step();

@@ -1,5 +1,6 @@
 //! Answers that do not come: what is certain, what is not, and what follows for later records.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -157,19 +158,40 @@ async fn what_is_in_doubt_when_the_producer_is_forgotten_fails_as_such() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_disk_leaves_doubt() {
+async fn a_record_whose_disk_failed_is_sent_again_until_its_fate_is_known() {
     let (broker, client) = FakeBroker::with_topic("orders", 1);
-    broker.on_batches([OnBatch::Refuse(ErrorReason::StorageFailed)]);
+    broker.on_batches([
+        OnBatch::Refuse(ErrorReason::StorageFailed),
+        OnBatch::Refuse(ErrorReason::StorageFailed),
+    ]);
     let producer = client.producer("orders").build();
+    send_all(&producer, &["a", "b"]).await;
+    assert_eq!(broker.values("orders", 0), ["a", "b"], "log");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_stays_dead_leaves_doubt() {
+    let (broker, client) = FakeBroker::with_topic("orders", 1);
+    let producer = client
+        .producer("orders")
+        .give_up_after(Duration::from_secs(3))
+        .build();
+    send_all(&producer, &["a"]).await;
+    broker.on_batches([OnBatch::Refuse(ErrorReason::StorageFailed)]);
+    broker.state().refuse_opening = Some(ErrorReason::StorageFailed);
     let error = producer
-        .send(Record::new("a"))
+        .send(Record::new("b"))
         .await
         .unwrap_err()
         .into_parts()
         .1;
-    assert_eq!(error.kind(), ErrorKind::Internal, "kind");
-    assert!(error.may_have_happened(), "in doubt");
-    send_all(&producer, &["b"]).await;
+    assert!(error.may_have_happened(), "in doubt: {error}");
+    let cause = error.source().expect("a cause").to_string();
+    assert!(cause.contains("STORAGE_FAILED"), "{cause}");
+    broker.state().refuse_opening = None;
+    send_all(&producer, &["c"]).await;
+    let values = broker.values("orders", 0);
+    assert_eq!(values.last().map(String::as_str), Some("c"), "{values:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,6 +33,8 @@ pub(super) enum Fault {
     SpendSequence,
     /// The broker ends in the middle of a batch, which may be written or not.
     Crash,
+    /// The disk fails: what is unanswered may be written or not, and the broker says so and ends.
+    FailDisk,
     ForgetProducer,
     Drain,
     /// A caller gives up before the time of its batch is over.
@@ -40,13 +42,14 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::LoseStream,
         Self::ReadLate,
         Self::RefuseForNow,
         Self::RefuseForGood,
         Self::SpendSequence,
         Self::Crash,
+        Self::FailDisk,
         Self::ForgetProducer,
         Self::Drain,
         Self::GiveUp,
@@ -81,6 +84,8 @@ pub(super) struct World {
     pub(super) known: BTreeMap<(ProducerId, u32), Known>,
     pub(super) wire: Option<Wire>,
     pub(super) old_wires: Vec<Wire>,
+    /// The broker's disk has failed: it answers everything with that until it ends.
+    pub(super) is_disk_dead: bool,
     given: Vec<(u32, Receipt)>,
 }
 
@@ -112,6 +117,7 @@ impl World {
             known: BTreeMap::new(),
             wire: None,
             old_wires: Vec::new(),
+            is_disk_dead: false,
             given: Vec::new(),
         }
     }
@@ -199,6 +205,9 @@ impl World {
         };
         if let Some(reason) = self.refuses_with {
             return refused(reason, None, false);
+        }
+        if self.is_disk_dead {
+            return refused(ErrorReason::StorageFailed, None, false);
         }
         let Some(known) = self.known.get(&(producer, partition)) else {
             return match sequence {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_proto::v1::produce_response::Response;
 
 use super::model::{Fault, Wire, World};
+use crate::ErrorReason;
 use crate::producer::lane::LaneRequest;
 
 /// Records are not given for ever, so that a run comes to an end.
@@ -35,6 +37,9 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.faults.clear();
         self.old_wires.clear();
+        if self.is_disk_dead {
+            self.crash();
+        }
         for _ in 0..10_000 {
             if !self.lane.has_work() {
                 return;
@@ -83,6 +88,14 @@ impl World {
     fn read_from(&mut self, wire: &mut Wire) {
         match wire.sent.pop_front() {
             None => {}
+            Some(LaneRequest::Open { handle, .. }) if self.is_disk_dead => {
+                let error = Problem::new(ErrorReason::StorageFailed, "the disk failed");
+                wire.answers
+                    .push_back(Response::OpenRefused(v1::OpenRefused {
+                        handle,
+                        error: Some(error.into()),
+                    }));
+            }
             Some(LaneRequest::Open { handle, producer }) => {
                 wire.producers.insert(handle, producer);
                 wire.answers.push_back(Response::Opened(v1::TopicOpened {
@@ -92,7 +105,12 @@ impl World {
             }
             Some(LaneRequest::Produce(sendable)) => {
                 let producer = wire.producers[&sendable.identity];
-                let answer = self.judge(producer, &sendable);
+                let mut answer = self.judge(producer, &sendable);
+                if self.happens(Fault::FailDisk, 30) {
+                    self.is_disk_dead = true;
+                    // The batch may be on the disk all the same.
+                    answer = self.judge(producer, &sendable);
+                }
                 wire.answers.push_back(answer);
             }
         }
@@ -115,7 +133,7 @@ impl World {
         if self.happens(Fault::Drain, 4) {
             self.lane.drain();
         }
-        if self.happens(Fault::Crash, 4) {
+        if self.happens(Fault::Crash, 4) || (self.is_disk_dead && self.random.bool()) {
             self.crash();
         }
         if self.happens(Fault::ForgetProducer, 2) {
@@ -135,6 +153,7 @@ impl World {
         }
         self.lose_stream();
         self.old_wires.clear();
+        self.is_disk_dead = false;
     }
 
     /// The broker forgets producers, as it does long after it has last heard of them: nothing of
