@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use towpath_broker::core::{
-    AppendRequest, CoreLimits, CreateTopic, SettingChange, TopicConfig, TopicConfigChange,
-    TrimTopic, UpdateTopic,
+    AppendRefusal, AppendRequest, CoreLimits, CreateTopic, SettingChange, TopicConfig,
+    TopicConfigChange, TrimTopic, UpdateTopic,
 };
 use towpath_broker::runtime::command::{
-    Answer, AppendAnswer, AppendSink, ControlCommand, DataCommand, Permits, Ticket,
+    Answer, AppendAnswer, AppendSink, CommandError, ControlCommand, DataCommand, Permits,
+    Published, Ticket,
 };
 use towpath_broker::runtime::engine::{Engine, EngineOptions};
 use towpath_broker::runtime::published::PartitionHandle;
@@ -69,6 +70,9 @@ pub struct Stepper {
     answers: Arc<Answers>,
     clock: Arc<SimClock>,
 }
+
+/// Where the answer to what was published comes.
+pub type PublishAnswer = oneshot::Receiver<Result<Published, CommandError<AppendRefusal>>>;
 
 /// One producer does all the writing.
 const PRODUCER: ProducerId = ProducerId::new([7; 16]);
@@ -275,6 +279,30 @@ impl Stepper {
             .commands
             .push_data(command)
             .expect("the broker is running");
+    }
+
+    /// Publishes one record of `length` bytes beside the model, which knows nothing of it. Returns its
+    /// bytes and where the answer comes.
+    pub fn publish(&mut self, name: &str, partition: u32, length: usize) -> (Bytes, PublishAnswer) {
+        let id = self.model.topic(name).id;
+        let topic = towpath_storage::TopicId::new(id.expect("the script waits for the topic"));
+        let payload = payload(topic.get(), partition, u64::MAX, length);
+        let request = AppendRequest {
+            partition: PartitionRef { topic, partition },
+            producer: None,
+            payload_bytes: u32::try_from(payload.len()).unwrap(),
+            payload_crc: towpath_proto::batch::crc(&payload),
+            record_count: 1,
+        };
+        let (answer, published) = oneshot::channel();
+        let command = DataCommand::Publish {
+            appends: vec![(request, payload.clone())],
+            answer,
+            permits: Permits::default(),
+        };
+        let pushed = self.engine.shared.commands.push_data(command);
+        pushed.expect("the broker is running");
+        (payload, published)
     }
 
     /// Sends again what was not acknowledged, as a client does after a restart.

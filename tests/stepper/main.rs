@@ -6,11 +6,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use towpath_broker::core::{CreateTopic, TopicConfig};
 use towpath_broker::runtime::command::ControlCommand;
 use towpath_proto::names::TopicName;
-use towpath_storage::vfs::sim::{Fault, Injection, OperationKind, SimDisk, SimOptions, Trace};
+use towpath_storage::vfs::sim::{
+    CrashMode, Fault, Injection, LossMode, OperationKind, SimDisk, SimOptions, Trace,
+};
 use towpath_tests::model::Model;
 use towpath_tests::stepper::{Stepper, small_options};
 
@@ -110,6 +113,49 @@ fn files_that_cannot_be_removed_are_tried_again() {
         stepper.pass(Duration::from_secs(2)).unwrap();
     }
     assert!(!has_segments(&disk), "they went with a later checkpoint");
+}
+
+#[test]
+fn what_is_published_amid_a_run_by_reference_takes_its_place_in_the_partition() {
+    // Four batches are far beyond what a run needs to be written by reference.
+    const SENT: usize = 4;
+    for place in 0..=SENT {
+        let disk = disk();
+        let mut stepper = stepper(&disk);
+        stepper.create_topic("orders", 1).unwrap();
+        stepper.send("orders", 0, 100);
+        stepper.settle_down().unwrap();
+        let mut published = None;
+        for sent in 0..=SENT {
+            if sent == place {
+                published = Some(stepper.publish("orders", 0, 100));
+            }
+            if sent < SENT {
+                stepper.send("orders", 0, 8 * 1024);
+            }
+        }
+        stepper.settle_down().unwrap();
+        let (payload, mut answer) = published.unwrap();
+        answer.try_recv().unwrap().unwrap();
+        let sent = &stepper.model.topic("orders").partitions[&0];
+        let mut expected: Vec<_> = sent.iter().map(|batch| batch.payload.clone()).collect();
+        expected.insert(1 + place, payload);
+
+        assert_eq!(payloads(&stepper), expected, "published at {place}");
+        let disk = disk.crash(&CrashMode::PowerLoss(LossMode::Everything));
+        assert_eq!(
+            payloads(&self::stepper(&disk)),
+            expected,
+            "published at {place}, after a power loss"
+        );
+    }
+}
+
+fn payloads(stepper: &Stepper) -> Vec<Bytes> {
+    let topics = stepper.engine.shared.published.topics();
+    let view = topics.named(&TopicName::new("orders").unwrap()).unwrap();
+    let batches = stepper.read_all(view.partition(0).unwrap());
+    batches.into_iter().map(|(.., payload)| payload).collect()
 }
 
 /// A topic was deleted, and its files are still there.

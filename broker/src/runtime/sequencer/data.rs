@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use towpath_storage::{
-    Append, DirectoryLine, Lsn, PartitionRef, PlacementError, Placing, ProducerStamp, SegmentRef,
+    Append, DirectoryLine, FrameForm, Lsn, PartitionRef, PlacementError, Placing, ProducerStamp,
     StateMachine, step_ahead,
 };
 
@@ -315,14 +315,20 @@ impl Draft {
 
     fn note(&mut self, line: &DirectoryLine) {
         self.appended_bytes += line.frame.padded_bytes();
-        if let Some(run) = self
+        let segment = line.place.segment;
+        let Some(run) = self
             .run
             .as_mut()
-            .filter(|run| run.partition == line.place.segment.partition)
-        {
-            run.segment.get_or_insert(SegmentRef {
-                ..line.place.segment
-            });
+            .filter(|run| run.partition == segment.partition)
+        else {
+            return;
+        };
+        match line.form {
+            FrameForm::Reference => {
+                run.segment.get_or_insert(segment);
+            }
+            // Nothing may lie between the batches of a run: what comes behind this goes inline too.
+            FrameForm::Inline => self.run = None,
         }
     }
 }
