@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use towpath_storage::{
-    Environment, LogReader, OpenError, RecoveryReport, Storage, StorageError, StorageOptions,
+    Environment, LogReader, Lsn, OpenError, RecoveryReport, Storage, StorageError, StorageOptions,
 };
 
 use super::command::{CommandQueue, Taken};
@@ -67,7 +67,8 @@ impl Engine {
         let storage = Storage::open(environment, &options.storage, &mut state)?;
         let clock = &environment.clock;
         let mut time = BrokerTime::new(storage.time_ms, clock.wall_ms(), clock.boot());
-        if storage.report.is_new {
+        if storage.lsn == Lsn::ZERO {
+            // Nothing was ever written, and so no time either.
             time.trust_age();
         } else if time.trusts_age_from_ms() > time.now_ms() {
             let last_ms = storage.time_ms;

@@ -28,26 +28,37 @@ struct TimedBroker {
 impl TimedBroker {
     /// Starts with the topic `orders`.
     async fn with_topic(partition_count: u32, config: v1::TopicConfig) -> Self {
+        let timed = Self::start().await;
+        timed.create(partition_count, config).await;
+        timed
+    }
+
+    async fn start() -> Self {
         let clock = Arc::new(SimClock::new(1_700_000_000_000));
         let (disk, environment) = simulated(1 << 30);
         let environment = Environment {
             clock: Arc::clone(&clock) as Arc<_>,
             ..environment
         };
-        let broker = TestBroker::start_in(self::config(), environment.clone()).await;
-        let request = v1::CreateTopicRequest {
-            name: "orders".to_owned(),
-            partition_count,
-            config: Some(config),
-            ..v1::CreateTopicRequest::default()
-        };
-        soon(broker.topics().create_topic(request)).await.unwrap();
+        let broker = TestBroker::start_in(config(), environment.clone()).await;
         Self {
             broker,
             clock,
             disk,
             environment,
         }
+    }
+
+    /// Creates the topic `orders`.
+    async fn create(&self, partition_count: u32, config: v1::TopicConfig) {
+        let request = v1::CreateTopicRequest {
+            name: "orders".to_owned(),
+            partition_count,
+            config: Some(config),
+            ..v1::CreateTopicRequest::default()
+        };
+        let created = soon(self.broker.topics().create_topic(request)).await;
+        created.unwrap();
     }
 
     /// Lets the machine be off for so long.
@@ -276,6 +287,15 @@ async fn after_more_than_a_day_the_clock_is_not_trusted_for_an_hour() {
         );
     }
     timed.pass(61 * SECOND).await;
+    assert_eq!(timed.log_starts().await, [1]);
+}
+
+#[tokio::test]
+async fn the_clock_is_trusted_by_a_broker_to_which_nothing_was_written_yet() {
+    let timed = TimedBroker::start().await.restart_after(SECOND).await;
+    timed.create(1, by_age(60_000)).await;
+    timed.publish(0, "v").await;
+    timed.pass(120 * SECOND).await;
     assert_eq!(timed.log_starts().await, [1]);
 }
 
