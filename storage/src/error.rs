@@ -63,7 +63,7 @@ pub enum StorageError {
     },
     /// Durable bytes do not match their checksum, or are missing. Never skipped, never repaired
     /// silently.
-    #[error("{0}")]
+    #[error(transparent)]
     Corrupt(#[from] Corruption),
     /// An earlier write or sync failed, so that nothing is known about what it wrote. Nothing more is
     /// written until the folder is opened anew.
@@ -206,5 +206,17 @@ mod tests {
         let error = OpenError::from(io_error(Operation::Write, "journal/1.journal")(full));
         let shown = with_causes(&error).to_string();
         assert_eq!(shown, "cannot write journal/1.journal: no storage space");
+    }
+
+    #[test]
+    fn damage_is_told_once() {
+        let corruption = Corruption {
+            path: PathBuf::from("a.log"),
+            position: 0,
+            what: "the file is missing".to_owned(),
+        };
+        let text = corruption.to_string();
+        let error = StorageError::from(corruption);
+        assert_eq!(with_causes(&error).to_string(), text);
     }
 }
