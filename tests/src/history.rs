@@ -45,6 +45,13 @@ pub enum Event {
         /// Number of its records.
         records: u64,
     },
+    /// An item belongs to a request that is written as a whole or not at all.
+    Together {
+        /// Which request; each has a number of its own.
+        request: u64,
+        /// Which item.
+        item: Item,
+    },
     /// An item was acknowledged.
     Accepted {
         /// Which.
@@ -175,6 +182,8 @@ pub enum Rule {
     Dishonest,
     /// 16: what was let go of came back.
     Resurrected,
+    /// 17: a part of a request is there at the end, and another is not.
+    TornRequest,
 }
 
 /// A broken rule and where.

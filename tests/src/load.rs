@@ -15,6 +15,7 @@ mod ending;
 mod notebook;
 mod options;
 mod producer;
+mod publisher;
 mod reader;
 mod session;
 mod target;

@@ -11,6 +11,7 @@ pub fn check(history: &[Event]) -> Vec<Violation> {
     violations.extend(facts.check_offsets(history));
     violations.extend(facts.check_reads());
     violations.extend(facts.check_final());
+    violations.extend(facts.check_requests());
     violations.extend(check_sessions(history));
     violations.extend(check_commits(history));
     violations.extend(check_starts(history));
@@ -39,6 +40,8 @@ struct Facts {
     sent: BTreeMap<u64, Sent>,
     values: BTreeMap<Item, u64>,
     accepted: BTreeMap<Item, u64>,
+    /// What belongs together.
+    requests: BTreeMap<u64, Vec<Item>>,
     /// Everything that any reader got: value and number of records by place and offset.
     read: BTreeMap<(Place, u64), (u64, u64)>,
     /// What the final reader got.
@@ -75,6 +78,9 @@ impl Facts {
                     },
                 );
                 self.values.insert(item, value);
+            }
+            Event::Together { request, item } => {
+                self.requests.entry(request).or_default().push(item);
             }
             Event::Accepted { item, offset } => {
                 self.accepted.entry(item).or_insert(offset);
@@ -242,6 +248,26 @@ impl Facts {
             if reached != *end && !is_lost {
                 let what = format!("{place:?} ends at {end}, the final read at {reached}");
                 violations.push(broken(Rule::Liveness, what));
+            }
+        }
+        violations
+    }
+
+    /// Rule 17. Where something may have gone, nobody can tell what was never there.
+    fn check_requests(&self) -> Vec<Violation> {
+        let last_read = self.last_read.values();
+        let there: BTreeSet<u64> = last_read.map(|(value, _)| *value).collect();
+        let is_there = |item: &&Item| self.values.get(item).is_some_and(|it| there.contains(it));
+        let is_whole = |place: &Place| {
+            !self.may_go.contains_key(place) && self.lost.iter().all(|lost| lost.0 != *place)
+        };
+        let mut violations = Vec::new();
+        for (request, items) in &self.requests {
+            let certain = items.iter().filter(|item| is_whole(&item.place));
+            let (found, missing): (Vec<&Item>, Vec<&Item>) = certain.partition(is_there);
+            if let (Some(found), Some(missing)) = (found.first(), missing.first()) {
+                let what = format!("request {request}: {found:?} is there, {missing:?} is not");
+                violations.push(broken(Rule::TornRequest, what));
             }
         }
         violations

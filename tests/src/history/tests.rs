@@ -256,3 +256,30 @@ fn a_group_never_goes_on_below_what_it_committed() {
     history.push(resumed(3));
     assert_eq!(rules(&history), [Rule::CommitRegression]);
 }
+
+#[test]
+fn a_torn_request() {
+    let together = |sequence| Event::Together {
+        request: 9,
+        item: item(sequence),
+    };
+    let whole = [&[together(0), together(1)], &good()[..]].concat();
+    assert_eq!(rules(&whole), []);
+    // The second was never acknowledged, and is not there in the end.
+    let torn = [
+        sent(0),
+        sent(1),
+        together(0),
+        together(1),
+        start(FINAL_READER, 0),
+        read(FINAL_READER, 0, 100),
+        end(0, 2),
+    ];
+    assert_eq!(rules(&torn), [Rule::TornRequest]);
+    let may_go = Event::MayGo {
+        place: PLACE,
+        below: 2,
+    };
+    let trimmed = [&torn[..], &[may_go]].concat();
+    assert_eq!(rules(&trimmed), []);
+}

@@ -11,6 +11,7 @@ use super::clerk::Clerk;
 use super::notebook::Notebook;
 use super::options::PATIENCE;
 use super::producer::ProducerActor;
+use super::publisher::Publisher;
 use super::reader::{Desk, Ends, follow, wander};
 use super::target::{Targets, create_topics};
 
@@ -69,6 +70,12 @@ impl Crew {
             let notebook = Arc::clone(&self.notebook);
             let actor = ProducerActor::new(number, client, targets, notebook, options);
             self.producers.spawn(actor.run(self.stop.subscribe()));
+        }
+        if options.has_publisher {
+            let (client, targets) = (self.client.clone(), Arc::clone(&self.targets));
+            let notebook = Arc::clone(&self.notebook);
+            let publisher = Publisher::new(client, targets, notebook, options.seed);
+            self.producers.spawn(publisher.run(self.stop.subscribe()));
         }
     }
 

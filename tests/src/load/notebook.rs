@@ -57,6 +57,11 @@ impl Notebook {
         });
     }
 
+    /// Notes that an item is written with others or not at all.
+    pub(super) fn note_together(&self, request: u64, item: Item) {
+        self.open().history.push(Event::Together { request, item });
+    }
+
     pub(super) fn note_accepted(&self, item: Item, offset: u64, lsn: u64) {
         let mut pages = self.open();
         pages.counts.acknowledged += 1;

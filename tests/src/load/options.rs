@@ -23,6 +23,8 @@ pub struct LoadOptions {
     pub impatient_producer_count: u64,
     /// How long these wait for an acknowledgement.
     pub impatience: Duration,
+    /// Whether somebody publishes records beside them, several at once.
+    pub has_publisher: bool,
     /// Most records of one producer that wait for their acknowledgement.
     pub unanswered_max: usize,
     /// Whether one reader reads everything, merged, from the beginning.
@@ -38,7 +40,7 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Three producers and an impatient one, and all kinds of readers, on two topics; and a clerk.
+    /// Three producers, an impatient one and one without a producer, and all kinds of readers, on two topics; and a clerk.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -47,6 +49,7 @@ impl LoadOptions {
             patience: PATIENCE,
             impatient_producer_count: 1,
             impatience: IMPATIENCE,
+            has_publisher: true,
             unanswered_max: 1000,
             is_merged: true,
             is_partitioned: true,
