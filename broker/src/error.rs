@@ -126,6 +126,10 @@ impl StartError {
                 "keep the folder as it is and restore it from a copy; nothing was deleted"
             }
             Self::Storage { source, .. } => match source {
+                // The folder itself is there: something in it is not.
+                StorageError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                    "something was taken out of the folder: restore it from a copy"
+                }
                 StorageError::Io { source, .. } => io_hint(source),
                 StorageError::Corrupt(_) => "look at the disk, and restore the folder from a copy",
                 StorageError::Poisoned => "look at the disk, then start again",

@@ -119,6 +119,18 @@ async fn a_folder_that_cannot_be_opened_brings_the_reason() {
 }
 
 #[tokio::test]
+async fn a_folder_that_lacks_something_is_to_be_restored() {
+    let dir = TempDir::new().unwrap();
+    let broker = soon(Broker::start(config_in(dir.path()))).await.unwrap();
+    soon(broker.shutdown()).await;
+    drop(broker);
+    std::fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    let error = start_error(config_in(dir.path())).await;
+    assert!(matches!(error, StartError::Storage { .. }), "{error:?}");
+    assert!(error.hint().contains("from a copy"), "{}", error.hint());
+}
+
+#[tokio::test]
 async fn a_disk_that_cannot_be_read_brings_the_file() {
     let (disk, environment) = simulated(1 << 30);
     let broker = TestBroker::start_in(config(), environment.clone()).await;
