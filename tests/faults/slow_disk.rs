@@ -1,6 +1,7 @@
 //! A disk that takes its time with every sync.
 
 use std::fmt;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -19,6 +20,8 @@ const FLOODERS: usize = 48;
 const FLOOD_RECORD_BYTES: usize = 10 * 1024;
 /// How often it is asked and read while the disk is slow.
 const QUESTIONS: u32 = 20;
+/// How often it is tried to connect.
+const CONNECT_INTERVAL: Duration = Duration::from_millis(10);
 /// A sync that does not come back while anybody waits.
 const STUCK: Duration = Duration::from_secs(60 * 60);
 /// More than all that the broker may hold by its settings; the flood would have it hold as much again.
@@ -72,6 +75,26 @@ fn a_slow_disk_pushes_back_producers_and_nobody_else() {
         "slow disk",
         format_args!("{figures}; on a fast one {before}"),
     );
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_slow_start() {
+    if !can("slow start", &[Need::Strace]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let strace = Strace::slow("fdatasync,fsync", 10 * SYNC_DELAY);
+    let setup = BrokerSetup::new(folder.path().join("data")).under(strace.wrapper());
+    let mut broker = setup.spawn();
+    // It listens before it looks at its disk, which a new folder has it sync.
+    let address: SocketAddr = setup.url()["http://".len()..].parse().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < deadline, "{}", broker.stderr_so_far());
+        std::thread::park_timeout(CONNECT_INTERVAL);
+    }
+    let ended = broker.terminate(PATIENCE);
+    assert_eq!(ended.code(), Some(0), "{ended}");
 }
 
 /// Producers, each with a connection of its own.

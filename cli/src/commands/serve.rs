@@ -39,7 +39,10 @@ pub(super) async fn run(
     // A start that is given up leaves nothing that the next one does not bring in order.
     let broker = tokio::select! {
         broker = Broker::start(config) => broker.map_err(start_failure)?,
-        () = session.interrupt.wait() => return Err(Failure::interrupted()),
+        () = session.interrupt.wait() => {
+            info!("stopped before it was ready");
+            return Ok(Outcome::silent(Exit::Done));
+        }
     };
     info!(listen = %broker.local_addr(), "serving");
     session
