@@ -46,7 +46,7 @@ pub struct Config {
 #[expect(clippy::struct_field_names, reason = "qualifiers stand last")]
 #[derive(Debug, Clone)]
 pub struct ClientLimits {
-    /// Most connections. Default 1,024, from 1 to 65,536; further ones wait to be accepted. Each
+    /// Most connections. Default 1,024, from 2 to 65,536, since a client of the SDK has two; further ones wait to be accepted. Each
     /// takes a descriptor, and while it sends up to 8 MiB of memory, of which all together take 256 MiB
     /// and 256 KiB each at most.
     pub connection_count_max: usize,
@@ -177,7 +177,7 @@ impl Config {
                 "--connection-count-max",
                 limits.connection_count_max as u128,
                 "",
-                1..=65_536,
+                2..=65_536,
             ),
             number(
                 "--stream-count-max",
@@ -273,7 +273,7 @@ mod tests {
             texts,
             [
                 "--drain-deadline is 601000ms, allowed is 0 to 600000ms",
-                "--connection-count-max is 0, allowed is 1 to 65536",
+                "--connection-count-max is 0, allowed is 2 to 65536",
                 "--in-flight-bytes-max is 1 bytes, allowed is 4259840 to 68719476736 bytes",
                 "--in-flight-bytes-per-stream-max is 16777216 bytes, allowed is 4259840 to 4259840 bytes",
             ]

@@ -315,7 +315,7 @@ pub(super) fn read_failed(failure: &ReadFailure, topic: &TopicName, partition: u
         .with("topic", topic)
         .with("partition", partition)
         .with("offset", range.start)
-        .with_hint("read on behind them with skip_data_loss"),
+        .with_hint("read on behind them with skip_data_loss (--skip-data-loss)"),
         ReadFailure::Disk => Problem::new(
             ErrorReason::StorageFailed,
             format!("partition {partition} of topic \"{topic}\" cannot be read from disk"),
