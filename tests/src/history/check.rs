@@ -110,17 +110,12 @@ impl Facts {
                 place,
                 start,
                 end,
-                reason: GapReason::DataLoss,
+                reason,
                 ..
-            } => {
-                self.lost.push((place, start, end));
-            }
-            Event::Gap {
-                place,
-                end,
-                reason: GapReason::Trimmed,
-                ..
-            } => raise(&mut self.trimmed, place, end),
+            } => match reason {
+                GapReason::DataLoss => self.lost.push((place, start, end)),
+                GapReason::Trimmed => raise(&mut self.trimmed, place, end),
+            },
             Event::MayGo { place, below } => raise(&mut self.may_go, place, below),
             Event::Final {
                 place,
