@@ -8,6 +8,7 @@ mod append;
 mod apply;
 mod broker_time;
 mod changes;
+mod group;
 mod partition;
 mod producer;
 mod retention;
@@ -20,11 +21,17 @@ mod topic_config;
 use std::collections::BTreeMap;
 
 use towpath_proto::limits;
-use towpath_proto::names::TopicName;
+use towpath_proto::names::{GroupName, TopicName};
 use towpath_storage::{PartitionRef, SegmentRef, TopicId};
 
 pub use append::{AppendDecision, AppendRefusal, AppendRequest, SpendDecision};
 pub use broker_time::{BrokerTime, TimeJump};
+pub use group::{
+    AssignedPartition, Commit, CommitRefusal, CommitVerdict, DeleteGroupRefusal, Departure,
+    Generation, Group, GroupDecision, GroupEvent, GroupId, GroupNotice, GroupPartition, JoinGroup,
+    JoinRefusal, Member, MemberId, Owner, Presence, SeekGroup, SeekRefusal, SessionId,
+    SoughtPartition, TopicStart,
+};
 pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
 pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
@@ -35,6 +42,7 @@ pub use topic::{
 pub use topic_config::{SettingChange, TopicConfig, TopicConfigChange, TopicConfigError};
 
 use changes::Changes;
+use group::Groups;
 use producer::Producers;
 
 /// Numbers that decisions depend on.
@@ -74,6 +82,8 @@ pub struct State {
     limits: CoreLimits,
     /// Id of the next topic; ids are never used again.
     next_topic: u64,
+    /// Number of the next group; numbers are never used again.
+    next_group: u64,
     topics: BTreeMap<TopicId, Topic>,
     names: BTreeMap<TopicName, TopicId>,
     /// Topics that were deleted and whose files may still be there.
@@ -81,6 +91,7 @@ pub struct State {
     /// Segments that were trimmed and whose files may still be there, with the bytes of their frames.
     dropped_segments: BTreeMap<SegmentRef, u64>,
     producers: Producers,
+    groups: Groups,
     changes: Changes,
     /// Set from outside while the disk is nearly full; not durable.
     is_space_low: bool,
@@ -92,11 +103,13 @@ impl State {
         Self {
             limits,
             next_topic: 1,
+            next_group: 1,
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
             dropped: BTreeMap::new(),
             dropped_segments: BTreeMap::new(),
             producers: Producers::default(),
+            groups: Groups::default(),
             changes: Changes::default(),
             is_space_low: false,
         }
@@ -132,6 +145,26 @@ impl State {
         self.topics
             .get(&partition.topic)?
             .partition(partition.partition)
+    }
+
+    /// The group of a number.
+    pub fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(id)
+    }
+
+    /// The group of a name.
+    pub fn group_named(&self, name: &GroupName) -> Option<&Group> {
+        self.groups.named(name)
+    }
+
+    /// Groups in the order of their names, from behind one of them.
+    pub fn groups_after(&self, name: Option<&GroupName>) -> impl Iterator<Item = &Group> {
+        self.groups.after(name)
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter()
     }
 
     /// Topics that were deleted and whose files have not been reported removed.

@@ -65,6 +65,12 @@ fn parse_digits<T: FromStr>(text: &str) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::{NameFault, NameKind};
+
+    fn topic(fault: NameFault) -> AddressError {
+        let kind = NameKind::Topic;
+        AddressError::Topic(NameError { kind, fault })
+    }
 
     #[test]
     fn what_is_printed_is_read_back() {
@@ -87,10 +93,10 @@ mod tests {
         check("orders", AddressError::Form);
         check("orders/5", AddressError::Form);
         check("orders@5", AddressError::Form);
-        check("/5@17", AddressError::Topic(NameError::Empty));
+        check("/5@17", topic(NameFault::Empty));
         check(
             "or ders/5@17",
-            AddressError::Topic(NameError::Character {
+            topic(NameFault::Character {
                 character: ' ',
                 position: 2,
             }),

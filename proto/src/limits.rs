@@ -33,8 +33,8 @@ pub const HEADER_NAME_BYTES_MAX: usize = 255;
 /// Longest header value.
 pub const HEADER_VALUE_BYTES_MAX: usize = 64 * KIB;
 
-/// Longest topic name.
-pub const TOPIC_NAME_BYTES_MAX: usize = 200;
+/// Longest name of a topic or group.
+pub const NAME_BYTES_MAX: usize = 200;
 /// Partitions of a topic whose creator does not say.
 pub const PARTITION_COUNT_DEFAULT: u32 = 8;
 /// Most partitions of one topic.
@@ -53,6 +53,13 @@ pub const PRODUCER_WINDOW_BATCHES: u32 = 128;
 /// Most bytes of rows about unnamed producers; beyond it the least recently used are forgotten.
 pub const PRODUCER_ROWS_BYTES_MAX: usize = 32 * MIB;
 
+/// Most consumer groups of one broker.
+pub const GROUPS_MAX: u32 = 10_000;
+/// Most members of one consumer group.
+pub const MEMBERS_PER_GROUP_MAX: u32 = 1_000;
+/// Most partitions that one consumer group may read.
+pub const PARTITIONS_PER_GROUP_MAX: u32 = 1_000;
+
 /// Items on a page of a list whose reader does not say.
 pub const PAGE_SIZE_DEFAULT: u32 = 100;
 /// Most items on a page of a list.
@@ -68,7 +75,7 @@ pub fn published() -> v1::Limits {
         headers_per_record_max: HEADERS_PER_RECORD_MAX,
         header_name_bytes_max: narrow(HEADER_NAME_BYTES_MAX),
         header_value_bytes_max: HEADER_VALUE_BYTES_MAX as u64,
-        topic_name_bytes_max: narrow(TOPIC_NAME_BYTES_MAX),
+        topic_name_bytes_max: narrow(NAME_BYTES_MAX),
         partitions_per_topic_max: PARTITIONS_PER_TOPIC_MAX,
         topics_max: TOPICS_MAX,
         partitions_max: PARTITIONS_MAX,

@@ -6,34 +6,56 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::limits::TOPIC_NAME_BYTES_MAX;
+use crate::limits::NAME_BYTES_MAX;
 
 /// What a name may consist of, for people.
 const ALLOWED: &str = "A-Z a-z 0-9 . _ -";
 
-/// Name of a topic: 1 to 200 of `A-Z a-z 0-9 . _ -`, not beginning with a dot. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicName(Arc<str>);
+/// What a name is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameKind {
+    /// A topic.
+    Topic,
+    /// A consumer group.
+    Group,
+}
 
-/// Why a text is no topic name.
+impl fmt::Display for NameKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Topic => "topic",
+            Self::Group => "group",
+        })
+    }
+}
+
+/// Why a text is no name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
+#[error("{kind} name {fault}")]
+pub struct NameError {
+    /// What it should have been the name of.
+    pub kind: NameKind,
+    /// What is wrong with it.
+    pub fault: NameFault,
+}
+
+/// What is wrong with a text that should be a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameFault {
     /// The text is empty.
-    #[error("topic name is empty; allowed are 1 to {TOPIC_NAME_BYTES_MAX} of {ALLOWED}")]
+    #[error("is empty; allowed are 1 to {NAME_BYTES_MAX} of {ALLOWED}")]
     Empty,
     /// The text is too long.
-    #[error(
-        "topic name is too long: size_bytes={size_bytes} size_bytes_max={TOPIC_NAME_BYTES_MAX}"
-    )]
+    #[error("is too long: size_bytes={size_bytes} size_bytes_max={NAME_BYTES_MAX}")]
     TooLong {
         /// Length of the text in bytes.
         size_bytes: usize,
     },
     /// The text begins with a dot.
-    #[error("topic name begins with a dot; allowed are {ALLOWED}, and no dot in front")]
+    #[error("begins with a dot; allowed are {ALLOWED}, and no dot in front")]
     LeadingDot,
     /// The text has a character that is not allowed.
-    #[error("topic name has the character {character:?} at byte {position}; allowed are {ALLOWED}")]
+    #[error("has the character {character:?} at byte {position}; allowed are {ALLOWED}")]
     Character {
         /// The first character that is not allowed.
         character: char,
@@ -42,67 +64,91 @@ pub enum NameError {
     },
 }
 
-impl TopicName {
-    /// Checks a text and makes it a name.
-    ///
-    /// # Errors
-    ///
-    /// [`NameError`] says what is allowed and what is wrong with the text.
-    pub fn new(text: &str) -> Result<Self, NameError> {
-        if text.is_empty() {
-            return Err(NameError::Empty);
-        }
-        if text.len() > TOPIC_NAME_BYTES_MAX {
-            return Err(NameError::TooLong {
-                size_bytes: text.len(),
-            });
-        }
-        if let Some((position, character)) = text.char_indices().find(|(_, c)| !is_allowed(*c)) {
-            return Err(NameError::Character {
-                character,
-                position,
-            });
-        }
-        if text.starts_with('.') {
-            return Err(NameError::LeadingDot);
-        }
-        Ok(Self(text.into()))
+fn check(text: &str) -> Result<Arc<str>, NameFault> {
+    if text.is_empty() {
+        return Err(NameFault::Empty);
     }
-
-    /// Returns the name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    if text.len() > NAME_BYTES_MAX {
+        return Err(NameFault::TooLong {
+            size_bytes: text.len(),
+        });
     }
+    if let Some((position, character)) = text.char_indices().find(|(_, c)| !is_allowed(*c)) {
+        return Err(NameFault::Character {
+            character,
+            position,
+        });
+    }
+    if text.starts_with('.') {
+        return Err(NameFault::LeadingDot);
+    }
+    Ok(text.into())
 }
 
 const fn is_allowed(character: char) -> bool {
     character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-')
 }
 
-impl FromStr for TopicName {
-    type Err = NameError;
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $kind:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
 
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        Self::new(text)
-    }
+        impl $name {
+            /// Checks a text and makes it a name.
+            ///
+            /// # Errors
+            ///
+            /// [`NameError`] says what is allowed and what is wrong with the text.
+            pub fn new(text: &str) -> Result<Self, NameError> {
+                match check(text) {
+                    Ok(text) => Ok(Self(text)),
+                    Err(fault) => Err(NameError { kind: $kind, fault }),
+                }
+            }
+
+            /// Returns the name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
 }
 
-impl AsRef<str> for TopicName {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
+name! {
+    /// Name of a topic: 1 to 200 of `A-Z a-z 0-9 . _ -`, not beginning with a dot. Cheap to clone.
+    TopicName, NameKind::Topic
 }
-
-impl fmt::Display for TopicName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for TopicName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
+name! {
+    /// Name of a consumer group: made like that of a topic. Cheap to clone.
+    GroupName, NameKind::Group
 }
 
 #[cfg(test)]
@@ -110,8 +156,12 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, expected: Option<NameError>) {
-        assert_eq!(TopicName::new(text).err(), expected, "{text:?}");
+    fn check(text: &str, expected: Option<NameFault>) {
+        let topic = TopicName::new(text).err();
+        let group = GroupName::new(text).err();
+        let error = |kind| expected.map(|fault| NameError { kind, fault });
+        assert_eq!(topic, error(NameKind::Topic), "{text:?}");
+        assert_eq!(group, error(NameKind::Group), "{text:?}");
     }
 
     #[test]
@@ -136,14 +186,14 @@ mod tests {
     #[test]
     fn anything_else_is_no_name() {
         let bad = |character, position| {
-            Some(NameError::Character {
+            Some(NameFault::Character {
                 character,
                 position,
             })
         };
-        check("", Some(NameError::Empty));
-        check(".hidden", Some(NameError::LeadingDot));
-        check("..", Some(NameError::LeadingDot));
+        check("", Some(NameFault::Empty));
+        check(".hidden", Some(NameFault::LeadingDot));
+        check("..", Some(NameFault::LeadingDot));
         check("a/b", bad('/', 1));
         check("a@b", bad('@', 1));
         check("a b", bad(' ', 1));
@@ -151,7 +201,7 @@ mod tests {
         check("preis-\u{20ac}", bad('\u{20ac}', 6));
         check(
             &"n".repeat(201),
-            Some(NameError::TooLong { size_bytes: 201 }),
+            Some(NameFault::TooLong { size_bytes: 201 }),
         );
     }
 

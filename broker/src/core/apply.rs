@@ -1,13 +1,14 @@
 //! Applying: the only place where the state changes, in service and in replay alike.
 
-use towpath_proto::names::TopicName;
+use towpath_proto::names::{GroupName, TopicName};
 use towpath_storage::{DirectoryLine, PartitionRef, Row, SegmentRef, StateMachine, TopicId};
 
 use super::State;
+use super::group::GroupId;
 use super::partition::Partition;
 use super::producer::ProducerPartition;
 use super::row::{
-    BrokerRow, DroppedRow, DroppedSegmentRow, PartitionRow, ProducerRow, RowId, SegmentRow,
+    BrokerRow, DroppedRow, DroppedSegmentRow, GroupPartitionRow, GroupRow, PartitionRow, ProducerRow, RowId, SegmentRow,
     TopicRow, decode,
 };
 use super::topic::Topic;
@@ -22,7 +23,9 @@ impl StateMachine for State {
         let value = row.value.as_ref();
         match id {
             RowId::Broker => {
-                self.next_topic = value.map_or(1, |it| decode::<BrokerRow>(it).next_topic);
+                let row = value.map(decode::<BrokerRow>).unwrap_or_default();
+                self.next_topic = row.next_topic.max(1);
+                self.next_group = row.next_group.max(1);
             }
             RowId::Topic(topic) => match value {
                 Some(value) => self.put_topic(topic, &decode(value)),
@@ -54,6 +57,16 @@ impl StateMachine for State {
                 Some(row) => drop(self.dropped_segments.insert(segment, row.size_bytes)),
                 None => drop(self.dropped_segments.remove(&segment)),
             },
+            RowId::Group(group) => match value {
+                Some(value) => self.put_group(group, &decode(value)),
+                None => self.remove_group(group),
+            },
+            RowId::GroupPartition(group, partition) => {
+                let row = value.map(decode::<GroupPartitionRow>);
+                if let Some(group) = self.groups.get_mut(group) {
+                    group.take_partition_row(partition, row.as_ref());
+                }
+            }
         }
         self.changes.note(id);
     }
@@ -96,6 +109,7 @@ impl State {
         match id {
             RowId::Broker => id.put(&BrokerRow {
                 next_topic: self.next_topic,
+                next_group: self.next_group,
             }),
             RowId::Topic(topic) => self
                 .topics
@@ -128,6 +142,13 @@ impl State {
                     })
                 },
             ),
+            RowId::Group(group) => self
+                .group(group)
+                .map_or_else(|| id.gone(), |group| id.put(&group.to_row())),
+            RowId::GroupPartition(group, partition) => self
+                .group(group)
+                .and_then(|group| group.partition(partition))
+                .map_or_else(|| id.gone(), |known| id.put(&known.to_row())),
         }
     }
 
@@ -172,6 +193,28 @@ impl State {
         for segment in segments.copied().collect::<Vec<_>>() {
             self.dropped_segments.remove(&segment);
             self.changes.note(RowId::DroppedSegment(segment));
+        }
+        for group in self.groups.iter_mut() {
+            for partition in group.forget_topic(id) {
+                self.changes.note(RowId::GroupPartition(group.id, partition));
+            }
+        }
+    }
+
+    fn put_group(&mut self, id: GroupId, row: &GroupRow) {
+        match GroupName::new(&row.name) {
+            Ok(name) => self.groups.put(id, name, row),
+            Err(error) => {
+                tracing::error!(group = %id, %error, "group with an impossible name left out");
+            }
+        }
+    }
+
+    fn remove_group(&mut self, id: GroupId) {
+        if let Some(group) = self.groups.remove(id) {
+            for partition in group.partitions.into_keys() {
+                self.changes.note(RowId::GroupPartition(id, partition));
+            }
         }
     }
 }

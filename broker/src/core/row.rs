@@ -6,6 +6,7 @@ use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use towpath_storage::{Offset, PartitionRef, ProducerId, Row, RowKey, SegmentRef, TopicId};
 
+use super::group::GroupId;
 use super::topic_config::TopicConfig;
 
 const TABLE_BROKER: u16 = 1;
@@ -15,6 +16,8 @@ const TABLE_PRODUCER: u16 = 4;
 const TABLE_DROPPED: u16 = 5;
 const TABLE_SEGMENT: u16 = 6;
 const TABLE_DROPPED_SEGMENT: u16 = 7;
+const TABLE_GROUP: u16 = 8;
+const TABLE_GROUP_PARTITION: u16 = 9;
 
 /// Names a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +36,10 @@ pub(super) enum RowId {
     Segment(SegmentRef),
     /// A segment that was trimmed and whose files may still be there.
     DroppedSegment(SegmentRef),
+    /// A consumer group.
+    Group(GroupId),
+    /// How far a group has come in a partition, and who reads it.
+    GroupPartition(GroupId, PartitionRef),
 }
 
 impl RowId {
@@ -65,6 +72,15 @@ impl RowId {
                 put_segment(&mut key, *segment);
                 TABLE_DROPPED_SEGMENT
             }
+            Self::Group(group) => {
+                key.put_u64_le(group.get());
+                TABLE_GROUP
+            }
+            Self::GroupPartition(group, partition) => {
+                key.put_u64_le(group.get());
+                put_partition(&mut key, *partition);
+                TABLE_GROUP_PARTITION
+            }
         };
         RowKey {
             table,
@@ -88,6 +104,11 @@ impl RowId {
             TABLE_DROPPED => Self::Dropped(get_topic(&mut bytes)?),
             TABLE_SEGMENT => Self::Segment(get_segment(&mut bytes)?),
             TABLE_DROPPED_SEGMENT => Self::DroppedSegment(get_segment(&mut bytes)?),
+            TABLE_GROUP => Self::Group(get_group(&mut bytes)?),
+            TABLE_GROUP_PARTITION => {
+                let group = get_group(&mut bytes)?;
+                Self::GroupPartition(group, get_partition(&mut bytes)?)
+            }
             _ => return None,
         };
         bytes.is_empty().then_some(id)
@@ -124,6 +145,10 @@ fn get_topic(bytes: &mut &[u8]) -> Option<TopicId> {
     bytes.try_get_u64_le().ok().map(TopicId::new)
 }
 
+fn get_group(bytes: &mut &[u8]) -> Option<GroupId> {
+    bytes.try_get_u64_le().ok().map(GroupId::new)
+}
+
 fn get_partition(bytes: &mut &[u8]) -> Option<PartitionRef> {
     let topic = get_topic(bytes)?;
     let partition = bytes.try_get_u32_le().ok()?;
@@ -141,6 +166,9 @@ fn get_segment(bytes: &mut &[u8]) -> Option<SegmentRef> {
 pub(super) struct BrokerRow {
     #[prost(uint64, tag = "1")]
     pub(super) next_topic: u64,
+    /// 0, as older releases left it, stands for 1.
+    #[prost(uint64, tag = "2")]
+    pub(super) next_group: u64,
 }
 
 /// Value of a topic's row.
@@ -218,6 +246,34 @@ pub(super) struct SegmentRow {
     pub(super) last_append_time_ms: i64,
 }
 
+/// Value of a group's row.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct GroupRow {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(int64, tag = "2")]
+    pub(super) create_time_ms: i64,
+    #[prost(uint64, tag = "3")]
+    pub(super) generation: u64,
+}
+
+/// Value of the row of a partition in a group.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct GroupPartitionRow {
+    #[prost(uint64, tag = "1")]
+    pub(super) committed: u64,
+    #[prost(int64, tag = "2")]
+    pub(super) commit_time_ms: i64,
+    /// The member's 16 bytes; empty if nobody owns it.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(super) owner: Bytes,
+    /// The generation in which the owner got it.
+    #[prost(uint64, tag = "4")]
+    pub(super) generation: u64,
+    #[prost(uint64, tag = "5")]
+    pub(super) skipped_count: u64,
+}
+
 /// Value of a producer's row.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ProducerRow {
@@ -282,6 +338,8 @@ mod tests {
             RowId::Dropped(TopicId::new(2)),
             RowId::Segment(segment),
             RowId::DroppedSegment(segment),
+            RowId::Group(GroupId::new(4)),
+            RowId::GroupPartition(GroupId::new(4), partition),
         ] {
             assert_eq!(RowId::parse(&id.key()), Some(id));
         }

@@ -1,0 +1,96 @@
+//! Committing: how far a group has come, said by whoever owns the partition now.
+
+use towpath_storage::{Offset, PartitionRef, Row};
+
+use super::{Generation, GroupId, GroupPartition, MemberId};
+use crate::core::State;
+use crate::core::row::RowId;
+
+/// How far a member has come in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// Which.
+    pub partition: PartitionRef,
+    /// The generation in which the member got it.
+    pub generation: Generation,
+    /// Offset of the next record that it has not handled.
+    pub offset: Offset,
+    /// Records below that which it was told of as gone, since its last commit.
+    pub skipped_count: u64,
+}
+
+/// What became of a commit in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitVerdict {
+    /// The group is at least so far: at the offset that was named, or further if that is an old one.
+    Committed(Offset),
+    /// Nothing happened.
+    Refused(CommitRefusal),
+}
+
+/// Why a commit in one partition has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CommitRefusal {
+    /// The member does not own the partition, or got it in another generation.
+    #[error("the partition has another owner, or was given to this one again")]
+    Stale,
+    /// There is no such record yet.
+    #[error("the partition ends at offset {end}")]
+    BeyondEnd {
+        /// One past its last record.
+        end: Offset,
+    },
+}
+
+impl State {
+    /// Decides on commits of one member: a verdict for each, and the rows. A commit never moves a group
+    /// back.
+    pub fn commit_offsets(
+        &self,
+        id: GroupId,
+        member: MemberId,
+        commits: &[Commit],
+        now_ms: i64,
+    ) -> (Vec<CommitVerdict>, Vec<Row>) {
+        let mut rows = Vec::new();
+        let verdicts = commits.iter().map(|commit| {
+            match self.commit(id, member, commit) {
+                Ok((known, true)) => {
+                    let mut after = known.clone();
+                    after.committed = commit.offset;
+                    after.commit_time_ms = now_ms;
+                    after.skipped_count += commit.skipped_count;
+                    rows.push(RowId::GroupPartition(id, commit.partition).put(&after.to_row()));
+                    CommitVerdict::Committed(commit.offset)
+                }
+                Ok((known, false)) => CommitVerdict::Committed(known.committed),
+                Err(refusal) => CommitVerdict::Refused(refusal),
+            }
+        });
+        (verdicts.collect(), rows)
+    }
+
+    /// The partition as it is, and whether the commit moves it.
+    fn commit(
+        &self,
+        id: GroupId,
+        member: MemberId,
+        commit: &Commit,
+    ) -> Result<(&GroupPartition, bool), CommitRefusal> {
+        let group = self.group(id);
+        let known = group.and_then(|group| group.partition(commit.partition));
+        let known = known.ok_or(CommitRefusal::Stale)?;
+        let is_owner = known
+            .owner
+            .is_some_and(|it| it.member == member && it.generation == commit.generation);
+        if !is_owner {
+            return Err(CommitRefusal::Stale);
+        }
+        let end = self.partition(commit.partition).map(|it| it.end);
+        let end = end.unwrap_or(Offset::ZERO);
+        if commit.offset > end {
+            return Err(CommitRefusal::BeyondEnd { end });
+        }
+        Ok((known, commit.offset > known.committed))
+    }
+}
