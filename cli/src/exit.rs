@@ -82,6 +82,7 @@ impl Exit {
             ErrorReason::TopicExists
             | ErrorReason::EtagMismatch
             | ErrorReason::SubscriptionExists
+            | ErrorReason::GroupNotEmpty
             | ErrorReason::OffsetOutOfRange
             | ErrorReason::SequenceGap
             | ErrorReason::ProducerFenced

@@ -23,8 +23,8 @@ pub mod wire;
 
 /// The typed view of the contract: every message, and the stubs of every service.
 ///
-/// The streams of `ProduceService` and `FetchService` use [`wire::ProduceRequest`] and
-/// [`wire::FetchResponse`] in place of their typed twins.
+/// The streams of `ProduceService`, `FetchService` and `GroupService` use [`wire::ProduceRequest`],
+/// [`wire::FetchResponse`] and [`wire::JoinResponse`] in place of their typed twins.
 pub mod v1 {
     pub use crate::generated::control_services::*;
     pub use crate::generated::data_services::*;

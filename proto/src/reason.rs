@@ -71,6 +71,8 @@ reasons! {
     SubscriptionNotFound = "SUBSCRIPTION_NOT_FOUND",
     /// There is a subscription of this name already.
     SubscriptionExists = "SUBSCRIPTION_EXISTS",
+    /// The group has connected members.
+    GroupNotEmpty = "GROUP_NOT_EMPTY",
     /// The offset is outside of what may be read.
     OffsetOutOfRange = "OFFSET_OUT_OF_RANGE",
     /// Stored records are damaged or gone.
@@ -149,6 +151,7 @@ impl ErrorReason {
             | Self::GroupNotFound
             | Self::SubscriptionNotFound
             | Self::SubscriptionExists
+            | Self::GroupNotEmpty
             | Self::OffsetOutOfRange
             | Self::LogCorrupt
             | Self::ProducerFenced
@@ -175,6 +178,7 @@ impl ErrorReason {
             | Self::GroupNotFound
             | Self::SubscriptionNotFound
             | Self::SubscriptionExists
+            | Self::GroupNotEmpty
             | Self::OffsetOutOfRange
             | Self::LogCorrupt
             | Self::SequenceGap

@@ -95,7 +95,8 @@ pub const fn code_of(reason: ErrorReason) -> Code {
         | ErrorReason::ProducerUnknown
         | ErrorReason::StaleEntityVersion
         | ErrorReason::LeaseExpired
-        | ErrorReason::SubscriptionBusy => Code::FailedPrecondition,
+        | ErrorReason::SubscriptionBusy
+        | ErrorReason::GroupNotEmpty => Code::FailedPrecondition,
         ErrorReason::EtagMismatch
         | ErrorReason::ExpectedOffsetMismatch
         | ErrorReason::ExpectedVersionMismatch
@@ -122,6 +123,7 @@ const fn resource_kind(reason: ErrorReason) -> Option<&'static str> {
         | ErrorReason::BatchTooLarge
         | ErrorReason::StartUnset
         | ErrorReason::EtagMismatch
+        | ErrorReason::GroupNotEmpty
         | ErrorReason::OffsetOutOfRange
         | ErrorReason::LogCorrupt
         | ErrorReason::SequenceGap

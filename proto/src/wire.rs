@@ -6,11 +6,13 @@
 
 mod codec;
 mod fetch;
+mod join;
 mod produce;
 mod publish;
 
 pub use codec::{BufferedCodec, BufferedEncoder, ControlCodec, DataCodec, FetchCodec};
 pub use fetch::{FetchResponse, FetchedBatch, fetch_response};
+pub use join::{JoinResponse, join_response};
 pub use produce::{ProduceBatch, ProduceRequest, produce_request};
 pub use publish::PublishRequest;
 

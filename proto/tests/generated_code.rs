@@ -12,7 +12,7 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 /// Services whose streams carry batches: they use the wire view of those messages.
 const PRODUCE_SERVICE: &str = "ProduceService";
-const FETCH_SERVICE: &str = "FetchService";
+const FETCH_SERVICES: [&str; 2] = ["FetchService", "GroupService"];
 
 #[test]
 fn generated_code_is_what_the_proto_files_say() {
@@ -115,12 +115,13 @@ fn generate(manifest: &Path) -> Vec<(&'static str, Vec<u8>)> {
         .codec_path("crate::wire::DataCodec");
     let fetch_services = services_builder()
         .extern_path(".towpath.v1.FetchResponse", "crate::wire::FetchResponse")
+        .extern_path(".towpath.v1.JoinResponse", "crate::wire::JoinResponse")
         .codec_path("crate::wire::FetchCodec");
     let control_services = services_builder().codec_path("crate::wire::ControlCodec");
 
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let is_data = |name: &str| name == PRODUCE_SERVICE;
-    let is_fetch = |name: &str| name == FETCH_SERVICE;
+    let is_fetch = |name: &str| FETCH_SERVICES.contains(&name);
     let only = |is_wanted: &dyn Fn(&str) -> bool| only_services(&descriptors, is_wanted);
     vec![
         (

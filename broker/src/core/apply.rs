@@ -8,8 +8,8 @@ use super::group::GroupId;
 use super::partition::Partition;
 use super::producer::ProducerPartition;
 use super::row::{
-    BrokerRow, DroppedRow, DroppedSegmentRow, GroupPartitionRow, GroupRow, PartitionRow, ProducerRow, RowId, SegmentRow,
-    TopicRow, decode,
+    BrokerRow, DroppedRow, DroppedSegmentRow, GroupPartitionRow, GroupRow, PartitionRow,
+    ProducerRow, RowId, SegmentRow, TopicRow, decode,
 };
 use super::topic::Topic;
 
@@ -196,7 +196,8 @@ impl State {
         }
         for group in self.groups.iter_mut() {
             for partition in group.forget_topic(id) {
-                self.changes.note(RowId::GroupPartition(group.id, partition));
+                self.changes
+                    .note(RowId::GroupPartition(group.id, partition));
             }
         }
     }

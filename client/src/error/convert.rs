@@ -29,6 +29,7 @@ pub(super) fn kind_of(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::GroupNotFound
         | ErrorReason::SubscriptionNotFound
         | ErrorReason::SubscriptionExists
+        | ErrorReason::GroupNotEmpty
         | ErrorReason::OffsetOutOfRange
         | ErrorReason::SequenceGap
         | ErrorReason::ProducerFenced

@@ -149,6 +149,8 @@ pub enum ErrorReason {
     SubscriptionNotFound = 31,
     /// There is a subscription of this name already. Nothing happened.
     SubscriptionExists = 32,
+    /// The group has connected members. Nothing happened.
+    GroupNotEmpty = 33,
     /// The offset is below the log start offset or above the end offset. Nothing happened.
     OffsetOutOfRange = 40,
     /// Stored records do not match their checksum or are gone. Nothing was changed.
@@ -205,6 +207,7 @@ impl ErrorReason {
             Self::GroupNotFound => "ERROR_REASON_GROUP_NOT_FOUND",
             Self::SubscriptionNotFound => "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
             Self::SubscriptionExists => "ERROR_REASON_SUBSCRIPTION_EXISTS",
+            Self::GroupNotEmpty => "ERROR_REASON_GROUP_NOT_EMPTY",
             Self::OffsetOutOfRange => "ERROR_REASON_OFFSET_OUT_OF_RANGE",
             Self::LogCorrupt => "ERROR_REASON_LOG_CORRUPT",
             Self::SequenceGap => "ERROR_REASON_SEQUENCE_GAP",
@@ -240,6 +243,7 @@ impl ErrorReason {
             "ERROR_REASON_GROUP_NOT_FOUND" => Some(Self::GroupNotFound),
             "ERROR_REASON_SUBSCRIPTION_NOT_FOUND" => Some(Self::SubscriptionNotFound),
             "ERROR_REASON_SUBSCRIPTION_EXISTS" => Some(Self::SubscriptionExists),
+            "ERROR_REASON_GROUP_NOT_EMPTY" => Some(Self::GroupNotEmpty),
             "ERROR_REASON_OFFSET_OUT_OF_RANGE" => Some(Self::OffsetOutOfRange),
             "ERROR_REASON_LOG_CORRUPT" => Some(Self::LogCorrupt),
             "ERROR_REASON_SEQUENCE_GAP" => Some(Self::SequenceGap),
@@ -663,6 +667,514 @@ impl GapReason {
             "GAP_REASON_TRIMMED" => Some(Self::Trimmed),
             "GAP_REASON_COMPACTED" => Some(Self::Compacted),
             "GAP_REASON_DATA_LOSS" => Some(Self::DataLoss),
+            _ => None,
+        }
+    }
+}
+/// One step of a Join stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JoinRequest {
+    /// Which step. The first is `join`, which comes once. Default: none set, which is refused.
+    #[prost(oneof = "join_request::Request", tags = "1, 2, 3, 4, 5, 6")]
+    pub request: ::core::option::Option<join_request::Request>,
+}
+/// Nested message and enum types in `JoinRequest`.
+pub mod join_request {
+    /// Which step. The first is `join`, which comes once. Default: none set, which is refused.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Request {
+        /// Joins the group.
+        #[prost(message, tag = "1")]
+        Join(super::JoinGroup),
+        /// Allows the broker to send more records.
+        #[prost(message, tag = "2")]
+        Credit(super::GroupCredit),
+        /// Says how far the member is.
+        #[prost(message, tag = "3")]
+        Commit(super::CommitOffsets),
+        /// Gives partitions back, after Revoking or at any time.
+        #[prost(message, tag = "4")]
+        Return(super::ReturnPartitions),
+        /// Goes: others get the member's partitions at once, and the stream ends.
+        #[prost(message, tag = "5")]
+        Leave(super::LeaveGroup),
+        /// Says that the member is alive. Sent when nothing else was for `Joined.heartbeat_interval_ms`.
+        #[prost(message, tag = "6")]
+        Heartbeat(super::MemberHeartbeat),
+    }
+}
+/// Joins a group.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JoinGroup {
+    /// Name of the group, made like a topic name. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub group: ::prost::alloc::string::String,
+    /// 16 random bytes, drawn once in the life of a member and kept while it reconnects: who comes back in
+    /// time goes on with the partitions that it had. Another stream of the same member ends.
+    /// Default: empty, which is refused.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub member_id: ::prost::bytes::Bytes,
+    /// What the member calls itself, for people; at most 200 bytes. Default: empty.
+    #[prost(string, tag = "3")]
+    pub client_name: ::prost::alloc::string::String,
+    /// Names of the topics that the member reads, each once. Members of one group may read different ones:
+    /// a partition goes only to members that read its topic. Default: none, which is refused.
+    #[prost(string, repeated, tag = "4")]
+    pub topics: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where the group begins in those of the topics that it has never read; without effect for others.
+    /// Default: absent, which is refused with START_UNSET if there is such a topic.
+    #[prost(message, optional, tag = "5")]
+    pub start: ::core::option::Option<Position>,
+    /// Goes on behind records that are damaged: they are told as a Gap. Default: false: the Gap is
+    /// followed by SourceFailed with LOG_CORRUPT, and the partition stays where it is.
+    #[prost(bool, tag = "6")]
+    pub skip_data_loss: bool,
+}
+/// Allows so much more, on top of what was allowed before and not used. A batch is sent while both are
+/// above zero, and may take them below.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupCredit {
+    /// Records. Default: 0.
+    #[prost(uint64, tag = "1")]
+    pub records: u64,
+    /// Bytes of batches. Default: 0.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
+/// Says how far the member is in some partitions. Answered by Committed, in the order of the requests.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommitOffsets {
+    /// How far, each partition once. Default: none, which is answered as well.
+    #[prost(message, repeated, tag = "1")]
+    pub offsets: ::prost::alloc::vec::Vec<OffsetCommit>,
+}
+/// How far a member is in one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OffsetCommit {
+    /// Handle of the topic, from Joined. Default: 0, the first topic.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// `Assigned.generation` with which the member got the partition. Default: 0, which is always stale.
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+    /// Offset of the first record that the member has not handled. One below what is committed already has
+    /// no effect. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub offset: u64,
+}
+/// Gives partitions back, what was handled of them being committed before. Others are not touched.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReturnPartitions {
+    /// Which. Default: none, which does nothing.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<AssignmentRef>,
+}
+/// A partition as it was assigned.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssignmentRef {
+    /// Handle of the topic, from Joined. Default: 0, the first topic.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// `Assigned.generation` with which the member got it. Default: 0, which is always stale.
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+}
+/// Goes for good.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeaveGroup {}
+/// The member is alive.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberHeartbeat {}
+/// One message of a Join stream. The first is always `joined`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JoinResponse {
+    /// Which message. Default: none set, to be skipped by clients that do not know it.
+    #[prost(
+        oneof = "join_response::Response",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
+    )]
+    pub response: ::core::option::Option<join_response::Response>,
+}
+/// Nested message and enum types in `JoinResponse`.
+pub mod join_response {
+    /// Which message. Default: none set, to be skipped by clients that do not know it.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Response {
+        /// The member belongs to the group.
+        #[prost(message, tag = "1")]
+        Joined(super::Joined),
+        /// The member gets partitions.
+        #[prost(message, tag = "2")]
+        Assigned(super::Assigned),
+        /// The member should give partitions back.
+        #[prost(message, tag = "3")]
+        Revoking(super::Revoking),
+        /// The member has lost partitions.
+        #[prost(message, tag = "4")]
+        Lost(super::Lost),
+        /// Records.
+        #[prost(message, tag = "5")]
+        Batch(super::FetchedBatch),
+        /// What became of a CommitOffsets.
+        #[prost(message, tag = "6")]
+        Committed(super::Committed),
+        /// A partition was read to the end that it had when it was assigned.
+        #[prost(message, tag = "7")]
+        CaughtUp(super::CaughtUp),
+        /// Offsets that hold no record any more.
+        #[prost(message, tag = "8")]
+        Gap(super::Gap),
+        /// Nothing new, but the stream is alive.
+        #[prost(message, tag = "9")]
+        Heartbeat(super::Heartbeat),
+        /// The broker is stopping; commits are answered until the stream ends, and the member keeps its
+        /// partitions if it comes back in time.
+        #[prost(message, tag = "10")]
+        Draining(super::Draining),
+        /// A topic or partition cannot be read on; the others go on.
+        #[prost(message, tag = "11")]
+        Failed(super::SourceFailed),
+    }
+}
+/// The member belongs to the group. Partitions follow as soon as there are any for it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Joined {
+    /// The topics, in the order of the request. Default: never empty.
+    #[prost(message, repeated, tag = "1")]
+    pub topics: ::prost::alloc::vec::Vec<JoinedTopic>,
+    /// Silence after which the member has to send something, in milliseconds. Default: never 0.
+    #[prost(uint64, tag = "2")]
+    pub heartbeat_interval_ms: u64,
+    /// Silence after which it is taken for dead, in milliseconds. Default: never 0.
+    #[prost(uint64, tag = "3")]
+    pub session_timeout_ms: u64,
+    /// Which broker this is, as in GetServerInfoResponse. Default: never empty.
+    #[prost(string, tag = "4")]
+    pub broker_id: ::prost::alloc::string::String,
+}
+/// A topic that a member reads.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JoinedTopic {
+    /// Number that stands for the topic in this stream: its place in the request, from 0.
+    /// Default: 0, the first topic.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Name of the topic. Default: never empty.
+    #[prost(string, tag = "2")]
+    pub topic: ::prost::alloc::string::String,
+    /// Which life of the topic's name this is. Default: never 0.
+    #[prost(uint64, tag = "3")]
+    pub topic_id: u64,
+    /// Number of partitions of the topic. Default: never 0.
+    #[prost(uint32, tag = "4")]
+    pub partition_count: u32,
+}
+/// The member owns these partitions from now on, and gets their records.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Assigned {
+    /// To be named in commits of these partitions. Default: never 0.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// Which. Default: never empty.
+    #[prost(message, repeated, tag = "2")]
+    pub partitions: ::prost::alloc::vec::Vec<AssignedPartition>,
+}
+/// A partition and where its new owner goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssignedPartition {
+    /// Handle of the topic, from Joined. Default: 0, the first topic.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Offset of the first record that the group has not committed. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub committed_offset: u64,
+    /// One past the last durable record. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub end_offset: u64,
+}
+/// Others are to get these partitions. No more of their records are sent; the member handles what it has
+/// begun, commits, and gives them back with ReturnPartitions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Revoking {
+    /// Which. Default: never empty.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<AssignmentRef>,
+    /// How long it has before it loses them, in milliseconds. Default: 0, which means that it is about to.
+    #[prost(uint64, tag = "2")]
+    pub grace_ms: u64,
+}
+/// The member does not own these any more; its commits for them are refused with GENERATION_STALE. If they
+/// were sought, Assigned follows with other offsets.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Lost {
+    /// Which. Default: never empty.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<AssignmentRef>,
+}
+/// What became of one CommitOffsets; durable.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Committed {
+    /// One result for each offset, in the order of the request. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<CommitResult>,
+}
+/// What became of a commit in one partition.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommitResult {
+    /// Handle of the topic, from Joined. Default: 0, the first topic.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// How far the group is: at the offset of the request or beyond it. Default: 0 if `error` is set.
+    #[prost(uint64, tag = "3")]
+    pub committed_offset: u64,
+    /// Why the commit has no effect: GENERATION_STALE, or OFFSET_OUT_OF_RANGE beyond the end.
+    /// Default: absent, which means that it is done.
+    #[prost(message, optional, tag = "4")]
+    pub error: ::core::option::Option<Error>,
+}
+/// A consumer group.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Group {
+    /// Name of the group. Default: never empty.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Which life of the name this is: never used again after the group was deleted. Default: never 0.
+    #[prost(uint64, tag = "2")]
+    pub group_id: u64,
+    /// How often owners have changed. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+    /// When the group was created, by the broker's clock, in milliseconds since the Unix epoch.
+    /// Default: 0.
+    #[prost(int64, tag = "4")]
+    pub create_time_ms: i64,
+    /// What it is doing. Default: unspecified, to be treated as not known.
+    #[prost(enumeration = "GroupState", tag = "5")]
+    pub state: i32,
+    /// Number of its members. Default: 0.
+    #[prost(uint32, tag = "6")]
+    pub member_count: u32,
+    /// Every member. Default: none; ListGroups leaves them out.
+    #[prost(message, repeated, tag = "7")]
+    pub members: ::prost::alloc::vec::Vec<GroupMember>,
+    /// Every partition that it reads, by topic and number. Default: none; ListGroups leaves them out.
+    #[prost(message, repeated, tag = "8")]
+    pub partitions: ::prost::alloc::vec::Vec<GroupPartition>,
+}
+/// A member of a group.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupMember {
+    /// The member's own id. Default: never empty.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub member_id: ::prost::bytes::Bytes,
+    /// What it calls itself. Default: empty.
+    #[prost(string, tag = "2")]
+    pub client_name: ::prost::alloc::string::String,
+    /// When it connected, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
+    #[prost(int64, tag = "3")]
+    pub join_time_ms: i64,
+    /// Whether it is connected; otherwise it is awaited. Default: false.
+    #[prost(bool, tag = "4")]
+    pub is_connected: bool,
+    /// Number of partitions that it owns. Default: 0.
+    #[prost(uint32, tag = "5")]
+    pub partition_count: u32,
+}
+/// How far a group is in one partition.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupPartition {
+    /// Name of the topic. Default: never empty.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Offset of the first record that the group has not committed. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub committed_offset: u64,
+    /// The lowest offset that may still be read. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub log_start_offset: u64,
+    /// One past the last durable record. Default: 0.
+    #[prost(uint64, tag = "5")]
+    pub end_offset: u64,
+    /// Records that the group has still to commit; never more than there are. Default: 0.
+    #[prost(uint64, tag = "6")]
+    pub lag_records: u64,
+    /// How long ago the first of them was appended, in milliseconds. Default: 0, also where there is none.
+    #[prost(uint64, tag = "7")]
+    pub lag_ms: u64,
+    /// Id of the member that reads it. Default: empty, which means nobody.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub member_id: ::prost::bytes::Bytes,
+    /// When the group committed last here, by the broker's clock, in milliseconds since the Unix epoch.
+    /// Default: 0.
+    #[prost(int64, tag = "9")]
+    pub commit_time_ms: i64,
+    /// Records that the group has passed over because they were gone before it came to them. Default: 0.
+    #[prost(uint64, tag = "10")]
+    pub skipped_records: u64,
+}
+/// Which group to show.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetGroupRequest {
+    /// Name of the group. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// One group.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetGroupResponse {
+    /// The group with its members and partitions. Default: always set.
+    #[prost(message, optional, tag = "1")]
+    pub group: ::core::option::Option<Group>,
+    /// The durable LSN that the offsets belong to. Default: 0, which means that nothing was written.
+    #[prost(uint64, tag = "2")]
+    pub lsn: u64,
+}
+/// Which page of the list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListGroupsRequest {
+    /// Most groups to return; more than `Limits.page_size_max` means that. Default: 0, which means 100.
+    #[prost(uint32, tag = "1")]
+    pub page_size: u32,
+    /// `next_page_token` of the page before. Default: empty, which means the first page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only names that begin with this. Default: empty, which means all.
+    #[prost(string, tag = "3")]
+    pub name_prefix: ::prost::alloc::string::String,
+}
+/// One page of the list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListGroupsResponse {
+    /// The groups, without members and partitions. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: ::prost::alloc::vec::Vec<Group>,
+    /// Token for the next page. Default: empty, which means that this is the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Where to move a group.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SeekGroupRequest {
+    /// Name of the group. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Which topic. Default: empty, which means all that the group reads.
+    #[prost(string, tag = "2")]
+    pub topic: ::prost::alloc::string::String,
+    /// Which partitions of the topic. Default: none, which means all; refused without a topic.
+    #[prost(uint32, repeated, tag = "3")]
+    pub partitions: ::prost::alloc::vec::Vec<u32>,
+    /// Only answers what would happen. Default: false.
+    #[prost(bool, tag = "6")]
+    pub validate_only: bool,
+    /// Where to go on. Default: absent, which is refused with START_UNSET.
+    #[prost(oneof = "seek_group_request::Target", tags = "4, 5")]
+    pub target: ::core::option::Option<seek_group_request::Target>,
+}
+/// Nested message and enum types in `SeekGroupRequest`.
+pub mod seek_group_request {
+    /// Where to go on. Default: absent, which is refused with START_UNSET.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Target {
+        /// A place in each of the partitions.
+        #[prost(message, tag = "4")]
+        Position(super::Position),
+        /// So many records forward from what is committed, or back if it is negative, within what there is.
+        #[prost(sint64, tag = "5")]
+        Relative(i64),
+    }
+}
+/// Where a group was moved.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SeekGroupResponse {
+    /// One for each partition, by topic and number. Default: never empty.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<SoughtPartition>,
+}
+/// Where a partition of a group was, and where it goes on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SoughtPartition {
+    /// Name of the topic. Default: never empty.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Committed offset before. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub from_offset: u64,
+    /// Committed offset after. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub to_offset: u64,
+    /// Records from there to the end, which the group gets now. Default: 0.
+    #[prost(uint64, tag = "5")]
+    pub lag_records: u64,
+}
+/// Which group to delete.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteGroupRequest {
+    /// Name of the group. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Deletes it also while members are connected, whose streams end. Default: false, which refuses that
+    /// with GROUP_NOT_EMPTY.
+    #[prost(bool, tag = "2")]
+    pub force: bool,
+    /// Only answers whether it would succeed. Default: false.
+    #[prost(bool, tag = "3")]
+    pub validate_only: bool,
+}
+/// The group is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteGroupResponse {}
+/// What a group is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GroupState {
+    /// Never sent. To be treated as not known.
+    Unspecified = 0,
+    /// Nobody reads.
+    Empty = 1,
+    /// Every partition has the owner that it should have.
+    Stable = 2,
+    /// Partitions move, or wait for a member that was cut off.
+    Rebalancing = 3,
+}
+impl GroupState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "GROUP_STATE_UNSPECIFIED",
+            Self::Empty => "GROUP_STATE_EMPTY",
+            Self::Stable => "GROUP_STATE_STABLE",
+            Self::Rebalancing => "GROUP_STATE_REBALANCING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GROUP_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "GROUP_STATE_EMPTY" => Some(Self::Empty),
+            "GROUP_STATE_STABLE" => Some(Self::Stable),
+            "GROUP_STATE_REBALANCING" => Some(Self::Rebalancing),
             _ => None,
         }
     }

@@ -69,7 +69,11 @@ impl<'a> Shares<'a> {
         self.resize(member, |owned| owned.insert(partition));
     }
 
-    fn resize(&mut self, member: MemberId, change: impl FnOnce(&mut BTreeSet<PartitionRef>) -> bool) {
+    fn resize(
+        &mut self,
+        member: MemberId,
+        change: impl FnOnce(&mut BTreeSet<PartitionRef>) -> bool,
+    ) {
         let Some(owned) = self.owned.get_mut(&member) else {
             return;
         };
@@ -160,10 +164,7 @@ mod tests {
     #[test]
     fn shares_are_even() {
         let partitions: Vec<_> = (0..8).map(|number| (1, number, None)).collect();
-        let assigned = run(
-            &[(1, vec![1]), (2, vec![1]), (3, vec![1])],
-            &partitions,
-        );
+        let assigned = run(&[(1, vec![1]), (2, vec![1]), (3, vec![1])], &partitions);
         assert_eq!(assigned.len(), 8);
         let mut sizes = sizes(&assigned, &[1, 2, 3]);
         sizes.sort_unstable();
@@ -175,10 +176,7 @@ mod tests {
         let partitions: Vec<_> = (0..8)
             .map(|number| (1, number, Some(if number < 4 { 1 } else { 2 })))
             .collect();
-        let assigned = run(
-            &[(1, vec![1]), (2, vec![1]), (3, vec![1])],
-            &partitions,
-        );
+        let assigned = run(&[(1, vec![1]), (2, vec![1]), (3, vec![1])], &partitions);
         let moved = partitions
             .iter()
             .filter(|(topic, number, owner)| {

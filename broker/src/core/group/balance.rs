@@ -165,14 +165,11 @@ impl Group {
                     decision
                         .rows
                         .push(RowId::GroupPartition(self.id, *place).put(&given.to_row()));
-                    assigned
-                        .entry(member)
-                        .or_default()
-                        .push(AssignedPartition {
-                            partition: *place,
-                            generation,
-                            committed: known.committed,
-                        });
+                    assigned.entry(member).or_default().push(AssignedPartition {
+                        partition: *place,
+                        generation,
+                        committed: known.committed,
+                    });
                 }
             }
         }

@@ -53,8 +53,9 @@ impl State {
         now_ms: i64,
     ) -> (Vec<CommitVerdict>, Vec<Row>) {
         let mut rows = Vec::new();
-        let verdicts = commits.iter().map(|commit| {
-            match self.commit(id, member, commit) {
+        let verdicts = commits
+            .iter()
+            .map(|commit| match self.commit(id, member, commit) {
                 Ok((known, true)) => {
                     let mut after = known.clone();
                     after.committed = commit.offset;
@@ -65,8 +66,7 @@ impl State {
                 }
                 Ok((known, false)) => CommitVerdict::Committed(known.committed),
                 Err(refusal) => CommitVerdict::Refused(refusal),
-            }
-        });
+            });
         (verdicts.collect(), rows)
     }
 

@@ -330,11 +330,7 @@ fn commits_never_move_back_and_never_beyond_the_end() {
         offset: Offset::new(offset),
         skipped_count: 0,
     };
-    bench
-        .state
-        .partition_mut(commit(0).partition)
-        .unwrap()
-        .end = Offset::new(10);
+    bench.state.partition_mut(commit(0).partition).unwrap().end = Offset::new(10);
     let committed = |offset| CommitVerdict::Committed(Offset::new(offset));
     assert_eq!(bench.commit(member(1), commit(7)), committed(7));
     assert_eq!(bench.commit(member(1), commit(3)), committed(7));
@@ -388,7 +384,13 @@ fn nothing_is_left_of_deleted_groups_and_topics() {
     bench.apply(rows);
     assert!(!bench.group().reads(topic));
     let in_use = bench.state.delete_group(&name(), false).unwrap_err();
-    assert!(matches!(in_use, DeleteGroupRefusal::InUse { member_count: 1, .. }));
+    assert!(matches!(
+        in_use,
+        DeleteGroupRefusal::InUse {
+            member_count: 1,
+            ..
+        }
+    ));
     bench.heard(session);
     let (id, decision) = bench.state.delete_group(&name(), true).unwrap();
     bench.apply(decision.rows);
@@ -504,7 +506,11 @@ impl Schedule {
         let Some(belief) = self.beliefs.get_mut(&number) else {
             return;
         };
-        let owned: Vec<_> = belief.owned.iter().map(|(it, so_far)| (*it, *so_far)).collect();
+        let owned: Vec<_> = belief
+            .owned
+            .iter()
+            .map(|(it, so_far)| (*it, *so_far))
+            .collect();
         if owned.is_empty() {
             return;
         }
@@ -611,7 +617,10 @@ impl Schedule {
             group.members().any(|(id, _)| id == *member)
         };
         let readers: Vec<_> = (0..6).map(member).filter(is_there).collect();
-        let sizes: Vec<_> = readers.iter().map(|it| self.bench.owned(*it).len()).collect();
+        let sizes: Vec<_> = readers
+            .iter()
+            .map(|it| self.bench.owned(*it).len())
+            .collect();
         let sum: usize = sizes.iter().sum();
         assert_eq!(sum, PARTITION_COUNT as usize, "seed {seed}: {sizes:?}");
         let spread = sizes.iter().max().unwrap() - sizes.iter().min().unwrap();
