@@ -28,9 +28,9 @@ pub use append::{AppendDecision, AppendRefusal, AppendRequest, SpendDecision};
 pub use broker_time::{BrokerTime, TimeJump};
 pub use group::{
     AssignedPartition, Commit, CommitRefusal, CommitVerdict, DeleteGroupRefusal, Departure,
-    Generation, Group, GroupDecision, GroupEvent, GroupId, GroupNotice, GroupPartition, JoinGroup,
-    JoinRefusal, Member, MemberId, Owner, Presence, SeekGroup, SeekRefusal, SessionId,
-    SoughtPartition, TopicStart,
+    Generation, Group, GroupActivity, GroupDecision, GroupEvent, GroupId, GroupNotice,
+    GroupPartition, GroupSummary, JoinGroup, JoinRefusal, Member, MemberId, Owner, Presence,
+    SeekGroup, SeekRefusal, SessionId, SoughtPartition, TopicStart,
 };
 pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};

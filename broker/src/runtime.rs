@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod engine;
+pub mod group_command;
 pub mod maintenance;
 pub mod published;
 pub mod queue;

@@ -58,7 +58,7 @@ pub const GROUPS_MAX: u32 = 10_000;
 /// Most members of one consumer group.
 pub const MEMBERS_PER_GROUP_MAX: u32 = 1_000;
 /// Most partitions that one consumer group may read.
-pub const PARTITIONS_PER_GROUP_MAX: u32 = 1_000;
+pub const PARTITIONS_PER_GROUP_MAX: u32 = 500;
 
 /// Items on a page of a list whose reader does not say.
 pub const PAGE_SIZE_DEFAULT: u32 = 100;

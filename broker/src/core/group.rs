@@ -184,6 +184,34 @@ impl Member {
     }
 }
 
+/// What a group is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupActivity {
+    /// Nobody reads.
+    Empty,
+    /// Every partition has the owner that it should have, and all members are there.
+    Stable,
+    /// Partitions move, or a member is awaited.
+    Rebalancing,
+}
+
+/// What a list says of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSummary {
+    /// Its number.
+    pub id: GroupId,
+    /// Its name.
+    pub name: GroupName,
+    /// Broker time of its creation, milliseconds since the Unix epoch.
+    pub create_time_ms: i64,
+    /// How often owners have changed.
+    pub generation: Generation,
+    /// What it is doing.
+    pub activity: GroupActivity,
+    /// How many members it has.
+    pub member_count: usize,
+}
+
 /// A named set of readers that share partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -262,6 +290,36 @@ impl Group {
         };
         let next = self.partitions.range(first..).next();
         next.is_some_and(|(place, _)| place.topic == topic)
+    }
+
+    /// What it is doing.
+    pub fn activity(&self) -> GroupActivity {
+        let is_there = |member: &Member| member.session().is_some();
+        if self.members.is_empty() {
+            GroupActivity::Empty
+        } else if self.balance.is_some()
+            || !self.members.values().all(is_there)
+            || self
+                .partitions
+                .values()
+                .any(|it| it.revoked_until_ms.is_some())
+        {
+            GroupActivity::Rebalancing
+        } else {
+            GroupActivity::Stable
+        }
+    }
+
+    /// What a list says of it.
+    pub fn summary(&self) -> GroupSummary {
+        GroupSummary {
+            id: self.id,
+            name: self.name.clone(),
+            create_time_ms: self.create_time_ms,
+            generation: self.generation,
+            activity: self.activity(),
+            member_count: self.members.len(),
+        }
     }
 
     pub(super) fn to_row(&self) -> GroupRow {

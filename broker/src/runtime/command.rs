@@ -13,6 +13,7 @@ use towpath_storage::{
     SegmentRef, TopicId,
 };
 
+use super::group_command::GroupCommand;
 use super::published::TopicView;
 use crate::core::{
     AcceptedBatch, AppendRefusal, AppendRequest, CreateTopic, CreateTopicRefusal,
@@ -274,6 +275,8 @@ pub enum ControlCommand {
         /// Where the answer goes.
         answer: Answer<OpenedTopic, DeleteTopicRefusal>,
     },
+    /// Something about a consumer group.
+    Group(GroupCommand),
     /// The files of deleted topics and of trimmed segments are gone.
     ForgetDropped {
         /// Which topics. At most [`FORGET_DROPPED_MAX`] of both together.
@@ -301,12 +304,13 @@ impl ControlCommand {
                 ..
             } => fail(answer, is_begun || is_continuation),
             Self::OpenTopic { answer, .. } => fail(answer, is_begun),
+            Self::Group(command) => command.fail(is_begun),
             Self::ForgetDropped { .. } => {}
         }
     }
 }
 
-fn fail<T, R>(answer: Answer<T, R>, is_begun: bool) {
+pub(super) fn fail<T, R>(answer: Answer<T, R>, is_begun: bool) {
     let error = if is_begun {
         CommandError::Failed
     } else {

@@ -9,6 +9,7 @@ mod checkpoint;
 mod control;
 mod data;
 mod draft;
+mod group;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,11 +20,12 @@ use towpath_storage::{
 };
 
 use super::command::{Appetite, CommandQueue, ControlCommand, DataCommand, Event, Taken};
+use super::group_command::GroupSink;
 use super::maintenance::CheckpointJob;
 use super::published::{PublishedState, TopicTable, TopicView};
 use super::queue::WorkQueue;
 use super::settle::{SettleProgress, SettleWork};
-use crate::core::{BrokerTime, State};
+use crate::core::{BrokerTime, SessionId, State};
 use checkpoint::CheckpointState;
 use draft::Draft;
 
@@ -106,6 +108,8 @@ pub struct Sequencer {
     /// Partitions whose segment is being made ready.
     wished: BTreeSet<PartitionRef>,
     journal_wish: JournalWish,
+    /// Connections of group members.
+    sessions: BTreeMap<SessionId, Arc<dyn GroupSink>>,
     checkpoint: CheckpointState,
     /// Whether the last entry is evidence that all before it are durable.
     is_marked: bool,
@@ -136,10 +140,11 @@ impl Sequencer {
     pub fn new(
         shared: Shared,
         limits: SequencerLimits,
-        state: State,
+        mut state: State,
         journal: Journal,
         time: BrokerTime,
     ) -> Self {
+        state.await_members(time.now_ms());
         let next_lsn = journal.durable().next();
         let mut table = TopicTable::default();
         state
@@ -164,6 +169,7 @@ impl Sequencer {
             control_backlog: VecDeque::new(),
             wished: BTreeSet::new(),
             journal_wish: JournalWish::None,
+            sessions: BTreeMap::new(),
             checkpoint: CheckpointState::new(first_file),
             is_marked: true,
         }
@@ -295,6 +301,7 @@ impl Sequencer {
             answers,
             table_changes,
             settle_work,
+            notices,
             ..
         } = draft;
         if !round.is_empty() {
@@ -313,6 +320,7 @@ impl Sequencer {
         }
         // DURABILITY: an answer leaves only now, when the entry on which it rests is on disk.
         answers.into_iter().for_each(|answer| answer.send());
+        self.tell_members(notices);
         self.tail.evict(self.shared.progress.settled());
         self.start_checkpoint();
         Ok(())

@@ -95,6 +95,11 @@ impl State {
         decision
     }
 
+    /// Looks at a group again when the next thing is due in it, which may be now.
+    pub fn set_group_timer(&mut self, id: GroupId) {
+        self.groups.set_timer(id);
+    }
+
     /// Groups in which something is due, each once. Each is to be stepped until it has nothing to do.
     pub fn due_groups(&mut self, now_ms: i64, count_max: usize) -> Vec<GroupId> {
         self.groups.take_due(now_ms, count_max)

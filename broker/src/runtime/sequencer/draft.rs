@@ -1,5 +1,6 @@
 //! A round while it is being decided: its entries, and what is to happen once they are durable.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use towpath_storage::{PartitionRef, Round, SegmentRef, TopicId};
@@ -8,11 +9,13 @@ use super::super::command::{
     Answer, AppendAnswer, AppendSink, CommandError, DataCommand, OpenedTopic, Permits, Published,
     Ticket, TrimmedTopic, UpdatedTopic, send,
 };
+use super::super::group_command::{GroupNotFound, GroupPage};
 use super::super::published::TopicView;
 use super::super::settle::SettleWork;
 use crate::core::{
-    AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal, TopicSettings, Trim, TrimRefusal,
-    UpdateTopicRefusal,
+    AppendRefusal, CommitVerdict, CreateTopicRefusal, DeleteGroupRefusal, DeleteTopicRefusal,
+    Group, GroupId, GroupNotice, JoinRefusal, SeekRefusal, SoughtPartition, TopicSettings, Trim,
+    TrimRefusal, UpdateTopicRefusal,
 };
 
 /// What one round adds up to.
@@ -25,6 +28,8 @@ pub(super) struct Draft {
     pub(super) settle_work: Vec<SettleWork>,
     /// The run that goes by reference.
     pub(super) run: Option<Run>,
+    /// What members of groups are told once the round is durable.
+    pub(super) notices: Vec<GroupNotice>,
     /// Bytes of batches in the round.
     pub(super) appended_bytes: u64,
 }
@@ -84,6 +89,30 @@ pub(super) enum PendingAnswer {
         answer: Answer<OpenedTopic, DeleteTopicRefusal>,
         result: Result<OpenedTopic, DeleteTopicRefusal>,
     },
+    JoinGroup {
+        answer: Answer<GroupId, JoinRefusal>,
+        result: Result<GroupId, JoinRefusal>,
+    },
+    CommitOffsets {
+        answer: Answer<Vec<CommitVerdict>, Infallible>,
+        verdicts: Vec<CommitVerdict>,
+    },
+    SeekGroup {
+        answer: Answer<Vec<SoughtPartition>, SeekRefusal>,
+        result: Result<Vec<SoughtPartition>, SeekRefusal>,
+    },
+    DeleteGroup {
+        answer: Answer<(), DeleteGroupRefusal>,
+        result: Result<(), DeleteGroupRefusal>,
+    },
+    GetGroup {
+        answer: Answer<Group, GroupNotFound>,
+        result: Result<Group, GroupNotFound>,
+    },
+    ListGroups {
+        answer: Answer<GroupPage, Infallible>,
+        page: GroupPage,
+    },
 }
 
 impl PendingAnswer {
@@ -122,6 +151,20 @@ impl PendingAnswer {
             Self::OpenTopic { answer, result } => {
                 send(answer, result.map_err(CommandError::Refused));
             }
+            Self::JoinGroup { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::CommitOffsets { answer, verdicts } => send(answer, Ok(verdicts)),
+            Self::SeekGroup { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::DeleteGroup { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::GetGroup { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::ListGroups { answer, page } => send(answer, Ok(page)),
         }
     }
 
@@ -136,6 +179,12 @@ impl PendingAnswer {
             Self::UpdateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::TrimTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::OpenTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::JoinGroup { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::CommitOffsets { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::SeekGroup { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::DeleteGroup { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::GetGroup { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::ListGroups { answer, .. } => send(answer, Err(CommandError::Failed)),
         }
     }
 }

@@ -51,6 +51,7 @@ impl Sequencer {
             self.push_rows(rows, draft);
         }
         self.expire(draft);
+        self.step_groups(draft);
         self.checkpoint.add_appended(draft.appended_bytes);
     }
 
