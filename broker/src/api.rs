@@ -3,13 +3,14 @@
 mod admin;
 mod convert;
 mod fetch;
+mod group;
 mod produce;
 mod status;
 mod topic;
 mod unreadable;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     /// Turns over the partitions for records without a key.
     pub(crate) turn: AtomicU32,
+    /// Numbers the connections of group members.
+    pub(crate) session: AtomicU64,
 }
 
 /// Memory of batches that wait to be written.
@@ -65,11 +68,13 @@ pub(crate) struct InFlight {
 pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) -> Routes {
     use v1::admin_service_server::AdminServiceServer;
     use v1::fetch_service_server::FetchServiceServer;
+    use v1::group_service_server::GroupServiceServer;
     use v1::produce_service_server::ProduceServiceServer;
     use v1::topic_service_server::TopicServiceServer;
 
     let produce = ProduceServiceServer::new(produce::ProduceApi::new(Arc::clone(shared)));
     let fetch = FetchServiceServer::new(fetch::FetchApi::new(Arc::clone(shared)));
+    let group = GroupServiceServer::new(group::GroupApi::new(Arc::clone(shared)));
     let topic = TopicServiceServer::new(topic::TopicApi::new(Arc::clone(shared)));
     let admin = AdminServiceServer::new(admin::AdminApi::new(Arc::clone(shared)));
     let mut routes = Routes::builder();
@@ -79,6 +84,9 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
         ))
         .add_service(Explained::new(
             fetch.max_decoding_message_size(MESSAGE_BYTES_MAX),
+        ))
+        .add_service(Explained::new(
+            group.max_decoding_message_size(MESSAGE_BYTES_MAX),
         ))
         .add_service(Explained::new(
             topic.max_decoding_message_size(MESSAGE_BYTES_MAX),
@@ -136,6 +144,12 @@ impl Shared {
         let topics = self.published().topics();
         let found = topics.named(name).map(Arc::clone);
         found.ok_or_else(|| status::topic_not_found(name, &topics))
+    }
+
+    /// Broker time as near as it can be told between two rounds.
+    fn broker_time_ms(&self) -> i64 {
+        let last_round_ms = self.published().time_ms();
+        last_round_ms.max(self.clock.wall_ms())
     }
 
     /// Refuses new work once the broker stops.

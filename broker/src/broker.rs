@@ -102,6 +102,7 @@ impl Broker {
             },
             drain: drain.clone(),
             turn: 0.into(),
+            session: 1.into(),
         };
         let (health, health_server) = health_reporter();
         let routes = api::routes(&Arc::new(shared), health_server);

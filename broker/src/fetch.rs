@@ -13,7 +13,9 @@ mod wait;
 
 use std::sync::Arc;
 
-use towpath_storage::{Frame, LogReader, Lsn, Offset, OffsetRange, with_causes};
+use towpath_storage::{
+    Frame, LogReader, Lsn, Offset, OffsetRange, PartitionLog, ReadLimit, TailRead, with_causes,
+};
 
 use crate::memory::Unread;
 use crate::runtime::published::{PublishedState, TopicView};
@@ -46,6 +48,8 @@ pub(crate) struct Source {
 pub(crate) struct FetchOptions {
     /// Goes on with new records; otherwise it ends at the cut.
     pub(crate) is_following: bool,
+    /// Goes on while there is no partition to read: there may be some later.
+    pub(crate) is_standing: bool,
     /// Gives the frames of all partitions in the order of their LSN.
     pub(crate) is_merging: bool,
     /// Goes on behind records that are lost.
@@ -96,6 +100,24 @@ pub(crate) enum FetchEvent {
     Draining,
 }
 
+impl FetchEvent {
+    /// The one partition that it is about, if it is about one.
+    fn place(&self) -> Option<Place> {
+        match self {
+            Self::Frame(place, _) | Self::CaughtUp { place, .. } | Self::Gap { place, .. } => {
+                Some(*place)
+            }
+            Self::Failed {
+                source, partition, ..
+            } => partition.map(|partition| Place {
+                source: *source,
+                partition,
+            }),
+            Self::Heartbeat(_) | Self::Draining => None,
+        }
+    }
+}
+
 /// A partition of one of the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -140,6 +162,30 @@ impl Reading {
     /// What may be seen.
     pub(crate) fn published(&self) -> &PublishedState {
         &self.published
+    }
+
+    /// When the record at an offset was appended, milliseconds since the Unix epoch; none if there is no
+    /// such record, or it cannot be read.
+    pub(crate) async fn append_time_ms(
+        &self,
+        log: &Arc<PartitionLog>,
+        offset: Offset,
+    ) -> Option<i64> {
+        let one = ReadLimit {
+            bytes_max: 0,
+            lsn_max: self.published.durable(),
+        };
+        let until = match log.read_tail(offset, one) {
+            TailRead::Frames(frames) => {
+                return frames.first().map(|frame| frame.header.append_time_ms);
+            }
+            TailRead::AtEnd => return None,
+            TailRead::OnDisk { until } => until,
+        };
+        let log = Arc::clone(log);
+        let read = self.run(move |reader| reader.read(&log, None, offset, until, one));
+        let frames = read.await.ok()?.frames;
+        frames.first().map(|frame| frame.header.append_time_ms)
     }
 
     /// Runs a blocking read on the pool.

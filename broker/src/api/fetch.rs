@@ -1,6 +1,6 @@
 //! The service that reads records.
 
-mod events;
+pub(super) mod events;
 pub(super) mod request;
 
 use std::pin::Pin;
@@ -62,7 +62,7 @@ impl FetchApi {
 }
 
 /// The server gives every request the share of its connection.
-fn without_connection() -> Problem {
+pub(super) fn without_connection() -> Problem {
     Problem::new(ErrorReason::Internal, "the request came from no connection")
 }
 

@@ -4,19 +4,19 @@
 use std::time::Duration;
 
 use towpath_proto::limits;
-use towpath_proto::names::{NameError, TopicName};
+use towpath_proto::names::{GroupName, NameError, TopicName};
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
-use towpath_storage::BrokerId;
+use towpath_storage::{BrokerId, PartitionRef};
 
 use super::convert;
 use crate::core::{
-    AppendRefusal, CreateTopicRefusal, DeleteTopicRefusal, TopicConfigError, TrimRefusal,
-    UpdateTopicRefusal,
+    AppendRefusal, CommitRefusal, CreateTopicRefusal, DeleteGroupRefusal, DeleteTopicRefusal,
+    JoinRefusal, SeekRefusal, TopicConfigError, TrimRefusal, UpdateTopicRefusal,
 };
 use crate::fetch::{PositionError, ReadFailure};
 use crate::runtime::command::CommandError;
-use crate::runtime::published::TopicTable;
+use crate::runtime::published::{PartitionHandle, TopicTable, TopicView};
 
 /// When a client should try again after a stop has begun.
 const RESTART_WAIT: Duration = Duration::from_secs(1);
@@ -349,4 +349,117 @@ pub(super) fn too_many_open_topics() -> Problem {
     )
     .with("limit", "open_topics_per_stream_max")
     .with("limit_value", limit)
+}
+
+/// There is no group of that name.
+pub(super) fn group_not_found(name: &GroupName) -> Problem {
+    Problem::new(
+        ErrorReason::GroupNotFound,
+        format!("group \"{name}\" not found"),
+    )
+    .with("group", name)
+}
+
+/// The group was deleted while the member read.
+pub(super) fn group_deleted() -> Problem {
+    Problem::new(ErrorReason::GroupNotFound, "the group was deleted")
+}
+
+/// Another connection of the same member has taken over.
+pub(super) fn member_replaced() -> Problem {
+    Problem::new(
+        ErrorReason::MemberUnknown,
+        "another connection of this member has joined",
+    )
+    .with_hint("every member needs an id of its own")
+}
+
+/// Why a member may not join, as far as it is about one topic.
+pub(super) fn join_refused(refusal: &JoinRefusal, topic: &TopicView) -> Problem {
+    match refusal {
+        JoinRefusal::StartUnset { name, .. } => {
+            let logs = topic.partitions().iter().map(PartitionHandle::log);
+            let count: u64 = logs.map(|log| log.end().since(log.log_start())).sum();
+            let message = format!(
+                "group \"{name}\" has never read topic \"{}\", and it is not said where to begin",
+                topic.name()
+            );
+            Problem::new(ErrorReason::StartUnset, message)
+                .with("group", name)
+                .with("topic", topic.name())
+                .with("beginning_records", count)
+                .with("end_records", 0)
+                .with_hint(format!(
+                    "begin at the beginning ({count} records) or at the end (none)"
+                ))
+        }
+        JoinRefusal::TopicNotFound { .. } => topic_gone(topic.name()),
+        JoinRefusal::TooManyGroups
+        | JoinRefusal::TooManyMembers { .. }
+        | JoinRefusal::TooManyPartitions { .. } => join_limited(refusal),
+    }
+}
+
+/// Why a member may not join, as far as it is about a limit.
+pub(super) fn join_limited(refusal: &JoinRefusal) -> Problem {
+    Problem::new(ErrorReason::LimitReached, refusal.to_string())
+}
+
+/// Why a commit in one partition has no effect.
+pub(super) fn commit_refused(
+    refusal: CommitRefusal,
+    topic: Option<&TopicName>,
+    partition: u32,
+) -> Problem {
+    let problem = match refusal {
+        CommitRefusal::Stale => Problem::new(ErrorReason::GenerationStale, refusal.to_string()),
+        CommitRefusal::BeyondEnd { end } => {
+            Problem::new(ErrorReason::OffsetOutOfRange, refusal.to_string()).with("end_offset", end)
+        }
+    };
+    let problem = problem.with("partition", partition);
+    match topic {
+        Some(topic) => problem.with("topic", topic),
+        None => problem,
+    }
+}
+
+/// Why a group was not moved.
+pub(super) fn seek_refused(refusal: SeekRefusal, topics: &TopicTable) -> Problem {
+    let text = refusal.to_string();
+    let topic = |partition: PartitionRef| {
+        let found = topics.with_id(partition.topic);
+        found.map_or_else(String::new, |topic| topic.name().to_string())
+    };
+    match refusal {
+        SeekRefusal::NotFound { name } => group_not_found(&name),
+        SeekRefusal::NotRead { name, partition } => Problem::invalid_field("partitions", text)
+            .with("group", name)
+            .with("topic", topic(partition))
+            .with("partition", partition.partition),
+        SeekRefusal::OutOfRange {
+            partition,
+            offset,
+            log_start,
+            end,
+        } => Problem::new(ErrorReason::OffsetOutOfRange, text)
+            .with("topic", topic(partition))
+            .with("partition", partition.partition)
+            .with("requested", offset)
+            .with("log_start_offset", log_start)
+            .with("end_offset", end),
+    }
+}
+
+/// Why a group was not deleted.
+pub(super) fn delete_group_refused(refusal: DeleteGroupRefusal) -> Problem {
+    let text = refusal.to_string();
+    match refusal {
+        DeleteGroupRefusal::NotFound { name } => group_not_found(&name),
+        DeleteGroupRefusal::InUse { name, member_count } => {
+            Problem::new(ErrorReason::GroupNotEmpty, text)
+                .with("group", name)
+                .with("member_count", member_count)
+        }
+    }
 }

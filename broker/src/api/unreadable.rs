@@ -24,6 +24,14 @@ use towpath_proto::reason::ErrorReason;
 /// status of one that does not: INTERNAL. tonic's texts about that begin so.
 const RULE_OF_GRPC: &str = "protocol error";
 
+/// The same status, explained where the message could not be read.
+pub(super) fn described(status: Status) -> Status {
+    match explain(&status, None) {
+        Some(problem) => problem.into(),
+        None => status,
+    }
+}
+
 /// Why tonic could not read a request; none if the status is about something else.
 ///
 /// `records_field` names the field that makes a request of the call large: that of its records.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use towpath_storage::{Lsn, OffsetRange};
+use towpath_storage::{Lsn, Offset, OffsetRange};
 
 use super::lane::{Ahead, Lane};
 use super::wait::{Waited, Waiter};
@@ -106,7 +106,7 @@ impl Fetch {
                 self.waiter.note_told();
                 return Some(event);
             }
-            if self.open_count == 0 {
+            if self.open_count == 0 && !self.options.is_standing {
                 return None;
             }
             if let Some(lane) = self.unseen.front().copied() {
@@ -118,6 +118,58 @@ impl Fetch {
             }
             self.options.memory.note_kept(self.ahead_bytes);
         }
+    }
+
+    /// Reads nothing yet of these topics: [`Fetch::begin`] says what.
+    pub(crate) fn of_topics(
+        reading: Reading,
+        topics: &[Arc<TopicView>],
+        snapshot: Lsn,
+        options: FetchOptions,
+    ) -> Self {
+        let sources = topics.iter().map(|topic| Source {
+            topic: Arc::clone(topic),
+            starts: Vec::new(),
+        });
+        Self::new(reading, &sources.collect::<Vec<_>>(), snapshot, options)
+    }
+
+    /// Reads one more partition of its topics, from `start` on; one that is read already begins anew.
+    /// Not while merging.
+    pub(crate) fn begin(&mut self, place: Place, start: Offset) {
+        self.stop(place);
+        let Some(topic) = self.topics.get(place.source).filter(|it| !it.is_over) else {
+            return;
+        };
+        let Some(handle) = topic.view.partition(place.partition) else {
+            return;
+        };
+        let lane = Lane::new(place, &topic.view, handle.log(), start);
+        self.waiter.subscribe(&topic.view, place.partition);
+        let number = self.number_of(place).unwrap_or(self.lanes.len());
+        match self.lanes.get_mut(number) {
+            Some(over) => *over = lane,
+            None => self.lanes.push(lane),
+        }
+        self.unseen.push_back(number);
+        self.open_count += 1;
+    }
+
+    /// Reads a partition no more, and tells nothing more of it.
+    pub(crate) fn stop(&mut self, place: Place) {
+        let Some(number) = self.number_of(place) else {
+            return;
+        };
+        self.end_lane(number);
+        self.unseen.retain(|it| *it != number);
+        self.events.retain(|event| event.place() != Some(place));
+        if let Some(topic) = self.topics.get(place.source) {
+            self.waiter.unsubscribe(&topic.view, place.partition);
+        }
+    }
+
+    fn number_of(&self, place: Place) -> Option<usize> {
+        self.lanes.iter().position(|lane| lane.place == place)
     }
 
     /// Whether something was read that is told without reading more.

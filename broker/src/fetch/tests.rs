@@ -97,6 +97,7 @@ impl Running {
 fn merging() -> FetchOptions {
     FetchOptions {
         is_following: false,
+        is_standing: false,
         is_merging: true,
         skips_loss: false,
         heartbeat_interval: Duration::from_secs(5),

@@ -60,6 +60,25 @@ impl Waiter {
         }
     }
 
+    /// Has itself woken by one more partition.
+    pub(super) fn subscribe(&mut self, topic: &Arc<TopicView>, partition: u32) {
+        if let Some(handle) = topic.partition(partition) {
+            handle.subscribe(&self.appended);
+            self.subscribed.push((Arc::clone(topic), partition));
+        }
+    }
+
+    /// Is not woken by a partition any more.
+    pub(super) fn unsubscribe(&mut self, topic: &TopicView, partition: u32) {
+        let is_it = |it: &(Arc<TopicView>, u32)| it.0.id() == topic.id() && it.1 == partition;
+        if let Some(place) = self.subscribed.iter().position(is_it) {
+            self.subscribed.swap_remove(place);
+            if let Some(handle) = topic.partition(partition) {
+                handle.unsubscribe(&self.appended);
+            }
+        }
+    }
+
     /// Notes that something was told.
     pub(super) fn note_told(&mut self) {
         self.was_told = true;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use towpath_proto::names::GroupName;
 use towpath_storage::PartitionRef;
 
-use super::command::{Answer, fail};
+use super::command::{Answer, CommandError, fail};
 use crate::core::{
     Commit, CommitVerdict, DeleteGroupRefusal, Departure, Generation, Group, GroupEvent, GroupId,
     GroupSummary, JoinGroup, JoinRefusal, MemberId, SeekGroup, SeekRefusal, SessionId,
@@ -19,6 +19,9 @@ use crate::core::{
 pub trait GroupSink: Send + Sync + fmt::Debug {
     /// Takes an event.
     fn tell(&self, event: GroupEvent);
+
+    /// Takes the verdicts on one commit, in the order of the commits.
+    fn answer(&self, verdicts: Result<Vec<CommitVerdict>, CommandError<Infallible>>);
 }
 
 /// There is no group of this name.
@@ -78,8 +81,8 @@ pub enum GroupCommand {
         member: MemberId,
         /// How far. At most as many as a group may have partitions.
         commits: Vec<Commit>,
-        /// Where the verdicts go, in the order of the commits.
-        answer: Answer<Vec<CommitVerdict>, Infallible>,
+        /// Where the verdicts go.
+        sink: Arc<dyn GroupSink>,
     },
     /// Move a group.
     Seek {
@@ -126,7 +129,11 @@ impl GroupCommand {
     pub(super) fn fail(self, is_begun: bool) {
         match self {
             Self::Join { answer, .. } => fail(answer, is_begun),
-            Self::Commit { answer, .. } => fail(answer, is_begun),
+            Self::Commit { sink, .. } => sink.answer(Err(if is_begun {
+                CommandError::Failed
+            } else {
+                CommandError::ShuttingDown
+            })),
             Self::Seek { answer, .. } => fail(answer, is_begun),
             Self::Delete { answer, .. } => fail(answer, is_begun),
             Self::Get { answer, .. } => fail(answer, is_begun),

@@ -12,6 +12,7 @@ mod fetch;
 mod fetch_damage;
 mod fetch_start;
 mod gated_disk;
+mod group;
 mod harness;
 mod http2;
 mod limits;

@@ -18,7 +18,7 @@ use crate::memory::Unread;
 
 /// What is told at once, about: a stream is given to the connection in chunks of this size, or of what
 /// was read at once if that is more.
-const CHUNK_BYTES: usize = 64 * 1024;
+pub(in crate::api) const CHUNK_BYTES: usize = 64 * 1024;
 
 /// What is told at the beginning takes no turn up to this size: a stream costs more than that in any case.
 const OPENED_FREE_BYTES: usize = 4 * 1024;
@@ -111,10 +111,10 @@ impl Telling {
                 source,
                 partition,
                 failure,
-            } => Response::Failed(self.failed(source, partition, &failure)),
+            } => Response::Failed(source_failed(&self.topics, source, partition, &failure)),
             FetchEvent::Heartbeat(lsn) => Response::Heartbeat(v1::Heartbeat {
                 lsn: lsn.get(),
-                broker_time_ms: self.broker_time_ms(),
+                broker_time_ms: self.shared.broker_time_ms(),
             }),
             FetchEvent::Draining => {
                 self.end = Some(status::shutting_down().into());
@@ -123,34 +123,11 @@ impl Telling {
             }
         }
     }
-
-    fn failed(
-        &self,
-        source: usize,
-        partition: Option<u32>,
-        failure: &ReadFailure,
-    ) -> v1::SourceFailed {
-        let problem = self
-            .topics
-            .get(source)
-            .map(|topic| status::read_failed(failure, topic, partition.unwrap_or_default()));
-        v1::SourceFailed {
-            handle: handle(source),
-            partition,
-            error: problem.map(Into::into),
-        }
-    }
-
-    /// Broker time as near as it can be told between two rounds.
-    fn broker_time_ms(&self) -> i64 {
-        let last_round_ms = self.shared.published().time_ms();
-        last_round_ms.max(self.shared.clock.wall_ms())
-    }
 }
 
 /// Gives the connection what was told, by having nothing for once. All that was read is then encoded,
 /// and no slice of a larger buffer waits with the client.
-async fn end_turn() {
+pub(in crate::api) async fn end_turn() {
     let mut is_over = false;
     std::future::poll_fn(|cx| {
         if std::mem::replace(&mut is_over, true) {
@@ -162,7 +139,7 @@ async fn end_turn() {
     .await;
 }
 
-fn batch(place: Place, frame: Frame) -> FetchedBatch {
+pub(in crate::api) fn batch(place: Place, frame: Frame) -> FetchedBatch {
     let Frame { header, payload } = frame;
     FetchedBatch {
         handle: handle(place.source),
@@ -178,12 +155,29 @@ fn batch(place: Place, frame: Frame) -> FetchedBatch {
     }
 }
 
+/// What a client is told of a topic or partition that cannot be read on.
+pub(in crate::api) fn source_failed(
+    topics: &[TopicName],
+    source: usize,
+    partition: Option<u32>,
+    failure: &ReadFailure,
+) -> v1::SourceFailed {
+    let problem = topics
+        .get(source)
+        .map(|topic| status::read_failed(failure, topic, partition.unwrap_or_default()));
+    v1::SourceFailed {
+        handle: handle(source),
+        partition,
+        error: problem.map(Into::into),
+    }
+}
+
 /// The handle of a topic is its place among the sources.
-fn handle(source: usize) -> u32 {
+pub(in crate::api) fn handle(source: usize) -> u32 {
     u32::try_from(source).unwrap_or(u32::MAX)
 }
 
-fn reason(cause: GapCause) -> v1::GapReason {
+pub(in crate::api) fn reason(cause: GapCause) -> v1::GapReason {
     match cause {
         GapCause::Trimmed => v1::GapReason::Trimmed,
         GapCause::Lost => v1::GapReason::DataLoss,

@@ -40,6 +40,7 @@ pub(super) fn options(
 ) -> FetchOptions {
     FetchOptions {
         is_following: request.follow,
+        is_standing: false,
         is_merging: request.merge_by_lsn,
         skips_loss: request.skip_data_loss,
         heartbeat_interval: shared.heartbeat_interval,
@@ -257,7 +258,7 @@ fn own_offsets(
     Ok(own)
 }
 
-fn start(position: Option<&v1::Position>) -> Start {
+pub(in crate::api) fn start(position: Option<&v1::Position>) -> Start {
     match position.and_then(|position| position.position.as_ref()) {
         None | Some(WirePosition::Beginning(_)) => Start::Beginning,
         Some(WirePosition::Offset(offset)) => Start::Offset(Offset::new(*offset)),

@@ -93,12 +93,12 @@ impl<'a> Shares<'a> {
     fn even_out(&mut self) {
         // From the largest share down: what cannot shrink now cannot later, since others only grow
         // towards it.
-        while let Some((from, partition, to)) = self.next_move() {
+        while let Some((partition, to)) = self.next_move() {
             self.give(to, partition);
         }
     }
 
-    fn next_move(&self) -> Option<(MemberId, PartitionRef, MemberId)> {
+    fn next_move(&self) -> Option<(PartitionRef, MemberId)> {
         let smallest = self.by_size.first()?.0;
         for (size, from) in self.by_size.iter().rev() {
             if *size < smallest + 2 {
@@ -115,7 +115,7 @@ impl<'a> Shares<'a> {
             // The last ones, so that a member's first partitions are those it keeps.
             let last = self.owned.get(from)?.iter().rev();
             let partition = last.copied().find(|it| it.topic == topic)?;
-            return Some((*from, partition, to));
+            return Some((partition, to));
         }
         None
     }

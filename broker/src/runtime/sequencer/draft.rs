@@ -9,7 +9,7 @@ use super::super::command::{
     Answer, AppendAnswer, AppendSink, CommandError, DataCommand, OpenedTopic, Permits, Published,
     Ticket, TrimmedTopic, UpdatedTopic, send,
 };
-use super::super::group_command::{GroupNotFound, GroupPage};
+use super::super::group_command::{GroupNotFound, GroupPage, GroupSink};
 use super::super::published::TopicView;
 use super::super::settle::SettleWork;
 use crate::core::{
@@ -94,7 +94,7 @@ pub(super) enum PendingAnswer {
         result: Result<GroupId, JoinRefusal>,
     },
     CommitOffsets {
-        answer: Answer<Vec<CommitVerdict>, Infallible>,
+        sink: Arc<dyn GroupSink>,
         verdicts: Vec<CommitVerdict>,
     },
     SeekGroup {
@@ -154,7 +154,7 @@ impl PendingAnswer {
             Self::JoinGroup { answer, result } => {
                 send(answer, result.map_err(CommandError::Refused));
             }
-            Self::CommitOffsets { answer, verdicts } => send(answer, Ok(verdicts)),
+            Self::CommitOffsets { sink, verdicts } => sink.answer(Ok(verdicts)),
             Self::SeekGroup { answer, result } => {
                 send(answer, result.map_err(CommandError::Refused));
             }
@@ -180,7 +180,7 @@ impl PendingAnswer {
             Self::TrimTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::OpenTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::JoinGroup { answer, .. } => send(answer, Err(CommandError::Failed)),
-            Self::CommitOffsets { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::CommitOffsets { sink, .. } => sink.answer(Err(CommandError::Failed)),
             Self::SeekGroup { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::DeleteGroup { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::GetGroup { answer, .. } => send(answer, Err(CommandError::Failed)),

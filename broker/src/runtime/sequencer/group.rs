@@ -47,13 +47,13 @@ impl Sequencer {
                 group,
                 member,
                 commits,
-                answer,
+                sink,
             } => {
                 let (verdicts, rows) = self.state.commit_offsets(group, member, &commits, now_ms);
                 self.push_rows(rows, draft);
                 draft
                     .answers
-                    .push(PendingAnswer::CommitOffsets { answer, verdicts });
+                    .push(PendingAnswer::CommitOffsets { sink, verdicts });
             }
             GroupCommand::Seek {
                 wish,

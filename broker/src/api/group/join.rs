@@ -1,0 +1,210 @@
+//! The beginning of a Join stream.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::stream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tonic::{Status, Streaming};
+use towpath_proto::limits::PARTITIONS_PER_GROUP_MAX;
+use towpath_proto::problem::Problem;
+use towpath_proto::v1;
+use towpath_proto::v1::join_request::Request;
+use towpath_storage::Offset;
+
+use super::listener::Listener;
+use super::seat::{NewsSink, Seat};
+use super::teller::Teller;
+use super::{JoinResponses, Shared, convert, group_name, status, unreadable};
+use crate::api::fetch::request;
+use crate::core::{GroupId, JoinGroup, JoinRefusal, MemberId, SessionId, TopicStart};
+use crate::fetch::{Bounds, Cut, Fetch, FetchOptions, resolve};
+use crate::memory::Unread;
+use crate::runtime::command::ControlCommand;
+use crate::runtime::group_command::{GroupCommand, GroupSink};
+use crate::runtime::published::{PartitionHandle, TopicView};
+
+/// How long a stream may take to say which group it is for.
+const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+/// Most topics that a member reads.
+const TOPICS_PER_MEMBER_MAX: usize = 100;
+/// Longest name of a client.
+const CLIENT_NAME_BYTES_MAX: usize = 200;
+
+/// What a member asks for, checked.
+struct Asked {
+    wish: JoinGroup,
+    topics: Vec<Arc<TopicView>>,
+    skips_loss: bool,
+}
+
+/// Takes a member in, and makes its stream.
+pub(super) async fn join(
+    shared: &Arc<Shared>,
+    mut requests: Streaming<v1::JoinRequest>,
+    memory: &Arc<Unread>,
+) -> Result<JoinResponses, Status> {
+    shared.refuse_when_draining()?;
+    let first = timeout(JOIN_PATIENCE, requests.message()).await;
+    let first = first.map_err(|_elapsed| Problem::invalid_field("request", "nobody has joined"))?;
+    let first = first.map_err(unreadable::described)?;
+    let Some(Request::Join(request)) = first.and_then(|first| first.request) else {
+        return Err(
+            Problem::invalid_field("request", "the first request must join a group").into(),
+        );
+    };
+    let asked = check(shared, request).await?;
+    let (news_in, news) = mpsc::unbounded_channel();
+    let sink: Arc<dyn GroupSink> = Arc::new(NewsSink(news_in.clone()));
+    let group = enter(shared, &asked, &sink).await?;
+    let Asked {
+        wish,
+        topics,
+        skips_loss,
+    } = asked;
+    let seat = Arc::new(Seat::new(group, wish.member, wish.session, topics));
+    let listener = Listener::new(Arc::clone(shared), Arc::clone(&seat), sink, news_in);
+    shared.drain.tasks().spawn(listener.run(requests));
+    let options = FetchOptions {
+        is_following: true,
+        is_standing: true,
+        is_merging: false,
+        skips_loss,
+        heartbeat_interval: shared.heartbeat_interval,
+        drain: shared.drain.clone(),
+        memory: Arc::clone(memory),
+    };
+    let fetch = Fetch::of_topics(
+        shared.reading.clone(),
+        &seat.topics,
+        shared.published().durable(),
+        options,
+    );
+    let teller = Teller::new(Arc::clone(shared), seat, fetch, news, Arc::clone(memory));
+    Ok(Box::pin(stream::unfold(
+        Box::new(teller),
+        |mut teller| async move {
+            let response = teller.next().await?;
+            Some((response, teller))
+        },
+    )))
+}
+
+async fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem> {
+    let name = group_name("join.group", &request.group)?;
+    let member = <[u8; 16]>::try_from(request.member_id.as_ref())
+        .map_err(|_length| Problem::invalid_field("join.member_id", "a member id has 16 bytes"))?;
+    if request.client_name.len() > CLIENT_NAME_BYTES_MAX {
+        let message = format!("a client name has at most {CLIENT_NAME_BYTES_MAX} bytes");
+        return Err(Problem::invalid_field("join.client_name", message));
+    }
+    let views = topics(shared, &request.topics)?;
+    let mut topics = Vec::new();
+    for view in &views {
+        let starts = match &request.start {
+            Some(position) => Some(starts(shared, view, position).await?),
+            None => None,
+        };
+        topics.push(TopicStart {
+            topic: view.id(),
+            starts,
+        });
+    }
+    let wish = JoinGroup {
+        name,
+        member: MemberId::new(member),
+        session: SessionId(shared.session.fetch_add(1, Ordering::Relaxed)),
+        client_name: request.client_name,
+        topics,
+    };
+    Ok(Asked {
+        wish,
+        topics: views,
+        skips_loss: request.skip_data_loss,
+    })
+}
+
+fn topics(shared: &Shared, names: &[String]) -> Result<Vec<Arc<TopicView>>, Problem> {
+    if names.is_empty() {
+        return Err(Problem::invalid_field(
+            "join.topics",
+            "there is nothing to read",
+        ));
+    }
+    if names.len() > TOPICS_PER_MEMBER_MAX {
+        let message = format!("a member reads at most {TOPICS_PER_MEMBER_MAX} topics");
+        return Err(Problem::invalid_field("join.topics", message));
+    }
+    let mut views: Vec<Arc<TopicView>> = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        let field = format!("join.topics[{number}]");
+        let view = shared.topic(&convert::topic_name(&field, name)?)?;
+        if views.iter().any(|other| other.id() == view.id()) {
+            let message = format!("topic \"{name}\" is named twice");
+            return Err(Problem::invalid_field(field, message));
+        }
+        views.push(view);
+    }
+    let count: usize = views.iter().map(|view| view.partitions().len()).sum();
+    if count > PARTITIONS_PER_GROUP_MAX as usize {
+        let message =
+            format!("{count} partitions are more than a group reads: {PARTITIONS_PER_GROUP_MAX}");
+        return Err(Problem::invalid_field("join.topics", message));
+    }
+    Ok(views)
+}
+
+/// The offset in each partition that a position stands for.
+async fn starts(
+    shared: &Shared,
+    view: &TopicView,
+    position: &v1::Position,
+) -> Result<Vec<Offset>, Problem> {
+    let bounds = bounds_of(shared, view);
+    let start = request::start(Some(position));
+    let offsets = resolve(&shared.reading, &bounds, start).await;
+    offsets.map_err(|error| status::position_refused(error, view.name()))
+}
+
+/// All partitions of a topic as they are now.
+pub(super) fn bounds_of(shared: &Shared, view: &TopicView) -> Vec<Bounds> {
+    let logs = || view.partitions().iter().map(PartitionHandle::log);
+    let cut = Cut::take(shared.published(), logs);
+    let bounds = (0..).zip(logs().zip(cut.ends));
+    let bounds = bounds.map(|(partition, (log, end))| Bounds {
+        partition,
+        log: Arc::clone(log),
+        end,
+    });
+    bounds.collect()
+}
+
+async fn enter(
+    shared: &Shared,
+    asked: &Asked,
+    sink: &Arc<dyn GroupSink>,
+) -> Result<GroupId, Problem> {
+    let joined = shared.control(|answer| {
+        ControlCommand::Group(GroupCommand::Join {
+            wish: asked.wish.clone(),
+            sink: Arc::clone(sink),
+            answer,
+        })
+    });
+    let name = |id| asked.topics.iter().find(|it| it.id() == id);
+    joined.await.map_err(|error| {
+        status::command_failed(error, |refusal| match refusal {
+            JoinRefusal::TopicNotFound { topic } | JoinRefusal::StartUnset { topic, .. } => {
+                match name(topic) {
+                    Some(view) => status::join_refused(&refusal, view),
+                    None => status::join_limited(&refusal),
+                }
+            }
+            JoinRefusal::TooManyGroups
+            | JoinRefusal::TooManyMembers { .. }
+            | JoinRefusal::TooManyPartitions { .. } => status::join_limited(&refusal),
+        })
+    })
+}

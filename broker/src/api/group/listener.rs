@@ -1,0 +1,199 @@
+//! The receiving half of a Join stream: commits, credit, partitions that come back; and whether the
+//! member is alive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tonic::{Status, Streaming};
+use towpath_proto::limits::PARTITIONS_PER_GROUP_MAX;
+use towpath_proto::problem::Problem;
+use towpath_proto::v1;
+use towpath_proto::v1::join_request::Request;
+use towpath_storage::{Offset, PartitionRef};
+
+use super::seat::{News, Seat};
+use super::{Shared, unreadable};
+use crate::core::{Commit, Departure, Generation};
+use crate::runtime::command::ControlCommand;
+use crate::runtime::group_command::{GroupCommand, GroupSink};
+
+/// Silence after which a member has to say that it is there.
+pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// Silence after which it is taken for dead.
+pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(15);
+/// Commits of one member that may wait for the disk; it is not listened to beyond that.
+const COMMITS_WAITING_MAX: usize = 1_000;
+/// How often it is looked whether commits were answered, while there are too many.
+const ANSWER_PAUSE: Duration = Duration::from_millis(5);
+
+/// Listens to one member.
+#[derive(Debug)]
+pub(super) struct Listener {
+    shared: Arc<Shared>,
+    seat: Arc<Seat>,
+    sink: Arc<dyn GroupSink>,
+    news: mpsc::UnboundedSender<News>,
+}
+
+impl Listener {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        seat: Arc<Seat>,
+        sink: Arc<dyn GroupSink>,
+        news: mpsc::UnboundedSender<News>,
+    ) -> Self {
+        Self {
+            shared,
+            seat,
+            sink,
+            news,
+        }
+    }
+
+    /// Listens until the member goes, falls silent or cannot be understood, and tells the group.
+    pub(super) async fn run(self, mut requests: Streaming<v1::JoinRequest>) {
+        let closed = self.seat.closed.clone();
+        let (departure, end) = tokio::select! {
+            end = self.listen(&mut requests) => end,
+            () = closed.cancelled() => (Departure::CutOff, Ok(())),
+        };
+        // When the broker stops, everybody is cut off and comes back to what it has.
+        if departure == Departure::Left || !self.shared.drain.has_begun() {
+            self.push(GroupCommand::Leave {
+                group: self.seat.group,
+                member: self.seat.member,
+                session: self.seat.session,
+                departure,
+            });
+        }
+        drop(self.news.send(News::Over(end)));
+    }
+
+    async fn listen(
+        &self,
+        requests: &mut Streaming<v1::JoinRequest>,
+    ) -> (Departure, Result<(), Box<Status>>) {
+        loop {
+            let request = match timeout(SESSION_TIMEOUT, requests.message()).await {
+                Ok(Ok(Some(request))) => request,
+                Ok(Ok(None)) => return (Departure::CutOff, Ok(())),
+                Ok(Err(status)) => {
+                    let status = unreadable::described(status);
+                    return (Departure::CutOff, Err(Box::new(status)));
+                }
+                Err(_elapsed) => return (Departure::CutOff, Err(Box::new(silent()))),
+            };
+            match self.take(request).await {
+                Ok(true) => {}
+                Ok(false) => return (Departure::Left, Ok(())),
+                Err(problem) => return (Departure::CutOff, Err(Box::new(problem.into()))),
+            }
+        }
+    }
+
+    /// Takes one step of the stream. Returns whether the member stays.
+    ///
+    /// # Errors
+    /// What ends a stream that breaks the rules.
+    async fn take(&self, request: v1::JoinRequest) -> Result<bool, Problem> {
+        match request.request {
+            Some(Request::Credit(credit)) => self.seat.add_credit(credit),
+            Some(Request::Commit(commit)) => self.commit(&commit).await?,
+            Some(Request::Return(returned)) => self.return_partitions(&returned)?,
+            Some(Request::Heartbeat(_)) => {}
+            Some(Request::Leave(_)) => return Ok(false),
+            Some(Request::Join(_)) => {
+                let message = "this stream has joined already";
+                return Err(Problem::invalid_field("join", message));
+            }
+            None => {
+                let message = "a request must be one of those that this broker knows";
+                return Err(Problem::invalid_field("request", message));
+            }
+        }
+        Ok(true)
+    }
+
+    async fn commit(&self, request: &v1::CommitOffsets) -> Result<(), Problem> {
+        check_count("commit.offsets", request.offsets.len())?;
+        let mut commits: Vec<Commit> = Vec::with_capacity(request.offsets.len());
+        let mut places = Vec::with_capacity(request.offsets.len());
+        for (number, commit) in request.offsets.iter().enumerate() {
+            let field = || format!("commit.offsets[{number}]");
+            let partition = self.partition(commit.handle, commit.partition, field)?;
+            if commits.iter().any(|it| it.partition == partition) {
+                let message = "a partition is named twice";
+                return Err(Problem::invalid_field(field(), message));
+            }
+            let offset = Offset::new(commit.offset);
+            commits.push(Commit {
+                partition,
+                generation: Generation(commit.generation),
+                offset,
+                skipped_count: self.seat.take_gaps(partition, offset),
+            });
+            places.push((commit.handle, commit.partition));
+        }
+        self.seat.push_commit(places);
+        self.push(GroupCommand::Commit {
+            group: self.seat.group,
+            member: self.seat.member,
+            commits,
+            sink: Arc::clone(&self.sink),
+        });
+        while self.seat.commit_count() >= COMMITS_WAITING_MAX {
+            tokio::time::sleep(ANSWER_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    fn return_partitions(&self, request: &v1::ReturnPartitions) -> Result<(), Problem> {
+        check_count("return.partitions", request.partitions.len())?;
+        let mut partitions = Vec::with_capacity(request.partitions.len());
+        for (number, it) in request.partitions.iter().enumerate() {
+            let field = || format!("return.partitions[{number}]");
+            let partition = self.partition(it.handle, it.partition, field)?;
+            partitions.push((partition, Generation(it.generation)));
+        }
+        self.push(GroupCommand::Return {
+            group: self.seat.group,
+            member: self.seat.member,
+            partitions,
+        });
+        Ok(())
+    }
+
+    fn partition(
+        &self,
+        handle: u32,
+        partition: u32,
+        field: impl Fn() -> String,
+    ) -> Result<PartitionRef, Problem> {
+        self.seat.partition(handle, partition).ok_or_else(|| {
+            let message = format!("there is no partition {partition} of the topic {handle}");
+            Problem::invalid_field(field(), message)
+        })
+    }
+
+    fn push(&self, command: GroupCommand) {
+        let command = ControlCommand::Group(command);
+        if let Err(command) = self.shared.commands.push_control(command) {
+            command.fail(false);
+        }
+    }
+}
+
+fn check_count(field: &str, count: usize) -> Result<(), Problem> {
+    if count > PARTITIONS_PER_GROUP_MAX as usize {
+        let message = format!("at most {PARTITIONS_PER_GROUP_MAX} partitions");
+        return Err(Problem::invalid_field(field, message));
+    }
+    Ok(())
+}
+
+fn silent() -> Status {
+    let seconds = SESSION_TIMEOUT.as_secs();
+    Status::deadline_exceeded(format!("nothing was heard of the member for {seconds} s"))
+}

@@ -1,0 +1,174 @@
+//! What both halves of a member's stream know.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use towpath_proto::v1;
+use towpath_storage::{Offset, OffsetRange, PartitionRef};
+
+use crate::core::{CommitVerdict, GroupEvent, GroupId, MemberId, SessionId};
+use crate::fetch::Place;
+use crate::runtime::command::CommandError;
+use crate::runtime::group_command::GroupSink;
+use crate::runtime::published::TopicView;
+
+/// What the response stream is told.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The sequencer has decided something about the member's partitions.
+    Group(GroupEvent),
+    /// The verdicts on its oldest commit that was not answered.
+    Committed(Result<Vec<CommitVerdict>, CommandError<Infallible>>),
+    /// The member says no more: how the stream ends.
+    Over(Result<(), Box<Status>>),
+}
+
+/// A member's place in its group, for one connection.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) group: GroupId,
+    pub(super) member: MemberId,
+    pub(super) session: SessionId,
+    /// By handle.
+    pub(super) topics: Vec<Arc<TopicView>>,
+    /// Set when nobody listens to the response stream any more.
+    pub(super) closed: CancellationToken,
+    state: Mutex<SeatState>,
+    /// Told when more may be sent.
+    credited: Notify,
+}
+
+#[derive(Debug, Default)]
+struct SeatState {
+    records: i64,
+    bytes: i64,
+    /// Partitions of the commits that were not answered, oldest first.
+    commits: VecDeque<Vec<(u32, u32)>>,
+    /// What the member was told of as gone and has not committed over.
+    gaps: BTreeMap<PartitionRef, Vec<OffsetRange>>,
+}
+
+impl Seat {
+    pub(super) fn new(
+        group: GroupId,
+        member: MemberId,
+        session: SessionId,
+        topics: Vec<Arc<TopicView>>,
+    ) -> Self {
+        Self {
+            group,
+            member,
+            session,
+            topics,
+            closed: CancellationToken::new(),
+            state: Mutex::default(),
+            credited: Notify::new(),
+        }
+    }
+
+    /// The partition that a client names by its topic's handle.
+    pub(super) fn partition(&self, handle: u32, partition: u32) -> Option<PartitionRef> {
+        let topic = self.topics.get(handle as usize)?;
+        topic.partition(partition)?;
+        Some(PartitionRef {
+            topic: topic.id(),
+            partition,
+        })
+    }
+
+    /// The place of a partition in this stream.
+    pub(super) fn place(&self, partition: PartitionRef) -> Option<Place> {
+        let source = self.topics.iter().position(|it| it.id() == partition.topic);
+        source.map(|source| Place {
+            source,
+            partition: partition.partition,
+        })
+    }
+
+    pub(super) fn add_credit(&self, credit: v1::GroupCredit) {
+        let add = |to: i64, more: u64| to.saturating_add(i64::try_from(more).unwrap_or(i64::MAX));
+        let mut state = self.lock();
+        state.records = add(state.records, credit.records);
+        state.bytes = add(state.bytes, credit.bytes);
+        drop(state);
+        self.credited.notify_one();
+    }
+
+    pub(super) fn has_credit(&self) -> bool {
+        let state = self.lock();
+        state.records > 0 && state.bytes > 0
+    }
+
+    /// Takes what a batch costs, which may be more than there is.
+    pub(super) fn spend(&self, records: u32, bytes: usize) {
+        let mut state = self.lock();
+        state.records -= i64::from(records);
+        state.bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
+    }
+
+    /// Waits until credit was added. Safe to drop.
+    pub(super) async fn credited(&self) {
+        self.credited.notified().await;
+    }
+
+    /// Notes a commit that is on its way, and how many are.
+    pub(super) fn push_commit(&self, places: Vec<(u32, u32)>) -> usize {
+        let mut state = self.lock();
+        state.commits.push_back(places);
+        state.commits.len()
+    }
+
+    /// How many commits were not answered.
+    pub(super) fn commit_count(&self) -> usize {
+        self.lock().commits.len()
+    }
+
+    /// The partitions of the commit that is answered now.
+    pub(super) fn pop_commit(&self) -> Vec<(u32, u32)> {
+        self.lock().commits.pop_front().unwrap_or_default()
+    }
+
+    pub(super) fn add_gap(&self, partition: PartitionRef, range: OffsetRange) {
+        self.lock().gaps.entry(partition).or_default().push(range);
+    }
+
+    /// Records below an offset that were told as gone, once.
+    pub(super) fn take_gaps(&self, partition: PartitionRef, below: Offset) -> u64 {
+        let mut state = self.lock();
+        let Some(gaps) = state.gaps.get_mut(&partition) else {
+            return 0;
+        };
+        let (passed, ahead) = gaps.drain(..).partition(|gap| gap.end <= below);
+        *gaps = ahead;
+        let passed: Vec<OffsetRange> = passed;
+        passed.iter().map(|gap| gap.end.since(gap.start)).sum()
+    }
+
+    /// Forgets what was told of a partition that the member has lost.
+    pub(super) fn forget_gaps(&self, partition: PartitionRef) {
+        self.lock().gaps.remove(&partition);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SeatState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes what the sequencer says to the response stream. What waits there is bounded: by the member's
+/// partitions, and by the commits that it may have on the way.
+#[derive(Debug)]
+pub(super) struct NewsSink(pub(super) mpsc::UnboundedSender<News>);
+
+impl GroupSink for NewsSink {
+    fn tell(&self, event: GroupEvent) {
+        drop(self.0.send(News::Group(event)));
+    }
+
+    fn answer(&self, verdicts: Result<Vec<CommitVerdict>, CommandError<Infallible>>) {
+        drop(self.0.send(News::Committed(verdicts)));
+    }
+}

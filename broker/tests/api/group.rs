@@ -1,0 +1,381 @@
+//! Consumer groups over the wire.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+use towpath_proto::reason::ErrorReason;
+use towpath_proto::v1;
+use towpath_proto::v1::group_service_client::GroupServiceClient;
+use towpath_proto::v1::join_request::Request;
+use towpath_proto::v1::position::Position;
+use towpath_proto::v1::seek_group_request::Target;
+use towpath_proto::wire::JoinResponse;
+use towpath_proto::wire::join_response::Response;
+
+use crate::harness::{TestBroker, refusal, soon, values};
+
+const RECORDS: u64 = 1_000_000;
+
+fn groups(broker: &TestBroker) -> GroupServiceClient<Channel> {
+    GroupServiceClient::new(broker.channel.clone())
+}
+
+fn beginning() -> v1::Position {
+    v1::Position {
+        position: Some(Position::Beginning(v1::Beginning {})),
+    }
+}
+
+fn wish(id: u8) -> v1::JoinGroup {
+    v1::JoinGroup {
+        group: "billing".to_owned(),
+        member_id: vec![id; 16].into(),
+        client_name: format!("member {id}"),
+        topics: vec!["orders".to_owned()],
+        start: Some(beginning()),
+        skip_data_loss: false,
+    }
+}
+
+/// The client's end of a Join stream.
+struct Member {
+    requests: mpsc::Sender<v1::JoinRequest>,
+    responses: Streaming<JoinResponse>,
+    /// What it owns, with the generation.
+    owned: BTreeMap<u32, u64>,
+}
+
+impl Member {
+    async fn try_join(broker: &TestBroker, wish: v1::JoinGroup) -> Result<Self, Status> {
+        let (requests, receiver) = mpsc::channel(100);
+        let member = Request::Join(wish);
+        requests
+            .send(v1::JoinRequest {
+                request: Some(member),
+            })
+            .await
+            .unwrap();
+        let mut groups = groups(broker);
+        let responses = soon(groups.join(ReceiverStream::new(receiver))).await?;
+        let mut member = Self {
+            requests,
+            responses: responses.into_inner(),
+            owned: BTreeMap::new(),
+        };
+        assert!(matches!(member.next().await, Response::Joined(_)));
+        let credit = v1::GroupCredit {
+            records: RECORDS,
+            bytes: RECORDS,
+        };
+        member.send(Request::Credit(credit)).await;
+        Ok(member)
+    }
+
+    async fn join(broker: &TestBroker, id: u8) -> Self {
+        Self::try_join(broker, wish(id)).await.unwrap()
+    }
+
+    async fn send(&self, request: Request) {
+        let request = v1::JoinRequest {
+            request: Some(request),
+        };
+        soon(self.requests.send(request)).await.unwrap();
+    }
+
+    async fn try_next(&mut self) -> Result<Option<Response>, Status> {
+        let message = soon(self.responses.message()).await?;
+        Ok(message.map(|message| message.response.expect("a known message")))
+    }
+
+    /// The next message but for heartbeats; assignments are noted.
+    async fn next(&mut self) -> Response {
+        loop {
+            let next = self.try_next().await.unwrap().expect("the stream goes on");
+            match &next {
+                Response::Heartbeat(_) => continue,
+                Response::Assigned(assigned) => {
+                    let generation = assigned.generation;
+                    let partitions = assigned.partitions.iter();
+                    self.owned
+                        .extend(partitions.map(|it| (it.partition, generation)));
+                }
+                Response::Lost(lost) => {
+                    for partition in &lost.partitions {
+                        self.owned.remove(&partition.partition);
+                    }
+                }
+                _ => {}
+            }
+            return next;
+        }
+    }
+
+    /// Waits until it owns so many partitions.
+    async fn owns(&mut self, count: usize) {
+        while self.owned.len() < count {
+            self.next().await;
+        }
+        assert_eq!(self.owned.len(), count, "{:?}", self.owned);
+    }
+
+    async fn batch(&mut self) -> (u32, Vec<String>) {
+        loop {
+            match self.next().await {
+                Response::Batch(batch) => return (batch.partition, values(&batch)),
+                Response::Assigned(_) | Response::CaughtUp(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn commit(&mut self, partition: u32, offset: u64) -> v1::CommitResult {
+        let commit = v1::OffsetCommit {
+            handle: 0,
+            partition,
+            generation: self.owned.get(&partition).copied().unwrap_or(0),
+            offset,
+        };
+        let offsets = vec![commit];
+        self.send(Request::Commit(v1::CommitOffsets { offsets }))
+            .await;
+        loop {
+            if let Response::Committed(committed) = self.next().await {
+                return committed.results[0].clone();
+            }
+        }
+    }
+
+    /// Gives back what it is asked for, and returns how much that was.
+    async fn return_revoked(&mut self) -> usize {
+        loop {
+            if let Response::Revoking(revoking) = self.next().await {
+                let partitions = revoking.partitions;
+                for partition in &partitions {
+                    self.owned.remove(&partition.partition);
+                }
+                let count = partitions.len();
+                self.send(Request::Return(v1::ReturnPartitions { partitions }))
+                    .await;
+                return count;
+            }
+        }
+    }
+}
+
+async fn get(broker: &TestBroker) -> v1::Group {
+    let name = "billing".to_owned();
+    let shown = soon(groups(broker).get_group(v1::GetGroupRequest { name })).await;
+    shown.unwrap().into_inner().group.unwrap()
+}
+
+async fn with_records() -> TestBroker {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 4).await;
+    for partition in 0..4 {
+        for number in 0..3 {
+            let value = format!("{partition}-{number}");
+            broker.publish("orders", partition, &[&value]).await;
+        }
+    }
+    broker
+}
+
+#[tokio::test]
+async fn a_group_goes_on_where_it_has_committed() {
+    let broker = with_records().await;
+    let mut member = Member::join(&broker, 1).await;
+    member.owns(4).await;
+    let mut read: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    while read.values().map(Vec::len).sum::<usize>() < 12 {
+        let (partition, values) = member.batch().await;
+        read.entry(partition).or_default().extend(values);
+    }
+    assert_eq!(read[&2], ["2-0", "2-1", "2-2"]);
+    assert_eq!(member.commit(2, 2).await.committed_offset, 2);
+    assert_eq!(member.commit(2, 1).await.committed_offset, 2, "never back");
+    let beyond = member.commit(2, 4).await.error.unwrap();
+    assert_eq!(beyond.reason(), v1::ErrorReason::OffsetOutOfRange);
+    let shown = get(&broker).await;
+    assert_eq!(shown.state(), v1::GroupState::Stable);
+    assert_eq!(shown.members[0].client_name, "member 1");
+    let partition = &shown.partitions[2];
+    assert_eq!((partition.committed_offset, partition.lag_records), (2, 1));
+    assert_eq!(shown.partitions[0].lag_records, 3);
+    member.send(Request::Leave(v1::LeaveGroup {})).await;
+    while member.try_next().await.unwrap().is_some() {}
+    assert_eq!(get(&broker).await.state(), v1::GroupState::Empty);
+
+    let broker = broker.restart().await;
+    // It need not be told where to start a second time.
+    let again = v1::JoinGroup {
+        start: None,
+        ..wish(2)
+    };
+    let mut member = Member::try_join(&broker, again).await.unwrap();
+    let mut read = Vec::new();
+    while read.len() < 10 {
+        let (partition, values) = member.batch().await;
+        assert!(partition < 4, "a partition of the topic");
+        read.extend(values);
+    }
+    assert!(!read.contains(&"2-0".to_owned()) && read.contains(&"2-2".to_owned()));
+}
+
+#[tokio::test]
+async fn members_share_and_take_over() {
+    let broker = with_records().await;
+    let mut first = Member::join(&broker, 1).await;
+    first.owns(4).await;
+    let mut second = Member::join(&broker, 2).await;
+    assert_eq!(first.return_revoked().await, 2);
+    second.owns(2).await;
+    let kept = first.owned.clone();
+    let shared = second.owned.keys().filter(|it| kept.contains_key(it));
+    assert_eq!(shared.count(), 0, "{kept:?} {:?}", second.owned);
+
+    let lost = *second.owned.keys().next().unwrap();
+    let stale = first.commit(lost, 1).await.error.unwrap();
+    assert_eq!(stale.reason(), v1::ErrorReason::GenerationStale);
+    // Cut off, not gone by its own will.
+    drop(second);
+    first.owns(4).await;
+    assert!(
+        kept.iter()
+            .all(|(it, generation)| first.owned[it] == *generation)
+    );
+}
+
+#[tokio::test]
+async fn a_member_that_goes_on_elsewhere_replaces_itself() {
+    let broker = with_records().await;
+    let mut before = Member::join(&broker, 1).await;
+    before.owns(4).await;
+    let mut after = Member::join(&broker, 1).await;
+    after.owns(4).await;
+    assert_eq!(after.owned, before.owned);
+    let end = loop {
+        match before.try_next().await {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+    refusal(end, ErrorReason::MemberUnknown);
+}
+
+#[tokio::test]
+async fn a_group_is_moved_while_it_reads() {
+    let broker = with_records().await;
+    let mut member = Member::join(&broker, 1).await;
+    member.owns(4).await;
+    let mut count = 0;
+    while count < 12 {
+        count += member.batch().await.1.len();
+    }
+    member.commit(1, 3).await;
+    let generation = member.owned[&1];
+    let request = |validate_only| v1::SeekGroupRequest {
+        name: "billing".to_owned(),
+        topic: "orders".to_owned(),
+        partitions: vec![1],
+        target: Some(Target::Relative(-2)),
+        validate_only,
+    };
+    for validate_only in [true, false] {
+        let sought = soon(groups(&broker).seek_group(request(validate_only))).await;
+        let sought = sought.unwrap().into_inner().partitions;
+        assert_eq!(sought.len(), 1);
+        let sought = &sought[0];
+        assert_eq!((sought.from_offset, sought.to_offset), (3, 1));
+        assert_eq!(sought.lag_records, 2);
+    }
+    member.owned.remove(&1);
+    member.owns(4).await;
+    assert!(member.owned[&1] > generation);
+    assert_eq!(member.batch().await, (1, vec!["1-1".to_owned()]));
+}
+
+#[tokio::test]
+async fn what_a_group_cannot_do_is_refused() {
+    let broker = with_records().await;
+    let unset = v1::JoinGroup {
+        start: None,
+        ..wish(1)
+    };
+    let refused = Member::try_join(&broker, unset).await.map(|_| ());
+    let problem = refusal(refused, ErrorReason::StartUnset);
+    assert_eq!(problem.metadata()["beginning_records"], "12");
+    let missing = v1::JoinGroup {
+        topics: vec!["order".to_owned()],
+        ..wish(1)
+    };
+    let refused = Member::try_join(&broker, missing).await.map(|_| ());
+    refusal(refused, ErrorReason::TopicNotFound);
+    let get = v1::GetGroupRequest {
+        name: "billing".to_owned(),
+    };
+    refusal(
+        soon(groups(&broker).get_group(get)).await,
+        ErrorReason::GroupNotFound,
+    );
+
+    let mut member = Member::join(&broker, 1).await;
+    member.owns(4).await;
+    let delete = |force| v1::DeleteGroupRequest {
+        name: "billing".to_owned(),
+        force,
+        validate_only: false,
+    };
+    let refused = soon(groups(&broker).delete_group(delete(false))).await;
+    refusal(refused, ErrorReason::GroupNotEmpty);
+    soon(groups(&broker).delete_group(delete(true)))
+        .await
+        .unwrap();
+    let end = loop {
+        match member.try_next().await {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+    refusal(end, ErrorReason::GroupNotFound);
+    let list = soon(groups(&broker).list_groups(v1::ListGroupsRequest::default())).await;
+    assert_eq!(list.unwrap().into_inner().groups, []);
+}
+
+#[tokio::test]
+async fn records_come_only_as_far_as_credit_goes() {
+    let broker = with_records().await;
+    let (requests, receiver) = mpsc::channel(100);
+    let request = |request| v1::JoinRequest {
+        request: Some(request),
+    };
+    requests
+        .send(request(Request::Join(wish(1))))
+        .await
+        .unwrap();
+    let mut groups = groups(&broker);
+    let responses = soon(groups.join(ReceiverStream::new(receiver)))
+        .await
+        .unwrap();
+    let mut member = Member {
+        requests,
+        responses: responses.into_inner(),
+        owned: BTreeMap::new(),
+    };
+    member.owns(4).await;
+    for _ in 0..5 {
+        let credit = v1::GroupCredit {
+            records: 1,
+            bytes: 1_000,
+        };
+        member.send(Request::Credit(credit)).await;
+        assert_eq!(member.batch().await.1.len(), 1);
+    }
+    // Only heartbeats until there is more.
+    for _ in 0..3 {
+        let next = member.try_next().await.unwrap();
+        assert!(matches!(next, Some(Response::Heartbeat(_))), "{next:?}");
+    }
+}
