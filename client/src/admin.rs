@@ -1,5 +1,7 @@
-//! Topics, offsets and the broker itself: calls that are made now and then.
+//! Topics, groups, offsets and the broker itself: calls that are made now and then.
 
+mod group;
+mod group_calls;
 mod server;
 mod topic;
 mod topic_change;
@@ -16,6 +18,9 @@ use crate::client::{Repetition, Shared};
 use crate::reader::Source;
 use crate::{Error, ErrorReason};
 
+pub use group::{
+    Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState, SoughtPartition,
+};
 pub use server::{Limits, ServerInfo};
 pub use topic::{LookedUpOffset, LookedUpOffsets, NewTopic, Topic, TopicDeletion, TopicPartition};
 pub use topic_change::{TopicTrim, TopicUpdate, TrimmedPartition, TrimmedTopic};

@@ -13,6 +13,7 @@ use tonic::{Response, Status};
 
 use crate::backoff::Backoff;
 use crate::error::Effects;
+use crate::group::GroupConsumerBuilder;
 use crate::outage::{Outage, PauseEnd};
 use crate::producer::ProducerBuilder;
 use crate::reader::{ReaderBuilder, Source};
@@ -94,7 +95,12 @@ impl Client {
         ReaderBuilder::new(Arc::clone(&self.inner), sources)
     }
 
-    /// Topics, offsets and the broker itself.
+    /// Starts to set up a consumer of a group.
+    pub fn group(&self, name: impl Into<String>) -> GroupConsumerBuilder {
+        GroupConsumerBuilder::new(Arc::clone(&self.inner), name.into())
+    }
+
+    /// Topics, groups, offsets and the broker itself.
     pub fn admin(&self) -> Admin {
         Admin::new(Arc::clone(&self.inner), self.inner.give_up_after)
     }
@@ -106,7 +112,7 @@ impl Client {
 
     /// Closes every producer of this client as [`Producer::close`](crate::Producer::close) does
     /// and returns when all of them have ended; their receipts tell what became of the records.
-    /// Readers and calls are not affected.
+    /// Readers, consumers of groups and calls are not affected.
     ///
     /// Dropping the future leaves the producers closing.
     pub async fn close(&self) {

@@ -6,7 +6,8 @@
 //! - a [`Producer`] for each topic that is written: what it acknowledges is on disk, a retry makes
 //!   no duplicate, and the records of a key keep their order;
 //! - a [`Reader`] for topics that are read: each record once, to the end or onwards for ever;
-//! - [`Admin`] for topics, offsets and the broker itself.
+//! - a [`GroupConsumer`] for topics that several share: the broker remembers how far they are;
+//! - [`Admin`] for topics, groups, offsets and the broker itself.
 //!
 //! ```no_run
 //! use towpath_client::{Client, Event, Start};
@@ -69,6 +70,7 @@ mod backoff;
 mod client;
 mod error;
 mod event;
+mod group;
 mod outage;
 mod position;
 mod producer;
@@ -82,12 +84,18 @@ mod time;
 mod transport;
 
 pub use admin::{
-    Admin, Limits, LookedUpOffset, LookedUpOffsets, NewTopic, ServerInfo, Topic, TopicDeletion,
+    Admin, Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState, Limits,
+    LookedUpOffset, LookedUpOffsets, NewTopic, ServerInfo, SoughtPartition, Topic, TopicDeletion,
     TopicPartition, TopicTrim, TopicUpdate, TrimmedPartition, TrimmedTopic,
 };
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind, SendError};
 pub use event::Event;
+pub use group::{
+    AssignedPartition, Assignment, ByKey, Drain, ForEachError, GroupBatch, GroupConsumer,
+    GroupConsumerBuilder, GroupItem, GroupOffset, GroupRecord, GroupRecords, GroupShutdownHandle,
+    Revoking, ToGroupOffsets,
+};
 pub use position::Position;
 pub use producer::{Producer, ProducerBuilder, Receipt};
 pub use reader::{
@@ -98,6 +106,6 @@ pub use shutdown::ShutdownHandle;
 
 pub use bytes::Bytes;
 pub use towpath_proto::address::{Address, AddressError};
-pub use towpath_proto::ids::{Lsn, Offset, OffsetRange, PartitionId, TopicId};
-pub use towpath_proto::names::{NameError, TopicName};
+pub use towpath_proto::ids::{Generation, Lsn, Offset, OffsetRange, PartitionId, TopicId};
+pub use towpath_proto::names::{GroupName, NameError, TopicName};
 pub use towpath_proto::reason::{ErrorReason, RetryAdvice, UnknownReason};

@@ -27,6 +27,7 @@ use progress::{Heard, Progress};
 pub use batch::{Batch, BatchRecords};
 pub use builder::ReaderBuilder;
 pub use item::{CaughtUp, Gap, GapReason, ReaderItem};
+pub(crate) use progress::{PartitionProgress, check};
 pub use source::{Source, Start};
 
 /// Reads records of one or more topics.
@@ -178,7 +179,7 @@ impl Stream for Reader {
     }
 }
 
-fn warn_of(gap: &Gap) {
+pub(crate) fn warn_of(gap: &Gap) {
     let Gap {
         topic,
         partition,

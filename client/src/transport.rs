@@ -1,4 +1,5 @@
-//! The connections of a client: one for short calls, a few for producers, one for each reader.
+//! The connections of a client: one for short calls, a few for producers, one for each reader
+//! and each consumer of a group.
 //!
 //! A connection is made when it is first used and made again when it is used after it broke. The
 //! only place that knows how: nothing of it is seen outside the crate.
@@ -18,6 +19,7 @@ use tonic::{Status, Streaming};
 use towpath_proto::limits::MESSAGE_BYTES_MAX;
 use towpath_proto::v1::ProduceResponse;
 use towpath_proto::v1::fetch_service_client::FetchServiceClient;
+use towpath_proto::v1::group_service_client::GroupServiceClient;
 use towpath_proto::v1::produce_service_client::ProduceServiceClient;
 use towpath_proto::wire::ProduceRequest;
 
@@ -109,6 +111,11 @@ impl Transport {
     /// and nobody else's. Must be called within a tokio runtime.
     pub(crate) fn fetch(&self) -> FetchServiceClient<Channel> {
         FetchServiceClient::new(self.open()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// A stub for Join on a connection of its own, for the same reason.
+    pub(crate) fn group(&self) -> GroupServiceClient<Channel> {
+        GroupServiceClient::new(self.open()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     fn data_channel(&self, connection: u32) -> Channel {

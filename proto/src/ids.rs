@@ -55,6 +55,11 @@ number! {
 }
 
 number! {
+    /// Number of a change of owners within a consumer group, from 1.
+    Generation(u64)
+}
+
+number! {
     /// Log sequence number of an entry in the journal: one order over all topics. 0 is before all.
     Lsn(u64)
 }

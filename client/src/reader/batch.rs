@@ -25,7 +25,7 @@ pub struct Batch {
 
 impl Batch {
     /// Keeps the records of a checked batch at these places; none if there are none.
-    pub(super) fn new(origin: Arc<Origin>, wanted: Range<u32>) -> Option<Self> {
+    pub(crate) fn new(origin: Arc<Origin>, wanted: Range<u32>) -> Option<Self> {
         let start = origin.batch.offset_of(wanted.start)?;
         let end = origin.batch.offset_of(wanted.end.checked_sub(1)?)?.next();
         let range = OffsetRange::new(start, end).filter(|range| !range.is_empty())?;
@@ -124,7 +124,7 @@ pub struct BatchRecords {
 
 impl BatchRecords {
     /// Offset of the record that comes next.
-    pub(super) fn next_offset(&self) -> Option<Offset> {
+    pub(crate) fn next_offset(&self) -> Option<Offset> {
         let is_left = !self.left.is_empty();
         self.origin
             .batch
@@ -133,12 +133,12 @@ impl BatchRecords {
     }
 
     /// Where the records come from.
-    pub(super) fn place(&self) -> (&TopicName, PartitionId) {
+    pub(crate) fn place(&self) -> (&TopicName, PartitionId) {
         (&self.origin.topic, self.origin.partition())
     }
 
     /// What was not taken yet, as a batch; none if everything was.
-    pub(super) fn into_rest(self) -> Option<Batch> {
+    pub(crate) fn into_rest(self) -> Option<Batch> {
         Batch::new(self.origin, self.left)
     }
 }

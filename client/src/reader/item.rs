@@ -2,6 +2,7 @@
 
 use towpath_proto::ids::{Lsn, Offset, OffsetRange, PartitionId};
 use towpath_proto::names::TopicName;
+use towpath_proto::v1;
 
 use super::Batch;
 
@@ -58,4 +59,14 @@ pub enum GapReason {
     /// [`ReaderBuilder::skip_data_loss`](crate::ReaderBuilder::skip_data_loss) was asked for, the
     /// reader gives the partition up with an error.
     DataLoss,
+}
+
+impl GapReason {
+    pub(crate) const fn from_proto(reason: v1::GapReason) -> Self {
+        match reason {
+            v1::GapReason::Trimmed => Self::Trimmed,
+            v1::GapReason::Compacted => Self::Compacted,
+            v1::GapReason::DataLoss | v1::GapReason::Unspecified => Self::DataLoss,
+        }
+    }
 }

@@ -20,6 +20,9 @@ use super::item::ReaderItem;
 use crate::{Error, ErrorReason};
 use source::SourceProgress;
 
+pub(crate) use check::check;
+pub(crate) use partition::PartitionProgress;
+
 /// What is to be handed to the reader's owner.
 type Delivery = VecDeque<Result<ReaderItem, Error>>;
 
@@ -157,7 +160,7 @@ impl Progress {
     fn take_batch(&mut self, batch: FetchedBatch) -> Result<Heard, Error> {
         let (place, source) = find(&self.handles, &mut self.sources, batch.handle)?;
         let partition = PartitionId::new(batch.partition);
-        let checked = check::check(&batch).and_then(|()| source.check_order(&batch));
+        let checked = check(&batch).and_then(|()| source.check_order(&batch));
         let Err(error) = checked else {
             source.take_batch(batch, &mut self.delivery)?;
             return Ok(Heard::GoOn);

@@ -6,7 +6,7 @@ use towpath_proto::wire::FetchedBatch;
 use crate::Error;
 
 /// Checks a batch from end to end: checksum, form, number of records and their offsets.
-pub(super) fn check(batch: &FetchedBatch) -> Result<(), Error> {
+pub(crate) fn check(batch: &FetchedBatch) -> Result<(), Error> {
     if batch.is_batch_repeated {
         return Err(Error::corrupt("a batch came with its records twice"));
     }

@@ -7,26 +7,26 @@ use towpath_proto::wire::FetchedBatch;
 
 /// One partition that is read.
 #[derive(Debug)]
-pub(super) struct PartitionProgress {
-    pub(super) id: PartitionId,
+pub(crate) struct PartitionProgress {
+    pub(crate) id: PartitionId,
     /// The first offset that was not delivered.
-    pub(super) next_offset: Offset,
+    pub(crate) next_offset: Offset,
     /// Where reading ends; none for a reader that follows.
-    pub(super) end: Option<End>,
+    pub(crate) end: Option<End>,
     is_caught_up: bool,
     has_failed: bool,
 }
 
 /// The end of a partition when it was first opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct End {
-    pub(super) offset: Offset,
+pub(crate) struct End {
+    pub(crate) offset: Offset,
     /// The durable LSN that the offset belongs to.
-    pub(super) lsn: Lsn,
+    pub(crate) lsn: Lsn,
 }
 
 impl PartitionProgress {
-    pub(super) const fn new(id: PartitionId, start: Offset, end: Option<End>) -> Self {
+    pub(crate) const fn new(id: PartitionId, start: Offset, end: Option<End>) -> Self {
         Self {
             id,
             next_offset: start,
@@ -42,12 +42,12 @@ impl PartitionProgress {
     }
 
     /// Whether a batch leaves out offsets that are wanted, without a word about them.
-    pub(super) fn is_beyond_next(&self, batch: &FetchedBatch) -> bool {
+    pub(crate) fn is_beyond_next(&self, batch: &FetchedBatch) -> bool {
         self.is_wanted() && self.next_offset < Offset::new(batch.base_offset)
     }
 
     /// Moves past a batch and returns the places of its records that are wanted.
-    pub(super) fn take(&mut self, batch: &FetchedBatch) -> Range<u32> {
+    pub(crate) fn take(&mut self, batch: &FetchedBatch) -> Range<u32> {
         if self.has_failed {
             return 0..0;
         }
@@ -58,7 +58,7 @@ impl PartitionProgress {
     }
 
     /// Moves past offsets without records and returns those that are wanted.
-    pub(super) fn skip(&mut self, range: OffsetRange) -> Option<OffsetRange> {
+    pub(crate) fn skip(&mut self, range: OffsetRange) -> Option<OffsetRange> {
         if self.has_failed {
             return None;
         }
@@ -77,14 +77,14 @@ impl PartitionProgress {
     }
 
     /// Whether it is news that everything that was there was read.
-    pub(super) const fn take_caught_up(&mut self) -> bool {
+    pub(crate) const fn take_caught_up(&mut self) -> bool {
         let is_news = !self.is_caught_up && !self.has_failed;
         self.is_caught_up = true;
         is_news
     }
 
     /// Gives the partition up.
-    pub(super) const fn fail(&mut self) {
+    pub(crate) const fn fail(&mut self) {
         self.has_failed = true;
     }
 

@@ -173,11 +173,7 @@ impl SourceProgress {
     }
 
     pub(super) fn take_gap(&mut self, gap: &v1::Gap, delivery: &mut Delivery) -> Result<(), Error> {
-        let reason = match gap.reason() {
-            v1::GapReason::Trimmed => GapReason::Trimmed,
-            v1::GapReason::Compacted => GapReason::Compacted,
-            v1::GapReason::DataLoss | v1::GapReason::Unspecified => GapReason::DataLoss,
-        };
+        let reason = GapReason::from_proto(gap.reason());
         let range = gap.range.unwrap_or_default();
         let range = OffsetRange::new(Offset::new(range.start), Offset::new(range.end))
             .ok_or_else(|| Error::protocol("the broker told a gap that ends before it starts"))?;

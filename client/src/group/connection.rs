@@ -1,0 +1,241 @@
+//! The stream of a member: made, made again, kept alive by a task of its own, so that whoever handles
+//! records may be as slow as it wants.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+use towpath_proto::v1;
+use towpath_proto::v1::group_service_client::GroupServiceClient;
+use towpath_proto::v1::join_request::Request;
+use towpath_proto::wire::JoinResponse;
+use towpath_proto::wire::join_response::Response;
+
+use super::membership::{Heard, Membership};
+use super::seat::Seat;
+use crate::backoff::Backoff;
+use crate::client::Shared;
+use crate::error::Effects;
+use crate::outage::{PauseEnd, Recovery};
+use crate::time::later;
+use crate::{Error, ErrorKind, RetryAdvice};
+
+/// A broker that has sent nothing for this long, not even a heartbeat, is taken for lost.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Before the broker has said how often it wants to hear of its members.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a member that goes waits for the answers to what it said.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+/// Requests that wait for the connection; all others are merged where they wait.
+const REQUESTS_MAX: usize = 16;
+
+/// Keeps a member connected until it goes.
+#[derive(Debug)]
+pub(super) struct Connection {
+    client: Arc<Shared>,
+    seat: Arc<Seat>,
+    give_up_after: Option<Duration>,
+    backoff: Backoff,
+    /// Since when nothing good was heard.
+    trouble: Option<Instant>,
+}
+
+/// Why a stream ended.
+enum Ended {
+    /// The member has gone.
+    Left,
+    /// Another one may do better; no error if the broker stops.
+    Broken(Option<Error>),
+    /// Another one would end like this one.
+    Over(Error),
+}
+
+impl Connection {
+    pub(super) fn new(
+        client: Arc<Shared>,
+        seat: Arc<Seat>,
+        give_up_after: Option<Duration>,
+    ) -> Self {
+        Self {
+            client,
+            seat,
+            give_up_after,
+            backoff: Backoff::new(),
+            trouble: None,
+        }
+    }
+
+    /// Connects again and again until the member goes or must.
+    pub(super) async fn run(mut self) {
+        let _end = FinishOnDrop(Arc::clone(&self.seat));
+        if self.seat.look(Membership::is_ended) {
+            return;
+        }
+        let mut stub = self.client.transport.group();
+        loop {
+            let recovery = self.client.outage.recovery();
+            let ended = self.keep_stream(&mut stub).await;
+            self.seat.with(Membership::disconnect);
+            let trouble = match ended {
+                Ended::Left => return,
+                Ended::Over(error) => return self.seat.with(|it| it.fail(error)),
+                Ended::Broken(trouble) => trouble,
+            };
+            if let Some(error) = self.is_hopeless(trouble.as_ref()) {
+                return self.seat.with(|it| it.fail(error));
+            }
+            let seat = Arc::clone(&self.seat);
+            tokio::select! {
+                () = seat.left() => return,
+                () = self.pause(recovery, trouble.as_ref()) => {}
+            }
+        }
+    }
+
+    fn is_hopeless(&mut self, trouble: Option<&Error>) -> Option<Error> {
+        let error = trouble?;
+        let is_final = matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Internal)
+            || error.kind() == ErrorKind::Overloaded && error.retry_advice() == RetryAdvice::Never;
+        if is_final && error.retry_advice() != RetryAdvice::Same {
+            return Some(error.clone());
+        }
+        let now = Instant::now();
+        let since = *self.trouble.get_or_insert(now);
+        let deadline = self.give_up_after.map(|patience| later(since, patience));
+        deadline
+            .is_some_and(|deadline| deadline <= now)
+            .then(|| error.clone())
+    }
+
+    async fn pause(&mut self, recovery: Recovery, trouble: Option<&Error>) {
+        let asked = trouble.and_then(Error::retry_after);
+        let wait = asked.unwrap_or_else(|| self.backoff.next_wait());
+        if recovery.pause(trouble, wait).await == PauseEnd::BrokerBack {
+            self.backoff.reset();
+        }
+    }
+
+    async fn keep_stream(&mut self, stub: &mut GroupServiceClient<Channel>) -> Ended {
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        self.seat.with(Membership::begin);
+        if let Some(join) = self.seat.with(Membership::take_request) {
+            // There is room for the first.
+            drop(sender.try_send(join));
+        }
+        let joining = timeout(SILENCE_MAX, stub.join(ReceiverStream::new(requests)));
+        let joined = tokio::select! {
+            joined = joining => joined,
+            () = self.seat.left() => return Ended::Left,
+        };
+        match joined {
+            Ok(Ok(responses)) => self.serve(sender, responses.into_inner()).await,
+            Ok(Err(status)) => Ended::Broken(Some(self.client.error_of(status))),
+            Err(_elapsed) => Ended::Broken(Some(silence(&self.client))),
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        sender: mpsc::Sender<v1::JoinRequest>,
+        mut responses: Streaming<JoinResponse>,
+    ) -> Ended {
+        let mut heartbeat_interval = HEARTBEAT_INTERVAL;
+        let mut heard_at = Instant::now();
+        let mut said_at = heard_at;
+        let leaving = async {
+            self.seat.left().await;
+            tokio::time::sleep(LEAVE_PATIENCE).await;
+        };
+        let mut leaving = std::pin::pin!(leaving);
+        let ended = loop {
+            let has_request = self.seat.look(Membership::has_request);
+            tokio::select! {
+                response = responses.message() => {
+                    heard_at = Instant::now();
+                    match self.hear(response) {
+                        Ok(Some(interval)) => heartbeat_interval = interval,
+                        Ok(None) => {}
+                        Err(ended) => break ended,
+                    }
+                    if self.seat.look(Membership::is_ended) {
+                        break Ended::Left;
+                    }
+                }
+                permit = sender.reserve(), if has_request => {
+                    // Without a receiver the responses tell why.
+                    let Ok(permit) = permit else { continue };
+                    if let Some(request) = self.seat.with(Membership::take_request) {
+                        permit.send(request);
+                        said_at = Instant::now();
+                    }
+                }
+                () = self.seat.requested() => {}
+                () = sleep_until(said_at + heartbeat_interval) => {
+                    drop(sender.try_send(heartbeat()));
+                    said_at = Instant::now();
+                }
+                () = sleep_until(heard_at + SILENCE_MAX) => {
+                    break Ended::Broken(Some(silence(&self.client)));
+                }
+                () = &mut leaving => break Ended::Left,
+            }
+        };
+        let is_well = self.seat.look(Membership::is_open);
+        if is_well {
+            self.backoff.reset();
+            self.trouble = None;
+        }
+        ended
+    }
+
+    /// Takes a message. Returns the interval of heartbeats if it says one.
+    fn hear(
+        &self,
+        response: Result<Option<JoinResponse>, tonic::Status>,
+    ) -> Result<Option<Duration>, Ended> {
+        let response = match response {
+            Ok(Some(response)) => response.response,
+            Ok(None) if self.seat.look(Membership::is_leaving) => return Err(Ended::Left),
+            // The broker stops.
+            Ok(None) => return Err(Ended::Broken(None)),
+            Err(status) => return Err(Ended::Broken(Some(self.client.error_of(status)))),
+        };
+        let interval_ms = match &response {
+            Some(Response::Joined(joined)) => Some(joined.heartbeat_interval_ms.max(1)),
+            _ => None,
+        };
+        match self.seat.with(|it| it.take(response)) {
+            Heard::GoOn => {}
+            Heard::Joined => self.client.outage.end(&self.client.url),
+            Heard::Broken(error) => return Err(Ended::Broken(Some(error))),
+            Heard::Over(error) => return Err(Ended::Over(error)),
+        }
+        Ok(interval_ms.map(Duration::from_millis))
+    }
+}
+
+/// However the task ends, also with its runtime, nobody waits for it any more.
+struct FinishOnDrop(Arc<Seat>);
+
+impl Drop for FinishOnDrop {
+    fn drop(&mut self) {
+        self.0.with(Membership::finish);
+    }
+}
+
+const fn heartbeat() -> v1::JoinRequest {
+    v1::JoinRequest {
+        request: Some(Request::Heartbeat(v1::MemberHeartbeat {})),
+    }
+}
+
+fn silence(client: &Shared) -> Error {
+    let text = "the broker has not been heard of for too long";
+    let error = Error::timeout(Effects::None, text).with("url", &client.url);
+    client.outage.begin(&client.url, &error);
+    error
+}
