@@ -7,6 +7,7 @@ mod consume;
 mod demo;
 mod duration;
 mod from;
+mod group;
 mod header;
 mod listen;
 mod number;
@@ -22,9 +23,10 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::output::Format;
 
 pub(crate) use bench::{BenchArgs, BenchCommand, BenchLoad};
-pub(crate) use consume::ConsumeArgs;
+pub(crate) use consume::{CommitWhen, ConsumeArgs};
 pub(crate) use demo::DemoArgs;
 pub(crate) use from::ReadFrom;
+pub(crate) use group::{GroupArgs, GroupCommand, SeekGroupArgs};
 pub(crate) use produce::{InputPlace, ProduceArgs};
 pub(crate) use serve::ServeArgs;
 pub(crate) use storage::{DumpArgs, StorageArgs, StorageCommand};
@@ -106,10 +108,12 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Write records to a topic
     Produce(ProduceArgs),
-    /// Read records of a topic
+    /// Read records of a topic, alone or as a member of a group
     Consume(ConsumeArgs),
     /// Create, show, list, change, trim and delete topics
     Topic(TopicArgs),
+    /// List, show, move and delete consumer groups
+    Group(GroupArgs),
     /// Look at data folders, without a broker
     Storage(StorageArgs),
     /// Measure a running broker

@@ -3,6 +3,7 @@
 mod bench;
 mod consume;
 mod demo;
+mod group;
 mod produce;
 mod serve;
 mod session;
@@ -43,6 +44,11 @@ pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Out
         Command::Topic(args) => {
             session
                 .until_interrupted(topic::run(&args.command, &session))
+                .await
+        }
+        Command::Group(args) => {
+            session
+                .until_interrupted(group::run(&args.command, &session))
                 .await
         }
         Command::Storage(args) => storage::run(&args.command, &session),

@@ -6,6 +6,7 @@ use std::io;
 use towpath_client::{Error, ErrorKind, ErrorReason, SendError};
 
 use crate::exit::Exit;
+use crate::output::count_of;
 
 /// A failure: one line that says what is wrong, causes, and what may help.
 #[derive(Debug)]
@@ -118,6 +119,8 @@ impl From<Error> for Failure {
         if let Some(source) = std::error::Error::source(&error) {
             failure = failure.because(source);
         }
+        // What the flags are called is known only here.
+        let hint = hint.filter(|_| error.reason() != Some(ErrorReason::StartUnset));
         failure.hints = hint.into_iter().chain(advice(&error)).collect();
         failure
     }
@@ -135,6 +138,23 @@ fn advice(error: &Error) -> Option<String> {
         (_, Some(ErrorReason::TopicNotFound)) => {
             let topic = error.metadata("topic")?;
             Some(format!("to create it: towpath topic create {topic}"))
+        }
+        (_, Some(ErrorReason::StartUnset)) => {
+            let count = |name| error.metadata(name)?.parse::<u64>().ok();
+            let records = |name| {
+                count(name).map_or_else(|| "all records".to_owned(), |it| count_of(it, "record"))
+            };
+            Some(format!(
+                "say --from beginning ({}) or --from end ({})",
+                records("beginning_records"),
+                records("end_records")
+            ))
+        }
+        (_, Some(ErrorReason::GroupNotFound)) => {
+            Some("to see what there is: towpath group list".to_owned())
+        }
+        (_, Some(ErrorReason::GroupNotEmpty)) => {
+            Some("stop its members first, or say --force".to_owned())
         }
         (ErrorKind::Connect, _) => {
             Some("is a broker running there? to start one: towpath serve".to_owned())

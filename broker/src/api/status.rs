@@ -12,7 +12,7 @@ use towpath_storage::{BrokerId, PartitionRef};
 use super::convert;
 use crate::core::{
     AppendRefusal, CommitRefusal, CreateTopicRefusal, DeleteGroupRefusal, DeleteTopicRefusal,
-    JoinRefusal, SeekRefusal, TopicConfigError, TrimRefusal, UpdateTopicRefusal,
+    GroupSummary, JoinRefusal, SeekRefusal, TopicConfigError, TrimRefusal, UpdateTopicRefusal,
 };
 use crate::fetch::{PositionError, ReadFailure};
 use crate::runtime::command::CommandError;
@@ -40,7 +40,8 @@ pub(super) fn topic_not_found(name: &TopicName, topics: &TopicTable) -> Problem 
         format!("topic \"{name}\" not found"),
     )
     .with("topic", name);
-    match nearest(name, topics) {
+    let names = topics.names().map(TopicName::as_str);
+    match nearest(name.as_str(), names) {
         Some(meant) => problem.with_hint(format!("did you mean \"{meant}\"?")),
         None => problem,
     }
@@ -327,14 +328,12 @@ pub(super) fn read_failed(failure: &ReadFailure, topic: &TopicName, partition: u
 }
 
 /// The name that was probably meant.
-fn nearest<'a>(name: &TopicName, topics: &'a TopicTable) -> Option<&'a TopicName> {
-    let name = name.as_str();
+fn nearest<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance_max = (name.len() / 3).clamp(1, 3);
-    topics
-        .names()
-        .filter(|other| other.as_str().len().abs_diff(name.len()) <= distance_max)
+    others
+        .filter(|other| other.len().abs_diff(name.len()) <= distance_max)
         .take(CANDIDATES_MAX)
-        .map(|other| (strsim::osa_distance(name, other.as_str()), other))
+        .map(|other| (strsim::osa_distance(name, other), other))
         .filter(|(distance, _)| *distance <= distance_max)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, other)| other)
@@ -358,6 +357,16 @@ pub(super) fn group_not_found(name: &GroupName) -> Problem {
         format!("group \"{name}\" not found"),
     )
     .with("group", name)
+}
+
+/// There is no group of that name, but there are these.
+pub(super) fn group_not_among(name: &GroupName, others: &[GroupSummary]) -> Problem {
+    let names = others.iter().map(|group| group.name.as_str());
+    let problem = group_not_found(name);
+    match nearest(name.as_str(), names) {
+        Some(meant) => problem.with_hint(format!("did you mean \"{meant}\"?")),
+        None => problem,
+    }
 }
 
 /// The group was deleted while the member read.

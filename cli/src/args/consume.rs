@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use towpath_client::PartitionId;
+use clap::{Args, ValueEnum};
+use towpath_client::{GroupName, PartitionId};
 
 use super::duration::parse_duration;
 use super::from::ReadFrom;
@@ -19,19 +19,22 @@ use crate::failure::Failure;
   towpath consume orders --from 1h -e -o json | jq -r .key | sort | uniq -c
   towpath consume orders -p 5 --from 17
   towpath consume orders/5@17 -n 1                one record, by its address
+  towpath consume orders --group billing --from beginning
+  towpath consume orders --group billing -e       what it has not read yet
 ")]
 pub(crate) struct ConsumeArgs {
     /// Topic, or the address of a record: topic/partition@offset
     #[arg(value_name = "TOPIC")]
     pub(crate) place: Place,
     /// beginning, end, an offset (with -p), -100 for the last hundred, a time in RFC 3339, or how
-    /// long ago, such as 1h [default: beginning with -e, else end]
+    /// long ago, such as 1h [default: beginning with -e, else end; a group goes on where it is]
     #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
     from: Option<ReadFrom>,
     /// Stop after so many records
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = parse_count::<u64>)]
     pub(crate) count: Option<u64>,
-    /// Stop at the end that the topic has now
+    /// Stop at the end that the topic has now; with --group, once that is reached in all partitions
+    /// that this member gets
     #[arg(short = 'e', long)]
     pub(crate) end: bool,
     /// Only this partition; may be given more than once
@@ -44,6 +47,28 @@ pub(crate) struct ConsumeArgs {
     /// Go on behind records that are damaged on the broker's disk
     #[arg(long)]
     pub(crate) skip_data_loss: bool,
+    /// Read as a member of this group; --from says where a new group begins
+    #[arg(short, long, value_name = "GROUP")]
+    pub(crate) group: Option<GroupName>,
+    /// When to commit what was read: on-print, once it is written to standard output, or never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        requires = "group",
+        default_value = "on-print",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub(crate) commit: CommitWhen,
+}
+
+/// When a member of a group commits what it has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CommitWhen {
+    /// Once it is written.
+    OnPrint,
+    /// Not at all: whoever comes next gets it again.
+    Never,
 }
 
 impl ConsumeArgs {
@@ -55,6 +80,11 @@ impl ConsumeArgs {
             (Place::Topic(_), None) if self.end => ReadFrom::Beginning,
             (Place::Topic(_), None) => ReadFrom::End,
         }
+    }
+
+    /// Where a group begins that has never read the topic; none if that was not said.
+    pub(crate) const fn group_start(&self) -> Option<ReadFrom> {
+        self.from
     }
 
     /// Whether it was left open where to begin.
@@ -81,6 +111,9 @@ impl ConsumeArgs {
     ///
     /// They do not.
     pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.group.is_some() {
+            return self.check_group();
+        }
         if matches!(self.place, Place::Record(_)) {
             let is_doubled = self.from.is_some() || !self.partitions.is_empty();
             let message = "an address says partition and offset itself";
@@ -93,6 +126,23 @@ impl ConsumeArgs {
         match self.from {
             Some(from) => from.check_partitions("--from", &self.partitions),
             None => Ok(()),
+        }
+    }
+
+    fn check_group(&self) -> Result<(), Failure> {
+        if matches!(self.place, Place::Record(_)) || !self.partitions.is_empty() {
+            let failure = Failure::usage("a group shares all partitions among its members");
+            return Err(failure.hint("to read some of them, leave --group out"));
+        }
+        match self.from {
+            Some(ReadFrom::Offset(offset)) => {
+                let failure = Failure::usage("a group does not begin at one offset");
+                let hint = format!(
+                    "once it exists: towpath group seek GROUP --to {offset} --topic TOPIC -p 0"
+                );
+                Err(failure.hint(hint))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -154,13 +204,30 @@ mod tests {
             "t --from 17 -p 1 -p 2",
             "t/0@1 -p 0",
             "t/0@1 --from end",
+            "t/0@1 --group g",
+            "t --group g -p 1",
+            "t --group g --from 17",
         ] {
             assert!(args(line).check().is_err(), "{line} was accepted");
         }
-        for line in ["t --from 17 -p 1", "t -p 1 -p 2", "t --from 1h", "t/0@1"] {
+        for line in [
+            "t --from 17 -p 1",
+            "t -p 1 -p 2",
+            "t --from 1h",
+            "t/0@1",
+            "t --group g",
+            "t -g g --from 1h --commit never",
+        ] {
             assert!(args(line).check().is_ok(), "{line} was refused");
         }
-        for line in ["t -n 0", "t --from yesterday", "t --timeout 5", "t -p x"] {
+        for line in [
+            "t -n 0",
+            "t --from yesterday",
+            "t --timeout 5",
+            "t -p x",
+            "t --commit never",
+            "t -g g --commit x",
+        ] {
             let words = std::iter::once("consume").chain(line.split(' '));
             assert!(Line::try_parse_from(words).is_err(), "{line} was accepted");
         }

@@ -1,5 +1,6 @@
 //! `towpath consume`: records of a topic, from somewhere, to the end or onwards.
 
+mod group;
 mod reading;
 
 use jiff::Timestamp;
@@ -21,6 +22,9 @@ pub(super) async fn run(args: &ConsumeArgs, session: &Session<'_>) -> Result<Out
         Some(timeout) => session.client_within(timeout)?,
         None => session.client()?,
     };
+    if let Some(name) = &args.group {
+        return group::run(name, args, &client, deadline, session).await;
+    }
     let admin = client.admin();
     let from = args.read_from();
     // Reading begins at exact offsets, so that what is said about the start stays true.

@@ -10,6 +10,7 @@ mod bad_input;
 mod bench;
 mod consume;
 mod demo;
+mod group;
 mod harness;
 mod help;
 mod json;

@@ -8,7 +8,7 @@ use towpath_storage::{Lsn, PartitionRef};
 
 use super::{Shared, group_name, status};
 use crate::core::{Group, GroupActivity, GroupPartition, GroupSummary, MemberId};
-use crate::runtime::command::ControlCommand;
+use crate::runtime::command::{CommandError, ControlCommand};
 use crate::runtime::group_command::GroupCommand;
 use crate::runtime::published::TopicTable;
 
@@ -41,10 +41,27 @@ pub(super) async fn find(shared: &Shared, field: &str, name: &str) -> Result<Gro
         let name = name.clone();
         ControlCommand::Group(GroupCommand::Get { name, answer })
     });
-    let found = found.await;
+    let found = match found.await {
+        Err(CommandError::Refused(_)) => return Err(not_found(shared, &name).await),
+        found => found,
+    };
     found.map_err(|error| {
         status::command_failed(error, |missing| status::group_not_found(&missing.name))
     })
+}
+
+/// Looks whether another name was meant.
+async fn not_found(shared: &Shared, name: &GroupName) -> Problem {
+    let page = shared.control(|answer| {
+        ControlCommand::Group(GroupCommand::List {
+            after: None,
+            prefix: String::new(),
+            count_max: PAGE_SIZE_MAX as usize,
+            answer,
+        })
+    });
+    let groups = page.await.map(|page| page.groups).unwrap_or_default();
+    status::group_not_among(name, &groups)
 }
 
 /// A page begins behind the name that is the token of the page before it.

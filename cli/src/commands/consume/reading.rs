@@ -119,21 +119,7 @@ impl<W: Write> Reading<'_, W> {
 
     fn tell(&mut self, gap: &Gap) -> Result<(), Failure> {
         self.flush()?;
-        let why = match gap.reason {
-            GapReason::Trimmed => "retention or a trim has removed them",
-            // Newer records of the same keys are there: nobody misses these.
-            GapReason::Compacted => return Ok(()),
-            _ => "they are damaged or lost on the broker's disk",
-        };
-        let Gap {
-            topic,
-            partition,
-            range,
-            ..
-        } = gap;
-        self.output.warning(format_args!(
-            "offsets {range} of {topic}/{partition} are gone: {why}"
-        ));
+        tell_gap(gap, self.output);
         Ok(())
     }
 
@@ -142,4 +128,23 @@ impl<W: Write> Reading<'_, W> {
             .flush()
             .map_err(|error| Failure::output(&error))
     }
+}
+
+/// Tells of records that are gone.
+pub(super) fn tell_gap(gap: &Gap, output: &Output) {
+    let why = match gap.reason {
+        GapReason::Trimmed => "retention or a trim has removed them",
+        // Newer records of the same keys are there: nobody misses these.
+        GapReason::Compacted => return,
+        _ => "they are damaged or lost on the broker's disk",
+    };
+    let Gap {
+        topic,
+        partition,
+        range,
+        ..
+    } = gap;
+    output.warning(format_args!(
+        "offsets {range} of {topic}/{partition} are gone: {why}"
+    ));
 }

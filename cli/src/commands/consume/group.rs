@@ -1,0 +1,255 @@
+//! `towpath consume --group`: records as a member of a group gets them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+use tokio::time::Instant;
+use towpath_client::{
+    Client, Error, ErrorReason, GroupBatch, GroupConsumer, GroupItem, GroupName, GroupOffset,
+    PartitionId, ToGroupOffsets as _, TopicName,
+};
+
+use super::reading::{Until, tell_gap};
+use super::{Outcome, Session};
+use crate::args::{CommitWhen, ConsumeArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::output::{Output, RecordPrinter};
+
+/// So many records are printed between two commits, if there is no pause before.
+const RECORDS_PER_COMMIT: u64 = 1_000;
+
+/// How long a commit may take once the command is to end.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Reads as a member of the group and prints what comes.
+pub(super) async fn run(
+    name: &GroupName,
+    args: &ConsumeArgs,
+    client: &Client,
+    deadline: Option<Instant>,
+    session: &Session<'_>,
+) -> Result<Outcome, Failure> {
+    let topic = args.place.topic().as_str();
+    // Consumers wait for a broker as long as it takes; a command does not.
+    let admin = client.admin();
+    session
+        .until_interrupted(async { Ok(admin.topic(topic).await?) })
+        .await?;
+    let mut builder = client.group(name.as_str()).topics([topic]);
+    if let Some(from) = args.group_start() {
+        builder = builder.start(from.to_start(Timestamp::now()));
+    }
+    if args.skip_data_loss {
+        builder = builder.skip_data_loss();
+    }
+    let until = Until {
+        count: args.count,
+        deadline,
+    };
+    let mut reading = GroupReading {
+        consumer: builder.build(),
+        printer: session.output.records(),
+        output: session.output,
+        interrupt: &session.interrupt,
+        commits: (args.commit == CommitWhen::OnPrint).then(BTreeMap::new),
+        printed_count: 0,
+        end: deadline,
+        ends_at_end: args.end,
+        unread: BTreeSet::new(),
+        has_read: false,
+    };
+    let ended = reading.run(until).await;
+    // Others are to get the partitions at once, however this ended.
+    reading.consumer.close().await;
+    ended.map(Outcome::silent)
+}
+
+type Place = (TopicName, PartitionId);
+
+/// A member on its way to the output.
+struct GroupReading<'a> {
+    consumer: GroupConsumer,
+    printer: RecordPrinter<io::Stdout>,
+    output: &'a Output,
+    interrupt: &'a Interrupt,
+    /// What was printed and not committed; none if nothing is to be.
+    commits: Option<BTreeMap<Place, GroupOffset>>,
+    /// Records printed since the last commit.
+    printed_count: u64,
+    /// When the command is to end, once that is known.
+    end: Option<Instant>,
+    ends_at_end: bool,
+    /// Partitions that this member owns and has not read to their end.
+    unread: BTreeSet<Place>,
+    /// Whether there was one.
+    has_read: bool,
+}
+
+/// What happened next.
+enum Next {
+    Item(Option<Result<GroupItem, Error>>),
+    Deadline,
+    Interrupt,
+}
+
+impl GroupReading<'_> {
+    /// Prints until the end of what is read, the count, the deadline or an interrupt.
+    ///
+    /// # Errors
+    ///
+    /// The broker cannot give more, or the output takes no more; what was written before is committed.
+    async fn run(&mut self, until: Until) -> Result<Exit, Failure> {
+        let mut left = until.count.unwrap_or(u64::MAX);
+        let end = loop {
+            if left == 0 || self.is_at_end() {
+                break Ok(Exit::Done);
+            }
+            match self.next(until.deadline).await? {
+                Next::Item(Some(Ok(item))) => left -= self.take(item, left).await?,
+                Next::Item(Some(Err(error))) => break Err(error.into()),
+                Next::Item(None) => break Ok(Exit::Done),
+                Next::Deadline if until.count.is_some() => break Ok(Exit::Fewer),
+                Next::Deadline => break Ok(Exit::Done),
+                Next::Interrupt => break Err(Failure::interrupted()),
+            }
+        };
+        self.end = Some(Instant::now());
+        self.commit().await?;
+        end
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.ends_at_end && self.has_read && self.unread.is_empty()
+    }
+
+    /// Waits for what happens next; what was printed is written and committed before waiting.
+    async fn next(&mut self, deadline: Option<Instant>) -> Result<Next, Failure> {
+        if self.interrupt.has_come() {
+            return Ok(Next::Interrupt);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(Next::Deadline);
+        }
+        if let Some(item) = self.consumer.next_item().now_or_never() {
+            return Ok(Next::Item(item));
+        }
+        self.commit().await?;
+        Ok(tokio::select! {
+            item = self.consumer.next_item() => Next::Item(item),
+            () = until(deadline) => Next::Deadline,
+            () = self.interrupt.wait() => Next::Interrupt,
+        })
+    }
+
+    /// Prints what is to be printed, but no more than `most` records; returns how many.
+    async fn take(&mut self, item: GroupItem, most: u64) -> Result<u64, Failure> {
+        let place = |it: &towpath_client::Assignment| (it.topic.clone(), it.partition);
+        match item {
+            GroupItem::Batch(batch) => return self.print(&batch, most).await,
+            GroupItem::CaughtUp(it) => {
+                self.unread.remove(&(it.topic, it.partition));
+            }
+            GroupItem::Assigned(partitions) => {
+                self.has_read = true;
+                let places = partitions.iter().map(|it| place(&it.assignment));
+                self.unread.extend(places);
+            }
+            GroupItem::Revoking(revoking) => {
+                for it in &revoking.partitions {
+                    self.unread.remove(&place(it));
+                }
+                self.commit().await?;
+                self.consumer.give_back(&revoking);
+            }
+            GroupItem::Lost(partitions) => {
+                for it in &partitions {
+                    self.unread.remove(&place(it));
+                }
+            }
+            GroupItem::Gap(gap) => {
+                self.flush()?;
+                tell_gap(&gap, self.output);
+            }
+            _ => {}
+        }
+        Ok(0)
+    }
+
+    async fn print(&mut self, batch: &GroupBatch, most: u64) -> Result<u64, Failure> {
+        let mut printed = 0;
+        let mut last = None;
+        for record in batch.records() {
+            if printed == most {
+                break;
+            }
+            self.printer
+                .record(&record)
+                .map_err(|error| Failure::output(&error))?;
+            printed += 1;
+            last = Some(record);
+        }
+        if let (Some(commits), Some(last)) = (&mut self.commits, last) {
+            let offsets = last.to_group_offsets().into_iter();
+            commits.extend(offsets.map(|it| ((it.topic().clone(), it.partition()), it)));
+        }
+        self.printed_count += printed;
+        if self.printed_count >= RECORDS_PER_COMMIT {
+            self.commit().await?;
+        }
+        Ok(printed)
+    }
+
+    /// Writes what was printed and commits it.
+    async fn commit(&mut self) -> Result<(), Failure> {
+        self.flush()?;
+        self.printed_count = 0;
+        let Some(commits) = &mut self.commits else {
+            return Ok(());
+        };
+        let offsets: Vec<_> = std::mem::take(commits).into_values().collect();
+        let committing = self.consumer.commit(&offsets);
+        let end = self.end;
+        let interrupt = self.interrupt;
+        let patience = async {
+            tokio::select! {
+                () = interrupt.wait() => {}
+                () = until(end) => {}
+            }
+            tokio::time::sleep(COMMIT_PATIENCE).await;
+        };
+        let outcome = tokio::select! {
+            outcome = committing => outcome,
+            () = patience => {
+                let message = "what was printed last is not committed: it comes again";
+                return Err(Failure::new(Exit::Unreachable, message));
+            }
+        };
+        match outcome {
+            Err(error) if error.reason() == Some(ErrorReason::GenerationStale) => {
+                self.output.warning(format_args!(
+                    "another member has the partition by now, or the group was moved: some records come again ({error})"
+                ));
+                Ok(())
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.printer
+            .flush()
+            .map_err(|error| Failure::output(&error))
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
