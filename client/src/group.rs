@@ -110,7 +110,7 @@ impl GroupConsumer {
     /// A record of the batch at hand, if its partition is still to be read.
     fn next_of_batch(&mut self) -> Option<GroupRecord> {
         let records = self.records.as_mut()?;
-        let may_go_on = self.seat.look(|it| it.may_go_on(&records.assignment()));
+        let may_go_on = self.seat.look(|it| it.may_go_on(records.assignment()));
         let record = records
             .next()
             .filter(|_| may_go_on && !self.shutdown.stop.is_cancelled());
@@ -219,8 +219,7 @@ impl Stream for GroupConsumer {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         let rest = this.records.take();
-        let is_current =
-            |it: &GroupRecords| this.seat.look(|seat| seat.may_go_on(&it.assignment()));
+        let is_current = |it: &GroupRecords| this.seat.look(|seat| seat.may_go_on(it.assignment()));
         let rest = rest.filter(is_current).and_then(GroupRecords::into_rest);
         if let Some(rest) = rest {
             return Poll::Ready(Some(Ok(GroupItem::Batch(rest))));

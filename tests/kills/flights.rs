@@ -16,20 +16,20 @@ const SAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../cli/assets/flights-sample.ndjson"
 );
-const TOPIC: &str = "flights";
+pub(crate) const TOPIC: &str = "flights";
 const KILLS: usize = 6;
 /// Longest time that a command may take; reached only when something hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// From handing over lines to the kill.
 const DELAY_MS: std::ops::Range<u64> = 0..60;
 
 /// What is looked at of a line that `consume -o json` prints.
-#[derive(Deserialize)]
-struct Consumed {
-    partition: u32,
-    offset: u64,
-    key: String,
-    value: String,
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Consumed {
+    pub(crate) partition: u32,
+    pub(crate) offset: u64,
+    pub(crate) key: String,
+    pub(crate) value: String,
 }
 
 #[derive(Deserialize)]
@@ -47,7 +47,7 @@ fn flights_come_through_six_kills() {
     run(&setup, &["topic", "create", TOPIC, "--partitions", "8"]);
     let broker = produce_and_kill(&setup, broker, &lines, &mut Rng::with_seed(seed));
     let consumed = run(&setup, &["consume", TOPIC, "-o", "json", "-e"]);
-    check(&lines, &consumed);
+    check(&lines, consumed.lines().map(parse).collect());
     println!("{} flights came through {KILLS} kills", lines.len());
     broker.kill();
 }
@@ -81,8 +81,7 @@ fn produce_and_kill(
 }
 
 /// Compares what was consumed with what was produced.
-fn check(lines: &[String], consumed: &str) {
-    let mut consumed: Vec<Consumed> = consumed.lines().map(parse).collect();
+pub(crate) fn check(lines: &[String], mut consumed: Vec<Consumed>) {
     consumed.sort_by_key(|record| (record.partition, record.offset));
     let offsets = consumed.iter().map(|it| (it.partition, it.offset));
     let offsets: BTreeSet<_> = offsets.collect();
@@ -115,7 +114,7 @@ fn check(lines: &[String], consumed: &str) {
     );
 }
 
-fn lines() -> Vec<String> {
+pub(crate) fn lines() -> Vec<String> {
     let path = std::env::var_os("FLIGHTS").map_or_else(|| PathBuf::from(SAMPLE), PathBuf::from);
     let text = match path.extension() {
         Some(extension) if extension == "gz" => unzip(&path),
@@ -137,7 +136,7 @@ fn unzip(path: &Path) -> String {
 }
 
 /// Runs a command that succeeds and returns what it prints.
-fn run(setup: &BrokerSetup, args: &[&str]) -> String {
+pub(crate) fn run(setup: &BrokerSetup, args: &[&str]) -> String {
     let mut running = spawn_cli(&setup.url(), args, Stdio::null());
     let printed = running.stdout.rest(PATIENCE).expect("it ends in time");
     let ended = running.wait(PATIENCE).expect("it ends");
@@ -145,7 +144,7 @@ fn run(setup: &BrokerSetup, args: &[&str]) -> String {
     printed
 }
 
-fn write_lines(stdin: &mut ChildStdin, lines: &[String]) {
+pub(crate) fn write_lines(stdin: &mut ChildStdin, lines: &[String]) {
     let text: String = lines
         .iter()
         .flat_map(|line| [line.as_str(), "\n"])
@@ -153,6 +152,6 @@ fn write_lines(stdin: &mut ChildStdin, lines: &[String]) {
     stdin.write_all(text.as_bytes()).expect("somebody reads");
 }
 
-fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> T {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> T {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
 }

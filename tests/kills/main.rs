@@ -17,6 +17,7 @@
 mod figures;
 mod flights;
 mod killing;
+mod members;
 mod stalled;
 mod terminating;
 

@@ -65,7 +65,8 @@ impl Member {
             responses: responses.into_inner(),
             owned: BTreeMap::new(),
         };
-        assert!(matches!(member.next().await, Response::Joined(_)));
+        let first = member.next().await;
+        assert!(matches!(first, Response::Joined(_)), "{first:?}");
         let credit = v1::GroupCredit {
             records: RECORDS,
             bytes: RECORDS,

@@ -208,8 +208,8 @@ where
     }
 
     fn take_batch(&mut self, batch: &GroupBatch) {
+        let assignment = batch.assignment();
         for record in batch.records() {
-            let assignment = record.assignment();
             let key = LaneKey {
                 topic: assignment.topic.clone(),
                 partition: assignment.partition,

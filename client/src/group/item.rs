@@ -79,6 +79,14 @@ impl GroupBatch {
     pub fn records(&self) -> GroupRecords {
         GroupRecords {
             records: self.batch.records(),
+            assignment: self.assignment(),
+        }
+    }
+
+    pub(super) fn assignment(&self) -> Assignment {
+        Assignment {
+            topic: self.batch.topic().clone(),
+            partition: self.batch.partition(),
             generation: self.generation,
         }
     }
@@ -104,24 +112,19 @@ impl IntoIterator for GroupBatch {
 /// The records of a [`GroupBatch`], in offset order.
 #[derive(Debug, Clone)]
 pub struct GroupRecords {
-    pub(super) records: BatchRecords,
-    generation: Generation,
+    records: BatchRecords,
+    assignment: Assignment,
 }
 
 impl GroupRecords {
     /// What the rest belongs to.
-    pub(super) fn assignment(&self) -> Assignment {
-        let (topic, partition) = self.records.place();
-        Assignment {
-            topic: topic.clone(),
-            partition,
-            generation: self.generation,
-        }
+    pub(super) const fn assignment(&self) -> &Assignment {
+        &self.assignment
     }
 
     /// What was not taken yet, as a batch; none if everything was.
     pub(super) fn into_rest(self) -> Option<GroupBatch> {
-        let generation = self.generation;
+        let generation = self.assignment.generation;
         let batch = self.records.into_rest()?;
         Some(GroupBatch { batch, generation })
     }
@@ -132,7 +135,7 @@ impl Iterator for GroupRecords {
 
     fn next(&mut self) -> Option<GroupRecord> {
         let record = self.records.next()?;
-        let generation = self.generation;
+        let generation = self.assignment.generation;
         Some(GroupRecord { record, generation })
     }
 

@@ -61,12 +61,7 @@ impl ToGroupOffsets for GroupRecord {
 
 impl ToGroupOffsets for GroupBatch {
     fn to_group_offsets(&self) -> Vec<GroupOffset> {
-        let assignment = Assignment {
-            topic: self.topic().clone(),
-            partition: self.partition(),
-            generation: self.generation(),
-        };
-        vec![GroupOffset::new(&assignment, self.offsets().end())]
+        vec![GroupOffset::new(&self.assignment(), self.offsets().end())]
     }
 }
 
