@@ -315,6 +315,8 @@ impl World {
                 for it in partitions {
                     let number = it.assignment.partition.get();
                     let generation = it.assignment.generation.get();
+                    let before = self.seen.get(&number).map_or(0, |(before, _)| *before);
+                    assert!(before < generation, "assigned twice in one generation");
                     self.seen
                         .insert(number, (generation, it.committed_offset.get()));
                     self.told.insert(number, it.assignment);
@@ -330,6 +332,7 @@ impl World {
             }
             GroupItem::Revoking(revoking) => self.revoking.push(revoking.partitions),
             GroupItem::Batch(batch) => {
+                assert!(self.is_connected, "nobody knows whose it is now");
                 let number = batch.partition().get();
                 let told = &self.told[&number];
                 assert_eq!(told.generation, batch.generation(), "owned");
