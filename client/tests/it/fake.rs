@@ -3,6 +3,7 @@
 mod connection;
 mod control;
 mod fetch;
+mod group;
 mod log;
 mod produce;
 
@@ -18,6 +19,7 @@ use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1::admin_service_server::AdminServiceServer;
 use towpath_proto::v1::fetch_service_server::FetchServiceServer;
+use towpath_proto::v1::group_service_server::GroupServiceServer;
 use towpath_proto::v1::produce_service_server::ProduceServiceServer;
 use towpath_proto::v1::topic_service_server::TopicServiceServer;
 
@@ -68,6 +70,8 @@ pub(crate) struct State {
     pub(crate) calls: Vec<&'static str>,
     /// Fails the next calls for administration.
     pub(crate) on_call: VecDeque<ErrorReason>,
+    /// What the one consumer group remembers.
+    pub(crate) group: group::FakeGroup,
     /// How often another broker took the place of the one before.
     replaced_count: u32,
 }
@@ -160,6 +164,7 @@ impl FakeBroker {
                 ProduceServiceServer::new(service).max_decoding_message_size(8 * 1024 * 1024),
             )
             .add_service(FetchServiceServer::new(fetch))
+            .add_service(GroupServiceServer::new(group::Groups(Arc::clone(&shared))))
             .add_service(TopicServiceServer::new(control.clone()))
             .add_service(AdminServiceServer::new(control));
         tokio::spawn(server.serve_with_incoming(incoming));

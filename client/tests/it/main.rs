@@ -10,6 +10,7 @@
 mod admin;
 mod allocations;
 mod fake;
+mod group;
 mod logging;
 mod outages;
 mod producer;

@@ -1,0 +1,249 @@
+//! `GroupService` of the fake broker: whoever joined last owns everything, in generation 1.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use towpath_proto::problem::Problem;
+use towpath_proto::reason::ErrorReason;
+use towpath_proto::v1;
+use towpath_proto::v1::group_service_server::GroupService;
+use towpath_proto::v1::join_request::Request as Step;
+use towpath_proto::wire;
+use towpath_proto::wire::join_response::Response as Message;
+
+use super::{OnFetch, Shared};
+
+const GENERATION: u64 = 1;
+
+/// What the group remembers, and what its members said.
+#[derive(Debug, Default)]
+pub(crate) struct FakeGroup {
+    /// Committed offsets, by topic and partition.
+    pub(crate) committed: BTreeMap<(String, u32), u64>,
+    /// The ids of the members that joined, one for each stream.
+    pub(crate) joined: Vec<Vec<u8>>,
+    pub(crate) heartbeat_count: u32,
+    pub(crate) left_count: u32,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Groups(pub(crate) Arc<Shared>);
+
+struct JoinStream {
+    shared: Arc<Shared>,
+    topics: Vec<String>,
+    requests: Streaming<v1::JoinRequest>,
+    messages: mpsc::Sender<Result<wire::JoinResponse, Status>>,
+    /// Where each partition goes on, by handle and number.
+    next: BTreeMap<(u32, u32), u64>,
+    credit: i64,
+}
+
+#[tonic::async_trait]
+impl GroupService for Groups {
+    type JoinStream = ReceiverStream<Result<wire::JoinResponse, Status>>;
+
+    async fn join(
+        &self,
+        request: Request<Streaming<v1::JoinRequest>>,
+    ) -> Result<Response<Self::JoinStream>, Status> {
+        self.0.called("join");
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.and_then(|it| it.request);
+        let Some(Step::Join(join)) = first else {
+            return Err(Problem::invalid_field("request", "nobody has joined").into());
+        };
+        if let Some(reason) = self.0.state().refuse_opening {
+            return Err(Problem::new(reason, "not now").into());
+        }
+        self.0.state().group.joined.push(join.member_id.to_vec());
+        let (messages, responses) = mpsc::channel(1);
+        let stream = JoinStream {
+            shared: Arc::clone(&self.0),
+            topics: join.topics,
+            requests,
+            messages,
+            next: BTreeMap::new(),
+            credit: 0,
+        };
+        tokio::spawn(stream.run());
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn get_group(
+        &self,
+        _request: Request<v1::GetGroupRequest>,
+    ) -> Result<Response<v1::GetGroupResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn list_groups(
+        &self,
+        _request: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn seek_group(
+        &self,
+        _request: Request<v1::SeekGroupRequest>,
+    ) -> Result<Response<v1::SeekGroupResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn delete_group(
+        &self,
+        _request: Request<v1::DeleteGroupRequest>,
+    ) -> Result<Response<v1::DeleteGroupResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+}
+
+/// The client is gone, or is to hear nothing more.
+struct Over;
+
+impl JoinStream {
+    async fn run(mut self) -> Option<Over> {
+        let mut version = self.shared.version.subscribe();
+        self.send(self.joined()).await.err();
+        let assigned = self.assign();
+        self.send(assigned).await.err();
+        loop {
+            version.mark_unchanged();
+            while let Some(batch) = self.next_batch() {
+                if let Err(over) = self.send_batch(batch).await {
+                    return Some(over);
+                }
+            }
+            tokio::select! {
+                request = self.requests.message() => {
+                    let step = request.ok().flatten()?.request?;
+                    if let Some(answer) = self.take(step)? {
+                        self.send(answer).await.err();
+                    }
+                }
+                _ = version.changed() => {}
+                () = tokio::time::sleep(Duration::from_secs(5)) => {
+                    let heartbeat = v1::Heartbeat::default();
+                    self.send(Message::Heartbeat(heartbeat)).await.err();
+                }
+            }
+        }
+    }
+
+    fn joined(&self) -> Message {
+        let state = self.shared.state();
+        let topics = (0..).zip(&self.topics).map(|(handle, topic)| {
+            let stored = &state.log.topics[topic];
+            v1::JoinedTopic {
+                handle,
+                topic: topic.clone(),
+                topic_id: stored.topic_id,
+                partition_count: u32::try_from(stored.partitions.len()).unwrap(),
+            }
+        });
+        Message::Joined(v1::Joined {
+            topics: topics.collect(),
+            heartbeat_interval_ms: 5_000,
+            session_timeout_ms: 15_000,
+            broker_id: state.broker_id(),
+        })
+    }
+
+    fn assign(&mut self) -> Message {
+        let state = self.shared.state();
+        let mut partitions = Vec::new();
+        for (handle, topic) in (0..).zip(&self.topics) {
+            for (partition, stored) in (0..).zip(&state.log.topics[topic].partitions) {
+                let known = state.group.committed.get(&(topic.clone(), partition));
+                let committed_offset = known.copied().unwrap_or(0);
+                self.next.insert((handle, partition), committed_offset);
+                partitions.push(v1::AssignedPartition {
+                    handle,
+                    partition,
+                    committed_offset,
+                    end_offset: stored.end_offset(),
+                });
+            }
+        }
+        Message::Assigned(v1::Assigned {
+            generation: GENERATION,
+            partitions,
+        })
+    }
+
+    /// Takes a step of the member; none if it goes.
+    fn take(&mut self, step: Step) -> Option<Option<Message>> {
+        let mut state = self.shared.state();
+        match step {
+            Step::Credit(credit) => self.credit += i64::try_from(credit.records).unwrap(),
+            Step::Heartbeat(_) => state.group.heartbeat_count += 1,
+            Step::Leave(_) => {
+                state.group.left_count += 1;
+                return None;
+            }
+            Step::Commit(commit) => {
+                let mut results = Vec::new();
+                for it in commit.offsets {
+                    let place = (self.topics[it.handle as usize].clone(), it.partition);
+                    let known = state.group.committed.entry(place).or_default();
+                    *known = it.offset.max(*known);
+                    let stale = Problem::new(ErrorReason::GenerationStale, "stale");
+                    results.push(v1::CommitResult {
+                        handle: it.handle,
+                        partition: it.partition,
+                        committed_offset: *known,
+                        error: (it.generation != GENERATION).then(|| stale.into()),
+                    });
+                }
+                return Some(Some(Message::Committed(v1::Committed { results })));
+            }
+            Step::Join(_) | Step::Return(_) => {}
+        }
+        Some(None)
+    }
+
+    fn next_batch(&mut self) -> Option<wire::FetchedBatch> {
+        if self.credit <= 0 {
+            return None;
+        }
+        let state = self.shared.state();
+        let found = self.next.iter().find_map(|((handle, partition), next)| {
+            let stored = state
+                .log
+                .partition(&self.topics[*handle as usize], *partition);
+            let mut batches = stored.batches.iter().map(|it| &it.fetched);
+            let batch = batches.find(|it| it.next_offset().get() > *next)?;
+            Some(wire::FetchedBatch {
+                handle: *handle,
+                partition: *partition,
+                ..batch.clone()
+            })
+        })?;
+        let place = (found.handle, found.partition);
+        self.next.insert(place, found.next_offset().get());
+        self.credit -= i64::from(found.record_count);
+        Some(found)
+    }
+
+    async fn send_batch(&self, batch: wire::FetchedBatch) -> Result<(), Over> {
+        let on_fetch = self.shared.state().on_fetch.pop_front();
+        match on_fetch.unwrap_or(OnFetch::Send) {
+            OnFetch::Send => self.send(Message::Batch(batch)).await,
+            OnFetch::Cut => {
+                self.shared.cut();
+                Err(Over)
+            }
+            OnFetch::FallSilent => std::future::pending().await,
+        }
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Over> {
+        let sent = self.messages.send(Ok(message.into())).await;
+        sent.map_err(|_gone| Over)
+    }
+}

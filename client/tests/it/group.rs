@@ -1,0 +1,133 @@
+//! A consumer of a group and its connection: alive while its owner is busy, the same member after a cut.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use towpath_client::{ErrorKind, ErrorReason, GroupConsumer, Start};
+
+use crate::fake::{FakeBroker, OnFetch};
+
+fn consumer(broker: &FakeBroker) -> GroupConsumer {
+    let client = broker.client();
+    let builder = client.group("billing").topics(["orders"]);
+    builder.start(Start::Beginning).build()
+}
+
+async fn values(consumer: &mut GroupConsumer, count: usize) -> Vec<String> {
+    let mut values = Vec::new();
+    while values.len() < count {
+        let record = consumer.next_record().await.unwrap().unwrap();
+        values.push(record.value_str().unwrap().to_owned());
+    }
+    values
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_is_alive_while_its_owner_is_busy() {
+    let (broker, _) = FakeBroker::with_topic("orders", 1);
+    broker.append("orders", 0, &["a", "b"]);
+    let mut consumer = consumer(&broker);
+    let record = consumer.next_record().await.unwrap().unwrap();
+    // As long as a handler may take: ten minutes in which nobody polls.
+    sleep(Duration::from_mins(10)).await;
+    consumer.commit(&record).await.unwrap();
+    let state = broker.state();
+    assert_eq!(state.group.joined.len(), 1, "it was never away");
+    let heartbeats = state.group.heartbeat_count;
+    assert!((119..=121).contains(&heartbeats), "{heartbeats} in 600 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_loses_and_doubles_nothing() {
+    let (broker, _) = FakeBroker::with_topic("orders", 3);
+    let mut expected = Vec::new();
+    for number in 0..60 {
+        let values = [format!("{number}a"), format!("{number}b")];
+        broker.append("orders", number % 3, &values.each_ref().map(String::as_str));
+        expected.extend(values);
+    }
+    let faults = [OnFetch::Send, OnFetch::Send, OnFetch::Cut];
+    broker.on_fetches(faults.into_iter().cycle().take(30));
+    let mut consumer = consumer(&broker);
+    let mut read = Vec::new();
+    while read.len() < expected.len() {
+        let record = consumer.next_record().await.unwrap().unwrap();
+        read.push(record.value_str().unwrap().to_owned());
+        consumer.commit(&record).await.unwrap();
+    }
+    read.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(read, expected, "each once");
+    let state = broker.state();
+    let ids = &state.group.joined;
+    assert!(ids.len() >= 10, "{} joins", ids.len());
+    assert!(ids.iter().all(|id| *id == ids[0]), "one member");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_broker_is_left_after_15_seconds() {
+    let (broker, _) = FakeBroker::with_topic("orders", 1);
+    broker.append("orders", 0, &["a"]);
+    broker.append("orders", 0, &["b"]);
+    broker.on_fetches([OnFetch::Send, OnFetch::FallSilent]);
+    let mut consumer = consumer(&broker);
+    let start = Instant::now();
+    assert_eq!(values(&mut consumer, 2).await, ["a", "b"], "records");
+    let waited = start.elapsed().as_secs_f64();
+    assert!((15.0..17.0).contains(&waited), "{waited} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_waits_for_the_broker_to_come_back() {
+    let (broker, _) = FakeBroker::with_topic("orders", 1);
+    broker.append("orders", 0, &["a"]);
+    let mut consumer = consumer(&broker);
+    let record = consumer.next_record().await.unwrap().unwrap();
+    broker.go_down();
+    let committing = consumer.commit(&record);
+    sleep(Duration::from_mins(1)).await;
+    broker.go_up();
+    committing.await.unwrap();
+    let committed = broker.state().group.committed.clone();
+    assert_eq!(committed[&("orders".to_owned(), 0)], 1, "once it was back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_is_dropped_leaves() {
+    let (broker, _) = FakeBroker::with_topic("orders", 1);
+    broker.append("orders", 0, &["a"]);
+    let mut consumer = consumer(&broker);
+    let record = consumer.next_record().await.unwrap().unwrap();
+    drop(consumer.commit(&record));
+    drop(consumer);
+    broker
+        .wait_until("leaving", |state| state.group.left_count == 1)
+        .await;
+    let committed = broker.state().group.committed.clone();
+    assert_eq!(committed[&("orders".to_owned(), 0)], 1, "committed before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_for_good_is_told_once_and_ends_the_consumer() {
+    let (broker, _) = FakeBroker::with_topic("orders", 1);
+    broker.state().refuse_opening = Some(ErrorReason::TopicNotFound);
+    let mut consumer = consumer(&broker);
+    let refused = consumer.next_record().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Rejected, "{refused}");
+    assert!(consumer.next_record().await.unwrap().is_none(), "ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_broker_at_the_url_is_not_joined() {
+    let (broker, _) = FakeBroker::with_topic("orders", 1);
+    broker.append("orders", 0, &["a"]);
+    let mut consumer = consumer(&broker);
+    consumer.next_record().await.unwrap().unwrap();
+    broker.replace();
+    let refused = consumer.next_record().await.unwrap_err();
+    assert_eq!(
+        refused.reason(),
+        Some(ErrorReason::TopicNotFound),
+        "{refused}"
+    );
+}
