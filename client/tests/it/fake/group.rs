@@ -122,8 +122,10 @@ impl JoinStream {
             tokio::select! {
                 request = self.requests.message() => {
                     let step = request.ok().flatten()?.request?;
-                    if let Some(answer) = self.take(step)? {
-                        self.send(answer).await.err();
+                    match self.take(step) {
+                        Ok(None) => {}
+                        Ok(Some(answer)) => drop(self.send(answer).await),
+                        Err(over) => return Some(over),
                     }
                 }
                 _ = version.changed() => {}
@@ -176,15 +178,15 @@ impl JoinStream {
         })
     }
 
-    /// Takes a step of the member; none if it goes.
-    fn take(&mut self, step: Step) -> Option<Option<Message>> {
+    /// Takes a step of the member, and returns the answer to it.
+    fn take(&mut self, step: Step) -> Result<Option<Message>, Over> {
         let mut state = self.shared.state();
         match step {
             Step::Credit(credit) => self.credit += i64::try_from(credit.records).unwrap(),
             Step::Heartbeat(_) => state.group.heartbeat_count += 1,
             Step::Leave(_) => {
                 state.group.left_count += 1;
-                return None;
+                return Err(Over);
             }
             Step::Commit(commit) => {
                 let mut results = Vec::new();
@@ -200,11 +202,11 @@ impl JoinStream {
                         error: (it.generation != GENERATION).then(|| stale.into()),
                     });
                 }
-                return Some(Some(Message::Committed(v1::Committed { results })));
+                return Ok(Some(Message::Committed(v1::Committed { results })));
             }
             Step::Join(_) | Step::Return(_) => {}
         }
-        Some(None)
+        Ok(None)
     }
 
     fn next_batch(&mut self) -> Option<wire::FetchedBatch> {
