@@ -20,8 +20,8 @@ use crate::memory::Unread;
 /// was read at once if that is more.
 pub(in crate::api) const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What is told at the beginning takes no turn up to this size: a stream costs more than that in any case.
-const OPENED_FREE_BYTES: usize = 4 * 1024;
+/// What is told beside records takes no turn up to this size: a stream costs more than that in any case.
+pub(in crate::api) const FREE_BYTES: usize = 4 * 1024;
 
 /// Tells a client what a fetch finds.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Telling {
     /// The next message; none after the last. Dropping the future loses nothing that was read.
     pub(super) async fn next(&mut self) -> Option<Result<FetchResponse, Status>> {
         if let Some(opened) = &self.opened
-            && opened.encoded_len() > OPENED_FREE_BYTES
+            && opened.encoded_len() > FREE_BYTES
         {
             self.memory.begin_turn().await;
         }

@@ -23,10 +23,9 @@ use crate::runtime::group_command::{GroupCommand, GroupSink};
 pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// Silence after which it is taken for dead.
 pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(15);
-/// Commits of one member that may wait for the disk; it is not listened to beyond that.
-const COMMITS_WAITING_MAX: usize = 1_000;
-/// How often it is looked whether commits were answered, while there are too many.
-const ANSWER_PAUSE: Duration = Duration::from_millis(5);
+/// Partitions in commits of one member that may wait for the disk, or for a member that does not read
+/// its answers; it is not listened to beyond that.
+const COMMITTING_MAX: usize = 2_000;
 
 /// Listens to one member.
 #[derive(Debug)]
@@ -143,9 +142,7 @@ impl Listener {
             commits,
             sink: Arc::clone(&self.sink),
         });
-        while self.seat.commit_count() >= COMMITS_WAITING_MAX {
-            tokio::time::sleep(ANSWER_PAUSE).await;
-        }
+        self.seat.has_answered(COMMITTING_MAX).await;
         Ok(())
     }
 

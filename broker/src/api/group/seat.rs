@@ -40,6 +40,8 @@ pub(super) struct Seat {
     state: Mutex<SeatState>,
     /// Told when more may be sent.
     credited: Notify,
+    /// Told when a commit was answered.
+    answered: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +50,8 @@ struct SeatState {
     bytes: i64,
     /// Partitions of the commits that were not answered, oldest first.
     commits: VecDeque<Vec<(u32, u32)>>,
+    /// How many these are together.
+    committing_count: usize,
     /// What the member was told of as gone and has not committed over.
     gaps: BTreeMap<PartitionRef, Vec<OffsetRange>>,
 }
@@ -67,6 +71,7 @@ impl Seat {
             closed: CancellationToken::new(),
             state: Mutex::default(),
             credited: Notify::new(),
+            answered: Notify::new(),
         }
     }
 
@@ -115,21 +120,28 @@ impl Seat {
         self.credited.notified().await;
     }
 
-    /// Notes a commit that is on its way, and how many are.
-    pub(super) fn push_commit(&self, places: Vec<(u32, u32)>) -> usize {
+    /// Notes a commit that is on its way.
+    pub(super) fn push_commit(&self, places: Vec<(u32, u32)>) {
         let mut state = self.lock();
+        state.committing_count += places.len();
         state.commits.push_back(places);
-        state.commits.len()
     }
 
-    /// How many commits were not answered.
-    pub(super) fn commit_count(&self) -> usize {
-        self.lock().commits.len()
+    /// Waits until fewer partitions than this are in commits that were not answered. Safe to drop.
+    pub(super) async fn has_answered(&self, below: usize) {
+        while self.lock().committing_count >= below {
+            self.answered.notified().await;
+        }
     }
 
     /// The partitions of the commit that is answered now.
     pub(super) fn pop_commit(&self) -> Vec<(u32, u32)> {
-        self.lock().commits.pop_front().unwrap_or_default()
+        let mut state = self.lock();
+        let places = state.commits.pop_front().unwrap_or_default();
+        state.committing_count -= places.len();
+        drop(state);
+        self.answered.notify_one();
+        places
     }
 
     pub(super) fn add_gap(&self, partition: PartitionRef, range: OffsetRange) {

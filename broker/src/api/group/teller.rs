@@ -42,8 +42,8 @@ pub(super) struct Teller {
     end: Option<Result<(), Status>>,
     /// Set while the broker stops: when the stream ends.
     closing: Option<Pin<Box<Sleep>>>,
-    is_begun: bool,
-    /// Bytes of batches that were told since the connection was given something.
+    /// Bytes of batches that were told since the connection was given something; a chunk at the
+    /// beginning, so that a member which takes not even that holds no turn.
     told_bytes: usize,
 }
 
@@ -76,18 +76,18 @@ impl Teller {
             waiting: VecDeque::from([joined]),
             end: None,
             closing: None,
-            is_begun: false,
-            told_bytes: 0,
+            told_bytes: events::CHUNK_BYTES,
         }
     }
 
     /// The next message; none after the last. Dropping the future loses nothing that was read.
     pub(super) async fn next(&mut self) -> Option<Result<JoinResponse, Status>> {
-        if !std::mem::replace(&mut self.is_begun, true) {
-            self.memory.begin_turn().await;
-        }
         loop {
-            if let Some(response) = self.waiting.pop_front() {
+            if let Some(response) = self.waiting.front() {
+                if response.encoded_len() > events::FREE_BYTES {
+                    self.memory.begin_turn().await;
+                }
+                let response = self.waiting.pop_front()?;
                 return Some(Ok(response.into()));
             }
             match self.end.take() {
