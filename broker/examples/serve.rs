@@ -18,7 +18,7 @@ async fn main() -> ExitCode {
                 "{listen} is not an address such as 127.0.0.1:7600"
             ));
         };
-        config.listen = listen;
+        config.listen = Some(listen);
     }
     config.data_dir = arguments.next().map_or(config.data_dir, Into::into);
     match Broker::start(config).await {
@@ -29,7 +29,11 @@ async fn main() -> ExitCode {
 
 async fn serve(broker: &Broker) -> ExitCode {
     let mut out = std::io::stdout();
-    if writeln!(out, "{}", broker.local_addr()).is_err() {
+    let listens = broker.local_addr().into_iter();
+    if listens
+        .map(|it| writeln!(out, "{it}"))
+        .any(|it| it.is_err())
+    {
         return ExitCode::FAILURE;
     }
     tokio::select! {

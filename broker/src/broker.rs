@@ -1,5 +1,6 @@
 //! A running broker, as the daemon, tests and other programs hold it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,14 +20,15 @@ use crate::memory::Budget;
 use crate::runtime::engine::{Engine, Identity};
 use crate::runtime::read_pool::ReadPool;
 use crate::runtime::threads::Threads;
-use crate::server::{self, ServerLimits};
+use crate::server::{Connector, Server, ServerLimits};
 use crate::shutdown::Drain;
 
 /// A running broker. Stop it with [`Broker::shutdown`]; dropping it breaks off every connection and
 /// blocks until its threads have ended, without telling clients.
 #[derive(Debug)]
 pub struct Broker {
-    local_addr: SocketAddr,
+    local_addr: Option<SocketAddr>,
+    server: Arc<Server>,
     identity: Identity,
     report: RecoveryReport,
     health: HealthReporter,
@@ -44,7 +46,7 @@ impl Broker {
     /// [`StartError`] says why it did not start, and what to do about it.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         check(&config)?;
-        let listener = listen(config.listen).await?;
+        let listener = listen(&config).await?;
         let path = config.data_dir.clone();
         let environment = blocking(move || open_folder(&path)).await?;
         Self::serve(config, environment, listener).await
@@ -56,21 +58,15 @@ impl Broker {
     /// As [`Broker::start`].
     pub async fn start_in(config: Config, environment: Environment) -> Result<Self, StartError> {
         check(&config)?;
-        let listener = listen(config.listen).await?;
+        let listener = listen(&config).await?;
         Self::serve(config, environment, listener).await
     }
 
     async fn serve(
         config: Config,
         environment: Environment,
-        listener: TcpListener,
+        listener: Option<(TcpListener, SocketAddr)>,
     ) -> Result<Self, StartError> {
-        let local_addr = listener
-            .local_addr()
-            .map_err(|source| StartError::CannotListen {
-                listen: config.listen,
-                source,
-            })?;
         let (path, options) = (config.data_dir.clone(), config.engine.clone());
         let clock = Arc::clone(&environment.clock);
         let engine = blocking(move || Engine::open(&environment, &options));
@@ -112,10 +108,15 @@ impl Broker {
             receiving,
             unread: unread.clone(),
         };
-        let tasks = drain.tasks().clone();
-        tasks.spawn(server::serve(listener, routes, limits, drain.clone()));
+        let server = Server::new(routes, limits, drain.clone());
+        let (listener, local_addr) = listener.unzip();
+        if let Some(listener) = listener {
+            let accepting = Arc::clone(&server).accept_all(listener);
+            drain.tasks().spawn(accepting);
+        }
         Ok(Self {
             local_addr,
+            server,
             identity,
             report,
             health,
@@ -126,9 +127,14 @@ impl Broker {
         })
     }
 
-    /// Where it listens.
-    pub fn local_addr(&self) -> SocketAddr {
+    /// Where it listens; none if it was told not to.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
         self.local_addr
+    }
+
+    /// Connects clients of this process without a port.
+    pub fn connector(&self) -> Connector {
+        Connector::new(&self.server)
     }
 
     /// Which data it holds, and which life of them this is.
@@ -192,13 +198,13 @@ fn check(config: &Config) -> Result<(), StartError> {
     if !problems.is_empty() {
         return Err(StartError::InvalidConfig { problems });
     }
-    let listen = config.listen;
-    if config.is_remote() && !config.insecure_allow_remote {
+    let Some(listen) = config.listen.filter(|_| config.is_remote()) else {
+        return Ok(());
+    };
+    if !config.insecure_allow_remote {
         return Err(StartError::RemoteRefused { listen });
     }
-    if config.is_remote() {
-        tracing::warn!(%listen, "anyone who reaches this address may read and delete everything");
-    }
+    tracing::warn!(%listen, "anyone who reaches this address may read and delete everything");
     Ok(())
 }
 
@@ -227,13 +233,18 @@ fn log_start(config: &Config, identity: Identity, report: &RecoveryReport) {
     }
 }
 
-async fn listen(listen: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(listen)
-        .await
-        .map_err(|source| match source.kind() {
-            std::io::ErrorKind::AddrInUse => StartError::PortInUse { listen },
-            _ => StartError::CannotListen { listen, source },
-        })
+/// Takes the address that was asked for; returns the one that it got.
+async fn listen(config: &Config) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+    let Some(listen) = config.listen else {
+        return Ok(None);
+    };
+    let refused = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortInUse { listen },
+        _ => StartError::CannotListen { listen, source },
+    };
+    let listener = TcpListener::bind(listen).await.map_err(refused)?;
+    let local_addr = listener.local_addr().map_err(refused)?;
+    Ok(Some((listener, local_addr)))
 }
 
 fn open_folder(path: &Path) -> Result<Environment, StartError> {

@@ -18,8 +18,9 @@ use crate::runtime::engine::EngineOptions;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Address to listen on. Default 127.0.0.1:7600. Port 0 takes any that is free. An address
-    /// beyond loopback is refused unless `insecure_allow_remote`.
-    pub listen: SocketAddr,
+    /// beyond loopback is refused unless `insecure_allow_remote`. None listens nowhere: clients in the
+    /// same process connect by [`Broker::connector`](crate::Broker::connector).
+    pub listen: Option<SocketAddr>,
     /// Folder that holds everything; made if it is missing, its parent is not. Default
     /// `./towpath-data`.
     pub data_dir: PathBuf,
@@ -70,7 +71,7 @@ pub struct ClientLimits {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7600)),
+            listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7600))),
             data_dir: PathBuf::from("./towpath-data"),
             insecure_allow_remote: false,
             drain_deadline: Duration::from_secs(10),
@@ -127,12 +128,12 @@ impl Config {
     /// The settings that are not at their default, as flag and value, for the log.
     pub fn changed(&self) -> Vec<(&'static str, String)> {
         let default = Self::default();
+        let listen = |config: &Self| {
+            let listen = config.listen.as_ref();
+            listen.map_or_else(|| "none".to_owned(), ToString::to_string)
+        };
         let named = [
-            (
-                "--listen",
-                self.listen.to_string(),
-                default.listen.to_string(),
-            ),
+            ("--listen", listen(self), listen(&default)),
             (
                 "--data-dir",
                 self.data_dir.display().to_string(),
@@ -155,7 +156,7 @@ impl Config {
 
     /// Whether other machines could reach the listener.
     pub fn is_remote(&self) -> bool {
-        !self.listen.ip().is_loopback()
+        self.listen.is_some_and(|listen| !listen.ip().is_loopback())
     }
 
     fn numbers(&self) -> [NumberSetting; 11] {
@@ -284,7 +285,7 @@ mod tests {
     fn only_what_differs_from_the_default_is_worth_a_word() {
         assert_eq!(Config::default().changed(), []);
         let config = Config {
-            listen: "127.0.0.1:1".parse().unwrap(),
+            listen: "127.0.0.1:1".parse().ok(),
             drain_deadline: Duration::from_millis(5),
             ..Config::default()
         };
@@ -306,7 +307,7 @@ mod tests {
             ("192.168.1.1:7600", true),
         ] {
             let config = Config {
-                listen: listen.parse().unwrap(),
+                listen: listen.parse().ok(),
                 ..Config::default()
             };
             assert_eq!(config.is_remote(), is_remote, "{listen}");

@@ -19,3 +19,4 @@ pub use broker::Broker;
 pub use config::Config;
 pub use error::StartError;
 pub use runtime::engine::Identity;
+pub use server::Connector;

@@ -1,9 +1,10 @@
 //! The listener: accepts connections up to a number, serves HTTP/2 on each, and lets them end.
 //!
-//! This is tonic's own server loop with three things that it does not offer: a bound on connections,
-//! windows that shrink as connections grow in number, and tasks that can be waited for and broken
-//! off.
+//! This is tonic's own server loop with what it does not offer: a bound on connections, windows that
+//! shrink as connections grow in number, tasks that can be waited for and broken off, and connections
+//! from the same process.
 
+mod connector;
 mod lengths;
 mod preface;
 mod receive_memory;
@@ -21,7 +22,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -29,6 +32,8 @@ use tonic::service::Routes;
 
 use crate::memory::{Budget, MessageMemory, Share, TURN_BYTES_MAX, Unread, UnreadShare};
 use crate::shutdown::Drain;
+pub use connector::Connector;
+
 use preface::Preface;
 use receive_memory::{ReceiveMemory, Window};
 use receiving::{Receiving, RequestMemory};
@@ -70,43 +75,77 @@ pub(crate) struct ServerLimits {
     pub(crate) unread: Budget,
 }
 
-/// Accepts and serves connections until the drain begins. Connections live on as tasks of the drain.
-pub(crate) async fn serve(
-    listener: TcpListener,
+/// Serves connections, wherever they come from. They live on as tasks of the drain.
+#[derive(Debug)]
+pub(crate) struct Server {
     routes: Routes,
     limits: ServerLimits,
     drain: Drain,
-) {
-    let slots = Arc::new(Semaphore::new(limits.connection_count_max));
-    let memory = ReceiveMemory::default();
-    let accept_all = async {
-        let (mut full, mut refused) = (Spell::default(), Spell::default());
-        loop {
-            if slots.available_permits() == 0 && full.note() {
-                let connection_count_max = limits.connection_count_max;
-                tracing::warn!(connection_count_max, "all connections are in use");
+    slots: Arc<Semaphore>,
+    memory: ReceiveMemory,
+    /// What serves them, whoever made them.
+    runtime: Handle,
+}
+
+impl Server {
+    /// A server without connections. Must be called within the runtime that is to serve them.
+    pub(crate) fn new(routes: Routes, limits: ServerLimits, drain: Drain) -> Arc<Self> {
+        Arc::new(Self {
+            slots: Arc::new(Semaphore::new(limits.connection_count_max)),
+            routes,
+            limits,
+            drain,
+            memory: ReceiveMemory::default(),
+            runtime: Handle::current(),
+        })
+    }
+
+    /// Accepts and serves connections until the drain begins.
+    pub(crate) async fn accept_all(self: Arc<Self>, listener: TcpListener) {
+        let accept_all = async {
+            let (mut full, mut refused) = (Spell::default(), Spell::default());
+            loop {
+                if self.slots.available_permits() == 0 && full.note() {
+                    let connection_count_max = self.limits.connection_count_max;
+                    tracing::warn!(connection_count_max, "all connections are in use");
+                }
+                // What is too much waits with the operating system.
+                let Some(slot) = self.slot().await else {
+                    return;
+                };
+                let stream = accept(&listener, &mut refused).await;
+                match stream.set_nodelay(true) {
+                    Ok(()) => self.take_in(stream, slot),
+                    Err(error) => tracing::debug!(%error, "connection is gone before it began"),
+                }
             }
-            // What is too much waits with the operating system.
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-                return;
-            };
-            let stream = accept(&listener, &mut refused).await;
-            let connection = Connection {
-                routes: routes.clone(),
-                drain: drain.clone(),
-                stream_count_max: limits.stream_count_max,
-                requests: RequestMemory::new(&limits.receiving),
-                unread: unread_share(&limits.unread),
-                patience: limits.unread.patience(),
-                _slot: slot,
-            };
-            let window = memory.take();
-            drain.tasks().spawn(connection.serve(stream, window));
+        };
+        tokio::select! {
+            () = accept_all => {}
+            () = self.drain.begun() => {}
         }
-    };
-    tokio::select! {
-        () = accept_all => {}
-        () = drain.begun() => {}
+    }
+
+    /// Waits for a place for one more connection. Safe to drop.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    fn take_in<S>(&self, stream: S, slot: OwnedSemaphorePermit)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let connection = Connection {
+            routes: self.routes.clone(),
+            drain: self.drain.clone(),
+            stream_count_max: self.limits.stream_count_max,
+            requests: RequestMemory::new(&self.limits.receiving),
+            unread: unread_share(&self.limits.unread),
+            patience: self.limits.unread.patience(),
+            _slot: slot,
+        };
+        let serving = connection.serve(stream, self.memory.take());
+        self.drain.tasks().spawn_on(serving, &self.runtime);
     }
 }
 
@@ -147,11 +186,10 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, window: Window) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "connection is gone before it began");
-            return;
-        }
+    async fn serve<S>(self, stream: S, window: Window)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let streams = Streams::new(&self.drain, self.patience);
         let io = TokioIo::new(Preface::new(stream));
         let http2 = self.http2(&window, streams.clone());

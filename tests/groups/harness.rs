@@ -33,14 +33,14 @@ impl TestBroker {
     }
 
     pub(crate) fn client(&self) -> Client {
-        let url = format!("http://{}", self.broker.local_addr());
+        let url = format!("http://{}", self.broker.local_addr().expect("it listens"));
         Client::connect(url).expect("the URL of a broker")
     }
 
     /// Stops and starts again on the same port and folder.
     pub(crate) async fn restart(self) -> Self {
         let Self { broker, folder } = self;
-        let address = broker.local_addr();
+        let address = broker.local_addr().expect("it listens");
         soon(broker.shutdown()).await;
         drop(broker);
         let broker = start_at(address, &folder).await;
@@ -76,7 +76,7 @@ pub(crate) fn consumer(client: &Client) -> GroupConsumerBuilder {
 
 async fn start_at(listen: SocketAddr, folder: &TempDir) -> Broker {
     let config = Config {
-        listen,
+        listen: Some(listen),
         data_dir: folder.path().join("data"),
         ..Config::default()
     };

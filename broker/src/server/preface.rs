@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 /// How long a client may take.
@@ -16,16 +15,16 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Length of what every HTTP/2 client sends first.
 const PREFACE_BYTES: usize = 24;
 
-/// A TCP connection whose reads fail if it does not begin in time.
+/// A connection whose reads fail if it does not begin in time.
 #[derive(Debug)]
-pub(super) struct Preface {
-    stream: TcpStream,
+pub(super) struct Preface<S> {
+    stream: S,
     /// Until it has begun: the time left, and bytes still to come.
     waiting: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
-impl Preface {
-    pub(super) fn new(stream: TcpStream) -> Self {
+impl<S> Preface<S> {
+    pub(super) fn new(stream: S) -> Self {
         let timeout = Box::pin(sleep(PREFACE_TIMEOUT));
         Self {
             stream,
@@ -34,7 +33,7 @@ impl Preface {
     }
 }
 
-impl AsyncRead for Preface {
+impl<S: AsyncRead + Unpin> AsyncRead for Preface<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -57,7 +56,7 @@ impl AsyncRead for Preface {
     }
 }
 
-impl AsyncWrite for Preface {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Preface<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -90,12 +89,12 @@ impl AsyncWrite for Preface {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
     /// Both ends of a connection, the accepting one first.
-    async fn connect() -> (Preface, TcpStream) {
+    async fn connect() -> (Preface<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap());
         let client = client.await.unwrap();

@@ -52,7 +52,7 @@ pub(crate) struct TestBroker {
 /// Settings of a test: any free port, quick heartbeats, a short drain.
 pub(crate) fn config() -> Config {
     let mut config = Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: "127.0.0.1:0".parse().ok(),
         data_dir: PathBuf::new(),
         drain_deadline: Duration::from_secs(5),
         heartbeat_interval: Duration::from_millis(20),
@@ -247,7 +247,7 @@ async fn drop_in_its_own_time(broker: Broker) {
 }
 
 pub(crate) async fn connect(broker: &Broker) -> Result<Channel, tonic::transport::Error> {
-    let url = format!("http://{}", broker.local_addr());
+    let url = format!("http://{}", broker.local_addr().unwrap());
     Endpoint::from_shared(url)?.connect().await
 }
 

@@ -64,7 +64,7 @@ struct Raw(TcpStream);
 
 impl Raw {
     async fn connect(broker: &TestBroker) -> Self {
-        let stream = TcpStream::connect(broker.broker.local_addr()).await;
+        let stream = TcpStream::connect(broker.broker.local_addr().unwrap()).await;
         let mut raw = Self(stream.unwrap());
         let mut bytes = BytesMut::from(PREFACE);
         Frame::new(KIND_SETTINGS, 0, 0, []).put(&mut bytes);

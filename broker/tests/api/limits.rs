@@ -29,7 +29,7 @@ async fn connections_beyond_the_limit_wait_for_others_to_close() {
     let second = connect(&broker.broker).await.unwrap();
     assert!(is_served(second.clone()).await, "the second");
     // The operating system accepts it, and nobody answers.
-    let address = broker.broker.local_addr();
+    let address = broker.broker.local_addr().unwrap();
     let mut third = TcpStream::connect(address).await.unwrap();
     third
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
@@ -63,7 +63,7 @@ async fn a_connection_has_a_bounded_number_of_streams() {
 #[tokio::test]
 async fn other_protocols_are_not_answered() {
     let broker = TestBroker::start().await;
-    let mut stream = TcpStream::connect(broker.broker.local_addr())
+    let mut stream = TcpStream::connect(broker.broker.local_addr().unwrap())
         .await
         .unwrap();
     stream

@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
+mod connector;
 mod drain;
 mod fetch;
 mod fetch_damage;

@@ -47,7 +47,7 @@ pub(crate) fn frame(message: &[u8]) -> Bytes {
 pub(crate) async fn call(broker: &TestBroker, method: &str, body: impl Into<Bytes>) -> Answered {
     let request = Request::post(format!(
         "http://{}/towpath.v1.{method}",
-        broker.broker.local_addr()
+        broker.broker.local_addr().unwrap()
     ));
     let request = request
         .header(CONTENT_TYPE, "application/grpc")

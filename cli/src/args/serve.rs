@@ -105,7 +105,7 @@ impl ServeArgs {
         let limits = &mut config.limits;
         let engine = &mut config.engine;
         take(&mut config.data_dir, self.data_dir.clone());
-        take(&mut config.listen, self.listen);
+        take(&mut config.listen, self.listen.map(Some));
         config.insecure_allow_remote |= self.insecure_allow_remote;
         take(&mut config.drain_deadline, self.drain_deadline);
         take(&mut config.heartbeat_interval, self.heartbeat_interval);

@@ -44,10 +44,11 @@ pub(super) async fn run(
             return Ok(Outcome::silent(Exit::Done));
         }
     };
-    info!(listen = %broker.local_addr(), "serving");
-    session
-        .output
-        .report(&ReadyReport::of(&broker, &data_dir, start.elapsed()))?;
+    if let Some(listen) = broker.local_addr() {
+        info!(%listen, "serving");
+        let ready = ReadyReport::of(&broker, listen, &data_dir, start.elapsed());
+        session.output.report(&ready)?;
+    }
     tokio::select! {
         biased;
         cause = broker.failed() => return Err(broker_failure(&cause)),
@@ -63,14 +64,15 @@ pub(super) async fn run(
 
 fn check(config: &Config) -> Result<(), Failure> {
     let problems = config.validate();
-    let listen = config.listen;
     if !problems.is_empty() {
         return Err(start_failure(StartError::InvalidConfig { problems }));
     }
-    if config.is_remote() && !config.insecure_allow_remote {
-        return Err(start_failure(StartError::RemoteRefused { listen }));
+    match config.listen.filter(|_| config.is_remote()) {
+        Some(listen) if !config.insecure_allow_remote => {
+            Err(start_failure(StartError::RemoteRefused { listen }))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn broker_failure(cause: &str) -> Failure {

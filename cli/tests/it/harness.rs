@@ -31,7 +31,7 @@ impl TestBroker {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let config = Config {
-            listen: ANY_PORT,
+            listen: Some(ANY_PORT),
             data_dir: folder.path().join("data"),
             ..Config::default()
         };
@@ -53,7 +53,7 @@ impl TestBroker {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.broker.local_addr())
+        format!("http://{}", self.broker.local_addr().expect("it listens"))
     }
 
     /// Its data folder.

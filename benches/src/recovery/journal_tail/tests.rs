@@ -10,11 +10,12 @@ const RECORD_BYTES: usize = 100_000;
 async fn start(data_dir: &Path) -> (Broker, Client) {
     let config = Config {
         data_dir: data_dir.to_owned(),
-        listen: ([127, 0, 0, 1], 0).into(),
+        listen: Some(([127, 0, 0, 1], 0).into()),
         ..Config::default()
     };
     let broker = Broker::start(config).await.unwrap();
-    let client = Client::connect(format!("http://{}", broker.local_addr())).unwrap();
+    let address = broker.local_addr().unwrap();
+    let client = Client::connect(format!("http://{address}")).unwrap();
     (broker, client)
 }
 

@@ -23,10 +23,15 @@ pub(super) struct ReadyReport {
 }
 
 impl ReadyReport {
-    pub(super) fn of(broker: &Broker, data_dir: &Path, ready_after: Duration) -> Self {
+    pub(super) fn of(
+        broker: &Broker,
+        listen: SocketAddr,
+        data_dir: &Path,
+        ready_after: Duration,
+    ) -> Self {
         let identity = broker.identity();
         Self {
-            listen: broker.local_addr(),
+            listen,
             data_dir: data_dir.to_owned(),
             is_new: broker.report().is_new,
             broker_id: identity.broker_id.to_string(),
@@ -43,7 +48,7 @@ impl Report for ReadyReport {
         writeln!(out, "towpath {VERSION} ready in {ready_after}")?;
         writeln!(out, "  listening   {}", self.listen)?;
         writeln!(out, "  data        {}{new}", self.data_dir.display())?;
-        if self.listen != Config::default().listen {
+        if Some(self.listen) != Config::default().listen {
             writeln!(out, "try: export TOWPATH_URL=http://{}", self.listen)?;
         }
         writeln!(
