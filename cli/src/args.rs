@@ -10,6 +10,7 @@ mod from;
 mod group;
 mod header;
 mod listen;
+mod manual;
 mod number;
 mod place;
 mod produce;
@@ -27,6 +28,7 @@ pub(crate) use consume::{CommitWhen, ConsumeArgs};
 pub(crate) use demo::DemoArgs;
 pub(crate) use from::ReadFrom;
 pub(crate) use group::{GroupArgs, GroupCommand, SeekGroupArgs};
+pub(crate) use manual::{CompletionsArgs, ManArgs};
 pub(crate) use produce::{InputPlace, ProduceArgs};
 pub(crate) use serve::ServeArgs;
 pub(crate) use storage::{DumpArgs, StorageArgs, StorageCommand};
@@ -118,6 +120,10 @@ pub(crate) enum Command {
     Storage(StorageArgs),
     /// Measure a running broker
     Bench(BenchArgs),
+    /// Print what makes a shell complete commands and flags
+    Completions(CompletionsArgs),
+    /// Print a page of the manual, or write all of them to a folder
+    Man(ManArgs),
     /// Tell the version of this program and of the broker, if one can be reached
     #[command(before_help = "Examples:
   towpath version

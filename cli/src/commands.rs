@@ -4,6 +4,7 @@ mod bench;
 mod consume;
 mod demo;
 mod group;
+mod manual;
 mod produce;
 mod serve;
 mod session;
@@ -29,7 +30,9 @@ use session::Session;
 pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Outcome, Failure> {
     start_logging(match &cli.command {
         Command::Serve(_) => LogUse::Broker,
-        Command::Demo(_) | Command::Version => LogUse::Quiet,
+        Command::Demo(_) | Command::Completions(_) | Command::Man(_) | Command::Version => {
+            LogUse::Quiet
+        }
         _ => LogUse::Command,
     })?;
     let interrupt = Interrupt::watch()?;
@@ -52,6 +55,8 @@ pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Out
                 .await
         }
         Command::Storage(args) => storage::run(&args.command, &session),
+        Command::Completions(args) => manual::complete(args),
+        Command::Man(args) => manual::describe(args),
         Command::Version => session.until_interrupted(version::run(&session)).await,
     }
 }

@@ -14,6 +14,7 @@ mod group;
 mod harness;
 mod help;
 mod json;
+mod manual;
 mod produce;
 mod running;
 mod serve;
