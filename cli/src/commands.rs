@@ -55,7 +55,7 @@ pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Out
                 .await
         }
         Command::Storage(args) => storage::run(&args.command, &session),
-        Command::Completions(args) => manual::complete(args),
+        Command::Completions(args) => Ok(manual::complete(args)),
         Command::Man(args) => manual::describe(args),
         Command::Version => session.until_interrupted(version::run(&session)).await,
     }

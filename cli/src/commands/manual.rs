@@ -16,10 +16,10 @@ use crate::output::{Report, count_of, json_line};
 const PROGRAM: &str = "towpath";
 
 /// Prints the completions of a shell.
-pub(super) fn complete(args: &CompletionsArgs) -> Result<Outcome, Failure> {
+pub(super) fn complete(args: &CompletionsArgs) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command(), PROGRAM, &mut script);
-    Ok(Outcome::of(Document(script)))
+    Outcome::of(Document(script))
 }
 
 /// Prints one page, or writes all.
