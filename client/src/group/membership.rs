@@ -78,8 +78,8 @@ struct JoinedTopic {
 impl Membership {
     pub(super) fn new(options: GroupOptions, member_id: [u8; 16]) -> Self {
         let max = Cost {
-            records: options.records_max.max(1),
-            bytes: options.bytes_max.max(1),
+            records: options.records_max.clamp(1, flow::LIMIT_MAX),
+            bytes: options.bytes_max.clamp(1, flow::LIMIT_MAX),
         };
         let end = options.check().err();
         Self {

@@ -5,6 +5,9 @@ use towpath_proto::v1;
 /// So much of the limit is given back at a time, so that not each batch costs a message.
 const SHARE: u64 = 4;
 
+/// Larger limits than this are none, and sums of them would overflow.
+pub(super) const LIMIT_MAX: u64 = 1 << 48;
+
 /// What something takes of the buffer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Cost {

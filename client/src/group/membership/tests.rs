@@ -563,6 +563,27 @@ fn another_life_of_the_topic_ends_the_member() {
 }
 
 #[test]
+fn a_limit_may_be_as_large_as_a_number_can_be() {
+    let mut member = Membership::new(
+        GroupOptions {
+            records_max: u64::MAX,
+            bytes_max: u64::MAX,
+            ..options()
+        },
+        [7; 16],
+    );
+    member.begin();
+    hear(&mut member, [joined(), assigned(1, 0, 0)]);
+    hear(&mut member, [Response::Batch(batch_of(0, 0, 20))]);
+    items(&mut member);
+    let credits = requests(&mut member).into_iter().filter_map(|it| match it {
+        Request::Credit(credit) => Some(credit.records),
+        _ => None,
+    });
+    assert!(credits.sum::<u64>() > 1 << 40, "plenty");
+}
+
+#[test]
 fn the_broker_may_send_no_more_than_there_is_room_for() {
     let mut member = member();
     items(&mut member);
