@@ -17,6 +17,7 @@ const SIZE_BYTES_MAX: usize = 1024 * 1024;
 #[command(before_help = "Examples:
   towpath bench produce --records 1000000 --size 1KiB
   towpath bench consume --records 1000000 --size 1KiB --partitions 8 --clients 2
+  towpath bench group --records 1000000 --size 1KiB --partitions 8 --clients 4
   towpath bench latency --records 10000 --size 1KiB
   towpath bench latency --records 600000 --size 1KiB --rate 20000 --clients 4 -o json
 ")]
@@ -41,6 +42,12 @@ pub(crate) enum BenchCommand {
   towpath bench consume --records 5000000 --size 100 --partitions 8 --clients 2 -o json
 ")]
     Consume(BenchLoad),
+    /// How fast records are read by a consumer group of which every client is a member
+    #[command(before_help = "Examples:
+  towpath bench group --records 1000000 --size 1KiB --partitions 8 --clients 4
+  towpath bench group --records 5000000 --size 100 --partitions 8 -o json
+")]
+    Group(BenchLoad),
     /// How long a record takes to be durable
     #[command(before_help = "Examples:
   towpath bench latency --records 10000 --size 1KiB                  one in flight
@@ -89,7 +96,10 @@ impl BenchCommand {
     /// What is written and read.
     pub(crate) const fn load(&self) -> &BenchLoad {
         match self {
-            Self::Produce(load) | Self::Consume(load) | Self::Latency { load, .. } => load,
+            Self::Produce(load)
+            | Self::Consume(load)
+            | Self::Group(load)
+            | Self::Latency { load, .. } => load,
         }
     }
 
@@ -98,6 +108,7 @@ impl BenchCommand {
         match self {
             Self::Produce(_) => "produce",
             Self::Consume(_) => "consume",
+            Self::Group(_) => "group",
             Self::Latency { .. } => "latency",
         }
     }
@@ -109,9 +120,9 @@ impl BenchCommand {
     /// They do not.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         match self {
-            Self::Consume(load) if load.clients > load.partitions => Err(Failure::usage(
-                "more clients than partitions: some would have nothing to read",
-            )),
+            Self::Consume(load) | Self::Group(load) if load.clients > load.partitions => Err(
+                Failure::usage("more clients than partitions: some would have nothing to read"),
+            ),
             _ => Ok(()),
         }
     }
@@ -120,7 +131,7 @@ impl BenchCommand {
     pub(crate) const fn rate(&self) -> Option<NonZeroU64> {
         match self {
             Self::Latency { rate, .. } => *rate,
-            Self::Produce(_) | Self::Consume(_) => None,
+            Self::Produce(_) | Self::Consume(_) | Self::Group(_) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Each run has a topic of its own and is void unless every record is where it should be.
 
 mod consume;
+mod group;
 mod latency;
 mod payload;
 mod produce;
@@ -52,6 +53,7 @@ async fn measure(command: &BenchCommand, trial: &Trial<'_>) -> Result<Measured, 
     match command {
         BenchCommand::Produce(_) => produce::measure(trial).await,
         BenchCommand::Consume(_) => consume::measure(trial).await,
+        BenchCommand::Group(_) => group::measure(trial).await,
         BenchCommand::Latency { rate: None, .. } => latency::measure_one_in_flight(trial).await,
         BenchCommand::Latency {
             rate: Some(rate), ..

@@ -37,7 +37,7 @@ fn every_measurement_tells_its_figures_and_leaves_nothing_behind() {
         "--clients",
         "2",
     ];
-    for command in ["produce", "consume", "latency"] {
+    for command in ["produce", "consume", "group", "latency"] {
         let report = check(&broker, &[&[command][..], &load].concat(), 100_000);
         assert_eq!(
             (&report["bench"], &report["records"]),
@@ -52,6 +52,7 @@ fn every_measurement_tells_its_figures_and_leaves_nothing_behind() {
         "{report}"
     );
     assert_eq!(broker.ok(&["topic", "list", "-o", "json"]), "", "topics");
+    assert_eq!(broker.ok(&["group", "list", "-o", "json"]), "", "groups");
 }
 
 #[test]

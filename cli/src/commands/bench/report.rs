@@ -96,7 +96,7 @@ fn latency_of(command: &BenchCommand) -> String {
         BenchCommand::Produce(_) => {
             format!("from taking a record to its acknowledgement, one in {CHUNK_RECORDS}")
         }
-        BenchCommand::Consume(_) => "a wait for a batch".to_owned(),
+        BenchCommand::Consume(_) | BenchCommand::Group(_) => "a wait for a batch".to_owned(),
         BenchCommand::Latency { rate: None, .. } => {
             "from sending a record to its acknowledgement, one in flight a client".to_owned()
         }

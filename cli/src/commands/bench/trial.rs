@@ -128,6 +128,17 @@ impl<'a> Trial<'a> {
         expect_count("the broker has", there, expected)
     }
 
+    /// Deletes a group; returns how many records it had not committed.
+    ///
+    /// # Errors
+    ///
+    /// The broker refuses.
+    pub(super) async fn delete_group(&self, name: &str) -> Result<u64, Failure> {
+        let group = self.admin.group(name).await?;
+        self.admin.delete_group(name).await?;
+        Ok(group.partitions.iter().map(|it| it.lag_records).sum())
+    }
+
     /// Deletes the topic, unless it is to stay.
     ///
     /// # Errors
