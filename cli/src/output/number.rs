@@ -42,6 +42,7 @@ pub(crate) fn bytes(number: u64) -> String {
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     match seconds {
+        0.0 => "0 s".to_owned(),
         0.0..0.001 => format!("{} us", duration.as_micros()),
         0.001..0.01 => format!("{:.1} ms", seconds * 1_000.0),
         0.01..0.1 => format!("{} ms", duration.as_millis()),
@@ -147,6 +148,7 @@ mod tests {
                 "{micros}"
             );
         };
+        check(0, "0 s");
         check(250, "250 us");
         check(1_940, "1.9 ms");
         check(38_200, "38 ms");
