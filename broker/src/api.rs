@@ -24,8 +24,10 @@ use towpath_proto::{FILE_DESCRIPTOR_SET, v1};
 use towpath_storage::Clock;
 
 use crate::fetch::Reading;
+use crate::metrics::{GroupsInFlight, Refusals};
 use crate::runtime::command::{Answer, CommandError, CommandQueue, ControlCommand, DataCommand};
 use crate::runtime::engine::Identity;
+use crate::runtime::metrics::{EngineMetrics, Tally};
 use crate::runtime::published::{PublishedState, TopicView};
 use crate::shutdown::Drain;
 use unreadable::Explained;
@@ -47,12 +49,25 @@ pub(crate) struct Shared {
     pub(crate) heartbeat_interval: Duration,
     /// Memory of batches that wait to be written.
     pub(crate) in_flight: InFlight,
+    /// What is counted beside the work.
+    pub(crate) metrics: ApiMetrics,
     /// The stages of a stop.
     pub(crate) drain: Drain,
     /// Turns over the partitions for records without a key.
     pub(crate) turn: AtomicU32,
     /// Numbers the connections of group members.
     pub(crate) session: AtomicU64,
+}
+
+/// What the services count.
+#[derive(Debug)]
+pub(crate) struct ApiMetrics {
+    /// Of batches.
+    pub(crate) engine: Arc<EngineMetrics>,
+    /// Of what members were sent.
+    pub(crate) groups: Arc<GroupsInFlight>,
+    /// Of batches in streams.
+    pub(crate) refusals: Arc<Refusals>,
 }
 
 /// Memory of batches that wait to be written.
@@ -102,6 +117,10 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
     }
     routes.routes()
 }
+
+/// The services, for whoever wants to know what there is.
+pub(crate) const DESCRIPTOR_SETS: &[&[u8]] =
+    &[FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET];
 
 /// Tells tools such as grpcurl what there is, in both versions of the protocol that they speak.
 fn add_reflection(
@@ -200,6 +219,11 @@ impl Shared {
         if let Err(command) = self.commands.push_data(command) {
             command.fail(false);
         }
+    }
+
+    /// Counts records that are admitted.
+    fn tally(&self, record_count: u64) -> Tally {
+        Tally::new(&self.metrics.engine, record_count, self.clock.boot())
     }
 
     /// The next partition for records without a key.

@@ -1,27 +1,32 @@
 //! A running broker, as the daemon, tests and other programs hold it.
 
-use std::io;
+mod doors;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, Semaphore};
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 use towpath_storage::vfs::RealVfs;
 use towpath_storage::{Environment, RecoveryReport, SystemClock, SystemEntropy};
 
-use crate::api::{self, InFlight};
-use crate::config::Config;
+use crate::admin::{Admin, Serving};
+use crate::api::{self, ApiMetrics, InFlight};
+use crate::config::{Config, Listener};
 use crate::error::StartError;
 use crate::fetch::Reading;
 use crate::memory::Budget;
+use crate::metrics::{RpcMetrics, Scraper, Sources};
 use crate::runtime::engine::{Engine, Identity};
 use crate::runtime::read_pool::ReadPool;
+use crate::runtime::sequencer::Shared as EngineShared;
 use crate::runtime::threads::Threads;
 use crate::server::{Connector, Server, ServerLimits};
 use crate::shutdown::Drain;
+use doors::Doors;
 
 /// A running broker. Stop it with [`Broker::shutdown`]; dropping it breaks off every connection and
 /// blocks until its threads have ended, without telling clients.
@@ -29,6 +34,7 @@ use crate::shutdown::Drain;
 pub struct Broker {
     local_addr: Option<SocketAddr>,
     server: Arc<Server>,
+    admin: Option<Admin>,
     identity: Identity,
     report: RecoveryReport,
     health: HealthReporter,
@@ -46,10 +52,10 @@ impl Broker {
     /// [`StartError`] says why it did not start, and what to do about it.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         check(&config)?;
-        let listener = listen(&config).await?;
+        let doors = Doors::open(&config).await?;
         let path = config.data_dir.clone();
         let environment = blocking(move || open_folder(&path)).await?;
-        Self::serve(config, environment, listener).await
+        Self::serve(config, environment, doors).await
     }
 
     /// Starts a broker on files, time and randomness from outside; `data_dir` only names them.
@@ -58,65 +64,59 @@ impl Broker {
     /// As [`Broker::start`].
     pub async fn start_in(config: Config, environment: Environment) -> Result<Self, StartError> {
         check(&config)?;
-        let listener = listen(&config).await?;
-        Self::serve(config, environment, listener).await
+        let doors = Doors::open(&config).await?;
+        Self::serve(config, environment, doors).await
     }
 
     async fn serve(
         config: Config,
         environment: Environment,
-        listener: Option<(TcpListener, SocketAddr)>,
+        doors: Doors,
     ) -> Result<Self, StartError> {
-        let (path, options) = (config.data_dir.clone(), config.engine.clone());
-        let clock = Arc::clone(&environment.clock);
-        let engine = blocking(move || Engine::open(&environment, &options));
-        let mut engine = engine
-            .await
-            .map_err(|error| StartError::from_open(&path, error))?;
+        let (mut engine, recovery) = recover(&config, environment).await?;
         let report = std::mem::take(&mut engine.report);
         log_start(&config, engine.identity, &report);
         let (identity, pool) = (engine.identity, ReadPool::default());
-        let reader = engine.reader.clone();
-        let published = Arc::clone(&engine.shared.published);
-        let commands = Arc::clone(&engine.shared.commands);
+        let (engine_shared, reader) = (engine.shared.clone(), engine.reader.clone());
         let threads = Threads::start(engine, pool.clone())
             .map_err(|source| StartError::NoThread { source })?;
+        let reading = Reading::new(Arc::clone(&engine_shared.published), reader, pool);
         let drain = Drain::new(config.drain_deadline);
-        let patience = config.stall_deadline;
-        let unread = Budget::new(config.limits.unread_bytes_max, patience);
-        let receiving = Budget::new(config.limits.receiving_bytes_max, patience);
-        let shared = api::Shared {
-            commands,
-            reading: Reading::new(published, reader, pool),
-            start_time_ms: clock.wall_ms(),
-            clock,
-            identity,
-            heartbeat_interval: config.heartbeat_interval,
-            in_flight: InFlight {
-                all: Arc::new(Semaphore::new(config.limits.in_flight_bytes_max)),
-                bytes_per_stream_max: config.limits.in_flight_bytes_per_stream_max,
-            },
-            drain: drain.clone(),
-            turn: 0.into(),
-            session: 1.into(),
-        };
+        let shared = share(&config, &engine_shared, reading, identity, &drain);
+        let limits = server_limits(&config);
+        let scraper = Scraper::new(Sources {
+            engine: engine_shared,
+            reading: shared.reading.clone(),
+            rpc: Arc::clone(&limits.rpc),
+            groups: Arc::clone(&shared.metrics.groups),
+            refusals: Arc::clone(&shared.metrics.refusals),
+            receiving: limits.receiving.clone(),
+            unread: limits.unread.clone(),
+            in_flight: (
+                Arc::clone(&shared.in_flight.all),
+                config.limits.in_flight_bytes_max,
+            ),
+            start_time_ms: shared.start_time_ms,
+            recovery,
+        });
         let (health, health_server) = health_reporter();
         let routes = api::routes(&Arc::new(shared), health_server);
-        let limits = ServerLimits {
-            connection_count_max: config.limits.connection_count_max,
-            stream_count_max: config.limits.stream_count_max,
-            receiving,
-            unread: unread.clone(),
-        };
+        let unread = limits.unread.clone();
         let server = Server::new(routes, limits, drain.clone());
-        let (listener, local_addr) = listener.unzip();
-        if let Some(listener) = listener {
-            let accepting = Arc::clone(&server).accept_all(listener);
+        let (clients, local_addr) = doors.clients.unzip();
+        if let Some(clients) = clients {
+            let accepting = Arc::clone(&server).accept_all(clients);
             drain.tasks().spawn(accepting);
         }
+        doors.state.serve(Serving {
+            scraper,
+            drain: drain.clone(),
+            failure: Arc::clone(threads.failure()),
+        });
         Ok(Self {
             local_addr,
             server,
+            admin: doors.admin,
             identity,
             report,
             health,
@@ -135,6 +135,11 @@ impl Broker {
     /// Connects clients of this process without a port.
     pub fn connector(&self) -> Connector {
         Connector::new(&self.server)
+    }
+
+    /// Where `/metrics`, `/livez` and `/readyz` answer, if they do.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::local_addr)
     }
 
     /// Which data it holds, and which life of them this is.
@@ -180,6 +185,10 @@ impl Broker {
         }
         let threads = Arc::clone(&self.threads);
         blocking(move || threads.stop()).await;
+        // Last, so that it is told to the end what the broker is doing.
+        if let Some(admin) = &self.admin {
+            admin.close().await;
+        }
     }
 }
 
@@ -198,14 +207,78 @@ fn check(config: &Config) -> Result<(), StartError> {
     if !problems.is_empty() {
         return Err(StartError::InvalidConfig { problems });
     }
-    let Some(listen) = config.listen.filter(|_| config.is_remote()) else {
+    let Some((listener, listen)) = config.remote() else {
         return Ok(());
     };
     if !config.insecure_allow_remote {
-        return Err(StartError::RemoteRefused { listen });
+        return Err(StartError::RemoteRefused { listener, listen });
     }
-    tracing::warn!(%listen, "anyone who reaches this address may read and delete everything");
+    match listener {
+        Listener::Clients => {
+            tracing::warn!(%listen, "anyone who reaches this address may read and delete everything");
+        }
+        Listener::Admin => {
+            tracing::warn!(%listen, "anyone who reaches this address may see topics and groups");
+        }
+    }
     Ok(())
+}
+
+/// Opens the data folder. Also returns how long that took.
+async fn recover(
+    config: &Config,
+    environment: Environment,
+) -> Result<(Engine, Duration), StartError> {
+    let options = config.engine.clone();
+    let opened = blocking(move || {
+        let begun = environment.clock.boot();
+        let engine = Engine::open(&environment, &options)?;
+        Ok((engine, environment.clock.boot().saturating_sub(begun)))
+    });
+    let opened = opened.await;
+    opened.map_err(|error| StartError::from_open(&config.data_dir, error))
+}
+
+/// What the services share.
+fn share(
+    config: &Config,
+    engine: &EngineShared,
+    reading: Reading,
+    identity: Identity,
+    drain: &Drain,
+) -> api::Shared {
+    let clock = Arc::clone(&engine.environment.clock);
+    api::Shared {
+        commands: Arc::clone(&engine.commands),
+        reading,
+        start_time_ms: clock.wall_ms(),
+        clock,
+        identity,
+        heartbeat_interval: config.heartbeat_interval,
+        in_flight: InFlight {
+            all: Arc::new(Semaphore::new(config.limits.in_flight_bytes_max)),
+            bytes_per_stream_max: config.limits.in_flight_bytes_per_stream_max,
+        },
+        metrics: ApiMetrics {
+            engine: Arc::clone(&engine.metrics),
+            groups: Arc::default(),
+            refusals: Arc::default(),
+        },
+        drain: drain.clone(),
+        turn: 0.into(),
+        session: 1.into(),
+    }
+}
+
+fn server_limits(config: &Config) -> ServerLimits {
+    let patience = config.stall_deadline;
+    ServerLimits {
+        connection_count_max: config.limits.connection_count_max,
+        stream_count_max: config.limits.stream_count_max,
+        receiving: Budget::new(config.limits.receiving_bytes_max, patience),
+        unread: Budget::new(config.limits.unread_bytes_max, patience),
+        rpc: Arc::new(RpcMetrics::new(api::DESCRIPTOR_SETS)),
+    }
 }
 
 fn log_start(config: &Config, identity: Identity, report: &RecoveryReport) {
@@ -231,20 +304,6 @@ fn log_start(config: &Config, identity: Identity, report: &RecoveryReport) {
     for loss in losses {
         tracing::error!(%loss, "acknowledged records are lost");
     }
-}
-
-/// Takes the address that was asked for; returns the one that it got.
-async fn listen(config: &Config) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
-    let Some(listen) = config.listen else {
-        return Ok(None);
-    };
-    let refused = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => StartError::PortInUse { listen },
-        _ => StartError::CannotListen { listen, source },
-    };
-    let listener = TcpListener::bind(listen).await.map_err(refused)?;
-    let local_addr = listener.local_addr().map_err(refused)?;
-    Ok(Some((listener, local_addr)))
 }
 
 fn open_folder(path: &Path) -> Result<Environment, StartError> {

@@ -21,6 +21,10 @@ pub struct Config {
     /// beyond loopback is refused unless `insecure_allow_remote`. None listens nowhere: clients in the
     /// same process connect by [`Broker::connector`](crate::Broker::connector).
     pub listen: Option<SocketAddr>,
+    /// Address at which `/metrics`, `/livez` and `/readyz` answer over HTTP/1. Default none: nothing
+    /// listens. Port 0 takes any that is free. An address beyond loopback is refused unless
+    /// `insecure_allow_remote`.
+    pub admin_listen: Option<SocketAddr>,
     /// Folder that holds everything; made if it is missing, its parent is not. Default
     /// `./towpath-data`.
     pub data_dir: PathBuf,
@@ -72,6 +76,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7600))),
+            admin_listen: None,
             data_dir: PathBuf::from("./towpath-data"),
             insecure_allow_remote: false,
             drain_deadline: Duration::from_secs(10),
@@ -92,6 +97,25 @@ impl Default for ClientLimits {
             in_flight_bytes_per_stream_max: 16 * MIB,
             receiving_bytes_max: 64 * MIB,
             unread_bytes_max: 64 * MIB,
+        }
+    }
+}
+
+/// Who comes to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// Clients, over gRPC.
+    Clients,
+    /// Who looks after the broker, over HTTP/1.
+    Admin,
+}
+
+impl Listener {
+    /// The flag that sets the address.
+    pub const fn flag(self) -> &'static str {
+        match self {
+            Self::Clients => "--listen",
+            Self::Admin => "--admin-listen",
         }
     }
 }
@@ -122,18 +146,30 @@ impl Config {
     /// All settings whose value is not allowed; none if the broker may be started.
     pub fn validate(&self) -> Vec<ConfigProblem> {
         let numbers = self.numbers().into_iter();
-        numbers.filter_map(|number| number.check()).collect()
+        let numbers = numbers.filter_map(|number| number.check());
+        numbers.chain(self.check_admin_listen()).collect()
+    }
+
+    /// Both would otherwise be told that somebody else is there.
+    fn check_admin_listen(&self) -> Option<ConfigProblem> {
+        let address = self.admin_listen?;
+        (Some(address) == self.listen && address.port() != 0).then(|| ConfigProblem {
+            flag: "--admin-listen",
+            value: address.to_string(),
+            allowed: "any address but that of --listen".to_owned(),
+        })
     }
 
     /// The settings that are not at their default, as flag and value, for the log.
     pub fn changed(&self) -> Vec<(&'static str, String)> {
         let default = Self::default();
-        let listen = |config: &Self| {
-            let listen = config.listen.as_ref();
-            listen.map_or_else(|| "none".to_owned(), ToString::to_string)
-        };
         let named = [
-            ("--listen", listen(self), listen(&default)),
+            ("--listen", shown(self.listen), shown(default.listen)),
+            (
+                "--admin-listen",
+                shown(self.admin_listen),
+                shown(default.admin_listen),
+            ),
             (
                 "--data-dir",
                 self.data_dir.display().to_string(),
@@ -154,9 +190,12 @@ impl Config {
             .collect()
     }
 
-    /// Whether other machines could reach the listener.
-    pub fn is_remote(&self) -> bool {
-        self.listen.is_some_and(|listen| !listen.ip().is_loopback())
+    /// The listener that other machines could reach, if there is one.
+    pub fn remote(&self) -> Option<(Listener, SocketAddr)> {
+        let clients = self.listen.map(|address| (Listener::Clients, address));
+        let admin = self.admin_listen.map(|address| (Listener::Admin, address));
+        let mut all = [clients, admin].into_iter().flatten();
+        all.find(|(_, address)| !address.ip().is_loopback())
     }
 
     fn numbers(&self) -> [NumberSetting; 11] {
@@ -221,6 +260,10 @@ impl Config {
     }
 }
 
+fn shown(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "none".to_owned(), |address| address.to_string())
+}
+
 /// A setting that is a number.
 struct NumberSetting {
     flag: &'static str,
@@ -255,7 +298,7 @@ mod tests {
     fn the_default_is_allowed_and_stays_on_this_machine() {
         let config = Config::default();
         assert_eq!(config.validate(), []);
-        assert!(!config.is_remote(), "loopback");
+        assert_eq!(config.remote(), None, "loopback");
     }
 
     #[test]
@@ -310,7 +353,33 @@ mod tests {
                 listen: listen.parse().ok(),
                 ..Config::default()
             };
-            assert_eq!(config.is_remote(), is_remote, "{listen}");
+            assert_eq!(config.remote().is_some(), is_remote, "{listen}");
+            let config = Config {
+                admin_listen: config.listen,
+                ..Config::default()
+            };
+            let remote = config.remote().map(|(listener, _)| listener);
+            let expected = is_remote.then_some(Listener::Admin);
+            assert_eq!(remote, expected, "{listen} for admins");
         }
+    }
+
+    #[test]
+    fn two_listeners_at_one_address_are_a_problem() {
+        let check = |admin_listen: &str, listen: &str| {
+            let config = Config {
+                listen: listen.parse().ok(),
+                admin_listen: admin_listen.parse().ok(),
+                ..Config::default()
+            };
+            let problems = config.validate().into_iter();
+            problems.map(|it| it.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            check("127.0.0.1:7600", "127.0.0.1:7600"),
+            ["--admin-listen is 127.0.0.1:7600, allowed is any address but that of --listen"]
+        );
+        assert!(check("127.0.0.1:7601", "127.0.0.1:7600").is_empty());
+        assert!(check("127.0.0.1:0", "127.0.0.1:0").is_empty(), "any two");
     }
 }

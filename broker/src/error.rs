@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use towpath_storage::{Lsn, OpenError, StorageError};
 
-use crate::config::ConfigProblem;
+use crate::config::{ConfigProblem, Listener};
 
 /// Why a broker did not start. Nothing is left running, and nothing was changed in the data folder
 /// unless a variant says so.
@@ -20,21 +20,28 @@ pub enum StartError {
     },
     /// The listener would be reachable from other machines.
     #[error(
-        "listening on {listen} is refused: anyone who reaches it could read and delete everything, since there is no encryption and no authentication yet"
+        "listening on {listen} is refused: anyone who reaches it could {}, since there is no encryption and no authentication yet",
+        danger(*listener)
     )]
     RemoteRefused {
+        /// Which one.
+        listener: Listener,
         /// Where it was to listen.
         listen: SocketAddr,
     },
     /// Another process listens on the address.
     #[error("address {listen} is in use by another process")]
     PortInUse {
+        /// For whom.
+        listener: Listener,
         /// The address.
         listen: SocketAddr,
     },
     /// The operating system refuses the address.
     #[error("cannot listen on {listen}")]
     CannotListen {
+        /// For whom.
+        listener: Listener,
         /// The address.
         listen: SocketAddr,
         /// What it says.
@@ -110,10 +117,18 @@ impl StartError {
             Self::RemoteRefused { .. } => {
                 "listen on 127.0.0.1, or give --insecure-allow-remote on a network that you trust"
             }
-            Self::PortInUse { .. } => {
-                "stop the other process, or choose another address with --listen"
-            }
-            Self::CannotListen { .. } => "choose an address of this machine with --listen",
+            Self::PortInUse { listener, .. } => match listener {
+                Listener::Clients => {
+                    "stop the other process, or choose another address with --listen"
+                }
+                Listener::Admin => {
+                    "stop the other process, or choose another address with --admin-listen"
+                }
+            },
+            Self::CannotListen { listener, .. } => match listener {
+                Listener::Clients => "choose an address of this machine with --listen",
+                Listener::Admin => "choose an address of this machine with --admin-listen",
+            },
             Self::FolderInUse { .. } => {
                 "stop that process, or choose another folder with --data-dir"
             }
@@ -156,6 +171,14 @@ impl StartError {
             },
             OpenError::Storage(source) => Self::Storage { path, source },
         }
+    }
+}
+
+/// What whoever reaches a listener could do.
+fn danger(listener: Listener) -> &'static str {
+    match listener {
+        Listener::Clients => "read and delete everything",
+        Listener::Admin => "read the names of topics and groups and what they do",
     }
 }
 

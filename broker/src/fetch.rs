@@ -6,6 +6,7 @@
 //! waits for the disk only through the read pool.
 
 mod cut;
+mod lag;
 mod lane;
 mod pass;
 mod position;
@@ -23,6 +24,7 @@ use crate::runtime::read_pool::ReadPool;
 use crate::shutdown::Drain;
 
 pub(crate) use cut::Cut;
+pub(crate) use lag::Lag;
 pub(crate) use pass::Fetch;
 pub(crate) use position::{Bounds, PositionError, Start, resolve};
 

@@ -4,6 +4,7 @@
 //! speaks gRPC. [`Broker`] puts them together.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod api;
 mod broker;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod core;
 mod error;
 mod fetch;
 mod memory;
+mod metrics;
 pub mod runtime;
 mod server;
 mod shutdown;

@@ -9,6 +9,7 @@ pub mod command;
 pub mod engine;
 pub mod group_command;
 pub mod maintenance;
+pub mod metrics;
 pub mod published;
 pub mod queue;
 pub mod read_pool;

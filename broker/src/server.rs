@@ -5,6 +5,7 @@
 //! from the same process.
 
 mod connector;
+mod counted;
 mod lengths;
 mod preface;
 mod receive_memory;
@@ -31,9 +32,11 @@ use tonic::codegen::Service;
 use tonic::service::Routes;
 
 use crate::memory::{Budget, MessageMemory, Share, TURN_BYTES_MAX, Unread, UnreadShare};
+use crate::metrics::{OpenConnection, RpcMetrics};
 use crate::shutdown::Drain;
 pub use connector::Connector;
 
+use counted::Counted;
 use preface::Preface;
 use receive_memory::{ReceiveMemory, Window};
 use receiving::{Receiving, RequestMemory};
@@ -73,6 +76,8 @@ pub(crate) struct ServerLimits {
     pub(crate) receiving: Budget,
     /// Memory of what readers have not taken.
     pub(crate) unread: Budget,
+    /// Counts connections and calls.
+    pub(crate) rpc: Arc<RpcMetrics>,
 }
 
 /// Serves connections, wherever they come from. They live on as tasks of the drain.
@@ -142,6 +147,8 @@ impl Server {
             requests: RequestMemory::new(&self.limits.receiving),
             unread: unread_share(&self.limits.unread),
             patience: self.limits.unread.patience(),
+            rpc: Arc::clone(&self.limits.rpc),
+            _open: self.limits.rpc.connect(),
             _slot: slot,
         };
         let serving = connection.serve(stream, self.memory.take());
@@ -182,6 +189,8 @@ struct Connection {
     requests: RequestMemory,
     unread: UnreadShare,
     patience: Duration,
+    rpc: Arc<RpcMetrics>,
+    _open: OpenConnection,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -221,6 +230,7 @@ impl Connection {
         &self,
         request: http::Request<Incoming>,
     ) -> impl Future<Output = Result<http::Response<Body>, Infallible>> + Send + use<> {
+        let mut call = self.rpc.call(request.uri().path());
         let taken = MessageMemory::default();
         let memory = self.requests.clone();
         let mut request = request.map(|body| Body::new(Receiving::new(body, memory, &taken)));
@@ -229,11 +239,12 @@ impl Connection {
         let mut routes = self.routes.clone();
         async move {
             let mut response = routes.call(request).await?;
+            call.note_status(response.headers());
             let Some(unread) = response.extensions_mut().remove::<Arc<Unread>>() else {
-                return Ok(response);
+                return Ok(response.map(|body| Body::new(Counted::new(body, call))));
             };
             streams::end_with(unread.holder());
-            Ok(response.map(|body| Body::new(Sending::new(body, unread))))
+            Ok(response.map(|body| Body::new(Counted::new(Sending::new(body, unread), call))))
         }
     }
 

@@ -45,7 +45,7 @@ impl ProduceService for ProduceApi {
         request: Request<Streaming<wire::ProduceRequest>>,
     ) -> Result<Response<Responses>, Status> {
         self.shared.refuse_when_draining()?;
-        let outbox = Arc::new(Outbox::default());
+        let outbox = Arc::new(Outbox::new(&self.shared.metrics.refusals));
         let reader = Reader::new(Arc::clone(&self.shared), Arc::clone(&outbox));
         let tasks = self.shared.drain.tasks();
         tasks.spawn(reader.run(request.into_inner()));

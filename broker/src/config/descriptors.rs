@@ -1,10 +1,13 @@
 //! How the descriptors that the operating system gives are shared.
 
 use super::Config;
+use crate::admin::CONNECTION_COUNT_MAX;
 
 /// Descriptors besides connections and segments: listener and polling, lock and root, journal and
 /// checkpoint files, segments that are being made, folders that are being synced.
 const FIXED_COUNT: u64 = 40;
+/// The admin listener and its connections, if there is one.
+const ADMIN_COUNT: u64 = 1 + CONNECTION_COUNT_MAX as u64;
 /// Part of all descriptors that is for open segments, and how many these are at most.
 const OPEN: (u64, usize) = (8, 1024);
 /// Part of all descriptors that segments with unsynced writes may be; each pins two.
@@ -24,7 +27,11 @@ impl Config {
         let in_recovery = &mut storage.recovery_dirty_segment_count_max;
         share(in_recovery, count, RECOVERY_DIRTY);
         let files = storage.open_file_count_max + 2 * storage.dirty_segment_count_max;
-        let left = count.saturating_sub(FIXED_COUNT + files as u64);
+        let admin = match self.admin_listen {
+            Some(_) => ADMIN_COUNT,
+            None => 0,
+        };
+        let left = count.saturating_sub(FIXED_COUNT + admin + files as u64);
         let connections = &mut self.limits.connection_count_max;
         *connections = at_least_one(left).min(*connections);
         self
@@ -58,6 +65,14 @@ mod tests {
     #[test]
     fn a_machine_that_gives_many_gives_segments_more() {
         assert_eq!(counts(1 << 20), [1024, 1024, 1024, 16_384]);
+    }
+
+    #[test]
+    fn connections_of_admins_have_theirs() {
+        let mut config = Config::default();
+        config.admin_listen = config.listen;
+        let limits = config.within_descriptors(1024).limits;
+        assert_eq!(limits.connection_count_max, 728 - 9);
     }
 
     #[test]

@@ -104,6 +104,7 @@ impl Fetch {
             }
             if let Some(event) = self.events.pop_front() {
                 self.waiter.note_told();
+                self.count(&event);
                 return Some(event);
             }
             if self.open_count == 0 && !self.options.is_standing {
@@ -117,6 +118,17 @@ impl Fetch {
                 self.begin_pass().await;
             }
             self.options.memory.note_kept(self.ahead_bytes);
+        }
+    }
+
+    /// Counts records that are told, batches whole as they are sent.
+    fn count(&self, event: &FetchEvent) {
+        if let FetchEvent::Frame(place, frame) = event
+            && let Some(topic) = self.topics.get(place.source)
+        {
+            let record_count = frame.header.record_count.into();
+            let delivered = topic.view.delivered();
+            delivered.add(record_count, frame.payload.len() as u64);
         }
     }
 

@@ -14,6 +14,7 @@ use towpath_storage::{
 };
 
 use super::group_command::GroupCommand;
+use super::metrics::Tally;
 use super::published::TopicView;
 use crate::core::{
     AcceptedBatch, AppendRefusal, AppendRequest, CreateTopic, CreateTopicRefusal,
@@ -164,6 +165,18 @@ pub enum DataCommand {
 pub struct Permits {
     /// Of the whole broker and of one stream.
     pub held: Vec<OwnedSemaphorePermit>,
+    /// What is counted of the records meanwhile.
+    pub tally: Option<Tally>,
+}
+
+impl Permits {
+    /// Counts the batches as answered, at a time of the boot clock: just before they are, so that who
+    /// has the answer finds it counted.
+    pub(super) fn note_answered(&mut self, now: Duration) {
+        if let Some(tally) = self.tally.take() {
+            tally.note_answered(now);
+        }
+    }
 }
 
 impl DataCommand {

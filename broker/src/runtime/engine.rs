@@ -10,6 +10,7 @@ use towpath_storage::{
 
 use super::command::{CommandQueue, Taken};
 use super::maintenance::{CheckpointJob, Dropped, MaintenanceShared, MaintenanceWorker};
+use super::metrics::EngineMetrics;
 use super::published::{PublishedState, TopicTable};
 use super::queue::WorkQueue;
 use super::sequencer::{Sequencer, SequencerLimits, Shared};
@@ -87,6 +88,7 @@ impl Engine {
             settle: Arc::new(WorkQueue::default()),
             progress: Arc::new(SettleProgress::new(storage.lsn)),
             maintenance: Arc::new(WorkQueue::default()),
+            metrics: Arc::new(EngineMetrics::new(clock.wall_ms())),
         };
         let settle_worker = SettleWorker::new(
             &shared,
@@ -99,6 +101,7 @@ impl Engine {
             progress: Arc::clone(&shared.progress),
             settle: Arc::clone(&shared.settle),
             commands: Arc::clone(&shared.commands),
+            metrics: Arc::clone(&shared.metrics),
         };
         let maintenance_worker = MaintenanceWorker::new(
             environment.clone(),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use towpath_proto::names::GroupName;
-use towpath_storage::PartitionRef;
+use towpath_storage::{Offset, PartitionRef};
 
 use super::command::{Answer, CommandError, fail};
 use crate::core::{
@@ -39,6 +39,26 @@ pub struct GroupPage {
     pub groups: Vec<GroupSummary>,
     /// Whether there are more behind them.
     pub has_more: bool,
+}
+
+/// How far a group has come.
+#[derive(Debug, Clone)]
+pub struct GroupProgress {
+    /// Which, and what it is doing.
+    pub group: GroupSummary,
+    /// Its partitions.
+    pub partitions: Vec<PartitionProgress>,
+}
+
+/// How far a group has come in one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct PartitionProgress {
+    /// Which.
+    pub partition: PartitionRef,
+    /// Offset of the next record that nobody has handled.
+    pub committed: Offset,
+    /// Records that were gone before the group came to them.
+    pub skipped_count: u64,
 }
 
 /// A command about a group.
@@ -122,6 +142,15 @@ pub enum GroupCommand {
         /// Where the answer goes.
         answer: Answer<GroupPage, Infallible>,
     },
+    /// Tell how far groups have come.
+    Watch {
+        /// Those behind this name.
+        after: Option<GroupName>,
+        /// Groups until they have so many partitions, one at least.
+        partition_count_max: usize,
+        /// Where the answer goes: nothing if there are no more.
+        answer: Answer<Vec<GroupProgress>, Infallible>,
+    },
 }
 
 impl GroupCommand {
@@ -138,6 +167,7 @@ impl GroupCommand {
             Self::Delete { answer, .. } => fail(answer, is_begun),
             Self::Get { answer, .. } => fail(answer, is_begun),
             Self::List { answer, .. } => fail(answer, is_begun),
+            Self::Watch { answer, .. } => fail(answer, is_begun),
             Self::Leave { .. } | Self::Return { .. } => {}
         }
     }

@@ -8,6 +8,7 @@ use towpath_storage::{
 };
 
 use super::command::{CommandQueue, ControlCommand, Event, FORGET_DROPPED_MAX};
+use super::metrics::EngineMetrics;
 use super::queue::WorkQueue;
 use super::settle::{SettleProgress, SettleWork};
 use super::space::is_low;
@@ -40,6 +41,7 @@ pub struct MaintenanceWorker {
     progress: Arc<SettleProgress>,
     settle: Arc<WorkQueue<SettleWork>>,
     commands: Arc<CommandQueue>,
+    metrics: Arc<EngineMetrics>,
     is_space_low: bool,
 }
 
@@ -56,6 +58,7 @@ impl MaintenanceWorker {
             progress,
             settle,
             commands,
+            metrics,
         } = shared;
         let is_space_low = false;
         Self {
@@ -66,6 +69,7 @@ impl MaintenanceWorker {
             progress,
             settle,
             commands,
+            metrics,
             is_space_low,
         }
     }
@@ -82,16 +86,21 @@ impl MaintenanceWorker {
     /// [`StorageError`] if a segment could not be synced: its content is unknown, and the broker must
     /// end with the journal as it is. Also as [`MaintenanceWorker::remove_dropped`].
     pub fn checkpoint(&mut self, mut job: CheckpointJob) -> Result<(), StorageError> {
+        let begun = self.environment.clock.boot();
         let segment_count = self.dirty.sync(&self.files)?;
         let row_count = job.input.changed.len();
         if let Err(error) = self.checkpointer.write(&mut job.input) {
             let error = with_causes(&error);
             tracing::error!(%error, lsn = %job.input.lsn, "checkpoint failed and will be tried again");
+            self.metrics.note_failed_checkpoint();
             self.commands
                 .push_event(Event::CheckpointFailed(job.input.changed));
             return Ok(());
         }
         tracing::debug!(lsn = %job.input.lsn, row_count, segment_count, "checkpoint written");
+        let clock = &self.environment.clock;
+        let took = clock.boot().saturating_sub(begun);
+        self.metrics.note_checkpoint(clock.wall_ms(), took);
         let before = job.input.continuation.file;
         self.settle.push(SettleWork::FreeJournal { before });
         self.remove_dropped(job.dropped)?;
@@ -173,6 +182,7 @@ impl MaintenanceWorker {
         let Ok(space) = self.environment.vfs.space() else {
             return;
         };
+        self.metrics.note_space(space);
         let is_low = is_low(space);
         if is_low != self.is_space_low {
             self.is_space_low = is_low;
@@ -198,4 +208,6 @@ pub struct MaintenanceShared {
     pub settle: Arc<WorkQueue<SettleWork>>,
     /// The sequencer's commands.
     pub commands: Arc<CommandQueue>,
+    /// What is counted.
+    pub metrics: Arc<EngineMetrics>,
 }

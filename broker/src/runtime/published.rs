@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use towpath_proto::names::TopicName;
 use towpath_storage::{Lsn, PartitionBounds, PartitionLog, PartitionRef, TopicId};
 
+use super::metrics::Traffic;
 use crate::core::{Partition, Topic, TopicSettings};
 
 /// A partition and those who wait for its end to move.
@@ -76,6 +77,10 @@ pub struct TopicView {
     partitions: Vec<PartitionHandle>,
     /// Written by the sequencer once a change of it is durable.
     settings: Mutex<TopicSettings>,
+    /// What became durable. Written by the sequencer.
+    appended: Traffic,
+    /// What readers and members of groups were given. Written by their streams.
+    delivered: Traffic,
     is_deleted: AtomicBool,
 }
 
@@ -100,6 +105,8 @@ impl TopicView {
             create_time_ms: topic.create_time_ms(),
             partitions,
             settings: Mutex::new(topic.settings()),
+            appended: Traffic::default(),
+            delivered: Traffic::default(),
             is_deleted: AtomicBool::new(false),
         }
     }
@@ -140,6 +147,16 @@ impl TopicView {
     /// One partition.
     pub fn partition(&self, number: u32) -> Option<&PartitionHandle> {
         self.partitions.get(number as usize)
+    }
+
+    /// What became durable since the start of the broker.
+    pub fn appended(&self) -> &Traffic {
+        &self.appended
+    }
+
+    /// What readers and members of groups were given since the start of the broker.
+    pub fn delivered(&self) -> &Traffic {
+        &self.delivered
     }
 
     /// Whether it was deleted since the view was taken.
@@ -183,6 +200,11 @@ impl TopicTable {
         self.by_name
             .range((start, Bound::Unbounded))
             .map(|(_, topic)| topic)
+    }
+
+    /// All topics, in the order of their names.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicView>> {
+        self.by_name.values()
     }
 
     /// Names of all topics, in order.

@@ -14,14 +14,18 @@ mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use towpath_storage::{
-    Environment, Journal, Lsn, PartitionRef, Row, SegmentRef, StorageError, TailCache,
+    CommittedRound, Environment, Journal, Lsn, PartitionRef, Row, SegmentRef, StorageError,
+    TailCache,
 };
 
 use super::command::{Appetite, CommandQueue, ControlCommand, DataCommand, Event, Taken};
 use super::group_command::GroupSink;
 use super::maintenance::CheckpointJob;
+use super::metrics::EngineMetrics;
 use super::published::{PublishedState, TopicTable, TopicView};
 use super::queue::WorkQueue;
 use super::settle::{SettleProgress, SettleWork};
@@ -86,6 +90,8 @@ pub struct Shared {
     pub progress: Arc<SettleProgress>,
     /// Work of the maintenance thread.
     pub maintenance: Arc<WorkQueue<CheckpointJob>>,
+    /// What they count.
+    pub metrics: Arc<EngineMetrics>,
 }
 
 /// Orders every change of the broker. The only writer of the journal and of what is published.
@@ -305,6 +311,7 @@ impl Sequencer {
             ..
         } = draft;
         if !round.is_empty() {
+            let begun = self.shared.environment.clock.boot();
             let committed = match self.journal.commit(round) {
                 Ok(committed) => committed,
                 Err(error) => {
@@ -312,18 +319,34 @@ impl Sequencer {
                     return Err(error);
                 }
             };
+            self.note_synced(&committed, begun);
             self.is_marked = false;
             self.publish(committed, table_changes);
         }
         for work in settle_work {
             self.shared.settle.push_urgent(work);
         }
+        let now = self.shared.environment.clock.boot();
         // DURABILITY: an answer leaves only now, when the entry on which it rests is on disk.
-        answers.into_iter().for_each(|answer| answer.send());
+        answers.into_iter().for_each(|answer| answer.send(now));
         self.tell_members(notices);
         self.tail.evict(self.shared.progress.settled());
         self.start_checkpoint();
+        // The one that is written to, and those before it.
+        let files = self.journal_files_in_use() + 1;
+        let metrics = &self.shared.metrics;
+        metrics.journal_files.store(files, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn note_synced(&self, committed: &CommittedRound, begun: Duration) {
+        let Shared {
+            environment,
+            metrics,
+            ..
+        } = &self.shared;
+        let took = environment.clock.boot().saturating_sub(begun);
+        metrics.note_synced(committed, took);
     }
 
     /// Applies rows that were decided, as part of the present round.

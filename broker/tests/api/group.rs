@@ -41,7 +41,7 @@ fn wish(id: u8) -> v1::JoinGroup {
 }
 
 /// The client's end of a Join stream.
-struct Member {
+pub(crate) struct Member {
     requests: mpsc::Sender<v1::JoinRequest>,
     responses: Streaming<JoinResponse>,
     /// What it owns, with the generation.
@@ -75,7 +75,7 @@ impl Member {
         Ok(member)
     }
 
-    async fn join(broker: &TestBroker, id: u8) -> Self {
+    pub(crate) async fn join(broker: &TestBroker, id: u8) -> Self {
         Self::try_join(broker, wish(id)).await.unwrap()
     }
 
@@ -115,7 +115,7 @@ impl Member {
     }
 
     /// Waits until it owns so many partitions.
-    async fn owns(&mut self, count: usize) {
+    pub(crate) async fn owns(&mut self, count: usize) {
         while self.owned.len() < count {
             self.next().await;
         }
@@ -132,7 +132,7 @@ impl Member {
         }
     }
 
-    async fn commit(&mut self, partition: u32, offset: u64) -> v1::CommitResult {
+    pub(crate) async fn commit(&mut self, partition: u32, offset: u64) -> v1::CommitResult {
         let commit = v1::OffsetCommit {
             handle: 0,
             partition,

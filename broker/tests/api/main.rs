@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
+mod admin;
 mod connector;
 mod drain;
 mod fetch;
@@ -18,6 +19,7 @@ mod harness;
 mod http2;
 mod limits;
 mod malformed;
+mod metrics;
 mod panic;
 mod produce;
 mod publish;
@@ -25,6 +27,7 @@ mod raw;
 mod reflection;
 mod restart;
 mod retention;
+mod scrape;
 mod start;
 mod storage_full;
 mod topic_change;

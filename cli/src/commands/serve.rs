@@ -45,7 +45,8 @@ pub(super) async fn run(
         }
     };
     if let Some(listen) = broker.local_addr() {
-        info!(%listen, "serving");
+        let admin_listen = broker.admin_addr().map(tracing::field::display);
+        info!(%listen, admin_listen, "serving");
         let ready = ReadyReport::of(&broker, listen, &data_dir, start.elapsed());
         session.output.report(&ready)?;
     }
@@ -67,9 +68,12 @@ fn check(config: &Config) -> Result<(), Failure> {
     if !problems.is_empty() {
         return Err(start_failure(StartError::InvalidConfig { problems }));
     }
-    match config.listen.filter(|_| config.is_remote()) {
-        Some(listen) if !config.insecure_allow_remote => {
-            Err(start_failure(StartError::RemoteRefused { listen }))
+    match config.remote() {
+        Some((listener, listen)) if !config.insecure_allow_remote => {
+            Err(start_failure(StartError::RemoteRefused {
+                listener,
+                listen,
+            }))
         }
         _ => Ok(()),
     }

@@ -64,7 +64,9 @@ pub(super) async fn join(
         topics,
         skips_loss,
     } = asked;
-    let seat = Arc::new(Seat::new(group, wish.member, wish.session, topics));
+    let delivered = shared.metrics.groups.enter(group);
+    let seat = Seat::new(group, wish.member, wish.session, topics, delivered);
+    let seat = Arc::new(seat);
     let listener = Listener::new(Arc::clone(shared), Arc::clone(&seat), sink, news_in);
     shared.drain.tasks().spawn(listener.run(requests));
     let options = FetchOptions {

@@ -8,10 +8,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use towpath_proto::v1;
-use towpath_storage::{Offset, OffsetRange, PartitionRef};
+use towpath_storage::{Frame, Offset, OffsetRange, PartitionRef};
 
 use crate::core::{CommitVerdict, GroupEvent, GroupId, MemberId, SessionId};
 use crate::fetch::Place;
+use crate::metrics::Delivered;
 use crate::runtime::command::CommandError;
 use crate::runtime::group_command::GroupSink;
 use crate::runtime::published::TopicView;
@@ -44,7 +45,7 @@ pub(super) struct Seat {
     answered: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct SeatState {
     records: i64,
     bytes: i64,
@@ -52,6 +53,8 @@ struct SeatState {
     commits: VecDeque<Vec<(u32, u32)>>,
     /// How many these are together.
     committing_count: usize,
+    /// What the member was sent and has not committed.
+    delivered: Delivered,
     /// What the member was told of as gone and has not committed over.
     gaps: BTreeMap<PartitionRef, Vec<OffsetRange>>,
 }
@@ -62,14 +65,23 @@ impl Seat {
         member: MemberId,
         session: SessionId,
         topics: Vec<Arc<TopicView>>,
+        delivered: Delivered,
     ) -> Self {
+        let state = SeatState {
+            records: 0,
+            bytes: 0,
+            commits: VecDeque::new(),
+            committing_count: 0,
+            delivered,
+            gaps: BTreeMap::new(),
+        };
         Self {
             group,
             member,
             session,
             topics,
             closed: CancellationToken::new(),
-            state: Mutex::default(),
+            state: Mutex::new(state),
             credited: Notify::new(),
             answered: Notify::new(),
         }
@@ -108,11 +120,27 @@ impl Seat {
         state.records > 0 && state.bytes > 0
     }
 
-    /// Takes what a batch costs, which may be more than there is.
-    pub(super) fn spend(&self, records: u32, bytes: usize) {
+    /// Takes what a batch costs, which may be more than there is, and notes that it is sent.
+    pub(super) fn send(&self, partition: Option<PartitionRef>, frame: &Frame) {
+        let Frame { header, payload } = frame;
         let mut state = self.lock();
-        state.records -= i64::from(records);
-        state.bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
+        state.records -= i64::from(header.record_count);
+        state.bytes -= i64::try_from(payload.len()).unwrap_or(i64::MAX);
+        if let Some(partition) = partition {
+            let (start, end) = (header.base_offset, header.next_offset());
+            let delivered = &mut state.delivered;
+            delivered.send(partition, start, end, payload.len() as u64);
+        }
+    }
+
+    /// Notes that the member has got a partition.
+    pub(super) fn begin(&self, partition: PartitionRef, committed: Offset) {
+        self.lock().delivered.begin(partition, committed);
+    }
+
+    /// Notes that a commit of the member is durable.
+    pub(super) fn note_committed(&self, partition: PartitionRef, committed: Offset) {
+        self.lock().delivered.commit(partition, committed);
     }
 
     /// Waits until credit was added. Safe to drop.
@@ -160,9 +188,11 @@ impl Seat {
         passed.iter().map(|gap| gap.end.since(gap.start)).sum()
     }
 
-    /// Forgets what was told of a partition that the member has lost.
-    pub(super) fn forget_gaps(&self, partition: PartitionRef) {
-        self.lock().gaps.remove(&partition);
+    /// Forgets what was told and sent of a partition that the member has lost.
+    pub(super) fn forget(&self, partition: PartitionRef) {
+        let mut state = self.lock();
+        state.gaps.remove(&partition);
+        state.delivered.forget(partition);
     }
 
     fn lock(&self) -> MutexGuard<'_, SeatState> {

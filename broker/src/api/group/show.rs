@@ -8,6 +8,7 @@ use towpath_storage::{Lsn, PartitionRef};
 
 use super::{Shared, group_name, status};
 use crate::core::{Group, GroupActivity, GroupPartition, GroupSummary, MemberId};
+use crate::fetch::Lag;
 use crate::runtime::command::{CommandError, ControlCommand};
 use crate::runtime::group_command::GroupCommand;
 use crate::runtime::published::TopicTable;
@@ -134,7 +135,6 @@ fn members(group: &Group) -> Vec<v1::GroupMember> {
     members.collect()
 }
 
-/// Lag is counted from where the log starts: what is gone cannot be read any more.
 async fn partition(
     shared: &Shared,
     topics: &TopicTable,
@@ -143,26 +143,17 @@ async fn partition(
 ) -> Option<v1::GroupPartition> {
     let topic = topics.with_id(place.topic)?;
     let log = topic.partition(place.partition)?.log();
-    // The end first: it never falls, and what is committed was below it.
-    let end = log.end().max(known.committed);
-    let log_start = log.log_start();
-    let next = known.committed.max(log_start);
-    let lag_ms = match next < end {
-        false => 0,
-        true => {
-            let appended = shared.reading.append_time_ms(log, next).await;
-            let age_ms = appended.map(|at_ms| shared.broker_time_ms().saturating_sub(at_ms));
-            age_ms.and_then(|it| u64::try_from(it).ok()).unwrap_or(0)
-        }
-    };
+    let lag = Lag::of(log, known.committed);
+    let since_ms = shared.reading.lagging_since_ms(log, lag).await;
+    let lag_ms = Lag::age_ms(since_ms, shared.broker_time_ms());
     let owner = known.owner.map(|owner| owner.member);
     Some(v1::GroupPartition {
         topic: topic.name().as_str().to_owned(),
         partition: place.partition,
         committed_offset: known.committed.get(),
-        log_start_offset: log_start.get(),
-        end_offset: end.get(),
-        lag_records: end.since(next),
+        log_start_offset: lag.log_start.get(),
+        end_offset: lag.end.get(),
+        lag_records: lag.records(),
         lag_ms,
         member_id: owner
             .map(|member| member.as_bytes().to_vec().into())

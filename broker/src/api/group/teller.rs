@@ -163,7 +163,7 @@ impl Teller {
                 let lost = self.stop_reading(&partitions);
                 for partition in &partitions {
                     self.owned.remove(partition);
-                    self.seat.forget_gaps(*partition);
+                    self.seat.forget(*partition);
                 }
                 self.waiting
                     .push_back(Response::Lost(v1::Lost { partitions: lost }));
@@ -189,6 +189,7 @@ impl Teller {
             };
             self.owned.insert(it.partition, it.generation);
             self.fetch.begin(place, it.committed);
+            self.seat.begin(it.partition, it.committed);
             let topic = self.seat.topics.get(place.source);
             let handle = topic.and_then(|topic| topic.partition(place.partition));
             let assigned = v1::AssignedPartition {
@@ -242,7 +243,12 @@ impl Teller {
         let results = places.into_iter().zip(verdicts);
         let results = results.map(|((handle, partition), verdict)| {
             let (committed_offset, error) = match verdict {
-                CommitVerdict::Committed(offset) => (offset.get(), None),
+                CommitVerdict::Committed(offset) => {
+                    if let Some(place) = self.seat.partition(handle, partition) {
+                        self.seat.note_committed(place, offset);
+                    }
+                    (offset.get(), None)
+                }
                 CommitVerdict::Refused(refusal) => {
                     let topic = self.names.get(handle as usize);
                     let problem = status::commit_refused(refusal, topic, partition);
@@ -266,8 +272,7 @@ impl Teller {
         let response = match event {
             FetchEvent::Frame(place, frame) => {
                 self.told_bytes += frame.payload.len();
-                self.seat
-                    .spend(frame.header.record_count, frame.payload.len());
+                self.seat.send(self.partition(place), &frame);
                 Response::Batch(events::batch(place, frame))
             }
             FetchEvent::CaughtUp { place, end, lsn } => Response::CaughtUp(v1::CaughtUp {

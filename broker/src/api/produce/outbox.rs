@@ -13,6 +13,7 @@ use towpath_proto::v1::produce_response::Response;
 
 use super::status;
 use crate::core::{AcceptedBatch, AppendRefusal};
+use crate::metrics::Refusals;
 use crate::runtime::command::{AppendAnswer, AppendSink, Ticket};
 
 /// Batches that were accepted and not told of beyond which no further one is read: a client that does
@@ -62,6 +63,8 @@ struct Waiting {
     entries: VecDeque<Entry>,
     /// Of all entries.
     weight: usize,
+    /// Counts refusals that are told.
+    refusals: Arc<Refusals>,
     /// Batches that were pushed and are not answered.
     unanswered: usize,
     /// Names of the topics that are open, for refusals.
@@ -104,6 +107,18 @@ impl AppendSink for RejectionSink {
 }
 
 impl Outbox {
+    /// Nothing to tell yet; refusals are counted.
+    pub(super) fn new(refusals: &Arc<Refusals>) -> Self {
+        let waiting = Waiting {
+            refusals: Arc::clone(refusals),
+            ..Waiting::default()
+        };
+        Self {
+            waiting: Mutex::new(waiting),
+            ..Self::default()
+        }
+    }
+
     /// Remembers which topic a handle stands for.
     pub(super) fn name_handle(&self, handle: u32, topic: &TopicName) {
         self.lock().topics.insert(handle, topic.clone());
@@ -112,6 +127,12 @@ impl Outbox {
     /// Notes that a batch is about to be pushed.
     pub(super) fn expect_answer(&self) {
         self.lock().unanswered += 1;
+    }
+
+    /// Tells that a batch is refused which was not pushed.
+    pub(super) fn refuse(&self, ticket: Ticket, problem: Problem) {
+        self.lock().refusals.add(problem.reason());
+        self.tell(refused(ticket, problem, false));
     }
 
     /// Adds something to tell.
@@ -235,6 +256,7 @@ impl Waiting {
             AppendAnswer::Failed => (status::storage_failed(), false),
             AppendAnswer::ShuttingDown => (status::shutting_down(), false),
         };
+        self.refusals.add(problem.reason());
         Outgoing::Message(Box::new(refused(ticket, problem, is_sequence_spent)))
     }
 
@@ -264,7 +286,7 @@ impl Waiting {
 }
 
 /// What a refused batch is told.
-pub(super) fn refused(ticket: Ticket, problem: Problem, is_sequence_spent: bool) -> Response {
+fn refused(ticket: Ticket, problem: Problem, is_sequence_spent: bool) -> Response {
     Response::Refused(v1::Refused {
         handle: ticket.handle,
         partition: ticket.partition,

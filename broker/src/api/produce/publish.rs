@@ -44,11 +44,13 @@ pub(super) async fn publish(
         .iter()
         .map(|(request, _)| request.partition.partition)
         .collect();
+    let counts = appends.iter().map(|(request, _)| request.record_count);
+    let tally = Some(shared.tally(counts.map(u64::from).sum()));
     let (answer, published) = oneshot::channel();
     shared.push(DataCommand::Publish {
         appends,
         answer,
-        permits: Permits { held },
+        permits: Permits { held, tally },
     });
     let published = published.await.unwrap_or(Err(CommandError::Failed));
     let published = published.map_err(|error| {

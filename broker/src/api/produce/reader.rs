@@ -16,7 +16,7 @@ use towpath_proto::wire::{ProduceBatch, ProduceRequest};
 use towpath_storage::{PartitionRef, ProducerId, ProducerStamp};
 
 use super::check::{self, Rejection};
-use super::outbox::{self, Outbox, RejectionSink};
+use super::outbox::{Outbox, RejectionSink};
 use super::{InFlight, Shared, convert, status, unreadable};
 use crate::core::AppendRequest;
 use crate::runtime::command::{
@@ -211,7 +211,7 @@ impl Reader {
         let place = match self.place(&batch) {
             Ok(place) => place,
             Err(problem) => {
-                self.outbox.tell(outbox::refused(ticket, problem, false));
+                self.outbox.refuse(ticket, problem);
                 return;
             }
         };
@@ -220,9 +220,12 @@ impl Reader {
         } else {
             check::check(&batch)
         };
-        let Some(permits) = self.admit(batch.batch.len()).await else {
+        let Some(mut permits) = self.admit(batch.batch.len()).await else {
             return;
         };
+        let checked = checked.inspect(|checked| {
+            permits.tally = Some(self.shared.tally(checked.record_count.into()));
+        });
         let Place { partition, stamp } = place;
         self.outbox.expect_answer();
         self.shared.push(match checked {
@@ -290,7 +293,7 @@ impl Reader {
         let of_stream = InFlight::take(&self.in_flight, bytes).await?;
         let of_all = InFlight::take(&self.shared.in_flight.all, bytes).await?;
         let held: Vec<OwnedSemaphorePermit> = vec![of_stream, of_all];
-        Some(Permits { held })
+        Some(Permits { held, tally: None })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use towpath_storage::{PartitionRef, Round, SegmentRef, TopicId};
 
@@ -9,7 +10,7 @@ use super::super::command::{
     Answer, AppendAnswer, AppendSink, CommandError, DataCommand, OpenedTopic, Permits, Published,
     Ticket, TrimmedTopic, UpdatedTopic, send,
 };
-use super::super::group_command::{GroupNotFound, GroupPage, GroupSink};
+use super::super::group_command::{GroupNotFound, GroupPage, GroupProgress, GroupSink};
 use super::super::published::TopicView;
 use super::super::settle::SettleWork;
 use crate::core::{
@@ -113,26 +114,32 @@ pub(super) enum PendingAnswer {
         answer: Answer<GroupPage, Infallible>,
         page: GroupPage,
     },
+    WatchGroups {
+        answer: Answer<Vec<GroupProgress>, Infallible>,
+        groups: Vec<GroupProgress>,
+    },
 }
 
 impl PendingAnswer {
-    /// Gives the answer.
-    pub(super) fn send(self) {
+    /// Gives the answer, at a time of the boot clock.
+    pub(super) fn send(self, now: Duration) {
         match self {
             Self::Append {
                 sink,
                 ticket,
                 answer,
-                permits,
+                mut permits,
             } => {
+                permits.note_answered(now);
                 sink.answer(ticket, answer);
                 drop(permits);
             }
             Self::Publish {
                 answer,
                 result,
-                permits,
+                mut permits,
             } => {
+                permits.note_answered(now);
                 send(answer, result.map_err(CommandError::Refused));
                 drop(permits);
             }
@@ -165,6 +172,7 @@ impl PendingAnswer {
                 send(answer, result.map_err(CommandError::Refused));
             }
             Self::ListGroups { answer, page } => send(answer, Ok(page)),
+            Self::WatchGroups { answer, groups } => send(answer, Ok(groups)),
         }
     }
 
@@ -185,6 +193,7 @@ impl PendingAnswer {
             Self::DeleteGroup { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::GetGroup { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ListGroups { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::WatchGroups { answer, .. } => send(answer, Err(CommandError::Failed)),
         }
     }
 }

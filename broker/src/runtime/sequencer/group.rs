@@ -2,7 +2,9 @@
 
 use towpath_proto::names::GroupName;
 
-use super::super::group_command::{GroupCommand, GroupNotFound, GroupPage};
+use super::super::group_command::{
+    GroupCommand, GroupNotFound, GroupPage, GroupProgress, PartitionProgress,
+};
 use super::draft::{Draft, PendingAnswer};
 use super::{CONTROL_ROOM_BYTES, Sequencer};
 use crate::core::{
@@ -76,7 +78,7 @@ impl Sequencer {
                     .answers
                     .push(PendingAnswer::DeleteGroup { answer, result });
             }
-            GroupCommand::Get { .. } | GroupCommand::List { .. } => {
+            GroupCommand::Get { .. } | GroupCommand::List { .. } | GroupCommand::Watch { .. } => {
                 draft.answers.extend(self.show_groups(command));
             }
         }
@@ -98,6 +100,14 @@ impl Sequencer {
             } => {
                 let page = self.list_groups(after.as_ref(), &prefix, count_max);
                 Some(PendingAnswer::ListGroups { answer, page })
+            }
+            GroupCommand::Watch {
+                after,
+                partition_count_max,
+                answer,
+            } => {
+                let groups = self.watch_groups(after.as_ref(), partition_count_max);
+                Some(PendingAnswer::WatchGroups { answer, groups })
             }
             _ => None,
         }
@@ -170,6 +180,35 @@ impl Sequencer {
             groups: page,
             has_more: groups.next().is_some(),
         }
+    }
+
+    fn watch_groups(
+        &self,
+        after: Option<&GroupName>,
+        partition_count_max: usize,
+    ) -> Vec<GroupProgress> {
+        let mut told = Vec::new();
+        let mut partition_count = 0;
+        for group in self.state.groups_after(after) {
+            let partitions = group.partitions();
+            let partitions: Vec<_> = partitions
+                .map(|(partition, known)| PartitionProgress {
+                    partition,
+                    committed: known.committed,
+                    skipped_count: known.skipped_count,
+                })
+                .collect();
+            // A group without partitions counts as well.
+            partition_count += partitions.len() + 1;
+            told.push(GroupProgress {
+                group: group.summary(),
+                partitions,
+            });
+            if partition_count >= partition_count_max {
+                break;
+            }
+        }
+        told
     }
 
     /// Does what is due in groups: members that did not come back, partitions that were not given back,

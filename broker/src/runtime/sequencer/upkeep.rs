@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use towpath_storage::{CheckpointInput, CommittedRound, PartitionRef, StateMachine};
+use towpath_storage::{
+    CheckpointInput, CommittedFrame, CommittedRound, PartitionRef, StateMachine,
+};
 
 use super::super::command::send;
 use super::super::maintenance::{CheckpointJob, Dropped};
@@ -92,6 +94,7 @@ impl Sequencer {
         self.tail.publish(&committed, |place| {
             partition_of(place).map(|handle| handle.log())
         });
+        self.count(&committed);
         self.shared
             .published
             .set_durable(committed.last_lsn, self.time.now_ms());
@@ -108,6 +111,27 @@ impl Sequencer {
         }
         self.settle(committed);
         self.change_table(changes);
+    }
+
+    /// Counts what became durable, by topic. Batches of one topic come in runs, more often than not.
+    fn count(&self, committed: &CommittedRound) {
+        let topic_of = |frame: &CommittedFrame| frame.line.place.segment.partition.topic;
+        let frames = &committed.frames;
+        for run in frames.chunk_by(|left, right| topic_of(left) == topic_of(right)) {
+            let topic = run.first().map(topic_of);
+            let Some(topic) = topic.and_then(|topic| self.table.with_id(topic)) else {
+                continue;
+            };
+            let headers = run.iter().map(|frame| &frame.line.frame);
+            let sums = headers.fold((0, 0), |(records, bytes), header| {
+                let payload_bytes = u64::from(header.payload_bytes);
+                (
+                    records + u64::from(header.record_count),
+                    bytes + payload_bytes,
+                )
+            });
+            topic.appended().add(sums.0, sums.1);
+        }
     }
 
     fn settle(&self, committed: CommittedRound) {

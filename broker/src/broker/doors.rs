@@ -1,0 +1,63 @@
+//! The addresses at which a broker listens.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use crate::admin::{Admin, AdminState};
+use crate::config::{Config, Listener};
+use crate::error::StartError;
+
+/// The listeners of a broker, open before its data folder is.
+pub(super) struct Doors {
+    /// That of clients, unless they are all in this process, and where it is.
+    pub(super) clients: Option<(TcpListener, SocketAddr)>,
+    pub(super) admin: Option<Admin>,
+    /// What the admin listener shows.
+    pub(super) state: Arc<AdminState>,
+}
+
+impl Doors {
+    /// Listens wherever it is told to.
+    ///
+    /// # Errors
+    /// [`StartError`] if an address is in use or not of this machine; nobody listens then.
+    pub(super) async fn open(config: &Config) -> Result<Self, StartError> {
+        let clients = match config.listen {
+            Some(address) => Some(listen(Listener::Clients, address).await?),
+            None => None,
+        };
+        let state = Arc::new(AdminState::default());
+        let admin = match config.admin_listen {
+            Some(address) => {
+                let (listener, local_addr) = listen(Listener::Admin, address).await?;
+                Some(Admin::open(listener, local_addr, &state))
+            }
+            None => None,
+        };
+        Ok(Self {
+            clients,
+            admin,
+            state,
+        })
+    }
+}
+
+async fn listen(
+    listener: Listener,
+    listen: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let refused = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortInUse { listener, listen },
+        _ => StartError::CannotListen {
+            listener,
+            listen,
+            source,
+        },
+    };
+    let bound = TcpListener::bind(listen).await.map_err(refused)?;
+    let local_addr = bound.local_addr().map_err(refused)?;
+    Ok((bound, local_addr))
+}

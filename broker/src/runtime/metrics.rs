@@ -1,0 +1,144 @@
+//! What the threads count beside their work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use towpath_storage::{CommittedRound, Space};
+
+use crate::metrics::Histogram;
+use crate::metrics::{COUNT_BOUNDS, LATENCY_BOUNDS};
+
+/// Counters of the whole broker. Each has one writer but those of admission, which every connection
+/// writes.
+#[derive(Debug)]
+pub struct EngineMetrics {
+    /// From admission to answer, nanoseconds.
+    pub(crate) append_duration: Histogram,
+    /// Records that were admitted and not answered.
+    pub(crate) in_flight_records: AtomicU64,
+    /// Of one round each, nanoseconds. Written by the sequencer.
+    pub(crate) sync_duration: Histogram,
+    /// Records of one round each, of rounds that have any. Written by the sequencer.
+    pub(crate) sync_records: Histogram,
+    /// Journal files that no checkpoint has freed. Written by the sequencer.
+    pub(crate) journal_files: AtomicU64,
+    /// Of the disk. Written by the maintenance thread, as is all that follows.
+    pub(crate) free_bytes: AtomicU64,
+    /// Of the disk.
+    pub(crate) total_bytes: AtomicU64,
+    /// Checkpoints that were written.
+    pub(crate) checkpoints: AtomicU64,
+    /// Checkpoints that could not be written.
+    pub(crate) checkpoint_failures: AtomicU64,
+    /// When the last one was written, milliseconds since the Unix epoch.
+    pub(crate) checkpoint_time_ms: AtomicU64,
+    /// How long the last one took, nanoseconds.
+    pub(crate) checkpoint_nanos: AtomicU64,
+}
+
+impl EngineMetrics {
+    /// Nothing counted; recovery has just written a checkpoint.
+    pub(super) fn new(wall_ms: i64) -> Self {
+        Self {
+            append_duration: Histogram::new(LATENCY_BOUNDS),
+            in_flight_records: AtomicU64::new(0),
+            sync_duration: Histogram::new(LATENCY_BOUNDS),
+            sync_records: Histogram::new(COUNT_BOUNDS),
+            journal_files: AtomicU64::new(1),
+            free_bytes: AtomicU64::new(0),
+            total_bytes: AtomicU64::new(0),
+            checkpoints: AtomicU64::new(0),
+            checkpoint_failures: AtomicU64::new(0),
+            checkpoint_time_ms: AtomicU64::new(u64::try_from(wall_ms).unwrap_or(0)),
+            checkpoint_nanos: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn note_synced(&self, round: &CommittedRound, took: Duration) {
+        self.sync_duration.observe_time(took);
+        let counts = round.frames.iter().map(|it| it.line.frame.record_count);
+        let record_count: u64 = counts.map(u64::from).sum();
+        if record_count > 0 {
+            self.sync_records.observe(record_count);
+        }
+    }
+
+    pub(super) fn note_checkpoint(&self, wall_ms: i64, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let wall_ms = u64::try_from(wall_ms).unwrap_or(0);
+        self.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.checkpoint_time_ms.store(wall_ms, Ordering::Relaxed);
+        self.checkpoint_nanos.store(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_failed_checkpoint(&self) {
+        self.checkpoint_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_space(&self, space: Space) {
+        let free_bytes = space.available_bytes;
+        self.free_bytes.store(free_bytes, Ordering::Relaxed);
+        self.total_bytes.store(space.total_bytes, Ordering::Relaxed);
+    }
+}
+
+/// Records on their way from admission to answer; counted as in flight until dropped.
+#[derive(Debug)]
+pub struct Tally {
+    metrics: Arc<EngineMetrics>,
+    record_count: u64,
+    /// By the boot clock.
+    admitted_at: Duration,
+}
+
+impl Tally {
+    /// Counts records that are admitted now, by the boot clock.
+    pub(crate) fn new(metrics: &Arc<EngineMetrics>, record_count: u64, now: Duration) -> Self {
+        let in_flight = &metrics.in_flight_records;
+        in_flight.fetch_add(record_count, Ordering::Relaxed);
+        Self {
+            metrics: Arc::clone(metrics),
+            record_count,
+            admitted_at: now,
+        }
+    }
+
+    /// Notes that they are answered now, by the boot clock.
+    pub(super) fn note_answered(&self, now: Duration) {
+        let took = now.saturating_sub(self.admitted_at);
+        self.metrics.append_duration.observe_time(took);
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        let in_flight = &self.metrics.in_flight_records;
+        in_flight.fetch_sub(self.record_count, Ordering::Relaxed);
+    }
+}
+
+/// Records and bytes of one topic, since the start of the broker.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    records: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Traffic {
+    /// Counts batches.
+    pub(crate) fn add(&self, record_count: u64, bytes: u64) {
+        self.records.fetch_add(record_count, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Records so far.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
