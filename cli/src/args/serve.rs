@@ -17,6 +17,7 @@ use super::size::parse_size;
 #[command(before_help = "Examples:
   towpath serve
   towpath serve --data-dir /var/lib/towpath --listen 127.0.0.1:7600
+  towpath serve --admin-listen 127.0.0.1:7601     # /metrics, /livez, /readyz
   towpath serve --check-config --drain-deadline 30s
   TOWPATH_LOG=debug towpath serve
 ")]
@@ -35,6 +36,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR", env = "TOWPATH_LISTEN", hide_env_values = true,
           value_parser = parse_listen)]
     listen: Option<SocketAddr>,
+    /// Address at which /metrics, /livez and /readyz answer over HTTP; port 0 takes any that is free
+    /// [default: none]
+    #[arg(long, value_name = "ADDR", env = "TOWPATH_ADMIN_LISTEN", hide_env_values = true,
+          value_parser = parse_listen)]
+    admin_listen: Option<SocketAddr>,
     /// Listen beyond loopback without encryption and authentication: whoever reaches the port may
     /// read, write and delete everything
     #[arg(long, env = "TOWPATH_INSECURE_ALLOW_REMOTE", hide_env_values = true,
@@ -106,6 +112,7 @@ impl ServeArgs {
         let engine = &mut config.engine;
         take(&mut config.data_dir, self.data_dir.clone());
         take(&mut config.listen, self.listen.map(Some));
+        config.admin_listen = self.admin_listen;
         config.insecure_allow_remote |= self.insecure_allow_remote;
         take(&mut config.drain_deadline, self.drain_deadline);
         take(&mut config.heartbeat_interval, self.heartbeat_interval);

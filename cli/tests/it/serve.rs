@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -151,21 +152,78 @@ fn the_banner_is_for_people() {
     let data_dir = folder.path().join("data");
     let data_dir = data_dir.to_str().expect("a path in UTF-8");
     let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir];
-    let broker = Running::start(&args);
-    let lines: Vec<_> = (0..5).map(|_| broker.stdout.next()).collect();
+    let broker = Running::start(&[&args[..], &["--admin-listen", "127.0.0.1:0"]].concat());
+    let lines: Vec<_> = (0..6).map(|_| broker.stdout.next()).collect();
     assert!(lines[0].starts_with("towpath 0.1.0 ready in "), "{lines:?}");
     assert!(
         lines[1].starts_with("  listening   127.0.0.1:"),
         "{lines:?}"
     );
-    assert!(lines[2].ends_with("data (new)"), "{lines:?}");
+    let admin = "  admin       http://127.0.0.1:";
+    assert!(lines[2].starts_with(admin), "{lines:?}");
+    assert!(lines[3].ends_with("data (new)"), "{lines:?}");
     assert!(
-        lines[3].starts_with("try: export TOWPATH_URL=http://127.0.0.1:"),
+        lines[4].starts_with("try: export TOWPATH_URL=http://127.0.0.1:"),
         "{lines:?}"
     );
     assert!(
-        lines[4].starts_with("try: towpath topic create orders"),
+        lines[5].starts_with("try: towpath topic create orders"),
         "{lines:?}"
+    );
+}
+
+/// What an HTTP address answers.
+fn http_get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("somebody listens");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn health_and_metrics_answer_where_the_broker_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = ServeProcess::start(folder.path());
+    assert!(broker.ready["admin_listen"].is_null(), "{}", broker.ready);
+    broker.process.signal(Signal::TERM);
+    broker.process.wait();
+    let args = ["--admin-listen", "localhost:0"];
+    let broker = ServeProcess::start_on(folder.path(), "127.0.0.1:0", &args);
+    let listen = broker.ready["admin_listen"].as_str().expect("an address");
+    let url = format!("http://{listen}");
+    assert_eq!(broker.ready["admin_url"], url, "{}", broker.ready);
+    let ready = http_get(listen, "/readyz");
+    assert!(ready.ends_with("\r\n\r\nready\n"), "{ready}");
+    let metrics = http_get(listen, "/metrics");
+    assert!(metrics.contains("\ntowpath_ready 1\n"), "{metrics}");
+    let version = "towpath_build_info{version=\"0.1.0\"} 1";
+    assert!(metrics.contains(version), "{metrics}");
+}
+
+#[test]
+fn an_admin_address_is_refused_as_the_other_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listen = listener.local_addr().expect("an address").to_string();
+    let error = refused(6, &folder.path().join("data"), &["--admin-listen", &listen]);
+    assert!(error.contains(&format!("{listen} is in use")), "{error}");
+    assert!(error.contains("with --admin-listen"), "{error}");
+    let args = ["serve", "--check-config", "--admin-listen", "0.0.0.0:0"];
+    let error = fails(2, &mut towpath(&args));
+    assert!(error.contains("names of topics and groups"), "{error}");
+    stdout_of(towpath(&args).arg("--insecure-allow-remote"));
+    let args = [
+        "serve",
+        "--check-config",
+        "--admin-listen",
+        "127.0.0.1:7600",
+    ];
+    let error = fails(2, &mut towpath(&args));
+    assert!(
+        error.contains("any address but that of --listen"),
+        "{error}"
     );
 }
 

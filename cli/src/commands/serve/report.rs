@@ -15,6 +15,7 @@ use crate::output::{Report, duration, json_line};
 #[derive(Debug)]
 pub(super) struct ReadyReport {
     listen: SocketAddr,
+    admin_listen: Option<SocketAddr>,
     data_dir: PathBuf,
     is_new: bool,
     broker_id: String,
@@ -32,6 +33,7 @@ impl ReadyReport {
         let identity = broker.identity();
         Self {
             listen,
+            admin_listen: broker.admin_addr(),
             data_dir: data_dir.to_owned(),
             is_new: broker.report().is_new,
             broker_id: identity.broker_id.to_string(),
@@ -47,6 +49,12 @@ impl Report for ReadyReport {
         let new = if self.is_new { " (new)" } else { "" };
         writeln!(out, "towpath {VERSION} ready in {ready_after}")?;
         writeln!(out, "  listening   {}", self.listen)?;
+        if let Some(admin_listen) = self.admin_listen {
+            writeln!(
+                out,
+                "  admin       http://{admin_listen}/metrics, /livez, /readyz"
+            )?;
+        }
         writeln!(out, "  data        {}{new}", self.data_dir.display())?;
         if Some(self.listen) != Config::default().listen {
             writeln!(out, "try: export TOWPATH_URL=http://{}", self.listen)?;
@@ -64,6 +72,8 @@ impl Report for ReadyReport {
             version: &'static str,
             listen: String,
             url: String,
+            admin_listen: Option<String>,
+            admin_url: Option<String>,
             data_dir: &'a Path,
             is_new: bool,
             broker_id: &'a str,
@@ -75,6 +85,8 @@ impl Report for ReadyReport {
             version: VERSION,
             listen: self.listen.to_string(),
             url: format!("http://{}", self.listen),
+            admin_listen: self.admin_listen.map(|it| it.to_string()),
+            admin_url: self.admin_listen.map(|it| format!("http://{it}")),
             data_dir: &self.data_dir,
             is_new: self.is_new,
             broker_id: &self.broker_id,
