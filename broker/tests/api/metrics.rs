@@ -31,8 +31,11 @@ async fn with_load() -> (TestBroker, Member) {
     (broker, member)
 }
 
-/// Kind and labels of the series in the tables of the page, by name.
-fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
+/// Kind and labels of series, by name.
+type Families = BTreeMap<String, (String, BTreeSet<String>)>;
+
+/// The series in the tables of the page.
+fn documented() -> Families {
     let rows = PAGE.lines().filter(|line| line.starts_with("| `towpath_"));
     let rows = rows.map(|row| {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
@@ -58,7 +61,18 @@ async fn every_series_is_documented_and_every_documented_one_exists() {
             assert!(labels.remove("le"), "buckets of {name}");
         }
     }
-    assert_eq!(scrape.families, documented());
+    let (exported, documented) = (scrape.families, documented());
+    let only = |left: &Families, right: &Families| {
+        let differing = left
+            .iter()
+            .filter(|(name, it)| right.get(*name) != Some(it));
+        differing
+            .map(|(name, it)| format!("{name} {it:?}"))
+            .collect()
+    };
+    let undocumented: Vec<_> = only(&exported, &documented);
+    let missing: Vec<_> = only(&documented, &exported);
+    assert_eq!((undocumented, missing), (Vec::new(), Vec::new()));
 }
 
 #[test]
