@@ -74,6 +74,8 @@ pub(super) async fn watch(
     for GroupProgress { group, partitions } in progress {
         let mut watched = Vec::with_capacity(partitions.len());
         for known in partitions {
+            // Thousands may be answered from memory without a pause.
+            tokio::task::coop::consume_budget().await;
             // Partitions of a topic that was deleted just now are left out.
             if let Some(mut partition) = look(&topics, known) {
                 let place = (known.partition, partition.lag.next);

@@ -37,7 +37,7 @@ pub(crate) struct Sources {
 /// Answers scrapes, one at a time: what one costs the broker does not grow with how many ask.
 #[derive(Debug)]
 pub(crate) struct Scraper {
-    sources: Sources,
+    sources: Arc<Sources>,
     times: Mutex<AppendTimes>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn recovering() -> String {
 impl Scraper {
     pub(crate) fn new(sources: Sources) -> Self {
         Self {
-            sources,
+            sources: Arc::new(sources),
             times: Mutex::default(),
         }
     }
@@ -61,7 +61,7 @@ impl Scraper {
     pub(crate) async fn scrape(&self, is_ready: bool) -> String {
         let Sources {
             engine, reading, ..
-        } = &self.sources;
+        } = &*self.sources;
         let Shared {
             commands,
             published,
@@ -71,19 +71,29 @@ impl Scraper {
         let mut times = self.times.lock().await;
         let now_ms = || published.time_ms().max(environment.clock.wall_ms());
         let groups = groups::watch(commands, reading, &mut times, now_ms).await;
+        let sources = Arc::clone(&self.sources);
+        // A hundred thousand series take so long to write that a connection would notice.
+        let written = tokio::task::spawn_blocking(move || sources.write(&groups, is_ready));
+        // Without a runtime nobody waits for the text.
+        written.await.unwrap_or_default()
+    }
+}
+
+impl Sources {
+    fn write(&self, groups: &Groups, is_ready: bool) -> String {
         let mut text = Exposition::default();
         write_build(&mut text, is_ready);
         self.write_start(&mut text, groups.is_complete);
         self.write_appends(&mut text);
         self.write_topics(&mut text);
-        self.write_groups(&mut text, &groups);
+        self.write_groups(&mut text, groups);
         self.write_disk(&mut text);
         self.write_rpc(&mut text);
         text.into_text()
     }
 
     fn published(&self) -> &PublishedState {
-        &self.sources.engine.published
+        &self.engine.published
     }
 
     fn write_start(&self, text: &mut Exposition, is_complete: bool) {
@@ -91,7 +101,7 @@ impl Scraper {
             start_time_ms,
             recovery,
             ..
-        } = &self.sources;
+        } = self;
         let start_time_ms = u64::try_from(*start_time_ms).unwrap_or(0);
         text.one(&all::START_TIME, Duration::from_millis(start_time_ms));
         text.one(&all::RECOVERY, *recovery);
@@ -104,7 +114,7 @@ impl Scraper {
             refusals,
             in_flight: (free, bytes),
             ..
-        } = &self.sources;
+        } = self;
         let engine = &engine.metrics;
         let mut series = text.family(&all::APPEND_DURATION);
         let durations = engine.append_duration.snapshot();
@@ -161,7 +171,7 @@ impl Scraper {
     }
 
     fn write_groups(&self, text: &mut Exposition, groups: &Groups) {
-        let in_flight = &self.sources.groups;
+        let in_flight = &self.groups;
         let mut write = |family, number: &dyn Fn(&WatchedGroup) -> u64| {
             let mut series = text.family(family);
             for group in &groups.groups {
@@ -208,7 +218,7 @@ impl Scraper {
             metrics: engine,
             progress,
             ..
-        } = &self.sources.engine;
+        } = &self.engine;
         text.one(&all::DISK_FREE_BYTES, load(&engine.free_bytes));
         text.one(&all::DISK_BYTES, load(&engine.total_bytes));
         text.one(&all::DURABLE_LSN, self.published().durable().get());
@@ -229,7 +239,7 @@ impl Scraper {
             receiving,
             unread,
             ..
-        } = &self.sources;
+        } = self;
         let mut series = text.family(&all::RPC_REQUESTS);
         for method in rpc.methods() {
             for (code, count) in method.ended() {
