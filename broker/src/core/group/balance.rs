@@ -151,12 +151,16 @@ impl Group {
         let mut assigned: BTreeMap<MemberId, Vec<AssignedPartition>> = BTreeMap::new();
         let mut revoking: BTreeMap<MemberId, Vec<PartitionRef>> = BTreeMap::new();
         let mut is_all = true;
+        let members = &self.members;
+        let is_there = |id| members.get(id).is_some_and(|it| it.session().is_some());
         for (place, known) in &mut self.partitions {
             let Some(member) = target.get(place).copied() else {
                 continue;
             };
             match known.owner {
                 Some(owner) if owner.member == member => {}
+                // Who is awaited cannot hear of it: when he is back, or is not, it is looked at again.
+                Some(owner) if !is_there(&owner.member) => {}
                 Some(owner) => {
                     if known.revoked_until_ms.is_none() {
                         known.revoked_until_ms = Some(now_ms + REVOKE_GRACE_MS);

@@ -160,8 +160,6 @@ impl State {
         };
         let topics: BTreeSet<TopicId> = wish.topics.iter().map(|it| it.topic).collect();
         let known = group.members.get(&wish.member);
-        // Who comes back for the same topics changes nothing for anybody.
-        let is_same = known.is_some_and(|known| known.topics == topics);
         let mut notices: Vec<_> = known
             .and_then(Member::session)
             .map(|session| GroupNotice {
@@ -177,9 +175,8 @@ impl State {
             presence: Presence::Connected(wish.session),
         };
         group.members.insert(wish.member, member);
-        if !is_same {
-            group.wish_balance(now_ms);
-        }
+        // Who comes back for the same topics changes nothing, but others may have come meanwhile.
+        group.wish_balance(now_ms);
         let events = group.holdings(wish.member);
         notices.extend(events.map(|event| GroupNotice {
             session: wish.session,

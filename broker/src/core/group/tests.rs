@@ -304,6 +304,33 @@ fn after_a_restart_everyone_goes_on_with_what_it_had() {
 }
 
 #[test]
+fn what_a_member_that_is_awaited_has_is_revoked_when_it_is_back() {
+    let mut bench = Bench::new();
+    bench.join(member(1));
+    bench.pass(100);
+    bench.restart();
+    let visitor = bench.join(member(2));
+    bench.pass(1_000);
+    bench.leave(member(2), visitor, Departure::Left);
+    bench.pass(1_000);
+    let first = bench.join(member(1));
+    bench.pass(1_000);
+    let heard = bench.heard(first);
+    assert!(matches!(&heard[..], [GroupEvent::Assigned(_)]), "{heard:?}");
+
+    bench.restart();
+    bench.join(member(2));
+    bench.pass(1_000);
+    let first = bench.join(member(1));
+    bench.pass(100);
+    let heard = bench.heard(first);
+    let [GroupEvent::Assigned(_), GroupEvent::Revoking { partitions, .. }] = &heard[..] else {
+        panic!("{heard:?}");
+    };
+    assert_eq!(partitions.len(), 4);
+}
+
+#[test]
 fn many_members_at_once_cost_one_change() {
     let mut bench = Bench::new();
     for number in 0..200 {
