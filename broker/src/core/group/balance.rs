@@ -68,13 +68,17 @@ impl Group {
         awaited.chain(revoked).chain(balance).min()
     }
 
-    /// Who should own what, as the members are now.
+    /// Who should own what of that which the members who are there have, and of what is free. Who is
+    /// awaited keeps what it has, and gets nothing: nobody would read it.
     fn target(&self) -> BTreeMap<PartitionRef, MemberId> {
-        let members = self.members.iter().map(|(id, it)| (*id, &it.topics));
-        let owners = self
-            .partitions
-            .iter()
-            .map(|(place, it)| (*place, it.owner.map(|owner| owner.member)));
+        let is_there = |id: &MemberId| self.members.get(id).is_some_and(|it| it.session().is_some());
+        let members = self.members.iter().filter(|(id, _)| is_there(id));
+        let members = members.map(|(id, it)| (*id, &it.topics));
+        let owners = self.partitions.iter().filter_map(|(place, it)| {
+            let owner = it.owner.map(|owner| owner.member);
+            let is_open = owner.is_none_or(|owner| is_there(&owner));
+            is_open.then_some((*place, owner))
+        });
         assign(&members.collect(), &owners.collect())
     }
 }
@@ -151,16 +155,12 @@ impl Group {
         let mut assigned: BTreeMap<MemberId, Vec<AssignedPartition>> = BTreeMap::new();
         let mut revoking: BTreeMap<MemberId, Vec<PartitionRef>> = BTreeMap::new();
         let mut is_all = true;
-        let members = &self.members;
-        let is_there = |id| members.get(id).is_some_and(|it| it.session().is_some());
         for (place, known) in &mut self.partitions {
             let Some(member) = target.get(place).copied() else {
                 continue;
             };
             match known.owner {
                 Some(owner) if owner.member == member => {}
-                // Who is awaited cannot hear of it: when he is back, or is not, it is looked at again.
-                Some(owner) if !is_there(&owner.member) => {}
                 Some(owner) => {
                     if known.revoked_until_ms.is_none() {
                         known.revoked_until_ms = Some(now_ms + REVOKE_GRACE_MS);

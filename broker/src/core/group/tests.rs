@@ -331,6 +331,44 @@ fn what_a_member_that_is_awaited_has_is_revoked_when_it_is_back() {
 }
 
 #[test]
+fn what_is_free_goes_to_who_is_there() {
+    let mut bench = Bench::new();
+    let sessions = [1, 2, 3].map(|number| bench.join(member(number)));
+    bench.pass(100);
+    bench.leave(member(1), sessions[0], Departure::CutOff);
+    bench.leave(member(2), sessions[1], Departure::Left);
+    let kept = bench.owned(member(1)).len();
+    bench.pass(0);
+    assert_eq!(bench.owned(member(1)).len(), kept, "nobody would read more");
+    assert_eq!(bench.owned(member(3)).len(), 8 - kept);
+    bench.join(member(1));
+    bench.pass(100);
+    bench.pass(REVOKE_GRACE_MS);
+    assert_eq!(bench.owned(member(1)).len(), 4, "it gets its share again");
+}
+
+#[test]
+fn a_group_with_an_old_name_knows_nothing_of_old_generations() {
+    let mut bench = Bench::new();
+    bench.join(member(1));
+    bench.pass(100);
+    let (_, decision) = bench.state.delete_group(&name(), true).unwrap();
+    bench.apply(decision.rows);
+    bench.join(member(1));
+    bench.restart();
+    bench.join(member(1));
+    bench.pass(RESTART_GRACE_MS);
+    let late = Commit {
+        partition: bench.place(0),
+        generation: Generation(1),
+        offset: Offset::ZERO,
+        skipped_count: 0,
+    };
+    let verdict = bench.commit(member(1), late);
+    assert_eq!(verdict, CommitVerdict::Refused(CommitRefusal::Stale));
+}
+
+#[test]
 fn many_members_at_once_cost_one_change() {
     let mut bench = Bench::new();
     for number in 0..200 {
