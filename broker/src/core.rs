@@ -84,6 +84,9 @@ pub struct State {
     next_topic: u64,
     /// Number of the next group; numbers are never used again.
     next_group: u64,
+    /// The highest generation of any group that was deleted. One that has its name later goes on behind
+    /// it, so that a member which has missed that commits nothing.
+    past_generation: u64,
     topics: BTreeMap<TopicId, Topic>,
     names: BTreeMap<TopicName, TopicId>,
     /// Topics that were deleted and whose files may still be there.
@@ -104,6 +107,7 @@ impl State {
             limits,
             next_topic: 1,
             next_group: 1,
+            past_generation: 0,
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
             dropped: BTreeMap::new(),

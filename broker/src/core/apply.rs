@@ -26,6 +26,7 @@ impl StateMachine for State {
                 let row = value.map(decode::<BrokerRow>).unwrap_or_default();
                 self.next_topic = row.next_topic.max(1);
                 self.next_group = row.next_group.max(1);
+                self.past_generation = self.past_generation.max(row.past_generation);
             }
             RowId::Topic(topic) => match value {
                 Some(value) => self.put_topic(topic, &decode(value)),
@@ -105,12 +106,17 @@ impl State {
         }
     }
 
+    pub(super) fn broker_row(&self) -> BrokerRow {
+        BrokerRow {
+            next_topic: self.next_topic,
+            next_group: self.next_group,
+            past_generation: self.past_generation,
+        }
+    }
+
     fn row(&self, id: RowId) -> Row {
         match id {
-            RowId::Broker => id.put(&BrokerRow {
-                next_topic: self.next_topic,
-                next_group: self.next_group,
-            }),
+            RowId::Broker => id.put(&self.broker_row()),
             RowId::Topic(topic) => self
                 .topics
                 .get(&topic)
@@ -213,6 +219,8 @@ impl State {
 
     fn remove_group(&mut self, id: GroupId) {
         if let Some(group) = self.groups.remove(id) {
+            self.past_generation = self.past_generation.max(group.generation.0);
+            self.changes.note(RowId::Broker);
             for partition in group.partitions.into_keys() {
                 self.changes.note(RowId::GroupPartition(id, partition));
             }

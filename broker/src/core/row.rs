@@ -169,6 +169,9 @@ pub(super) struct BrokerRow {
     /// 0, as older releases left it, stands for 1.
     #[prost(uint64, tag = "2")]
     pub(super) next_group: u64,
+    /// The highest generation of any group that was deleted.
+    #[prost(uint64, tag = "3")]
+    pub(super) past_generation: u64,
 }
 
 /// Value of a topic's row.

@@ -256,7 +256,7 @@ impl State {
         };
         let broker = BrokerRow {
             next_topic: self.next_topic + 1,
-            next_group: self.next_group,
+            ..self.broker_row()
         };
         Ok((
             topic_id,

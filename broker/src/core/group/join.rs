@@ -141,13 +141,13 @@ impl State {
         }
         let id = GroupId::new(self.next_group);
         rows.push(RowId::Broker.put(&BrokerRow {
-            next_topic: self.next_topic,
             next_group: self.next_group + 1,
+            ..self.broker_row()
         }));
         rows.push(RowId::Group(id).put(&GroupRow {
             name: wish.name.as_str().to_owned(),
             create_time_ms: now_ms,
-            generation: 0,
+            generation: self.past_generation,
         }));
         Ok(id)
     }
