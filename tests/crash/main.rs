@@ -72,6 +72,7 @@ fn check_recovery(disk: &SimDisk, model: &Model, options: &EngineOptions, what: 
         Err(error) => panic!("{what}: cannot be opened: {error:?}"),
     };
     stepper.check();
+    stepper.settle_groups();
     stepper.send_doubtful();
     stepper.settle_down().unwrap();
     stepper.note_answers();

@@ -216,3 +216,40 @@ fn retention(broker: &mut Stepper) -> Result<(), StorageError> {
     }
     Ok(())
 }
+
+#[test]
+fn a_group_survives_every_crash() {
+    check_script("group", group);
+}
+
+/// Commits and seeks before, with and behind checkpoints; a group that is deleted and begins again.
+fn group(broker: &mut Stepper) -> Result<(), StorageError> {
+    broker.create_topic("orders", 2)?;
+    for length in [100, 200, 300, 400] {
+        broker.send("orders", 0, length);
+        broker.send("orders", 1, length);
+        broker.settle_down()?;
+        broker.note_answers();
+    }
+    broker.join_group("billing", "orders")?;
+    broker.commit("billing", 0, 3)?;
+    broker.commit("billing", 1, 1)?;
+    broker.engine.sequencer.take_checkpoint();
+    // Behind the checkpoint, and not in it.
+    broker.commit("billing", 0, 6)?;
+    broker.seek("billing", 1, 5)?;
+    broker.settle_down()?;
+    broker.commit("billing", 1, 7)?;
+    broker.engine.sequencer.take_checkpoint();
+    broker.settle_down()?;
+    broker.seek("billing", 0, 2)?;
+    broker.delete_group("billing")?;
+    broker.join_group("billing", "orders")?;
+    broker.commit("billing", 0, 1)?;
+    broker.engine.sequencer.take_checkpoint();
+    broker.settle_down()?;
+    broker.delete_group("billing")?;
+    broker.engine.sequencer.take_checkpoint();
+    broker.settle_down()?;
+    Ok(())
+}

@@ -4,7 +4,7 @@
 //! leaves the page cache as it is, so that this tests everything but syncs: what is answered before it
 //! is written, what recovery forgets, what a client does twice.
 //!
-//! `KILLS=10000` and `TERMS=1000` are their numbers, `SEED` is what the moments and records come from
+//! `KILLS=10000`, `TERMS=1000` and `CHURNS=500` are their numbers, `SEED` is what the moments and records come from
 //! (drawn and printed if it is not given), `FLIGHTS=file.ndjson` (or `.ndjson.gz`) takes other events
 //! than the bundled sample. Figures are told, not asserted.
 #![expect(
@@ -14,6 +14,7 @@
     reason = "a test fails by panicking and says what it did"
 )]
 
+mod churning;
 mod figures;
 mod flights;
 mod killing;

@@ -18,7 +18,7 @@ const GROUP: &str = "towers";
 const LOOK: Duration = Duration::from_millis(1);
 
 /// A place in the topic: partition and offset.
-type Place = (u32, u64);
+pub(crate) type Place = (u32, u64);
 
 #[test]
 fn flights_come_through_the_kill_of_a_member() {
@@ -29,7 +29,7 @@ fn flights_come_through_the_kill_of_a_member() {
     let broker = setup.start();
     run(&setup, &["topic", "create", TOPIC, "--partitions", "8"]);
     let (half, most) = (lines.len() / 2, lines.len() * 3 / 4);
-    let mut members: Vec<Member> = (0..MEMBERS).map(|_| Member::start(&setup)).collect();
+    let mut members: Vec<Member> = (0..MEMBERS).map(|_| Member::start(&setup, TOPIC)).collect();
     await_shares(&setup);
     produce(&setup, &lines[..half]);
     read(&mut members, random.usize(half / 4..half));
@@ -38,10 +38,12 @@ fn flights_come_through_the_kill_of_a_member() {
     let killed = victim.kill();
     produce(&setup, &lines[half..most]);
     // Another one takes its place, while the others are at work.
-    members.push(Member::start(&setup));
+    members.push(Member::start(&setup, TOPIC));
     produce(&setup, &lines[most..]);
-    let handled: BTreeSet<Place> = killed.iter().map(place).collect();
-    read_all(&mut members, &handled, lines.len());
+    let mut handled: BTreeSet<Place> = killed.iter().map(place).collect();
+    let here = members.iter().flat_map(|it| &it.handled);
+    handled.extend(here.map(place));
+    read_until(&mut members, &mut handled, lines.len());
     println!(
         "all was handled {} ms after the kill",
         killed_at.elapsed().as_millis()
@@ -71,16 +73,16 @@ fn produce(setup: &BrokerSetup, lines: &[String]) {
 }
 
 /// A member and what it has printed.
-struct Member {
+pub(crate) struct Member {
     running: Running,
-    handled: Vec<Consumed>,
+    pub(crate) handled: Vec<Consumed>,
 }
 
 impl Member {
-    fn start(setup: &BrokerSetup) -> Self {
+    pub(crate) fn start(setup: &BrokerSetup, topic: &str) -> Self {
         let args = [
             "consume",
-            TOPIC,
+            topic,
             "--group",
             GROUP,
             "--from",
@@ -95,7 +97,7 @@ impl Member {
     }
 
     /// Takes what it has printed by now.
-    fn read(&mut self) {
+    pub(crate) fn read(&mut self) {
         let mut patience = LOOK;
         while let Some(line) = self.running.stdout.line(patience) {
             self.handled.push(parse(&line));
@@ -103,8 +105,12 @@ impl Member {
         }
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
     /// Kills it; a line that it did not finish is no record that was handled.
-    fn kill(mut self) -> Vec<Consumed> {
+    pub(crate) fn kill(mut self) -> Vec<Consumed> {
         self.running.signal(Signal::KILL);
         let rest = self.running.stdout.rest(PATIENCE).expect("it ends");
         let (whole, _) = rest.rsplit_once('\n').unwrap_or_default();
@@ -112,7 +118,7 @@ impl Member {
         self.handled
     }
 
-    fn stop(mut self) -> Vec<Consumed> {
+    pub(crate) fn stop(mut self) -> Vec<Consumed> {
         self.running.signal(Signal::INT);
         let rest = self.running.stdout.rest(PATIENCE).expect("it ends");
         self.handled.extend(rest.lines().map(parse::<Consumed>));
@@ -153,17 +159,16 @@ fn read(members: &mut [Member], count: usize) {
     }
 }
 
-/// Reads until everything was handled by somebody.
-fn read_all(members: &mut [Member], handled: &BTreeSet<Place>, count: usize) {
+/// Reads until so many different records were handled, those included that are given.
+pub(crate) fn read_until(members: &mut [Member], handled: &mut BTreeSet<Place>, count: usize) {
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        members.iter_mut().for_each(Member::read);
-        let here = members.iter().flat_map(|it| &it.handled).map(place);
-        let all: BTreeSet<_> = here.chain(handled.iter().copied()).collect();
-        if all.len() >= count {
-            return;
+    while handled.len() < count {
+        for member in members.iter_mut() {
+            let before = member.handled.len();
+            member.read();
+            handled.extend(member.handled[before..].iter().map(place));
         }
-        let missing = count - all.len();
+        let missing = count.saturating_sub(handled.len());
         assert!(Instant::now() < deadline, "{missing} are missing");
     }
 }
@@ -218,9 +223,14 @@ struct Partition {
 }
 
 /// Whoever was stopped has committed what it printed.
-fn check_group(setup: &BrokerSetup) {
-    let group = shown(setup);
-    assert_eq!(group.state, "EMPTY", "{group:?}");
+pub(crate) fn check_group(setup: &BrokerSetup) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut group = shown(setup);
+    // A member that was killed may be awaited for a while.
+    while group.state != "EMPTY" {
+        assert!(Instant::now() < deadline, "{group:?}");
+        group = shown(setup);
+    }
     for partition in &group.partitions {
         assert_eq!(
             partition.committed_offset, partition.end_offset,
@@ -235,6 +245,6 @@ fn shown(setup: &BrokerSetup) -> Group {
     parse(&shown)
 }
 
-fn place(record: &Consumed) -> Place {
+pub(crate) fn place(record: &Consumed) -> Place {
     (record.partition, record.offset)
 }

@@ -12,7 +12,7 @@ use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use towpath_tests::swarm::{Counts, run, run_on_lying_disk};
+use towpath_tests::swarm::{Counts, Outcome, run, run_on_lying_disk, run_with_groups};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -43,6 +43,10 @@ fn the_same_seed_gives_the_same_trace() {
         let (first, second) = (run(seed, steps()), run(seed, steps()));
         assert_eq!(first.trace_digest, second.trace_digest, "seed {seed}");
         assert!(first.history == second.history, "seed {seed}");
+        let again = [(); 2].map(|()| run_with_groups(seed, steps()));
+        let [first, second] = again;
+        assert_eq!(first.trace_digest, second.trace_digest, "groups, {seed}");
+        assert!(first.history == second.history, "groups, seed {seed}");
     }
 }
 
@@ -61,13 +65,30 @@ fn a_disk_that_lies_is_found_out() {
 
 #[test]
 fn no_seed_breaks_a_promise() {
+    run_swarm(run, 2000);
+}
+
+#[test]
+fn no_seed_breaks_a_promise_to_groups() {
+    let counts = run_swarm(run_with_groups, 1000);
+    assert!(
+        counts.commits > 0 && counts.stale_commits > 0,
+        "they worked"
+    );
+}
+
+/// One run of the swarm.
+type Run = fn(u64, Option<u32>) -> Outcome;
+
+/// Runs so many seeds, unless `SEEDS` says how many.
+fn run_swarm(run: Run, default_count: u64) -> Counts {
     init_log();
-    let (first, count) = (number("SEED", 0), number("SEEDS", 2000));
+    let (first, count) = (number("SEED", 0), number("SEEDS", default_count));
     let next = AtomicU64::new(first);
     let thread_count = std::thread::available_parallelism().map_or(1, NonZero::get);
     let counts = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..thread_count.min(usize::try_from(count).unwrap()))
-            .map(|_| scope.spawn(|| run_seeds(&next, first + count)))
+            .map(|_| scope.spawn(|| run_seeds(run, &next, first + count)))
             .collect();
         let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
         joined
@@ -76,10 +97,11 @@ fn no_seed_breaks_a_promise() {
     });
     println!("{count} seeds from {first}: {counts:?}");
     assert!(counts.accepted > count, "the simulation did something");
+    counts
 }
 
 /// Takes seeds until there are none left, or one fails.
-fn run_seeds(next: &AtomicU64, end: u64) -> Counts {
+fn run_seeds(run: Run, next: &AtomicU64, end: u64) -> Counts {
     let mut sum = Counts::default();
     loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);

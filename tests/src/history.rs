@@ -6,6 +6,9 @@
 //! of the table in `docs/testing.md`.
 
 mod check;
+mod group_check;
+#[cfg(test)]
+mod group_tests;
 #[cfg(test)]
 mod tests;
 
@@ -106,23 +109,38 @@ pub enum Event {
         /// One past the last that may go.
         below: u64,
     },
-    /// A group's offset was committed, and that was acknowledged.
-    Committed {
-        /// Which group.
-        group: u64,
-        /// Of which partition.
-        place: Place,
-        /// The next offset that the group wants.
-        offset: u64,
-    },
-    /// A group was told where it goes on.
-    Resumed {
+    /// Something about a consumer group.
+    Group {
         /// Which group.
         group: u64,
         /// In which partition.
         place: Place,
-        /// From which offset.
-        offset: u64,
+        /// What.
+        event: GroupEvent,
+    },
+    /// Members or partitions of a group are others than before.
+    GroupChanged {
+        /// Which group.
+        group: u64,
+    },
+    /// A member's connection is about to end.
+    MemberGone {
+        /// Of which group.
+        group: u64,
+        /// Which member.
+        member: u64,
+        /// Broker time in milliseconds from which on others may get what it has.
+        free_from_ms: i64,
+    },
+    /// The broker has ended, and all connections with it.
+    BrokerGone {
+        /// Broker time in milliseconds from which on others may get what its members had.
+        free_from_ms: i64,
+    },
+    /// That a group is deleted was acknowledged. Its number is never seen again.
+    GroupDeleted {
+        /// Which group.
+        group: u64,
     },
     /// It was seen, or acknowledged, that a partition starts here. From now on nobody gets what is below.
     Starts {
@@ -140,6 +158,84 @@ pub enum Event {
         log_start: u64,
         /// One past the last record.
         end: u64,
+    },
+}
+
+/// What happens in one partition of a group. Members are numbers, each for one identity; times are broker
+/// time in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupEvent {
+    /// The group is to be put somewhere.
+    SeekSent {
+        /// The next offset that it wants.
+        offset: u64,
+    },
+    /// It was put there: by a seek that was acknowledged, or because it begins.
+    Sought {
+        /// The next offset that it wants.
+        offset: u64,
+    },
+    /// It was seen where the group is.
+    Resumed {
+        /// The next offset that it wants.
+        offset: u64,
+    },
+    /// A member was told that the partition is its own.
+    Assigned {
+        /// Who.
+        member: u64,
+        /// In which generation.
+        generation: u64,
+        /// Where it goes on.
+        offset: u64,
+        /// When.
+        time_ms: i64,
+    },
+    /// A member was told to give the partition back.
+    Revoking {
+        /// Who.
+        member: u64,
+        /// When it loses the partition.
+        deadline_ms: i64,
+    },
+    /// A member was told that the partition is its own no longer.
+    Lost {
+        /// Who.
+        member: u64,
+        /// When.
+        time_ms: i64,
+    },
+    /// A member is about to give the partition back.
+    Returned {
+        /// Who.
+        member: u64,
+        /// The generation in which it got it.
+        generation: u64,
+    },
+    /// A member is done with records, or was told that they are gone.
+    Handled {
+        /// First offset.
+        start: u64,
+        /// One past the last.
+        end: u64,
+    },
+    /// A member is about to commit.
+    CommitSent {
+        /// A number of its own.
+        commit: u64,
+        /// Who.
+        member: u64,
+        /// In which generation.
+        generation: u64,
+        /// The next offset that it wants.
+        offset: u64,
+    },
+    /// A commit was acknowledged.
+    Committed {
+        /// Its number.
+        commit: u64,
+        /// Where the group is, as it was told.
+        offset: u64,
     },
 }
 
@@ -174,6 +270,8 @@ pub enum Rule {
     PollSkip,
     /// 8: a group goes on below an offset that it had committed.
     CommitRegression,
+    /// 10: a partition has two owners in one generation.
+    TwoOwners,
     /// 13: the log start moved past what may go.
     RetainedTooLittle,
     /// 14: the final read does not reach the end.
@@ -182,7 +280,15 @@ pub enum Rule {
     Dishonest,
     /// 16: what was let go of came back.
     Resurrected,
-    /// 17: a part of a request is there at the end, and another is not.
+    /// 17: a group goes on beyond records that none of its members handled.
+    GroupSkip,
+    /// 18: a commit was accepted of who did not own the partition any more.
+    StaleCommit,
+    /// 19: a partition was taken from a member that had not given it back and whose time was not over.
+    TakenEarly,
+    /// 20: a member was stopped for nothing: what it had to give back, it got again.
+    Disturbed,
+    /// 21: a part of a request is there at the end, and another is not.
     TornRequest,
 }
 

@@ -50,12 +50,51 @@ pub enum Deletion {
     Done,
 }
 
+/// What is known of one life of a consumer group.
+#[derive(Debug, Clone)]
+pub struct KnownGroup {
+    /// Its name.
+    pub name: String,
+    /// Whether its deletion was asked for, and whether that was acknowledged.
+    pub deletion: Deletion,
+    /// Where it is, by topic and partition.
+    pub partitions: BTreeMap<(u64, u32), KnownPosition>,
+}
+
+impl KnownGroup {
+    /// A partition of the one topic that it reads, with that topic.
+    pub fn position(&mut self, partition: u32) -> (u64, &mut KnownPosition) {
+        let mut partitions = self.partitions.iter_mut();
+        let found = partitions.find(|((_, its), _)| *its == partition);
+        let ((topic, _), position) = found.expect("the group reads it");
+        (*topic, position)
+    }
+}
+
+/// Where a group is in one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownPosition {
+    /// The offset that was acknowledged last; none if there is none, or the group may not exist.
+    pub done: Option<u64>,
+    /// The one that was asked for and not answered.
+    pub asked: Option<u64>,
+}
+
+impl KnownPosition {
+    /// What was asked for is acknowledged.
+    pub fn acknowledge(&mut self) {
+        self.done = self.asked.take();
+    }
+}
+
 /// Everything that one client did, by the names that it gave to topics. A topic that is created again
 /// is a new entry.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     /// Lives of topics, in the order of their creation: name and what is known.
     pub topics: Vec<(String, KnownTopic)>,
+    /// Lives of consumer groups, in the order of their creation.
+    pub groups: Vec<KnownGroup>,
 }
 
 impl Model {
@@ -69,6 +108,12 @@ impl Model {
         &mut found
             .expect("the script creates a topic before it uses it")
             .1
+    }
+
+    /// The present life of a group's name.
+    pub fn group(&mut self, name: &str) -> &mut KnownGroup {
+        let found = self.groups.iter_mut().rev().find(|it| it.name == name);
+        found.expect("the script joins a group before it uses it")
     }
 }
 

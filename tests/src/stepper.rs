@@ -1,6 +1,8 @@
 //! A broker without threads on a simulated disk: commands go in, steps are taken one at a time, answers
 //! are compared with the model.
 
+mod groups;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -68,6 +70,8 @@ pub struct Stepper {
     /// What was acknowledged.
     pub model: Model,
     answers: Arc<Answers>,
+    /// What the one member of groups was told.
+    ear: Arc<groups::Ear>,
     clock: Arc<SimClock>,
 }
 
@@ -101,6 +105,7 @@ impl Stepper {
             engine,
             model,
             answers: Arc::default(),
+            ear: Arc::default(),
         })
     }
 
@@ -347,6 +352,7 @@ impl Stepper {
 
     /// Compares what the broker holds with what the model knows.
     pub fn check(&self) {
+        self.check_groups();
         let topics = self.engine.shared.published.topics();
         for (place, (name, known)) in self.model.topics.iter().enumerate() {
             let has_later_life = self

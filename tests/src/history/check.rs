@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Event, FINAL_READER, GapReason, Item, Place, Rule, Violation};
+use super::{Event, FINAL_READER, GapReason, Item, Place, Rule, Violation, group_check};
 
 /// Returns every broken rule, in the order of the rules.
 pub fn check(history: &[Event]) -> Vec<Violation> {
@@ -13,13 +13,13 @@ pub fn check(history: &[Event]) -> Vec<Violation> {
     violations.extend(facts.check_final());
     violations.extend(facts.check_requests());
     violations.extend(check_sessions(history));
-    violations.extend(check_commits(history));
+    violations.extend(group_check::check_groups(history));
     violations.extend(check_starts(history));
     violations.sort_by_key(|violation| violation.rule);
     violations
 }
 
-fn broken(rule: Rule, what: String) -> Violation {
+pub(super) fn broken(rule: Rule, what: String) -> Violation {
     Violation { rule, what }
 }
 
@@ -126,8 +126,11 @@ impl Facts {
             }
             Event::ReadFrom { .. }
             | Event::Starts { .. }
-            | Event::Committed { .. }
-            | Event::Resumed { .. } => {}
+            | Event::Group { .. }
+            | Event::GroupChanged { .. }
+            | Event::MemberGone { .. }
+            | Event::BrokerGone { .. }
+            | Event::GroupDeleted { .. } => {}
         }
     }
 
@@ -248,7 +251,7 @@ impl Facts {
         violations
     }
 
-    /// Rule 17. Where something may have gone, nobody can tell what was never there.
+    /// Rule 21. Where something may have gone, nobody can tell what was never there.
     fn check_requests(&self) -> Vec<Violation> {
         let last_read = self.last_read.values();
         let there: BTreeSet<u64> = last_read.map(|(value, _)| *value).collect();
@@ -330,36 +333,6 @@ fn check_sessions(history: &[Event]) -> Vec<Violation> {
                         "reader {reader} of {place:?}: gap {start}..{end}, {expected:?} was next"
                     );
                     violations.push(broken(Rule::PollSkip, what));
-                }
-            }
-            _ => {}
-        }
-    }
-    violations
-}
-
-/// Rule 8.
-fn check_commits(history: &[Event]) -> Vec<Violation> {
-    let mut committed: BTreeMap<(u64, Place), u64> = BTreeMap::new();
-    let mut violations = Vec::new();
-    for event in history {
-        match *event {
-            Event::Committed {
-                group,
-                place,
-                offset,
-            } => drop(committed.insert((group, place), offset)),
-            Event::Resumed {
-                group,
-                place,
-                offset,
-            } => {
-                let known = committed.get(&(group, place)).copied().unwrap_or_default();
-                if offset < known {
-                    let what = format!(
-                        "group {group} goes on in {place:?} at {offset}, it had committed {known}"
-                    );
-                    violations.push(broken(Rule::CommitRegression, what));
                 }
             }
             _ => {}

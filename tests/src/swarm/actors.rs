@@ -103,7 +103,7 @@ pub(super) fn digest(bytes: &[u8]) -> u64 {
 }
 
 /// Follows one partition.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Reader {
     pub(super) number: u64,
     pub(super) place: Place,

@@ -1,6 +1,11 @@
 //! The scheduler and the world that it drives.
 
 mod ending;
+mod group_ending;
+mod group_watch;
+mod grouping;
+mod handling;
+mod moving;
 mod reading;
 mod sending;
 mod topics;
@@ -20,6 +25,7 @@ use towpath_storage::{Environment, OpenError, Operation, SimClock, SimEntropy, S
 
 use super::actors::{Producer, Reader, digest};
 use super::faults::Weather;
+use super::members::Cast;
 use crate::history::{Event, Place, Violation, check};
 use crate::stepper::small_options;
 use topics::{PendingControl, TopicLedger};
@@ -48,6 +54,14 @@ pub struct Counts {
     pub failed_starts: u64,
     /// Log starts that moved.
     pub trims: u64,
+    /// Partitions that were given to members.
+    pub assignments: u64,
+    /// Commits of groups that were acknowledged.
+    pub commits: u64,
+    /// Commits that were refused, since they came too late.
+    pub stale_commits: u64,
+    /// Seeks of groups.
+    pub seeks: u64,
     /// File operations that change the disk.
     pub operations: u64,
 }
@@ -61,6 +75,10 @@ impl Counts {
             restarts: self.restarts + other.restarts,
             failed_starts: self.failed_starts + other.failed_starts,
             trims: self.trims + other.trims,
+            assignments: self.assignments + other.assignments,
+            commits: self.commits + other.commits,
+            stale_commits: self.stale_commits + other.stale_commits,
+            seeks: self.seeks + other.seeks,
             operations: self.operations + other.operations,
         }
     }
@@ -100,6 +118,7 @@ struct World {
     lives: u64,
     producers: Vec<Producer>,
     readers: Vec<Reader>,
+    cast: Cast,
     mailbox: Arc<Mailbox>,
     /// What is known of every topic that was ever seen.
     ledgers: BTreeMap<u64, TopicLedger>,
@@ -119,15 +138,25 @@ pub fn run(seed: u64, steps: Option<u32>) -> Outcome {
     let mut random = Rng::with_seed(seed);
     let weather = Weather::draw(&mut random);
     let drawn = random.u32(100..1900);
-    run_in(weather, random, steps.unwrap_or(drawn))
+    run_in(weather, Cast::default(), random, steps.unwrap_or(drawn))
+}
+
+/// The same with members of consumer groups.
+pub fn run_with_groups(seed: u64, steps: Option<u32>) -> Outcome {
+    let mut random = Rng::with_seed(seed);
+    let weather = Weather::draw(&mut random);
+    let drawn = random.u32(100..1900);
+    let cast = Cast::draw(&mut random);
+    run_in(weather, cast, random, steps.unwrap_or(drawn))
 }
 
 /// The same on a disk that lies about its syncs: what the checks find then shows that they bite.
 pub fn run_on_lying_disk(seed: u64, steps: u32) -> Outcome {
-    run_in(Weather::lying(), Rng::with_seed(seed), steps)
+    let random = Rng::with_seed(seed);
+    run_in(Weather::lying(), Cast::default(), random, steps)
 }
 
-fn run_in(weather: Weather, mut random: Rng, steps: u32) -> Outcome {
+fn run_in(weather: Weather, cast: Cast, mut random: Rng, steps: u32) -> Outcome {
     let disk = SimDisk::new(SimOptions {
         sector_bytes: if random.bool() { 512 } else { 4096 },
         total_bytes: weather.total_bytes,
@@ -147,6 +176,7 @@ fn run_in(weather: Weather, mut random: Rng, steps: u32) -> Outcome {
         lives: 0,
         producers: (0..PRODUCERS).map(Producer::new).collect(),
         readers: Vec::new(),
+        cast,
         mailbox: Arc::default(),
         ledgers: BTreeMap::new(),
         controls: Vec::new(),
@@ -173,6 +203,17 @@ fn run_in(weather: Weather, mut random: Rng, steps: u32) -> Outcome {
 
 impl World {
     fn step(&mut self) {
+        // Without groups nothing is drawn for them: a seed stays what it is.
+        if !self.cast.is_absent() && self.random.u8(..5) < 2 {
+            self.act_in_group();
+        } else {
+            self.act();
+        }
+        self.take_answers();
+        self.observe();
+    }
+
+    fn act(&mut self) {
         match self.random.u32(..1000) {
             0..300 => self.send(),
             300..550 => self.drive(|engine| engine.step_round().map(drop)),
@@ -196,8 +237,6 @@ impl World {
             993..996 if self.weather.has_crashes => self.cut_power(30),
             _ => self.drive(|engine| engine.sequencer.idle()),
         }
-        self.take_answers();
-        self.observe();
     }
 
     /// Takes a step of the broker; an error ends its process.
@@ -207,7 +246,6 @@ impl World {
         };
         if let Err(error) = step(engine) {
             self.note_failure(&error);
-            self.take_answers();
             self.die();
         }
     }
@@ -227,6 +265,7 @@ impl World {
     fn die(&mut self) {
         self.engine = None;
         self.take_answers();
+        self.cut_members_off();
         self.crash();
         self.restart();
     }
@@ -285,6 +324,7 @@ impl World {
                 Ok(engine) => {
                     assert!(engine.report.losses.is_empty(), "nothing was damaged");
                     self.engine = Some(engine);
+                    self.note_broker_gone();
                     self.observe();
                     break;
                 }

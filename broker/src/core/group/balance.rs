@@ -71,7 +71,11 @@ impl Group {
     /// Who should own what of that which the members who are there have, and of what is free. Who is
     /// awaited keeps what it has, and gets nothing: nobody would read it.
     fn target(&self) -> BTreeMap<PartitionRef, MemberId> {
-        let is_there = |id: &MemberId| self.members.get(id).is_some_and(|it| it.session().is_some());
+        let is_there = |id: &MemberId| {
+            self.members
+                .get(id)
+                .is_some_and(|it| it.session().is_some())
+        };
         let members = self.members.iter().filter(|(id, _)| is_there(id));
         let members = members.map(|(id, it)| (*id, &it.topics));
         let owners = self.partitions.iter().filter_map(|(place, it)| {

@@ -324,7 +324,11 @@ fn what_a_member_that_is_awaited_has_is_revoked_when_it_is_back() {
     let first = bench.join(member(1));
     bench.pass(100);
     let heard = bench.heard(first);
-    let [GroupEvent::Assigned(_), GroupEvent::Revoking { partitions, .. }] = &heard[..] else {
+    let [
+        GroupEvent::Assigned(_),
+        GroupEvent::Revoking { partitions, .. },
+    ] = &heard[..]
+    else {
         panic!("{heard:?}");
     };
     assert_eq!(partitions.len(), 4);

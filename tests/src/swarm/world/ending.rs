@@ -43,6 +43,7 @@ impl World {
                 );
             }
         }
+        self.finish_groups();
         self.read_everything();
         self.grow_old();
         self.digest_trace();
@@ -84,7 +85,7 @@ impl World {
         crate::orphans::check_none(state, &self.disk);
     }
 
-    fn settle_down(&mut self) {
+    pub(super) fn settle_down(&mut self) {
         loop {
             let Some(engine) = self.engine.as_mut() else {
                 return;

@@ -6,6 +6,21 @@ use super::{READERS, World};
 use crate::history::{Event, FINAL_READER, GapReason};
 use crate::swarm::actors::{Reader, digest};
 
+/// What came of a wish to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is nothing more.
+    AtEnd,
+    /// The topic is deleted.
+    TopicGone,
+    /// The disk could not be read now.
+    Unreadable,
+    /// Records were found.
+    Read,
+    /// Records are gone.
+    Skipped,
+}
+
 impl World {
     pub(super) fn read(&mut self) {
         if self.readers.len() < usize::try_from(READERS).unwrap() {
@@ -42,93 +57,87 @@ impl World {
 
     /// Reads on; returns whether anything was found.
     pub(super) fn read_once(&mut self, reader: usize, bytes_max: usize) -> bool {
-        let Reader {
-            number,
-            place,
-            offset,
-            cursor,
-        } = self.readers[reader];
+        let mut following = self.readers[reader];
+        match self.read_on(&mut following, bytes_max) {
+            Progress::AtEnd => return false,
+            Progress::TopicGone => {
+                if following.number != FINAL_READER {
+                    self.follow_another(reader);
+                }
+                return false;
+            }
+            Progress::Unreadable | Progress::Read | Progress::Skipped => {}
+        }
+        self.readers[reader] = following;
+        true
+    }
+
+    /// Lets a reader read on.
+    pub(super) fn read_on(&mut self, reader: &mut Reader, bytes_max: usize) -> Progress {
         let Some(engine) = &self.engine else {
-            return false;
+            return Progress::AtEnd;
         };
         let topics = engine.shared.published.topics();
-        let Some(view) = topics.with_id(TopicId::new(place.topic)) else {
-            if number != FINAL_READER {
-                self.follow_another(reader);
-            }
-            return false;
+        let Some(view) = topics.with_id(TopicId::new(reader.place.topic)) else {
+            return Progress::TopicGone;
         };
-        let Some(handle) = view.partition(place.partition) else {
-            return false;
+        let Some(handle) = view.partition(reader.place.partition) else {
+            return Progress::AtEnd;
         };
-        let log_start = handle.log().log_start();
-        if offset < log_start {
-            self.skip_trimmed(reader, log_start);
-            return true;
+        let (log, offset) = (handle.log(), reader.offset);
+        if offset < log.log_start() {
+            self.skip_trimmed(reader, log.log_start());
+            return Progress::Skipped;
         }
         let limit = ReadLimit {
             bytes_max,
             lsn_max: engine.shared.published.durable(),
         };
-        let (frames, loss, cursor) = match handle.log().read_tail(offset, limit) {
-            TailRead::AtEnd => return false,
+        let (frames, loss, cursor) = match log.read_tail(offset, limit) {
+            TailRead::AtEnd => return Progress::AtEnd,
             TailRead::Frames(frames) => (frames, None, None),
             TailRead::OnDisk { until } => {
-                match engine
-                    .reader
-                    .read(handle.log(), cursor, offset, until, limit)
-                {
+                let read = engine.reader.read(log, reader.cursor, offset, until, limit);
+                match read {
                     Ok(read) => (read.frames, read.loss, read.cursor),
                     // The operating system could not read now; nothing is known to be lost.
-                    Err(_) => return true,
+                    Err(_) => return Progress::Unreadable,
                 }
             }
         };
-        let mut next = offset;
         for frame in &frames {
             self.history.push(Event::Read {
-                reader: number,
-                place,
+                reader: reader.number,
+                place: reader.place,
                 offset: frame.header.base_offset.get(),
                 value: digest(&frame.payload),
                 records: u64::from(frame.header.record_count),
             });
-            next = frame.header.next_offset();
+            reader.offset = frame.header.next_offset();
         }
         if let Some(loss) = loss {
-            let (start, end) = (loss.start.get(), loss.end.get());
-            let reason = GapReason::DataLoss;
-            self.history.push(Event::Gap {
-                reader: number,
-                place,
-                start,
-                end,
-                reason,
-            });
+            self.note_gap(reader, loss.end, GapReason::DataLoss);
             self.digest_trace();
-            panic!("nothing was damaged, but {place:?} lost {loss}");
+            panic!("nothing was damaged, but {:?} lost {loss}", reader.place);
         }
-        self.readers[reader].offset = next;
-        self.readers[reader].cursor = cursor;
-        true
+        reader.cursor = cursor;
+        Progress::Read
     }
 
-    fn skip_trimmed(&mut self, reader: usize, log_start: Offset) {
-        let Reader {
-            number,
-            place,
-            offset,
-            ..
-        } = self.readers[reader];
+    fn skip_trimmed(&mut self, reader: &mut Reader, log_start: Offset) {
+        self.note_gap(reader, log_start, GapReason::Trimmed);
+        reader.offset = log_start;
+        reader.cursor = None;
+    }
+
+    fn note_gap(&mut self, reader: &Reader, end: Offset, reason: GapReason) {
         self.history.push(Event::Gap {
-            reader: number,
-            place,
-            start: offset.get(),
-            end: log_start.get(),
-            reason: GapReason::Trimmed,
+            reader: reader.number,
+            place: reader.place,
+            start: reader.offset.get(),
+            end: end.get(),
+            reason,
         });
-        self.readers[reader].offset = log_start;
-        self.readers[reader].cursor = None;
     }
 
     fn follow_another(&mut self, reader: usize) {

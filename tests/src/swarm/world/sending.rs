@@ -110,6 +110,7 @@ impl World {
             self.take_answer(number, place, ticket.sequence, answer);
         }
         self.take_control_answers();
+        self.take_group_answers();
     }
 
     fn take_answer(&mut self, number: usize, place: Place, sequence: u64, answer: AppendAnswer) {

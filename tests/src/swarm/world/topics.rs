@@ -110,6 +110,7 @@ impl World {
         let Some((_, view)) = self.pick_view() else {
             return;
         };
+        self.cast.doomed_topics.insert(view.id().get());
         // From here on its records may go, whatever becomes of the command.
         for partition in 0..u32::try_from(view.partitions().len()).unwrap() {
             let topic = view.id().get();
@@ -224,8 +225,9 @@ impl World {
         self.history.push(Event::Starts { place, log_start });
     }
 
-    /// Looks at what the broker let go of, and whether it was allowed to.
+    /// Looks at what the broker let go of, whether it was allowed to, and at where groups are.
     pub(super) fn observe(&mut self) {
+        self.observe_groups();
         let Some(engine) = &self.engine else { return };
         let now_ms = engine.shared.published.time_ms();
         for view in self.views() {

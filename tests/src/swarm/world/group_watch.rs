@@ -1,0 +1,116 @@
+//! Groups as the broker has them, compared with what was seen of them before.
+
+use std::collections::BTreeMap;
+
+use towpath_broker::core::{Group, GroupId};
+
+use super::World;
+use crate::history::{Event, GroupEvent, Place};
+use crate::swarm::members::to_place;
+
+/// How long members are awaited after a restart of the broker.
+const RESTART_GRACE_MS: i64 = 15_000;
+
+impl World {
+    pub(super) fn note_group(&mut self, group: GroupId, place: Place, event: GroupEvent) {
+        let group = group.get();
+        self.history.push(Event::Group {
+            group,
+            place,
+            event,
+        });
+    }
+
+    /// Broker time as of the last round.
+    pub(super) fn broker_time_ms(&self) -> i64 {
+        let engine = self.engine.as_ref();
+        engine.map_or(0, |engine| engine.shared.published.time_ms())
+    }
+
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
+        let state = self.engine.as_ref().map(|it| it.sequencer.state());
+        state.into_iter().flat_map(|it| it.groups_after(None))
+    }
+
+    /// After a restart: where every group is, is seen anew.
+    pub(super) fn note_broker_gone(&mut self) {
+        if self.cast.is_absent() {
+            return;
+        }
+        let free_from_ms = self.broker_time_ms() + RESTART_GRACE_MS;
+        self.history.push(Event::BrokerGone { free_from_ms });
+        self.cast.rosters.clear();
+        let positions: Vec<_> = self.positions().collect();
+        for ((group, place), committed) in positions {
+            if self.cast.positions.contains_key(&(group, place)) {
+                self.note_group(group, place, GroupEvent::Resumed { offset: committed });
+            }
+        }
+    }
+
+    /// Notes groups whose members or partitions are others than before.
+    pub(super) fn watch_rosters(&mut self) {
+        let rosters: BTreeMap<_, Vec<_>> = self
+            .groups()
+            .map(|group| {
+                let members = group.members();
+                let members = members.map(|(id, it)| (id, it.topics.clone()));
+                (group.id(), members.collect())
+            })
+            .collect();
+        for (group, roster) in &rosters {
+            if self.cast.rosters.get(group) != Some(roster) {
+                let group = group.get();
+                self.history.push(Event::GroupChanged { group });
+            }
+        }
+        self.cast.rosters = rosters;
+    }
+
+    /// Notes groups that begin, and where.
+    pub(super) fn watch_beginnings(&mut self) {
+        let known = &self.cast.positions;
+        let fresh = self.positions().filter(|(it, _)| !known.contains_key(it));
+        for ((group, place), offset) in fresh.collect::<Vec<_>>() {
+            let was_asked_for = self.cast.starts.contains(&(place, offset));
+            assert!(was_asked_for, "{group} begins in {place:?} at {offset}");
+            self.cast.positions.insert((group, place), offset);
+            self.note_group(group, place, GroupEvent::Sought { offset });
+            self.note_group(group, place, GroupEvent::Resumed { offset });
+            let group = group.get();
+            self.history.push(Event::GroupChanged { group });
+        }
+    }
+
+    /// Notes where groups are, and that none is forgotten.
+    pub(super) fn observe_groups(&mut self) {
+        if self.cast.is_absent() || self.engine.is_none() {
+            return;
+        }
+        self.watch_beginnings();
+        let now: BTreeMap<_, _> = self.positions().collect();
+        for (&(group, place), &offset) in &now {
+            if self.cast.positions.insert((group, place), offset) != Some(offset) {
+                self.note_group(group, place, GroupEvent::Resumed { offset });
+            }
+        }
+        let gone = self
+            .cast
+            .positions
+            .keys()
+            .filter(|it| !now.contains_key(it));
+        for (group, place) in gone.copied().collect::<Vec<_>>() {
+            let is_doomed =
+                self.cast.doomed.contains(&group) || self.cast.doomed_topics.contains(&place.topic);
+            assert!(is_doomed, "group {group} is forgotten in {place:?}");
+            self.cast.positions.remove(&(group, place));
+        }
+    }
+
+    fn positions(&self) -> impl Iterator<Item = ((GroupId, Place), u64)> {
+        self.groups().flat_map(|group| {
+            let partitions = group.partitions();
+            partitions.map(|(it, known)| ((group.id(), to_place(it)), known.committed.get()))
+        })
+    }
+}
