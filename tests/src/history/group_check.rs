@@ -39,9 +39,24 @@ struct Check {
     /// How often members or partitions of a group became others.
     changes: BTreeMap<u64, u64>,
     deleted: BTreeSet<u64>,
-    /// Commits by number: the offset, and whether their sender could know that they come too late.
-    commits: BTreeMap<u64, (u64, bool)>,
+    commits: BTreeMap<u64, SentCommit>,
     violations: Vec<Violation>,
+}
+
+#[derive(Default, Clone, Copy)]
+struct SentCommit {
+    offset: u64,
+    /// Its sender did not own the partition any more, and could know that.
+    is_late: bool,
+    /// The seek that was sent last before it, and not answered.
+    behind: Option<u64>,
+}
+
+struct SentSeek {
+    number: u64,
+    offset: u64,
+    /// A commit that was sent behind it was accepted.
+    has_been_passed: bool,
 }
 
 /// What is known of one partition of one group.
@@ -60,8 +75,9 @@ struct Seat {
     revoked_at: Option<u64>,
     /// The group is at least here, seeks without an answer aside.
     committed: u64,
-    /// Where those seek to, oldest first.
-    seeks: VecDeque<u64>,
+    /// Those, oldest first.
+    seeks: VecDeque<SentSeek>,
+    seek_count: u64,
     handled: Ranges,
 }
 
@@ -102,11 +118,9 @@ impl Check {
         let mut found = Vec::new();
         match event {
             GroupEvent::SeekSent { offset } => {
-                seat.seeks.push_back(offset);
-                seat.is_sought = true;
-                seat.handled.add(0, offset);
+                seat.send_seek(offset);
             }
-            GroupEvent::Sought { offset } => seat.put(offset),
+            GroupEvent::Sought { offset } => found.extend(seat.put(offset)),
             GroupEvent::Resumed { offset } => {
                 found.extend(seat.check_offset(offset));
                 if seat.seeks.is_empty() {
@@ -134,19 +148,16 @@ impl Check {
                 offset,
             } => {
                 let is_owner = seat.owners.get(&generation) == Some(&member);
-                let is_late = generation < seat.generation_min || !is_owner;
-                self.commits.insert(commit, (offset, is_late));
+                let sent = SentCommit {
+                    offset,
+                    is_late: generation < seat.generation_min || !is_owner,
+                    behind: seat.seeks.back().map(|it| it.number),
+                };
+                self.commits.insert(commit, sent);
             }
             GroupEvent::Committed { commit, offset } => {
-                let (asked, is_late) = self.commits.get(&commit).copied().unwrap_or_default();
-                if is_late {
-                    found.push((Rule::StaleCommit, format!("commit {commit} of {asked}")));
-                }
-                if offset < asked {
-                    let what = format!("commit of {asked} was answered with {offset}");
-                    found.push((Rule::CommitRegression, what));
-                }
-                seat.committed = asked.max(seat.committed);
+                let sent = self.commits.get(&commit).copied().unwrap_or_default();
+                found.extend(seat.take_committed(sent, offset));
             }
         }
         let is_back = self.deleted.contains(&group);
@@ -173,6 +184,7 @@ impl Check {
     }
 
     fn part(&mut self, group: u64, member: u64, free_from_ms: i64) {
+        *self.changes.entry(group).or_default() += 1;
         for ((its_group, _), seat) in &mut self.seats {
             if *its_group == group && seat.last.is_some_and(|(last, _)| last == member) {
                 seat.hold = seat.hold.until(free_from_ms);
@@ -184,7 +196,8 @@ impl Check {
 impl Seat {
     /// Rules 8 and 17.
     fn check_offset(&self, offset: u64) -> Option<(Rule, String)> {
-        let sought = self.seeks.iter().copied().min().unwrap_or(u64::MAX);
+        let sought = self.seeks.iter().map(|it| it.offset).min();
+        let sought = sought.unwrap_or(u64::MAX);
         let (low, high) = (self.committed.min(sought), self.handled.first_missing());
         if offset < low {
             return Some((Rule::CommitRegression, format!("it had committed {low}")));
@@ -192,14 +205,42 @@ impl Seat {
         (offset > high).then(|| (Rule::GroupSkip, format!("nobody handled {high}")))
     }
 
-    fn put(&mut self, offset: u64) {
-        while let Some(sent) = self.seeks.pop_front() {
-            if sent == offset {
-                break;
-            }
-        }
+    fn send_seek(&mut self, offset: u64) {
+        self.seek_count += 1;
+        self.seeks.push_back(SentSeek {
+            number: self.seek_count,
+            offset,
+            has_been_passed: false,
+        });
+        self.is_sought = true;
+        self.handled.add(0, offset);
+    }
+
+    /// Rule 18: what was sent behind the seek was sent in the generation before it.
+    fn put(&mut self, offset: u64) -> Option<(Rule, String)> {
         self.handled.add(0, offset);
         self.committed = offset;
+        while let Some(sent) = self.seeks.pop_front() {
+            if sent.offset == offset {
+                let what = || "a commit behind the seek was accepted".to_owned();
+                return sent.has_been_passed.then(|| (Rule::StaleCommit, what()));
+            }
+        }
+        None
+    }
+
+    /// Rules 8 and 18.
+    fn take_committed(&mut self, sent: SentCommit, offset: u64) -> Option<(Rule, String)> {
+        let passed = self.seeks.iter_mut();
+        for seek in passed.filter(|it| Some(it.number) == sent.behind) {
+            seek.has_been_passed = true;
+        }
+        self.committed = self.committed.max(sent.offset);
+        if sent.is_late {
+            return Some((Rule::StaleCommit, format!("commit of {}", sent.offset)));
+        }
+        let what = || format!("commit of {} was answered with {offset}", sent.offset);
+        (offset < sent.offset).then(|| (Rule::CommitRegression, what()))
     }
 
     /// Rules 10, 19 and 20.
@@ -262,8 +303,8 @@ impl Seat {
     fn lose_broker(&mut self, free_from_ms: i64) {
         self.hold = self.hold.until(free_from_ms);
         // One of them may have happened, and what is seen next tells.
-        let sought = self.seeks.drain(..).min().unwrap_or(u64::MAX);
-        self.committed = self.committed.min(sought);
+        let sought = self.seeks.drain(..).map(|it| it.offset).min();
+        self.committed = self.committed.min(sought.unwrap_or(u64::MAX));
     }
 }
 

@@ -152,6 +152,10 @@ fn a_commit_of_an_old_generation_is_never_accepted() {
     assert_eq!(late(&[returned(1, 1)]), [Rule::StaleCommit]);
     let overdue = [revoking(1, 200), lost(1, 10_200)];
     assert_eq!(late(&overdue), [Rule::StaleCommit]);
+    let [sent, accepted] = commit(2, 1, 1, 2);
+    let passed = [seek(1), sent, accepted, sought(1)];
+    assert_eq!(after(passed), [Rule::StaleCommit]);
+    assert_eq!(after([sent, seek(1), accepted, sought(1)]), []);
     let stranger = [handled(2, 3)].into_iter().chain(commit(2, 9, 1, 3));
     assert_eq!(after(stranger), [Rule::StaleCommit]);
 }

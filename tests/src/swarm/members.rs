@@ -176,6 +176,9 @@ pub(super) enum PendingGroupControl {
     },
 }
 
+/// Who belongs to a group, with its topics and whether it is connected.
+pub(super) type Roster = BTreeMap<MemberId, (BTreeSet<TopicId>, bool)>;
+
 /// All members, and what is known of their groups.
 #[derive(Debug, Default)]
 pub(super) struct Cast {
@@ -189,8 +192,8 @@ pub(super) struct Cast {
     pub(super) starts: BTreeSet<(Place, u64)>,
     /// Where groups were when they were last looked at.
     pub(super) positions: BTreeMap<(GroupId, Place), u64>,
-    /// Members with their topics as of the last look.
-    pub(super) rosters: BTreeMap<GroupId, Vec<(MemberId, BTreeSet<TopicId>)>>,
+    /// Members as of the last look.
+    pub(super) rosters: BTreeMap<GroupId, Roster>,
     /// Groups that may be gone, since somebody has asked for that.
     pub(super) doomed: BTreeSet<GroupId>,
     /// The same of topics.

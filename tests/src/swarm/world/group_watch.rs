@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use towpath_broker::core::{Group, GroupId};
+use towpath_broker::core::{Group, GroupId, Member};
 
 use super::World;
 use crate::history::{Event, GroupEvent, Place};
-use crate::swarm::members::to_place;
+use crate::swarm::members::{Roster, to_place};
 
 /// How long members are awaited after a restart of the broker.
 const RESTART_GRACE_MS: i64 = 15_000;
@@ -48,13 +48,14 @@ impl World {
         }
     }
 
-    /// Notes groups whose members or partitions are others than before.
+    /// Notes groups whose members are others than before.
     pub(super) fn watch_rosters(&mut self) {
-        let rosters: BTreeMap<_, Vec<_>> = self
+        let rosters: BTreeMap<_, Roster> = self
             .groups()
             .map(|group| {
                 let members = group.members();
-                let members = members.map(|(id, it)| (id, it.topics.clone()));
+                let is_there = |it: &Member| it.session().is_some();
+                let members = members.map(|(id, it)| (id, (it.topics.clone(), is_there(it))));
                 (group.id(), members.collect())
             })
             .collect();
