@@ -4,4 +4,5 @@
 
 mod by_hand;
 mod harness;
+mod odd_cases;
 mod side_by_side;

@@ -68,6 +68,8 @@ struct Seat {
     last: Option<(u64, u64)>,
     /// Generations below are over.
     generation_min: u64,
+    /// The last owner has said that it gives the partition back.
+    is_returned: bool,
     hold: Hold,
     /// Whether a seek was sent since the last one was told.
     is_sought: bool,
@@ -274,6 +276,7 @@ impl Seat {
             self.is_sought = !self.seeks.is_empty();
         }
         self.last = Some((member, generation));
+        self.is_returned = false;
         // Told again: that it was given back was not heard.
         self.generation_min = generation;
         self.hold = Hold::Held;
@@ -289,6 +292,7 @@ impl Seat {
         let is_early = !self.is_sought && !self.hold.ends_by(time_ms);
         let found = is_early.then(|| (Rule::TakenEarly, format!("{:?}", self.hold)));
         self.hold = Hold::Free;
+        self.is_returned = false;
         self.generation_min = self.generation_min.max(generation + 1);
         found
     }
@@ -296,12 +300,17 @@ impl Seat {
     fn give_back(&mut self, member: u64, generation: u64) {
         if self.last == Some((member, generation)) {
             self.hold = Hold::Free;
+            self.is_returned = self.generation_min <= generation;
             self.generation_min = self.generation_min.max(generation + 1);
         }
     }
 
     fn lose_broker(&mut self, free_from_ms: i64) {
         self.hold = self.hold.until(free_from_ms);
+        if std::mem::take(&mut self.is_returned) {
+            // Maybe nobody has heard it.
+            self.generation_min = self.last.map_or(0, |(_, generation)| generation);
+        }
         // One of them may have happened, and what is seen next tells.
         let sought = self.seeks.drain(..).map(|it| it.offset).min();
         self.committed = self.committed.min(sought.unwrap_or(u64::MAX));

@@ -150,6 +150,8 @@ fn a_commit_of_an_old_generation_is_never_accepted() {
     let replaced = [returned(1, 1), assigned(2, 2, 2, 300)];
     assert_eq!(late(&replaced), [Rule::StaleCommit]);
     assert_eq!(late(&[returned(1, 1)]), [Rule::StaleCommit]);
+    let restart = Event::BrokerGone { free_from_ms: 0 };
+    assert_eq!(late(&[returned(1, 1), restart]), [], "nobody has heard it");
     let overdue = [revoking(1, 200), lost(1, 10_200)];
     assert_eq!(late(&overdue), [Rule::StaleCommit]);
     let [sent, accepted] = commit(2, 1, 1, 2);

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use tokio::sync::oneshot::Receiver;
 use towpath_broker::core::{
     CommitVerdict, DeleteGroupRefusal, Generation, GroupEvent, GroupId, JoinRefusal, MemberId,
-    SeekRefusal, SessionId, SoughtPartition,
+    Owner, SeekRefusal, SessionId, SoughtPartition,
 };
 use towpath_broker::runtime::command::CommandError;
 use towpath_broker::runtime::group_command::GroupSink;
@@ -194,6 +194,8 @@ pub(super) struct Cast {
     pub(super) positions: BTreeMap<(GroupId, Place), u64>,
     /// Members as of the last look.
     pub(super) rosters: BTreeMap<GroupId, Roster>,
+    /// Who was told last that it owns a partition.
+    pub(super) told: BTreeMap<(GroupId, Place), Owner>,
     /// Groups that may be gone, since somebody has asked for that.
     pub(super) doomed: BTreeSet<GroupId>,
     /// The same of topics.

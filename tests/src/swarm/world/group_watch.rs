@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use towpath_broker::core::{Group, GroupId, Member};
+use towpath_broker::core::{self, Group, GroupId};
 
 use super::World;
 use crate::history::{Event, GroupEvent, Place};
-use crate::swarm::members::{Roster, to_place};
+use crate::swarm::members::{Member, Roster, to_place};
 
 /// How long members are awaited after a restart of the broker.
 const RESTART_GRACE_MS: i64 = 15_000;
@@ -54,7 +54,7 @@ impl World {
             .groups()
             .map(|group| {
                 let members = group.members();
-                let is_there = |it: &Member| it.session().is_some();
+                let is_there = |it: &core::Member| it.session().is_some();
                 let members = members.map(|(id, it)| (id, (it.topics.clone(), is_there(it))));
                 (group.id(), members.collect())
             })
@@ -83,12 +83,32 @@ impl World {
         }
     }
 
+    /// Whoever is there was told of everything that is its own.
+    fn check_told(&self) {
+        for group in self.groups() {
+            for (partition, known) in group.partitions() {
+                let Some(owner) = known.owner else { continue };
+                let there = self.cast.members.iter().find(|it| it.id() == owner.member);
+                let session = there.and_then(Member::seat).map(|(session, _)| session);
+                let connected = group.members().find(|(id, _)| *id == owner.member);
+                let connected = connected.and_then(|(_, it)| it.session());
+                let place = (group.id(), to_place(partition));
+                let told = self.cast.told.get(&place);
+                assert!(
+                    session.is_none() || session != connected || told == Some(&owner),
+                    "{partition} is of {owner:?}, who was told {told:?}"
+                );
+            }
+        }
+    }
+
     /// Notes where groups are, and that none is forgotten.
     pub(super) fn observe_groups(&mut self) {
         if self.cast.is_absent() || self.engine.is_none() {
             return;
         }
         self.watch_beginnings();
+        self.check_told();
         let now: BTreeMap<_, _> = self.positions().collect();
         for (&(group, place), &offset) in &now {
             if self.cast.positions.insert((group, place), offset) != Some(offset) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use towpath_broker::core::{
     CommitRefusal, CommitVerdict, Departure, GroupEvent as Told, GroupId, JoinGroup, JoinRefusal,
-    SessionId, TopicStart,
+    Owner, SessionId, TopicStart,
 };
 use towpath_broker::runtime::command::{CommandError, ControlCommand};
 use towpath_broker::runtime::group_command::GroupCommand;
@@ -262,7 +262,7 @@ impl World {
     fn take_event(&mut self, member: usize, session: SessionId, event: Told) {
         let time_ms = self.broker_time_ms();
         let known = &mut self.cast.members[member];
-        let number = known.number;
+        let (id, number) = (known.id(), known.number);
         let Some(open) = known.session.as_mut().filter(|it| it.id == session) else {
             return;
         };
@@ -272,13 +272,17 @@ impl World {
             Told::Assigned(assigned) => {
                 for it in assigned {
                     self.counts.assignments += 1;
+                    let (member, generation) = (id, it.generation);
+                    let owner = Owner { member, generation };
+                    let place = to_place(it.partition);
+                    self.cast.told.insert((group, place), owner);
                     let event = GroupEvent::Assigned {
                         member: number,
                         generation: it.generation.0,
                         offset: it.committed.get(),
                         time_ms,
                     };
-                    self.note_group(group, to_place(it.partition), event);
+                    self.note_group(group, place, event);
                 }
             }
             Told::Revoking {
