@@ -26,6 +26,8 @@ const KEYS: u64 = 40;
 const BURST_MAX: usize = 25;
 /// From one thing that happens to the next.
 const PAUSE_MS: std::ops::Range<u64> = 0..200;
+/// From writing much to what happens.
+const WORK_MS: std::ops::Range<u64> = 0..40;
 /// How long a member stands still: it is not cut off for that.
 const STALL_MS: std::ops::Range<u64> = 50..400;
 
@@ -136,6 +138,9 @@ impl Scene {
         for _ in 0..self.random.usize(1..BURST_MAX) {
             self.write();
         }
+        // Until some of that is on its way.
+        let pause = Duration::from_millis(self.random.u64(WORK_MS));
+        self.read_for(pause);
         let victim = self.random.usize(..self.members.len());
         if matches!(trouble, Trouble::MemberKilled | Trouble::BothKilled) {
             self.dead.push(self.members.swap_remove(victim).kill());

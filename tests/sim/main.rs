@@ -86,8 +86,9 @@ fn run_swarm(run: Run, default_count: u64) -> Counts {
     let (first, count) = (number("SEED", 0), number("SEEDS", default_count));
     let next = AtomicU64::new(first);
     let thread_count = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let thread_count = usize::try_from(count).map_or(thread_count, |it| it.min(thread_count));
     let counts = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..thread_count.min(usize::try_from(count).unwrap()))
+        let threads: Vec<_> = (0..thread_count)
             .map(|_| scope.spawn(|| run_seeds(run, &next, first + count)))
             .collect();
         let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);

@@ -101,7 +101,8 @@ impl Stepper {
         let generation = self.ear.generations.lock().unwrap()[&place];
         self.push_commit(group, place, generation, offset)?;
         let told = std::mem::take(&mut *self.ear.verdicts.lock().unwrap());
-        assert_eq!(told, [CommitVerdict::Committed(Offset::new(offset))]);
+        let expected = CommitVerdict::Committed(Offset::new(offset));
+        assert_eq!(told, [expected], "the owner commits");
         self.acknowledge(name, place);
         Ok(())
     }

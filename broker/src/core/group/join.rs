@@ -186,7 +186,8 @@ impl State {
         notices
     }
 
-    /// The group's present generation; 0 before the first assignment.
+    /// The group's present generation; before the first assignment the highest of all groups that were
+    /// deleted before, or 0.
     pub fn group_generation(&self, id: GroupId) -> Generation {
         self.group(id).map_or(Generation(0), Group::generation)
     }

@@ -209,7 +209,7 @@ impl World {
             let answer = session.answer.as_mut().map(oneshot::Receiver::try_recv);
             let replaces = session.replaces;
             match answer {
-                None | Some(Err(TryRecvError::Empty)) => continue,
+                None | Some(Err(TryRecvError::Empty)) => {}
                 Some(Ok(Ok(group))) => {
                     session.answer = None;
                     (session.replaces, session.group) = (None, Some(group));
