@@ -176,8 +176,12 @@ pub(super) enum PendingGroupControl {
     },
 }
 
-/// Who belongs to a group, with its topics and whether it is connected.
-pub(super) type Roster = BTreeMap<MemberId, (BTreeSet<TopicId>, bool)>;
+/// Who shares what: members with their topics and whether they are connected, and the partitions.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Roster {
+    pub(super) members: BTreeMap<MemberId, (BTreeSet<TopicId>, bool)>,
+    pub(super) partitions: BTreeSet<PartitionRef>,
+}
 
 /// All members, and what is known of their groups.
 #[derive(Debug, Default)]
@@ -192,7 +196,7 @@ pub(super) struct Cast {
     pub(super) starts: BTreeSet<(Place, u64)>,
     /// Where groups were when they were last looked at.
     pub(super) positions: BTreeMap<(GroupId, Place), u64>,
-    /// Members as of the last look.
+    /// Members and partitions as of the last look.
     pub(super) rosters: BTreeMap<GroupId, Roster>,
     /// Who was told last that it owns a partition.
     pub(super) told: BTreeMap<(GroupId, Place), Owner>,

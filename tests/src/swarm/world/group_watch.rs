@@ -48,17 +48,9 @@ impl World {
         }
     }
 
-    /// Notes groups whose members are others than before.
+    /// Notes groups whose members or partitions are others than before.
     pub(super) fn watch_rosters(&mut self) {
-        let rosters: BTreeMap<_, Roster> = self
-            .groups()
-            .map(|group| {
-                let members = group.members();
-                let is_there = |it: &core::Member| it.session().is_some();
-                let members = members.map(|(id, it)| (id, (it.topics.clone(), is_there(it))));
-                (group.id(), members.collect())
-            })
-            .collect();
+        let rosters: BTreeMap<_, _> = self.groups().map(|it| (it.id(), roster_of(it))).collect();
         for (group, roster) in &rosters {
             if self.cast.rosters.get(group) != Some(roster) {
                 let group = group.get();
@@ -133,5 +125,16 @@ impl World {
             let partitions = group.partitions();
             partitions.map(|(it, known)| ((group.id(), to_place(it)), known.committed.get()))
         })
+    }
+}
+
+fn roster_of(group: &Group) -> Roster {
+    let is_there = |it: &core::Member| it.session().is_some();
+    let members = group.members();
+    let members = members.map(|(id, it)| (id, (it.topics.clone(), is_there(it))));
+    let partitions = group.partitions().map(|(partition, _)| partition);
+    Roster {
+        members: members.collect(),
+        partitions: partitions.collect(),
     }
 }
