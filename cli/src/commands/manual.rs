@@ -19,7 +19,7 @@ const PROGRAM: &str = "towpath";
 pub(super) fn complete(args: &CompletionsArgs) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command(), PROGRAM, &mut script);
-    Outcome::of(Document(script))
+    Outcome::of(Document::new(format!("{PROGRAM}.{}", args.shell), &script))
 }
 
 /// Prints one page, or writes all.
@@ -37,7 +37,7 @@ pub(super) fn describe(args: &ManArgs) -> Result<Outcome, Failure> {
     }
     let mut page = Vec::new();
     render(chosen, &mut page).map_err(|error| Failure::output(&error))?;
-    Ok(Outcome::of(Document(page)))
+    Ok(Outcome::of(Document::new(file_of(chosen), &page)))
 }
 
 fn unknown(parent: &Command, name: &str) -> Failure {
@@ -59,7 +59,7 @@ fn write_all(root: &Command, dir: &Path) -> Result<Outcome, Failure> {
     while let Some(command) = waiting.pop() {
         let mut page = Vec::new();
         render(command, &mut page).map_err(|error| Failure::output(&error))?;
-        let path = dir.join(format!("{}.1", path_of(command)));
+        let path = dir.join(file_of(command));
         std::fs::write(&path, page).map_err(|error| failed(&path, &error))?;
         waiting.extend(command.get_subcommands());
         written += 1;
@@ -73,6 +73,10 @@ fn write_all(root: &Command, dir: &Path) -> Result<Outcome, Failure> {
 /// What the page of a command is called, without its section.
 fn path_of(command: &Command) -> &str {
     command.get_display_name().unwrap_or(command.get_name())
+}
+
+fn file_of(command: &Command) -> String {
+    format!("{}.1", path_of(command))
 }
 
 /// Writes a page. Examples stand where manuals have them, which clap does not know of.
@@ -98,16 +102,27 @@ fn render(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     roff.to_writer(page)
 }
 
-/// A text that is printed as it is, whatever form was asked for.
-struct Document(Vec<u8>);
+/// A text that others read, and the file that it would be.
+#[derive(serde::Serialize)]
+struct Document {
+    file: String,
+    text: String,
+}
+
+impl Document {
+    fn new(file: String, text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(text).into_owned();
+        Self { file, text }
+    }
+}
 
 impl Report for Document {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(&self.0)
+        out.write_all(self.text.as_bytes())
     }
 
     fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.write_text(out)
+        json_line(out, self)
     }
 }
 
