@@ -52,11 +52,7 @@ impl Producer {
             place,
             sequence,
         };
-        let length = match random.u8(..10) {
-            0 => random.usize(8_000..20_000),
-            1..4 => random.usize(500..5_000),
-            _ => random.usize(16..200),
-        };
+        let length = payload_bytes(random);
         let batch = Unanswered {
             sequence,
             payload: payload(item, length),
@@ -73,8 +69,17 @@ pub(super) fn producer_id(number: u64) -> ProducerId {
     ProducerId::new(bytes)
 }
 
+/// Sizes of batches as they occur.
+pub(super) fn payload_bytes(random: &mut Rng) -> usize {
+    match random.u8(..10) {
+        0 => random.usize(8_000..20_000),
+        1..4 => random.usize(500..5_000),
+        _ => random.usize(16..200),
+    }
+}
+
 /// Bytes that name the item, then noise.
-fn payload(item: Item, length: usize) -> Bytes {
+pub(super) fn payload(item: Item, length: usize) -> Bytes {
     let numbers = [
         item.producer,
         item.place.topic,

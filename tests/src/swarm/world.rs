@@ -6,6 +6,7 @@ mod group_watch;
 mod grouping;
 mod handling;
 mod moving;
+mod publishing;
 mod reading;
 mod sending;
 mod topics;
@@ -28,6 +29,7 @@ use super::faults::Weather;
 use super::members::Cast;
 use crate::history::{Event, Place, Violation, check};
 use crate::stepper::small_options;
+use publishing::Publisher;
 use topics::{PendingControl, TopicLedger};
 
 /// How a run ended.
@@ -86,6 +88,8 @@ impl Counts {
 
 const PRODUCERS: u64 = 3;
 const READERS: u64 = 3;
+/// One in so many seeds has a publisher: by number, not drawn, so that the others stay what they are.
+const PUBLISHING: u64 = 8;
 
 #[derive(Debug, Default)]
 struct Mailbox {
@@ -119,6 +123,8 @@ struct World {
     producers: Vec<Producer>,
     readers: Vec<Reader>,
     cast: Cast,
+    /// Somebody who writes to several partitions at once, if there is.
+    publisher: Option<Publisher>,
     mailbox: Arc<Mailbox>,
     /// What is known of every topic that was ever seen.
     ledgers: BTreeMap<u64, TopicLedger>,
@@ -138,7 +144,9 @@ pub fn run(seed: u64, steps: Option<u32>) -> Outcome {
     let mut random = Rng::with_seed(seed);
     let weather = Weather::draw(&mut random);
     let drawn = random.u32(100..1900);
-    run_in(weather, Cast::default(), random, steps.unwrap_or(drawn))
+    let publisher = publisher_of(seed);
+    let cast = Cast::default();
+    run_in(weather, cast, publisher, random, steps.unwrap_or(drawn))
 }
 
 /// The same with members of consumer groups.
@@ -147,16 +155,27 @@ pub fn run_with_groups(seed: u64, steps: Option<u32>) -> Outcome {
     let weather = Weather::draw(&mut random);
     let drawn = random.u32(100..1900);
     let cast = Cast::draw(&mut random);
-    run_in(weather, cast, random, steps.unwrap_or(drawn))
+    let publisher = publisher_of(seed);
+    run_in(weather, cast, publisher, random, steps.unwrap_or(drawn))
 }
 
 /// The same on a disk that lies about its syncs: what the checks find then shows that they bite.
 pub fn run_on_lying_disk(seed: u64, steps: u32) -> Outcome {
     let random = Rng::with_seed(seed);
-    run_in(Weather::lying(), Cast::default(), random, steps)
+    run_in(Weather::lying(), Cast::default(), None, random, steps)
 }
 
-fn run_in(weather: Weather, cast: Cast, mut random: Rng, steps: u32) -> Outcome {
+fn publisher_of(seed: u64) -> Option<Publisher> {
+    (seed % PUBLISHING == PUBLISHING / 2).then(Publisher::default)
+}
+
+fn run_in(
+    weather: Weather,
+    cast: Cast,
+    publisher: Option<Publisher>,
+    mut random: Rng,
+    steps: u32,
+) -> Outcome {
     let disk = SimDisk::new(SimOptions {
         sector_bytes: if random.bool() { 512 } else { 4096 },
         total_bytes: weather.total_bytes,
@@ -177,6 +196,7 @@ fn run_in(weather: Weather, cast: Cast, mut random: Rng, steps: u32) -> Outcome 
         producers: (0..PRODUCERS).map(Producer::new).collect(),
         readers: Vec::new(),
         cast,
+        publisher,
         mailbox: Arc::default(),
         ledgers: BTreeMap::new(),
         controls: Vec::new(),
@@ -215,6 +235,7 @@ impl World {
 
     fn act(&mut self) {
         match self.random.u32(..1000) {
+            0..300 if self.may_publish() => self.publish(),
             0..300 => self.send(),
             300..550 => self.drive(|engine| engine.step_round().map(drop)),
             550..750 => self.drive(|engine| engine.step_settle().map(drop)),

@@ -109,6 +109,7 @@ impl World {
             let number = usize::try_from(producer).unwrap();
             self.take_answer(number, place, ticket.sequence, answer);
         }
+        self.take_publish_answers();
         self.take_control_answers();
         self.take_group_answers();
     }
