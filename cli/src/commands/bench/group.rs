@@ -1,5 +1,8 @@
 //! How fast records are read by the members of a consumer group.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +20,8 @@ const IN_FLIGHT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 #[derive(Debug, Clone)]
 struct Count {
     progress: Progress,
-    expected: u64,
+    /// Records that are still to come, with those that the writers were made ready with.
+    missing: Arc<AtomicU64>,
     /// Set once everything was read.
     reached: CancellationToken,
 }
@@ -35,7 +39,7 @@ pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     let clients = trial.clients()?;
     let count = Count {
         progress: trial.progress("consumed"),
-        expected: load.records.get(),
+        missing: Arc::new(AtomicU64::new(trial.record_count())),
         reached: CancellationToken::new(),
     };
     let stopwatch = trial.stopwatch();
@@ -85,7 +89,8 @@ async fn read(
         count.progress.advance(counted.count() as u64);
         // Its answer is waited for at the end.
         drop(member.commit(&batch));
-        if count.progress.done() >= count.expected {
+        let read = u64::from(batch.record_count());
+        if count.missing.fetch_sub(read, Ordering::Relaxed) <= read {
             count.reached.cancel();
         }
         asked = Instant::now();

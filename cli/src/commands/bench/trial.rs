@@ -124,8 +124,12 @@ impl<'a> Trial<'a> {
     /// It has not: the run is void.
     pub(super) async fn verify(&self) -> Result<(), Failure> {
         let there = self.admin.topic(self.topic()).await?.record_count;
-        let expected = self.load.records.get() + u64::from(self.load.clients.get());
-        expect_count("the broker has", there, expected)
+        expect_count("the broker has", there, self.record_count())
+    }
+
+    /// Records that are there once all are written, with those that writers were made ready with.
+    pub(super) fn record_count(&self) -> u64 {
+        self.load.records.get() + u64::from(self.load.clients.get())
     }
 
     /// Deletes a group; returns how many records it had not committed.
