@@ -1,5 +1,6 @@
 //! Showing groups: who reads, and how far behind they are.
 
+use bytes::Bytes;
 use towpath_proto::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 use towpath_proto::names::GroupName;
 use towpath_proto::problem::Problem;
@@ -23,7 +24,12 @@ pub(super) async fn get(
     let topics = shared.published().topics();
     let mut partitions = Vec::new();
     for (place, known) in group.partitions() {
-        partitions.extend(partition(shared, &topics, place, known).await);
+        let shown = partition(shared, &topics, place, known);
+        let shown = shown.await.map(|shown| v1::GroupPartition {
+            member_id: reader_of(&group, known),
+            ..shown
+        });
+        partitions.extend(shown);
     }
     Ok(v1::GetGroupResponse {
         group: Some(v1::Group {
@@ -135,6 +141,15 @@ fn members(group: &Group) -> Vec<v1::GroupMember> {
     members.collect()
 }
 
+/// The member that reads a partition, empty if nobody does. One that has just left is still its owner
+/// on disk, until the group has looked for another.
+fn reader_of(group: &Group, known: &GroupPartition) -> Bytes {
+    let member = known.owner.map(|owner| owner.member);
+    let member = member.filter(|member| group.members().any(|(id, _)| id == *member));
+    member.map_or_else(Bytes::new, |member| member.as_bytes().to_vec().into())
+}
+
+/// How far a group is in a partition; none if that was deleted. Who reads it is left open.
 async fn partition(
     shared: &Shared,
     topics: &TopicTable,
@@ -146,7 +161,6 @@ async fn partition(
     let lag = Lag::of(log, known.committed);
     let since_ms = shared.reading.lagging_since_ms(log, lag).await;
     let lag_ms = Lag::age_ms(since_ms, shared.broker_time_ms());
-    let owner = known.owner.map(|owner| owner.member);
     Some(v1::GroupPartition {
         topic: topic.name().as_str().to_owned(),
         partition: place.partition,
@@ -155,9 +169,7 @@ async fn partition(
         end_offset: lag.end.get(),
         lag_records: lag.records(),
         lag_ms,
-        member_id: owner
-            .map(|member| member.as_bytes().to_vec().into())
-            .unwrap_or_default(),
+        member_id: Bytes::new(),
         commit_time_ms: known.commit_time_ms,
         skipped_records: known.skipped_count,
     })
