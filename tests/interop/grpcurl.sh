@@ -34,7 +34,7 @@ documented() {
     ' "$INTEROP_ROOT/docs/$1" | sed "s/127\.0\.0\.1:7600/$address/" | bash
 }
 
-for service in AdminService FetchService ProduceService TopicService; do
+for service in AdminService FetchService GroupService ProduceService TopicService; do
     check "lists_$service" ok "towpath.v1.$service" call "$address" list
 done
 check lists_health ok grpc.health.v1.Health call "$address" list
