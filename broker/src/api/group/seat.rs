@@ -151,7 +151,7 @@ impl Seat {
     /// Notes a commit that is on its way.
     pub(super) fn push_commit(&self, places: Vec<(u32, u32)>) {
         let mut state = self.lock();
-        state.committing_count += places.len();
+        state.committing_count += weight(&places);
         state.commits.push_back(places);
     }
 
@@ -165,11 +165,11 @@ impl Seat {
     /// The partitions of the commit that is answered now.
     pub(super) fn pop_commit(&self) -> Vec<(u32, u32)> {
         let mut state = self.lock();
-        let places = state.commits.pop_front().unwrap_or_default();
-        state.committing_count -= places.len();
+        let places = state.commits.pop_front();
+        state.committing_count -= places.as_deref().map_or(0, weight);
         drop(state);
         self.answered.notify_one();
-        places
+        places.unwrap_or_default()
     }
 
     pub(super) fn add_gap(&self, partition: PartitionRef, range: OffsetRange) {
@@ -200,6 +200,11 @@ impl Seat {
     }
 }
 
+/// What a commit counts for: one without partitions takes memory too.
+fn weight(places: &[(u32, u32)]) -> usize {
+    places.len().max(1)
+}
+
 /// Takes what the sequencer says to the response stream. What waits there is bounded: by the member's
 /// partitions, and by the commits that it may have on the way.
 #[derive(Debug)]
@@ -212,5 +217,30 @@ impl GroupSink for NewsSink {
 
     fn answer(&self, verdicts: Result<Vec<CommitVerdict>, CommandError<Infallible>>) {
         drop(self.0.send(News::Committed(verdicts)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::metrics::GroupsInFlight;
+
+    #[test]
+    fn commits_without_partitions_count_as_well() {
+        let delivered = GroupsInFlight::default().enter(GroupId::new(1));
+        let (member, session) = (MemberId::new([1; 16]), SessionId(1));
+        let seat = Seat::new(GroupId::new(1), member, session, Vec::new(), delivered);
+        let has_room = || seat.has_answered(3).now_or_never().is_some();
+        (0..2).for_each(|_| seat.push_commit(Vec::new()));
+        assert!(has_room(), "two");
+        seat.push_commit(Vec::new());
+        assert!(!has_room(), "three");
+        seat.pop_commit();
+        assert!(has_room(), "one was answered");
+        seat.push_commit(vec![(0, 1), (0, 2)]);
+        (0..4).for_each(|_| drop(seat.pop_commit()));
+        assert!(has_room(), "all were, and one that never was");
     }
 }
