@@ -272,6 +272,13 @@ impl Group {
         self.partitions.iter().map(|(place, known)| (*place, known))
     }
 
+    /// The member that reads a partition, if one does. Who has just left is still its owner on disk,
+    /// until the group has looked for another.
+    pub fn reader_of(&self, partition: &GroupPartition) -> Option<MemberId> {
+        let owner = partition.owner.map(|owner| owner.member);
+        owner.filter(|member| self.members.contains_key(member))
+    }
+
     /// One of its partitions.
     pub fn partition(&self, partition: PartitionRef) -> Option<&GroupPartition> {
         self.partitions.get(&partition)

@@ -9,7 +9,7 @@ use towpath_proto::names::TopicName;
 use towpath_proto::v1;
 use towpath_proto::wire::fetch_response::Response;
 use towpath_proto::wire::{FetchResponse, FetchedBatch};
-use towpath_storage::Frame;
+use towpath_storage::{Frame, Lsn, Offset, OffsetRange};
 
 use super::request::Opened;
 use super::{Shared, status};
@@ -88,25 +88,14 @@ impl Telling {
                 self.told_bytes += frame.payload.len();
                 Response::Batch(batch(place, frame))
             }
-            FetchEvent::CaughtUp { place, end, lsn } => Response::CaughtUp(v1::CaughtUp {
-                handle: handle(place.source),
-                partition: place.partition,
-                end_offset: end.get(),
-                lsn: lsn.get(),
-            }),
+            FetchEvent::CaughtUp { place, end, lsn } => {
+                Response::CaughtUp(caught_up(place, end, lsn))
+            }
             FetchEvent::Gap {
                 place,
                 range,
                 cause,
-            } => Response::Gap(v1::Gap {
-                handle: handle(place.source),
-                partition: place.partition,
-                range: Some(v1::OffsetRange {
-                    start: range.start.get(),
-                    end: range.end.get(),
-                }),
-                reason: reason(cause).into(),
-            }),
+            } => Response::Gap(gap(place, range, cause)),
             FetchEvent::Failed {
                 source,
                 partition,
@@ -155,6 +144,27 @@ pub(in crate::api) fn batch(place: Place, frame: Frame) -> FetchedBatch {
     }
 }
 
+pub(in crate::api) fn caught_up(place: Place, end: Offset, lsn: Lsn) -> v1::CaughtUp {
+    v1::CaughtUp {
+        handle: handle(place.source),
+        partition: place.partition,
+        end_offset: end.get(),
+        lsn: lsn.get(),
+    }
+}
+
+pub(in crate::api) fn gap(place: Place, range: OffsetRange, cause: GapCause) -> v1::Gap {
+    v1::Gap {
+        handle: handle(place.source),
+        partition: place.partition,
+        range: Some(v1::OffsetRange {
+            start: range.start.get(),
+            end: range.end.get(),
+        }),
+        reason: reason(cause).into(),
+    }
+}
+
 /// What a client is told of a topic or partition that cannot be read on.
 pub(in crate::api) fn source_failed(
     topics: &[TopicName],
@@ -177,7 +187,7 @@ pub(in crate::api) fn handle(source: usize) -> u32 {
     u32::try_from(source).unwrap_or(u32::MAX)
 }
 
-pub(in crate::api) fn reason(cause: GapCause) -> v1::GapReason {
+fn reason(cause: GapCause) -> v1::GapReason {
     match cause {
         GapCause::Trimmed => v1::GapReason::Trimmed,
         GapCause::Lost => v1::GapReason::DataLoss,

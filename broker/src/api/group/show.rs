@@ -1,6 +1,5 @@
 //! Showing groups: who reads, and how far behind they are.
 
-use bytes::Bytes;
 use towpath_proto::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 use towpath_proto::names::GroupName;
 use towpath_proto::problem::Problem;
@@ -24,12 +23,8 @@ pub(super) async fn get(
     let topics = shared.published().topics();
     let mut partitions = Vec::new();
     for (place, known) in group.partitions() {
-        let shown = partition(shared, &topics, place, known);
-        let shown = shown.await.map(|shown| v1::GroupPartition {
-            member_id: reader_of(&group, known),
-            ..shown
-        });
-        partitions.extend(shown);
+        let reader = group.reader_of(known);
+        partitions.extend(partition(shared, &topics, place, known, reader).await);
     }
     Ok(v1::GetGroupResponse {
         group: Some(v1::Group {
@@ -141,20 +136,12 @@ fn members(group: &Group) -> Vec<v1::GroupMember> {
     members.collect()
 }
 
-/// The member that reads a partition, empty if nobody does. One that has just left is still its owner
-/// on disk, until the group has looked for another.
-fn reader_of(group: &Group, known: &GroupPartition) -> Bytes {
-    let member = known.owner.map(|owner| owner.member);
-    let member = member.filter(|member| group.members().any(|(id, _)| id == *member));
-    member.map_or_else(Bytes::new, |member| member.as_bytes().to_vec().into())
-}
-
-/// How far a group is in a partition; none if that was deleted. Who reads it is left open.
 async fn partition(
     shared: &Shared,
     topics: &TopicTable,
     place: PartitionRef,
     known: &GroupPartition,
+    reader: Option<MemberId>,
 ) -> Option<v1::GroupPartition> {
     let topic = topics.with_id(place.topic)?;
     let log = topic.partition(place.partition)?.log();
@@ -169,7 +156,9 @@ async fn partition(
         end_offset: lag.end.get(),
         lag_records: lag.records(),
         lag_ms,
-        member_id: Bytes::new(),
+        member_id: reader
+            .map(|member| member.as_bytes().to_vec().into())
+            .unwrap_or_default(),
         commit_time_ms: known.commit_time_ms,
         skipped_records: known.skipped_count,
     })

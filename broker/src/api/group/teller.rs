@@ -275,12 +275,9 @@ impl Teller {
                 self.seat.send(self.partition(place), &frame);
                 Response::Batch(events::batch(place, frame))
             }
-            FetchEvent::CaughtUp { place, end, lsn } => Response::CaughtUp(v1::CaughtUp {
-                handle: events::handle(place.source),
-                partition: place.partition,
-                end_offset: end.get(),
-                lsn: lsn.get(),
-            }),
+            FetchEvent::CaughtUp { place, end, lsn } => {
+                Response::CaughtUp(events::caught_up(place, end, lsn))
+            }
             FetchEvent::Gap {
                 place,
                 range,
@@ -289,15 +286,7 @@ impl Teller {
                 if let Some(partition) = self.partition(place) {
                     self.seat.add_gap(partition, range);
                 }
-                Response::Gap(v1::Gap {
-                    handle: events::handle(place.source),
-                    partition: place.partition,
-                    range: Some(v1::OffsetRange {
-                        start: range.start.get(),
-                        end: range.end.get(),
-                    }),
-                    reason: events::reason(cause).into(),
-                })
+                Response::Gap(events::gap(place, range, cause))
             }
             FetchEvent::Failed {
                 source,
