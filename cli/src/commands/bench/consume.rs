@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use towpath_client::{Client, PartitionId, Source};
 
-use super::trial::{Trial, expect_count};
+use super::trial::{Trial, expect_count, value_count};
 use super::{Latencies, Measured, produce};
 use crate::failure::Failure;
 use crate::output::Progress;
@@ -13,11 +13,7 @@ use crate::output::Progress;
 /// how long a client waited for a batch.
 pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     let load = trial.load;
-    let progress = trial.progress("produced");
-    produce::write_all(trial.writers().await?, &progress).await?;
-    trial.verify().await?;
-    drop(progress);
-
+    produce::prepare(trial).await?;
     let clients = trial.clients()?;
     let progress = trial.progress("consumed");
     let stopwatch = trial.stopwatch();
@@ -44,10 +40,7 @@ async fn read(
     let mut asked = Instant::now();
     while let Some(batch) = reader.next_batch().await? {
         latencies.record(asked.elapsed());
-        // What the clients were made ready with has no value.
-        let is_counted = |value: Option<&[u8]>| value.is_some_and(|it| it.len() == value_bytes);
-        let counted = batch.records().filter(|record| is_counted(record.value()));
-        progress.advance(counted.count() as u64);
+        progress.advance(value_count(&batch, value_bytes));
         asked = Instant::now();
     }
     Ok(latencies)

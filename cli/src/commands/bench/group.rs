@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use towpath_client::{Client, GroupConsumer, Start};
 
-use super::trial::{Trial, expect_count};
+use super::trial::{Trial, expect_count, value_count};
 use super::{Latencies, Measured, produce};
 use crate::failure::Failure;
 use crate::output::Progress;
@@ -31,11 +31,7 @@ struct Count {
 /// batch.
 pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     let load = trial.load;
-    let progress = trial.progress("produced");
-    produce::write_all(trial.writers().await?, &progress).await?;
-    trial.verify().await?;
-    drop(progress);
-
+    produce::prepare(trial).await?;
     let clients = trial.clients()?;
     let count = Count {
         progress: trial.progress("consumed"),
@@ -83,10 +79,7 @@ async fn read(
         };
         let Some(batch) = batch else { break };
         latencies.record(asked.elapsed());
-        // What the clients were made ready with has no value.
-        let is_counted = |value: Option<&[u8]>| value.is_some_and(|it| it.len() == value_bytes);
-        let counted = batch.records().filter(|record| is_counted(record.value()));
-        count.progress.advance(counted.count() as u64);
+        count.progress.advance(value_count(&batch, value_bytes));
         // Its answer is waited for at the end.
         drop(member.commit(&batch));
         let read = u64::from(batch.record_count());

@@ -27,6 +27,13 @@ pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     Ok(Measured { elapsed, latencies })
 }
 
+/// Writes all records for what is to read them, and sees that they are there.
+pub(super) async fn prepare(trial: &Trial<'_>) -> Result<(), Failure> {
+    let progress = trial.progress("produced");
+    write_all(trial.writers().await?, &progress).await?;
+    trial.verify().await
+}
+
 /// Writes all records; everything is acknowledged when this returns.
 pub(super) async fn write_all(
     writers: Vec<Writer>,

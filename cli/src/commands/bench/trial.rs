@@ -1,6 +1,8 @@
 //! One run of a measurement: its topic, its clients, and whether it counts.
 
-use towpath_client::{Admin, Client, NewTopic, Producer, Record, ServerInfo, Topic, TopicDeletion};
+use towpath_client::{
+    Admin, Batch, Client, NewTopic, Producer, Record, ServerInfo, Topic, TopicDeletion,
+};
 
 use super::Session;
 use super::payload::Payload;
@@ -156,6 +158,13 @@ impl<'a> Trial<'a> {
         self.admin.delete_topic(deletion).await?;
         Ok(())
     }
+}
+
+/// Records of a batch that were measured: what the clients were made ready with has no value.
+pub(super) fn value_count(batch: &Batch, value_bytes: usize) -> u64 {
+    let is_counted = |value: Option<&[u8]>| value.is_some_and(|it| it.len() == value_bytes);
+    let counted = batch.records().filter(|record| is_counted(record.value()));
+    counted.count() as u64
 }
 
 /// Whether as many records were counted as there must be.
