@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use towpath_client::{Error, Position};
 
 use super::{Counts, Verdict};
 use crate::history::{Event, Item, Place, check};
@@ -41,7 +42,7 @@ pub(super) struct Sight {
 
 /// What became of a record that was not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+enum Failure {
     Refused,
     InDoubt,
 }
@@ -71,8 +72,27 @@ impl Notebook {
         self.changed.notify_all();
     }
 
+    /// Notes where a record was written, and complains if that is not its partition.
+    pub(super) fn note_position(&self, item: Item, position: Position) {
+        let partition = position.partition.get();
+        if partition != item.place.partition {
+            self.complain(format!("{item:?} was written to {partition}"));
+        }
+        self.note_accepted(item, position.offset.get(), position.lsn.get());
+    }
+
+    /// Notes that a record failed; that one of a patient producer does, it should not.
+    pub(super) fn note_error(&self, item: Item, error: &Error, is_patient: bool) {
+        let failure = match error.has_no_side_effects() {
+            true => Failure::Refused,
+            false => Failure::InDoubt,
+        };
+        let reason = is_patient.then(|| format!("{item:?}: {failure:?}: {error}"));
+        self.note_failed(item, failure, reason);
+    }
+
     /// Notes that a record failed, and why, if it should not have.
-    pub(super) fn note_failed(&self, item: Item, failure: Failure, reason: Option<String>) {
+    fn note_failed(&self, item: Item, failure: Failure, reason: Option<String>) {
         let mut pages = self.open();
         pages.counts.unexpected_failures += u64::from(reason.is_some());
         if pages.failures.len() < COMPLAINTS_MAX {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use fastrand::Rng;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use towpath_client::{Client, Error, PartitionId, Producer, Receipt, Record};
+use towpath_client::{Client, PartitionId, Producer, Receipt, Record};
 
 use super::content::{digest, noise_bytes, value_of};
-use super::notebook::{Failure, Notebook};
+use super::notebook::Notebook;
 use super::options::LoadOptions;
 use super::target::{Target, Targets};
 use crate::history::{Item, Place};
@@ -161,7 +161,7 @@ impl ProducerActor {
         match topic.producer.enqueue(record).await {
             // Waits while too much is not settled.
             Ok(receipt) => receipts.send((item, receipt)).await.expect("it is settled"),
-            Err(error) => note_failure(&self.notebook, item, error.error(), is_patient),
+            Err(error) => self.notebook.note_error(item, error.error(), is_patient),
         }
     }
 }
@@ -187,23 +187,8 @@ async fn settle(
 ) {
     while let Some((item, receipt)) = unsettled.recv().await {
         match receipt.await {
-            Ok(position) => {
-                let partition = position.partition.get();
-                if partition != item.place.partition {
-                    notebook.complain(format!("{item:?} was written to {partition}"));
-                }
-                notebook.note_accepted(item, position.offset.get(), position.lsn.get());
-            }
-            Err(error) => note_failure(&notebook, item, &error, is_patient),
+            Ok(position) => notebook.note_position(item, position),
+            Err(error) => notebook.note_error(item, &error, is_patient),
         }
     }
-}
-
-fn note_failure(notebook: &Notebook, item: Item, error: &Error, is_patient: bool) {
-    let failure = match error.has_no_side_effects() {
-        true => Failure::Refused,
-        false => Failure::InDoubt,
-    };
-    let reason = is_patient.then(|| format!("{item:?}: {failure:?}: {error}"));
-    notebook.note_failed(item, failure, reason);
 }

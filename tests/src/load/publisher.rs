@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use towpath_client::{Client, PartitionId, Record};
 
 use super::content::{digest, noise_bytes, value_of};
-use super::notebook::{Failure, Notebook};
+use super::notebook::Notebook;
 use super::target::{Target, Targets};
 use crate::history::{Item, Place};
 
@@ -76,22 +76,12 @@ impl Publisher {
         match self.client.publish(target.name.as_str(), records).await {
             Ok(positions) => {
                 for (item, position) in items.into_iter().zip(positions) {
-                    let partition = position.partition.get();
-                    if partition != item.place.partition {
-                        self.notebook
-                            .complain(format!("{item:?} was published to {partition}"));
-                    }
-                    self.notebook
-                        .note_accepted(item, position.offset.get(), position.lsn.get());
+                    self.notebook.note_position(item, position);
                 }
             }
             Err(error) => {
-                let failure = match error.has_no_side_effects() {
-                    true => Failure::Refused,
-                    false => Failure::InDoubt,
-                };
                 for item in items {
-                    self.notebook.note_failed(item, failure, None);
+                    self.notebook.note_error(item, &error, false);
                 }
             }
         }
