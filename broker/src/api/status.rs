@@ -1,6 +1,7 @@
 //! What each refusal is called on the wire, and what a client is told about it.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use towpath_proto::limits;
@@ -369,9 +370,14 @@ pub(super) fn group_not_among(name: &GroupName, others: &[GroupSummary]) -> Prob
     }
 }
 
-/// The group was deleted while the member read.
-pub(super) fn group_deleted() -> Problem {
-    Problem::new(ErrorReason::GroupNotFound, "the group was deleted")
+/// The group was deleted while the member read, or was away.
+pub(super) fn group_deleted(name: &GroupName) -> Problem {
+    Problem::new(
+        ErrorReason::GroupNotFound,
+        format!("group \"{name}\" was deleted"),
+    )
+    .with("group", name)
+    .with_hint("a consumer that is started anew makes the group again, and begins at its start")
 }
 
 /// Another connection of the same member has taken over.
@@ -383,35 +389,40 @@ pub(super) fn member_replaced() -> Problem {
     .with_hint("every member needs an id of its own")
 }
 
-/// Why a member may not join, as far as it is about one topic.
-pub(super) fn join_refused(refusal: &JoinRefusal, topic: &TopicView) -> Problem {
+/// Why a member may not join, which asked for these topics.
+pub(super) fn join_refused(refusal: &JoinRefusal, topics: &[Arc<TopicView>]) -> Problem {
+    let view = |id| topics.iter().find(|topic| topic.id() == id);
     match refusal {
-        JoinRefusal::StartUnset { name, .. } => {
-            let logs = topic.partitions().iter().map(PartitionHandle::log);
-            let count: u64 = logs.map(|log| log.end().since(log.log_start())).sum();
-            let message = format!(
-                "group \"{name}\" has never read topic \"{}\", and it is not said where to begin",
-                topic.name()
-            );
-            Problem::new(ErrorReason::StartUnset, message)
-                .with("group", name)
-                .with("topic", topic.name())
-                .with("beginning_records", count)
-                .with("end_records", 0)
-                .with_hint(format!(
-                    "begin at the beginning ({count} records) or at the end (none)"
-                ))
-        }
-        JoinRefusal::TopicNotFound { .. } => topic_gone(topic.name()),
+        JoinRefusal::GroupDeleted { name } => group_deleted(name),
+        JoinRefusal::StartUnset { name, topic } => start_unset(name, view(*topic)),
+        JoinRefusal::TopicNotFound { topic } => match view(*topic) {
+            Some(view) => topic_gone(view.name()),
+            None => Problem::new(ErrorReason::TopicNotFound, refusal.to_string()),
+        },
         JoinRefusal::TooManyGroups
         | JoinRefusal::TooManyMembers { .. }
-        | JoinRefusal::TooManyPartitions { .. } => join_limited(refusal),
+        | JoinRefusal::TooManyPartitions { .. } => {
+            Problem::new(ErrorReason::LimitReached, refusal.to_string())
+        }
     }
 }
 
-/// Why a member may not join, as far as it is about a limit.
-pub(super) fn join_limited(refusal: &JoinRefusal) -> Problem {
-    Problem::new(ErrorReason::LimitReached, refusal.to_string())
+fn start_unset(group: &GroupName, topic: Option<&Arc<TopicView>>) -> Problem {
+    let logs = topic.into_iter().flat_map(|topic| topic.partitions());
+    let logs = logs.map(PartitionHandle::log);
+    let count: u64 = logs.map(|log| log.end().since(log.log_start())).sum();
+    let topic = topic.map_or("", |topic| topic.name().as_str());
+    let message = format!(
+        "group \"{group}\" has never read topic \"{topic}\", and it is not said where to begin"
+    );
+    Problem::new(ErrorReason::StartUnset, message)
+        .with("group", group)
+        .with("topic", topic)
+        .with("beginning_records", count)
+        .with("end_records", 0)
+        .with_hint(format!(
+            "begin at the beginning ({count} records) or at the end (none)"
+        ))
 }
 
 /// Why a commit in one partition has no effect.

@@ -37,6 +37,7 @@ fn wish(id: u8) -> v1::JoinGroup {
         topics: vec!["orders".to_owned()],
         start: Some(beginning()),
         skip_data_loss: false,
+        rejoin: None,
     }
 }
 
@@ -44,6 +45,7 @@ fn wish(id: u8) -> v1::JoinGroup {
 pub(crate) struct Member {
     requests: mpsc::Sender<v1::JoinRequest>,
     responses: Streaming<JoinResponse>,
+    joined: v1::Joined,
     /// What it owns, with the generation.
     owned: BTreeMap<u32, u64>,
 }
@@ -63,16 +65,31 @@ impl Member {
         let mut member = Self {
             requests,
             responses: responses.into_inner(),
+            joined: v1::Joined::default(),
             owned: BTreeMap::new(),
         };
-        let first = member.next().await;
-        assert!(matches!(first, Response::Joined(_)), "{first:?}");
+        member.hear_joined().await;
         let credit = v1::GroupCredit {
             records: RECORDS,
             bytes: RECORDS,
         };
         member.send(Request::Credit(credit)).await;
         Ok(member)
+    }
+
+    async fn hear_joined(&mut self) {
+        match self.next().await {
+            Response::Joined(joined) => self.joined = joined,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What it says of itself when it joins again.
+    fn rejoin(&self) -> v1::Rejoin {
+        v1::Rejoin {
+            broker_id: self.joined.broker_id.clone(),
+            group_id: self.joined.group_id,
+        }
     }
 
     pub(crate) async fn join(broker: &TestBroker, id: u8) -> Self {
@@ -346,6 +363,44 @@ async fn what_a_group_cannot_do_is_refused() {
 }
 
 #[tokio::test]
+async fn a_group_that_was_deleted_does_not_come_back_with_its_members() {
+    let broker = with_records().await;
+    let mut member = Member::join(&broker, 1).await;
+    member.owns(4).await;
+    let again = v1::JoinGroup {
+        rejoin: Some(member.rejoin()),
+        ..wish(1)
+    };
+    // It is away, and awaited.
+    drop(member);
+    soon(async { while get(&broker).await.members[0].is_connected {} }).await;
+    let delete = v1::DeleteGroupRequest {
+        name: "billing".to_owned(),
+        ..v1::DeleteGroupRequest::default()
+    };
+    soon(groups(&broker).delete_group(delete)).await.unwrap();
+    for is_made_anew in [false, true] {
+        let refused = Member::try_join(&broker, again.clone()).await.map(|_| ());
+        let problem = refusal(refused, ErrorReason::GroupNotFound);
+        assert_eq!(problem.metadata()["group"], "billing");
+        let list = soon(groups(&broker).list_groups(v1::ListGroupsRequest::default())).await;
+        let count = list.unwrap().into_inner().groups.len();
+        assert_eq!(count, usize::from(is_made_anew), "what others have made");
+        Member::join(&broker, 2).await;
+    }
+    let elsewhere = v1::Rejoin {
+        broker_id: "0f".to_owned(),
+        ..again.rejoin.clone().unwrap()
+    };
+    let elsewhere = v1::JoinGroup {
+        rejoin: Some(elsewhere),
+        ..again
+    };
+    let refused = Member::try_join(&broker, elsewhere).await.map(|_| ());
+    refusal(refused, ErrorReason::TopicNotFound);
+}
+
+#[tokio::test]
 async fn records_come_only_as_far_as_credit_goes() {
     let broker = with_records().await;
     let (requests, receiver) = mpsc::channel(100);
@@ -363,6 +418,7 @@ async fn records_come_only_as_far_as_credit_goes() {
     let mut member = Member {
         requests,
         responses: responses.into_inner(),
+        joined: v1::Joined::default(),
         owned: BTreeMap::new(),
     };
     member.owns(4).await;

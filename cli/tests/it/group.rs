@@ -5,8 +5,9 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{TestBroker, json as one_json, json_lines, numbers};
+use crate::harness::{TestBroker, json as one_json, json_lines, numbers, stdout_of, towpath};
 use crate::running::Running;
+use crate::serve_process::ServeProcess;
 
 /// A topic of one partition that holds the numbers from 0 to 9.
 fn ten_records() -> TestBroker {
@@ -238,5 +239,30 @@ fn a_member_that_is_moved_goes_on_there() {
     broker.ok(&["group", "delete", "g", "--yes", "--force"]);
     let (code, said) = running.wait();
     assert_eq!(code, Some(4), "{said}");
-    assert!(said.contains("the group was deleted"), "{said}");
+    assert!(said.contains("group \"g\" was deleted"), "{said}");
+}
+
+#[test]
+fn a_member_that_was_away_while_its_group_was_deleted_does_not_make_it_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = ServeProcess::start(folder.path());
+    let (url, listen) = (broker.url().to_owned(), broker.listen().to_owned());
+    let command = |args: &[&str]| towpath(&[args, &["--url", &url]].concat());
+    stdout_of(&mut command(&["topic", "create", "t"]));
+    stdout_of(command(&["produce", "t"]).write_stdin(numbers(0..1)));
+    let args = ["consume", "t", "-g", "g", "--from", "beginning"];
+    let member = Running::start(&[&args[..], &["--url", &url]].concat());
+    assert_eq!(member.stdout.next(), "0", "it reads");
+    member.signal(Signal::STOP);
+    drop(broker);
+    let broker = ServeProcess::start_on(folder.path(), &listen, &[]);
+    stdout_of(&mut command(&["group", "delete", "g", "--yes"]));
+    member.signal(Signal::CONT);
+    let (code, said) = member.wait();
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("GROUP_NOT_FOUND"), "{said}");
+    assert!(said.contains("started anew"), "{said}");
+    let listed = stdout_of(&mut command(&["group", "list", "-o", "json"]));
+    assert_eq!(listed, "", "it has not come back");
+    drop(broker);
 }

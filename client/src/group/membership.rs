@@ -40,8 +40,8 @@ pub(super) struct Membership {
     has_left: bool,
     /// Whether everything that the member owned before is known over the present stream.
     is_settled: bool,
-    /// The broker that was found first: the same group of another one is another group.
-    broker_id: Option<String>,
+    /// The group that was found first: one of the same name may be another one.
+    joined: Option<v1::Rejoin>,
     /// By handle, as they were found first.
     topics: Vec<JoinedTopic>,
     failed_topics: BTreeSet<u32>,
@@ -93,7 +93,7 @@ impl Membership {
             is_leaving: false,
             has_left: false,
             is_settled: false,
-            broker_id: None,
+            joined: None,
             topics: Vec::new(),
             failed_topics: BTreeSet::new(),
             holdings: BTreeMap::new(),
@@ -116,6 +116,7 @@ impl Membership {
             topics: self.options.topics.clone(),
             start: self.options.start.as_ref().and_then(|it| it.to_position()),
             skip_data_loss: self.options.skip_data_loss,
+            rejoin: self.joined.clone(),
         })]);
     }
 

@@ -118,6 +118,26 @@ async fn a_refusal_for_good_is_told_once_and_ends_the_consumer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_group_that_was_deleted_meanwhile_ends_its_consumers() {
+    let (broker, _) = FakeBroker::with_topic("orders", 1);
+    broker.append("orders", 0, &["a"]);
+    let mut consumer = consumer(&broker);
+    let record = consumer.next_record().await.unwrap().unwrap();
+    broker.go_down();
+    let committing = consumer.commit(&record);
+    // Deleted, and made again by somebody else.
+    broker.state().group.id += 1;
+    broker.go_up();
+    let ended = timeout(Duration::from_mins(1), consumer.next_record());
+    let ended = ended.await.expect("it does not go on").unwrap_err();
+    assert_eq!(ended.reason(), Some(ErrorReason::GroupNotFound), "{ended}");
+    assert!(consumer.next_record().await.unwrap().is_none(), "ended");
+    committing.await.expect_err("not committed");
+    let committed = &broker.state().group.committed;
+    assert!(committed.is_empty(), "not in another group: {committed:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_broker_at_the_url_is_not_joined() {
     let (broker, _) = FakeBroker::with_topic("orders", 1);
     broker.append("orders", 0, &["a"]);

@@ -729,6 +729,22 @@ pub struct JoinGroup {
     /// followed by SourceFailed with LOG_CORRUPT, and the partition stays where it is.
     #[prost(bool, tag = "6")]
     pub skip_data_loss: bool,
+    /// What the member was told when it first joined: given by one that joins again, so that it goes on with
+    /// the same group or not at all. Default: absent, which means whatever group has the name, and makes it
+    /// if there is none.
+    #[prost(message, optional, tag = "7")]
+    pub rejoin: ::core::option::Option<Rejoin>,
+}
+/// What a member remembers that joins again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rejoin {
+    /// `Joined.broker_id`. TOPIC_NOT_FOUND from any other broker. Default: empty, which is no broker's.
+    #[prost(string, tag = "1")]
+    pub broker_id: ::prost::alloc::string::String,
+    /// `Joined.group_id`. GROUP_NOT_FOUND if that group was deleted, also if another one has its name.
+    /// Default: 0, which is no group's.
+    #[prost(uint64, tag = "2")]
+    pub group_id: u64,
 }
 /// Allows so much more, on top of what was allowed before and not used. A batch is sent while both are
 /// above zero, and may take them below.
@@ -857,6 +873,9 @@ pub struct Joined {
     /// Which broker this is, as in GetServerInfoResponse. Default: never empty.
     #[prost(string, tag = "4")]
     pub broker_id: ::prost::alloc::string::String,
+    /// Which life of the group's name this is, as in Group. Default: never 0.
+    #[prost(uint64, tag = "5")]
+    pub group_id: u64,
 }
 /// A topic that a member reads.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

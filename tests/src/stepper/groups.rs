@@ -78,6 +78,7 @@ impl Stepper {
                 topic,
                 starts: Some(vec![Offset::ZERO; count]),
             }],
+            rejoins: None,
         };
         let sink = Arc::clone(&self.ear) as Arc<dyn GroupSink>;
         self.control(|answer| ControlCommand::Group(GroupCommand::Join { wish, sink, answer }))?;

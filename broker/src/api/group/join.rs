@@ -15,11 +15,11 @@ use towpath_proto::v1::join_request::Request;
 use towpath_storage::Offset;
 
 use super::listener::Listener;
-use super::seat::{NewsSink, Seat};
+use super::seat::{Identity, NewsSink, Seat};
 use super::teller::Teller;
 use super::{JoinResponses, Shared, convert, group_name, status, unreadable};
 use crate::api::fetch::request;
-use crate::core::{GroupId, JoinGroup, JoinRefusal, MemberId, SessionId, TopicStart};
+use crate::core::{GroupId, JoinGroup, MemberId, SessionId, TopicStart};
 use crate::fetch::{Bounds, Cut, Fetch, FetchOptions, resolve};
 use crate::memory::Unread;
 use crate::runtime::command::ControlCommand;
@@ -65,7 +65,13 @@ pub(super) async fn join(
         skips_loss,
     } = asked;
     let delivered = shared.metrics.groups.enter(group);
-    let seat = Seat::new(group, wish.member, wish.session, topics, delivered);
+    let identity = Identity {
+        group,
+        name: wish.name,
+        member: wish.member,
+        session: wish.session,
+    };
+    let seat = Seat::new(identity, topics, delivered);
     let seat = Arc::new(seat);
     let listener = Listener::new(Arc::clone(shared), Arc::clone(&seat), sink, news_in);
     shared.drain.tasks().spawn(listener.run(requests));
@@ -102,6 +108,9 @@ async fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem
         let message = format!("a client name has at most {CLIENT_NAME_BYTES_MAX} bytes");
         return Err(Problem::invalid_field("join.client_name", message));
     }
+    if let Some(rejoin) = &request.rejoin {
+        shared.check_broker(Some(&rejoin.broker_id))?;
+    }
     let views = topics(shared, &request.topics)?;
     let mut topics = Vec::new();
     for view in &views {
@@ -120,6 +129,7 @@ async fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem
         session: SessionId(shared.session.fetch_add(1, Ordering::Relaxed)),
         client_name: request.client_name,
         topics,
+        rejoins: request.rejoin.map(|it| GroupId::new(it.group_id)),
     };
     Ok(Asked {
         wish,
@@ -195,18 +205,9 @@ async fn enter(
             answer,
         })
     });
-    let name = |id| asked.topics.iter().find(|it| it.id() == id);
     joined.await.map_err(|error| {
-        status::command_failed(error, |refusal| match refusal {
-            JoinRefusal::TopicNotFound { topic } | JoinRefusal::StartUnset { topic, .. } => {
-                match name(topic) {
-                    Some(view) => status::join_refused(&refusal, view),
-                    None => status::join_limited(&refusal),
-                }
-            }
-            JoinRefusal::TooManyGroups
-            | JoinRefusal::TooManyMembers { .. }
-            | JoinRefusal::TooManyPartitions { .. } => status::join_limited(&refusal),
+        status::command_failed(error, |refusal| {
+            status::join_refused(&refusal, &asked.topics)
         })
     })
 }

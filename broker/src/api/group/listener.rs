@@ -61,9 +61,9 @@ impl Listener {
         // When the broker stops, everybody is cut off and comes back to what it has.
         if departure == Departure::Left || !self.shared.drain.has_begun() {
             self.push(GroupCommand::Leave {
-                group: self.seat.group,
-                member: self.seat.member,
-                session: self.seat.session,
+                group: self.seat.identity.group,
+                member: self.seat.identity.member,
+                session: self.seat.identity.session,
                 departure,
             });
         }
@@ -137,8 +137,8 @@ impl Listener {
         }
         self.seat.push_commit(places);
         self.push(GroupCommand::Commit {
-            group: self.seat.group,
-            member: self.seat.member,
+            group: self.seat.identity.group,
+            member: self.seat.identity.member,
             commits,
             sink: Arc::clone(&self.sink),
         });
@@ -155,8 +155,8 @@ impl Listener {
             partitions.push((partition, Generation(it.generation)));
         }
         self.push(GroupCommand::Return {
-            group: self.seat.group,
-            member: self.seat.member,
+            group: self.seat.identity.group,
+            member: self.seat.identity.member,
             partitions,
         });
         Ok(())

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use towpath_proto::names::GroupName;
 use towpath_proto::v1;
 use towpath_storage::{Frame, Offset, OffsetRange, PartitionRef};
 
@@ -28,12 +29,19 @@ pub(super) enum News {
     Over(Result<(), Box<Status>>),
 }
 
+/// Whose connection it is.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) group: GroupId,
+    pub(super) name: GroupName,
+    pub(super) member: MemberId,
+    pub(super) session: SessionId,
+}
+
 /// A member's place in its group, for one connection.
 #[derive(Debug)]
 pub(super) struct Seat {
-    pub(super) group: GroupId,
-    pub(super) member: MemberId,
-    pub(super) session: SessionId,
+    pub(super) identity: Identity,
     /// By handle.
     pub(super) topics: Vec<Arc<TopicView>>,
     /// Set when nobody listens to the response stream any more.
@@ -61,9 +69,7 @@ struct SeatState {
 
 impl Seat {
     pub(super) fn new(
-        group: GroupId,
-        member: MemberId,
-        session: SessionId,
+        identity: Identity,
         topics: Vec<Arc<TopicView>>,
         delivered: Delivered,
     ) -> Self {
@@ -76,9 +82,7 @@ impl Seat {
             gaps: BTreeMap::new(),
         };
         Self {
-            group,
-            member,
-            session,
+            identity,
             topics,
             closed: CancellationToken::new(),
             state: Mutex::new(state),
@@ -230,8 +234,13 @@ mod tests {
     #[test]
     fn commits_without_partitions_count_as_well() {
         let delivered = GroupsInFlight::default().enter(GroupId::new(1));
-        let (member, session) = (MemberId::new([1; 16]), SessionId(1));
-        let seat = Seat::new(GroupId::new(1), member, session, Vec::new(), delivered);
+        let identity = Identity {
+            group: GroupId::new(1),
+            name: "billing".parse().unwrap(),
+            member: MemberId::new([1; 16]),
+            session: SessionId(1),
+        };
+        let seat = Seat::new(identity, Vec::new(), delivered);
         let has_room = || seat.has_answered(3).now_or_never().is_some();
         (0..2).for_each(|_| seat.push_commit(Vec::new()));
         assert!(has_room(), "two");

@@ -172,7 +172,8 @@ impl Teller {
                 self.end = Some(Err(status::member_replaced().into()));
             }
             News::Group(GroupEvent::Deleted) => {
-                self.end = Some(Err(status::group_deleted().into()));
+                let problem = status::group_deleted(&self.seat.identity.name);
+                self.end = Some(Err(problem.into()));
             }
             News::Committed(verdicts) => self.answer(verdicts),
             News::Over(end) => self.end = Some(end.map_err(|status| *status)),
@@ -343,6 +344,7 @@ fn joined(shared: &Shared, seat: &Seat) -> v1::Joined {
         heartbeat_interval_ms: millis(HEARTBEAT_INTERVAL),
         session_timeout_ms: millis(SESSION_TIMEOUT),
         broker_id: shared.identity.broker_id.to_string(),
+        group_id: seat.identity.group.get(),
     }
 }
 

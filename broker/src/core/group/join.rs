@@ -26,6 +26,8 @@ pub struct JoinGroup {
     pub client_name: String,
     /// What it wants to read; at least one.
     pub topics: Vec<TopicStart>,
+    /// The group that it belonged to before it was cut off: it joins no other one, and makes none.
+    pub rejoins: Option<GroupId>,
 }
 
 /// A topic, and where a group begins that does not read it yet.
@@ -40,6 +42,12 @@ pub struct TopicStart {
 /// Why a member may not join. Nothing changes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JoinRefusal {
+    /// The group to which the member belonged was deleted while it was away.
+    #[error("group \"{name}\" was deleted")]
+    GroupDeleted {
+        /// The group.
+        name: GroupName,
+    },
     /// A topic was deleted meanwhile.
     #[error("topic {topic} not found")]
     TopicNotFound {
@@ -87,6 +95,12 @@ impl State {
         now_ms: i64,
     ) -> Result<(GroupId, Vec<Row>), JoinRefusal> {
         let known = self.groups.named(&wish.name);
+        let is_other = |id| known.is_none_or(|group| group.id != id);
+        if wish.rejoins.is_some_and(is_other) {
+            return Err(JoinRefusal::GroupDeleted {
+                name: wish.name.clone(),
+            });
+        }
         let mut rows = Vec::new();
         let id = match known {
             Some(group) => group.id,

@@ -85,6 +85,7 @@ impl Bench {
             session: SessionId(self.next_session),
             client_name: String::new(),
             topics: topics.collect(),
+            rejoins: None,
         }
     }
 

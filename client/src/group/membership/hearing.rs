@@ -79,8 +79,11 @@ impl Membership {
 
     /// The first time broker and topics are learned, later they are only compared.
     fn compare(&mut self, joined: &v1::Joined) -> Result<(), Error> {
-        let broker_id = self.broker_id.get_or_insert(joined.broker_id.clone());
-        if *broker_id != joined.broker_id {
+        let found = v1::Rejoin {
+            broker_id: joined.broker_id.clone(),
+            group_id: joined.group_id,
+        };
+        if *self.joined.get_or_insert(found.clone()) != found {
             return Err(gone("this is another broker").with("broker_id", &joined.broker_id));
         }
         let mut topics = Vec::with_capacity(joined.topics.len());

@@ -65,6 +65,7 @@ fn joined() -> Response {
         heartbeat_interval_ms: 5_000,
         session_timeout_ms: 15_000,
         broker_id: "0f".to_owned(),
+        group_id: 3,
     })
 }
 

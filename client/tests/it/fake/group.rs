@@ -24,6 +24,8 @@ const GENERATION: u64 = 1;
 pub(crate) struct FakeGroup {
     /// Committed offsets, by topic and partition.
     pub(crate) committed: BTreeMap<(String, u32), u64>,
+    /// Which life of its name it is.
+    pub(crate) id: u64,
     /// The ids of the members that joined, one for each stream.
     pub(crate) joined: Vec<Vec<u8>>,
     pub(crate) heartbeat_count: u32,
@@ -59,6 +61,13 @@ impl GroupService for Groups {
         };
         if let Some(reason) = self.0.state().refuse_opening {
             return Err(Problem::new(reason, "not now").into());
+        }
+        if let Some(rejoin) = &join.rejoin {
+            let state = self.0.state();
+            state.check_broker(Some(&rejoin.broker_id))?;
+            if rejoin.group_id != state.group.id {
+                return Err(Problem::new(ErrorReason::GroupNotFound, "it was deleted").into());
+            }
         }
         self.0.state().group.joined.push(join.member_id.to_vec());
         let (messages, responses) = mpsc::channel(1);
@@ -153,6 +162,7 @@ impl JoinStream {
             heartbeat_interval_ms: 5_000,
             session_timeout_ms: 15_000,
             broker_id: state.broker_id(),
+            group_id: state.group.id,
         })
     }
 

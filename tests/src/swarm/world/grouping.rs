@@ -108,6 +108,7 @@ impl World {
             session: id,
             client_name: String::new(),
             topics,
+            rejoins: known.group,
         };
         let sink = Arc::new(Ear {
             member,
@@ -156,10 +157,16 @@ impl World {
             return;
         }
         self.part(member, Departure::CutOff);
+        self.renew_member(member);
+    }
+
+    /// Another process is in the place of one that has ended.
+    fn renew_member(&mut self, member: usize) {
         let number = self.cast.next_number();
         let known = &mut self.cast.members[member];
         known.unconfirmed.clear();
         known.number = number;
+        known.group = None;
         known.is_stalled = false;
     }
 
@@ -221,6 +228,12 @@ impl World {
                     | JoinRefusal::TooManyMembers { .. }
                     | JoinRefusal::TooManyPartitions { .. }),
                 )))) => panic!("{refusal}"),
+                Some(Ok(Err(CommandError::Refused(JoinRefusal::GroupDeleted { .. })))) => {
+                    known.session = None;
+                    self.end_replaced(member, replaces, false);
+                    // It ends with its group, and is started anew.
+                    self.renew_member(member);
+                }
                 Some(Ok(Err(_)) | Err(TryRecvError::Closed)) => {
                     known.session = None;
                     self.end_replaced(member, replaces, false);
