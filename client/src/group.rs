@@ -51,7 +51,9 @@ pub use shutdown::{Drain, GroupShutdownHandle};
 /// A task of its own keeps the member alive: a handler may take as long as it wants. When the connection
 /// breaks, it connects again and goes on with what the member still owns, for ever unless told otherwise.
 /// An error as an item tells that a partition or topic cannot be read on; the others go on if the stream
-/// is polled again. After an error that concerns the whole member the stream ends.
+/// is polled again. After an error that concerns the whole member the stream ends. A topic that is
+/// deleted is told once as [`ErrorReason::TopicNotFound`](crate::ErrorReason::TopicNotFound); one of the
+/// same name that is created later is another topic, and is not read.
 ///
 /// Dropping the consumer never blocks: the member leaves, and others get its partitions at once, unless
 /// the runtime ends before that was sent. [`GroupConsumer::close`] waits for it.

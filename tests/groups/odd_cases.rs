@@ -213,3 +213,45 @@ async fn what_a_member_keeps_goes_on_while_the_rest_moves() {
     let given: BTreeSet<_> = given.into_iter().map(|(_, partition)| partition).collect();
     assert_eq!(given, moving, "and nothing else has moved");
 }
+
+#[tokio::test]
+async fn a_topic_that_was_deleted_is_left_out_when_the_broker_is_back() {
+    let broker = TestBroker::start(2).await;
+    let client = broker.client();
+    let other = || NewTopic::new(OTHER_TOPIC).partitions(1);
+    client.admin().create_topic(other()).await.expect("a topic");
+    let topics = [TOPIC, OTHER_TOPIC];
+    let builder = client.group(GROUP).topics(topics).start(Start::Beginning);
+    let mut consumer = builder.build();
+    assigned(&mut consumer, 3).await;
+    let deleted = client.admin().delete_topic(OTHER_TOPIC).await;
+    deleted.expect("deleted");
+    // One of the same name is another topic.
+    client.admin().create_topic(other()).await.expect("a topic");
+    let broker = broker.restart().await;
+    broker.produce(0..10, 3).await;
+    let mut gone = Vec::new();
+    let mut records = Vec::new();
+    while records.len() < 10 {
+        match soon(consumer.next_record()).await {
+            Ok(record) => records.push(record.expect("it goes on")),
+            Err(error) => gone.push(error),
+        }
+    }
+    let [gone] = &gone[..] else {
+        panic!("told once: {gone:?}");
+    };
+    assert_eq!(gone.reason(), Some(ErrorReason::TopicNotFound), "{gone}");
+    assert_eq!(gone.metadata("topic"), Some(OTHER_TOPIC), "{gone}");
+    soon(consumer.commit(records.last().expect("ten")))
+        .await
+        .expect("committed");
+    let deleted = broker.client().admin().delete_topic(TOPIC).await;
+    deleted.expect("deleted");
+    assert_refused(
+        soon(consumer.next_record()).await,
+        ErrorReason::TopicNotFound,
+    );
+    let end = soon(consumer.next_record()).await.expect("told");
+    assert!(end.is_none(), "nothing is left to read");
+}

@@ -12,7 +12,7 @@ use towpath_proto::names::TopicName;
 use towpath_storage::{Lsn, PartitionBounds, PartitionLog, PartitionRef, TopicId};
 
 use super::metrics::Traffic;
-use crate::core::{Partition, Topic, TopicSettings};
+use crate::core::{Partition, Topic, TopicConfig, TopicRevision, TopicSettings};
 
 /// A partition and those who wait for its end to move.
 #[derive(Debug)]
@@ -108,6 +108,27 @@ impl TopicView {
             appended: Traffic::default(),
             delivered: Traffic::default(),
             is_deleted: AtomicBool::new(false),
+        }
+    }
+
+    /// The view of a topic that was deleted: who had it open knows it by this id and name.
+    pub fn gone(id: TopicId, name: TopicName) -> Self {
+        let settings = TopicSettings {
+            config: TopicConfig::default(),
+            revision: TopicRevision {
+                topic_id: id,
+                revision: 0,
+            },
+        };
+        Self {
+            id,
+            name,
+            create_time_ms: 0,
+            partitions: Vec::new(),
+            settings: Mutex::new(settings),
+            appended: Traffic::default(),
+            delivered: Traffic::default(),
+            is_deleted: AtomicBool::new(true),
         }
     }
 

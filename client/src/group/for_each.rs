@@ -12,9 +12,10 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use towpath_proto::address::Address;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::item::{GroupBatch, GroupItem, GroupRecord, Revoking};
+use super::membership::Membership;
 use super::seat::Wanted;
 use super::{GroupConsumer, GroupOffset};
 use crate::reader::warn_of;
@@ -65,7 +66,8 @@ impl GroupConsumer {
     ///
     /// [`ForEachError::Handler`] with the first error of the handler: no more is begun then, and the
     /// record is not committed. [`ForEachError::Consumer`] if something cannot be read on, or the last
-    /// commit failed.
+    /// commit failed. A topic that is deleted is no error as long as others are left: it is told with a
+    /// warning in the log.
     pub async fn for_each<F, Fut, E>(
         self,
         parallel: ByKey,
@@ -135,7 +137,7 @@ where
             }
             match self.step().await {
                 Step::Item(Some(Ok(item))) => self.take_item(item),
-                Step::Item(Some(Err(error))) => self.end(Err(ForEachError::Consumer(error))),
+                Step::Item(Some(Err(error))) => self.take_error(error),
                 Step::Item(None) | Step::Stop => self.end(Ok(())),
                 Step::Handled(handled) => self.take_handled(handled),
                 Step::Committed(outcome) => self.take_committed(outcome),
@@ -204,6 +206,16 @@ where
                 }
             }
             GroupItem::CaughtUp(_) => {}
+        }
+    }
+
+    /// The topics that are left go on when one is gone.
+    fn take_error(&mut self, error: Error) {
+        let is_gone = error.reason() == Some(ErrorReason::TopicNotFound);
+        if is_gone && !self.consumer.seat.look(Membership::is_finished) {
+            warn!(%error, "a topic is gone, the others go on");
+        } else {
+            self.end(Err(ForEachError::Consumer(error)));
         }
     }
 

@@ -12,7 +12,7 @@ mod holding;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use towpath_proto::ids::{Offset, TopicId};
+use towpath_proto::ids::Offset;
 use towpath_proto::names::TopicName;
 use towpath_proto::v1;
 use towpath_proto::v1::join_request::Request;
@@ -40,10 +40,10 @@ pub(super) struct Membership {
     has_left: bool,
     /// Whether everything that the member owned before is known over the present stream.
     is_settled: bool,
-    /// The group that was found first: one of the same name may be another one.
+    /// The group and the topics that were found first: those of the same names may be other ones.
     joined: Option<v1::Rejoin>,
     /// By handle, as they were found first.
-    topics: Vec<JoinedTopic>,
+    topics: Vec<TopicName>,
     failed_topics: BTreeSet<u32>,
     holdings: BTreeMap<Place, Holding>,
     /// Handed out before what is in the buffer.
@@ -67,12 +67,6 @@ enum Phase {
     Open,
     /// Nothing more will happen.
     Ended,
-}
-
-#[derive(Debug)]
-struct JoinedTopic {
-    name: TopicName,
-    id: TopicId,
 }
 
 impl Membership {
@@ -290,7 +284,8 @@ impl Membership {
     fn close(&mut self) {
         self.phase = Phase::Ended;
         self.outbox.clear();
-        self.buffer.clear();
+        // Which topics are gone is told before the end.
+        self.buffer.drop_places();
         self.holdings.clear();
     }
 
@@ -301,7 +296,7 @@ impl Membership {
 
     fn handle_of(&self, topic: &TopicName) -> Option<u32> {
         let mut topics = (0..).zip(&self.topics);
-        topics.find_map(|(handle, it)| (it.name == *topic).then_some(handle))
+        topics.find_map(|(handle, it)| (it == topic).then_some(handle))
     }
 
     /// One commit for each partition: the furthest one.

@@ -152,3 +152,74 @@ async fn another_broker_at_the_url_is_not_joined() {
         "{refused}"
     );
 }
+
+/// Goes down, and comes back with other topics of the same names.
+fn recreate(broker: &FakeBroker, topics: &[&str]) {
+    broker.go_down();
+    for topic in topics {
+        broker.state().log.create(topic, 1);
+        broker.append(topic, 0, &["of another topic"]);
+    }
+    broker.go_up();
+}
+
+fn consumer_of_two(broker: &FakeBroker) -> GroupConsumer {
+    broker.state().log.create("payments", 1);
+    let client = broker.client();
+    let builder = client.group("billing").topics(["orders", "payments"]);
+    builder.start(Start::Beginning).build()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_deleted_meanwhile_is_told_once_and_the_others_go_on() {
+    let (broker, _) = FakeBroker::with_topic("orders", 1);
+    let mut consumer = consumer_of_two(&broker);
+    broker.append("orders", 0, &["a"]);
+    broker.append("payments", 0, &["1"]);
+    let mut first = values(&mut consumer, 2).await;
+    first.sort_unstable();
+    assert_eq!(first, ["1", "a"]);
+    recreate(&broker, &["payments"]);
+    let gone = consumer.next_record().await.unwrap_err();
+    assert_eq!(gone.reason(), Some(ErrorReason::TopicNotFound), "{gone}");
+    assert_eq!(gone.metadata("topic"), Some("payments"), "{gone}");
+    broker.append("orders", 0, &["b"]);
+    assert_eq!(values(&mut consumer, 1).await, ["b"], "the other one");
+    broker.cut();
+    broker.append("orders", 0, &["c"]);
+    assert_eq!(values(&mut consumer, 1).await, ["c"], "not told again");
+    recreate(&broker, &["orders"]);
+    let gone = consumer.next_record().await.unwrap_err();
+    assert_eq!(gone.metadata("topic"), Some("orders"), "{gone}");
+    assert!(consumer.next_record().await.unwrap().is_none(), "ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_go_on_with_the_topics_that_are_left() {
+    let (broker, _) = FakeBroker::with_topic("orders", 1);
+    let consumer = consumer_of_two(&broker);
+    broker.append("orders", 0, &["a"]);
+    broker.append("payments", 0, &["1"]);
+    let (sender, mut handled) = tokio::sync::mpsc::unbounded_channel();
+    let handler = move |record: towpath_client::GroupRecord| {
+        let sender = sender.clone();
+        async move {
+            sender.send(record.value_str().unwrap().to_owned()).unwrap();
+            Ok::<_, std::convert::Infallible>(())
+        }
+    };
+    let handling = tokio::spawn(consumer.for_each(towpath_client::ByKey(2), handler));
+    let mut first = [handled.recv().await.unwrap(), handled.recv().await.unwrap()];
+    first.sort_unstable();
+    assert_eq!(first, ["1", "a"]);
+    recreate(&broker, &["payments"]);
+    broker.append("orders", 0, &["b"]);
+    assert_eq!(handled.recv().await.unwrap(), "b", "the other one");
+    recreate(&broker, &["orders"]);
+    let ended = handling.await.unwrap().unwrap_err();
+    let towpath_client::ForEachError::Consumer(error) = ended else {
+        panic!("{ended}");
+    };
+    assert_eq!(error.metadata("topic"), Some("orders"), "{error}");
+    assert_eq!(handled.recv().await, None, "nothing of another topic");
+}

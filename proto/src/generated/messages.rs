@@ -745,6 +745,11 @@ pub struct Rejoin {
     /// Default: 0, which is no group's.
     #[prost(uint64, tag = "2")]
     pub group_id: u64,
+    /// `JoinedTopic.topic_id` of each of `JoinGroup.topics`, in their order. A topic that was deleted, also
+    /// if another one has its name, is told by SourceFailed with TOPIC_NOT_FOUND; the others go on.
+    /// Default: none, which is refused.
+    #[prost(uint64, repeated, tag = "3")]
+    pub topic_ids: ::prost::alloc::vec::Vec<u64>,
 }
 /// Allows so much more, on top of what was allowed before and not used. A batch is sent while both are
 /// above zero, and may take them below.
@@ -890,7 +895,7 @@ pub struct JoinedTopic {
     /// Which life of the topic's name this is. Default: never 0.
     #[prost(uint64, tag = "3")]
     pub topic_id: u64,
-    /// Number of partitions of the topic. Default: never 0.
+    /// Number of partitions of the topic. Default: 0, which means that it is gone.
     #[prost(uint32, tag = "4")]
     pub partition_count: u32,
 }

@@ -9,10 +9,11 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 use towpath_proto::limits::PARTITIONS_PER_GROUP_MAX;
+use towpath_proto::names::TopicName;
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_proto::v1::join_request::Request;
-use towpath_storage::Offset;
+use towpath_storage::{Offset, TopicId};
 
 use super::listener::Listener;
 use super::seat::{Identity, NewsSink, Seat};
@@ -111,9 +112,10 @@ async fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem
     if let Some(rejoin) = &request.rejoin {
         shared.check_broker(Some(&rejoin.broker_id))?;
     }
-    let views = topics(shared, &request.topics)?;
+    let known = request.rejoin.as_ref().map(|it| it.topic_ids.as_slice());
+    let views = topics(shared, &request.topics, known)?;
     let mut topics = Vec::new();
-    for view in &views {
+    for view in views.iter().filter(|view| !view.is_deleted()) {
         let starts = match &request.start {
             Some(position) => Some(starts(shared, view, position).await?),
             None => None,
@@ -138,7 +140,13 @@ async fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem
     })
 }
 
-fn topics(shared: &Shared, names: &[String]) -> Result<Vec<Arc<TopicView>>, Problem> {
+/// The topics that a member names, or that it knows by these ids: then some may be gone, which it is told
+/// as it reads.
+fn topics(
+    shared: &Shared,
+    names: &[String],
+    known: Option<&[u64]>,
+) -> Result<Vec<Arc<TopicView>>, Problem> {
     if names.is_empty() {
         return Err(Problem::invalid_field(
             "join.topics",
@@ -149,10 +157,18 @@ fn topics(shared: &Shared, names: &[String]) -> Result<Vec<Arc<TopicView>>, Prob
         let message = format!("a member reads at most {TOPICS_PER_MEMBER_MAX} topics");
         return Err(Problem::invalid_field("join.topics", message));
     }
+    if known.is_some_and(|ids| ids.len() != names.len()) {
+        let message = "each topic of a member that joins again has an id";
+        return Err(Problem::invalid_field("join.rejoin.topic_ids", message));
+    }
     let mut views: Vec<Arc<TopicView>> = Vec::new();
     for (number, name) in names.iter().enumerate() {
         let field = format!("join.topics[{number}]");
-        let view = shared.topic(&convert::topic_name(&field, name)?)?;
+        let topic_name = convert::topic_name(&field, name)?;
+        let view = match known.and_then(|ids| ids.get(number)) {
+            Some(id) => known_topic(shared, topic_name, TopicId::new(*id)),
+            None => shared.topic(&topic_name)?,
+        };
         if views.iter().any(|other| other.id() == view.id()) {
             let message = format!("topic \"{name}\" is named twice");
             return Err(Problem::invalid_field(field, message));
@@ -166,6 +182,12 @@ fn topics(shared: &Shared, names: &[String]) -> Result<Vec<Arc<TopicView>>, Prob
         return Err(Problem::invalid_field("join.topics", message));
     }
     Ok(views)
+}
+
+fn known_topic(shared: &Shared, name: TopicName, id: TopicId) -> Arc<TopicView> {
+    let topics = shared.published().topics();
+    let view = topics.with_id(id).filter(|view| *view.name() == name);
+    view.map_or_else(|| Arc::new(TopicView::gone(id, name)), Arc::clone)
 }
 
 /// The offset in each partition that a position stands for.

@@ -91,10 +91,13 @@ impl Seat {
         }
     }
 
-    /// The partition that a client names by its topic's handle.
+    /// The partition that a client names by its topic's handle. Of a topic that is gone, which the client
+    /// may not have heard, nobody knows any more how many there were.
     pub(super) fn partition(&self, handle: u32, partition: u32) -> Option<PartitionRef> {
         let topic = self.topics.get(handle as usize)?;
-        topic.partition(partition)?;
+        if topic.partition(partition).is_none() && !topic.is_deleted() {
+            return None;
+        }
         Some(PartitionRef {
             topic: topic.id(),
             partition,

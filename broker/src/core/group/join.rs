@@ -24,9 +24,10 @@ pub struct JoinGroup {
     pub session: SessionId,
     /// What it calls itself, for people.
     pub client_name: String,
-    /// What it wants to read; at least one.
+    /// What it wants to read; at least one, unless it joins again.
     pub topics: Vec<TopicStart>,
-    /// The group that it belonged to before it was cut off: it joins no other one, and makes none.
+    /// The group that it belonged to before it was cut off: it joins no other one, and makes none. Topics
+    /// that were deleted meanwhile are passed over.
     pub rejoins: Option<GroupId>,
 }
 
@@ -116,8 +117,10 @@ impl State {
         let mut count = known.map_or(0, |group| group.partitions.len());
         for wanted in &wish.topics {
             let topic = wanted.topic;
-            let Some(partitions) = self.topic(topic).map(|it| it.partitions().len()) else {
-                return Err(JoinRefusal::TopicNotFound { topic });
+            let partitions = match self.topic(topic) {
+                Some(known) => known.partitions().len(),
+                None if wish.rejoins.is_some() => continue,
+                None => return Err(JoinRefusal::TopicNotFound { topic }),
             };
             if known.is_some_and(|group| group.reads(topic)) {
                 continue;

@@ -276,6 +276,22 @@ fn a_member_that_comes_back_in_time_keeps_what_it_has() {
 }
 
 #[test]
+fn who_joins_again_goes_on_without_the_topics_that_are_gone() {
+    let mut bench = Bench::new();
+    let first = bench.join(member(1));
+    bench.pass(100);
+    bench.leave(member(1), first, Departure::CutOff);
+    let gone = TopicId::new(99);
+    let mut wish = bench.wish(member(1), &[gone, bench.topic]);
+    let refused = bench.state.join_group(&wish, bench.now_ms).unwrap_err();
+    assert_eq!(refused, JoinRefusal::TopicNotFound { topic: gone });
+    wish.rejoins = Some(bench.id());
+    let again = bench.join_as(&wish);
+    let heard = bench.heard(again);
+    assert!(matches!(&heard[..], [GroupEvent::Assigned(owned)] if owned.len() == 8));
+}
+
+#[test]
 fn a_member_that_does_not_come_back_is_replaced() {
     let mut bench = Bench::new();
     let first = bench.join(member(1));

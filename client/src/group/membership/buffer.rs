@@ -85,6 +85,15 @@ impl Buffer {
         });
     }
 
+    /// Drops what is about partitions.
+    pub(super) fn drop_places(&mut self) {
+        let flow = &mut self.flow;
+        self.items.retain(|it| {
+            flow.release(it.cost);
+            it.place.is_none()
+        });
+    }
+
     /// Drops everything.
     pub(super) fn clear(&mut self) {
         for it in self.items.drain(..) {

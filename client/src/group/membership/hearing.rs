@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use towpath_proto::ids::{Generation, Lsn, Offset, OffsetRange, PartitionId, TopicId};
+use towpath_proto::ids::{Generation, Lsn, Offset, OffsetRange, PartitionId};
 use towpath_proto::names::TopicName;
-use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_proto::v1::join_request::Request;
 use towpath_proto::wire::FetchedBatch;
 use towpath_proto::wire::join_response::Response;
 
 use super::flow::Cost;
-use super::{Holding, JoinedTopic, Membership, Phase, Place, Stage};
+use super::{Holding, Membership, Phase, Place, Stage};
 use crate::group::item::{AssignedPartition, Assignment, GroupBatch, GroupItem, Revoking};
 use crate::reader::check;
 use crate::record::Origin;
@@ -77,35 +76,30 @@ impl Membership {
         Heard::Joined
     }
 
-    /// The first time broker and topics are learned, later they are only compared.
+    /// The first time broker, group and topics are learned, later they are only compared.
     fn compare(&mut self, joined: &v1::Joined) -> Result<(), Error> {
         let found = v1::Rejoin {
             broker_id: joined.broker_id.clone(),
             group_id: joined.group_id,
+            topic_ids: joined.topics.iter().map(|topic| topic.topic_id).collect(),
         };
-        if *self.joined.get_or_insert(found.clone()) != found {
-            return Err(gone("this is another broker").with("broker_id", &joined.broker_id));
+        if let Some(known) = &self.joined {
+            return match *known == found {
+                true => Ok(()),
+                false => Err(Error::protocol("the broker joined what was not asked for")),
+            };
         }
-        let mut topics = Vec::with_capacity(joined.topics.len());
-        for topic in &joined.topics {
-            let name = TopicName::new(&topic.topic).map_err(|error| {
-                Error::protocol("the broker sent a bad topic name").because(error)
-            })?;
-            let id = TopicId::new(topic.topic_id);
-            topics.push(JoinedTopic { name, id });
-        }
-        for (before, now) in self.topics.iter().zip(&topics) {
-            if before.id != now.id {
-                let text = "the topic was deleted, and another one has its name";
-                return Err(gone(text).with("topic", &now.name));
-            }
-        }
-        if topics.len() != self.options.topics.len() {
+        let names = joined.topics.iter().map(|topic| topic.topic.parse());
+        let names: Result<Vec<TopicName>, _> = names.collect();
+        let names = names
+            .map_err(|error| Error::protocol("the broker sent a bad topic name").because(error))?;
+        if names.len() != self.options.topics.len() {
             return Err(Error::protocol(
                 "the broker joined other topics than asked for",
             ));
         }
-        self.topics = topics;
+        self.topics = names;
+        self.joined = Some(found);
         Ok(())
     }
 
@@ -317,7 +311,9 @@ impl Membership {
                 .push(Some(place), Err(error.with("partition", partition)));
             return Ok(());
         }
-        self.failed_topics.insert(failed.handle);
+        if !self.failed_topics.insert(failed.handle) {
+            return Ok(());
+        }
         let of_topic = self.holdings.iter_mut();
         let of_topic = of_topic.filter(|((handle, _), _)| *handle == failed.handle);
         of_topic.for_each(|(_, holding)| holding.fail());
@@ -343,8 +339,8 @@ impl Membership {
 
     fn topic(&self, handle: u32) -> Result<TopicName, Error> {
         let topic = self.topics.get(handle as usize);
-        let name = topic.map(|topic| topic.name.clone());
-        name.ok_or_else(|| Error::protocol("the broker tells of a topic that was not asked for"))
+        let missing = "the broker tells of a topic that was not asked for";
+        topic.cloned().ok_or_else(|| Error::protocol(missing))
     }
 }
 
@@ -355,8 +351,4 @@ fn check_batch(holding: &Holding, batch: &FetchedBatch) -> Result<(), Error> {
             .with("expected", holding.next_offset()));
     }
     Ok(())
-}
-
-fn gone(message: &'static str) -> Error {
-    Error::from_problem(&Problem::new(ErrorReason::TopicNotFound, message))
 }

@@ -547,20 +547,72 @@ fn a_member_leaves_when_its_commits_are_answered() {
     assert!(matches!(said[..], [Request::Leave(_)]), "{said:?}");
 }
 
+fn gone(handle: u32) -> Response {
+    let topic = ["orders", "payments"][handle as usize];
+    let problem = Problem::new(ErrorReason::TopicNotFound, "it was deleted").with("topic", topic);
+    Response::Failed(v1::SourceFailed {
+        handle,
+        partition: None,
+        error: Some(problem.into()),
+    })
+}
+
 #[test]
-fn another_life_of_the_topic_ends_the_member() {
+fn a_member_that_joins_again_names_what_it_found_first() {
     let mut member = member();
     member.disconnect();
     member.begin();
+    let Some(Request::Join(join)) = requests(&mut member).into_iter().next() else {
+        panic!("it joins first");
+    };
+    let known = v1::Rejoin {
+        broker_id: "0f".to_owned(),
+        group_id: 3,
+        topic_ids: vec![7],
+    };
+    assert_eq!(join.rejoin, Some(known));
     let Response::Joined(mut other) = joined() else {
         unreachable!()
     };
     other.topics[0].topic_id += 1;
     let heard = member.take(Some(Response::Joined(other)));
-    let Heard::Over(error) = heard else {
-        panic!("{heard:?}")
+    assert!(matches!(heard, Heard::Over(_)), "not asked for: {heard:?}");
+}
+
+#[test]
+fn topics_that_are_gone_are_told_once_each_and_the_last_one_ends_the_member() {
+    let two = GroupOptions {
+        topics: vec!["orders".to_owned(), "payments".to_owned()],
+        ..options()
     };
-    assert_eq!(error.reason(), Some(ErrorReason::TopicNotFound));
+    let Response::Joined(mut joined) = joined() else {
+        unreachable!()
+    };
+    joined.topics.push(v1::JoinedTopic {
+        handle: 1,
+        topic: "payments".to_owned(),
+        topic_id: 8,
+        partition_count: 1,
+    });
+    let joined = Response::Joined(joined);
+    let mut member = Membership::new(two, [1; 16]);
+    let mut told = |responses: Vec<Response>| {
+        member.begin();
+        hear(&mut member, responses);
+        member.disconnect();
+        let items = std::iter::from_fn(|| member.take_item());
+        let errors = items.filter_map(Result::err);
+        let topics: Vec<_> = errors
+            .map(|it| it.metadata("topic").unwrap().to_owned())
+            .collect();
+        (topics, member.is_finished())
+    };
+    let first = vec![joined.clone(), assigned(1, 0, 0), gone(1)];
+    assert_eq!(told(first), (vec!["payments".to_owned()], false));
+    let again = vec![joined.clone(), assigned(1, 0, 0), gone(1)];
+    assert_eq!(told(again), (vec![], false), "known");
+    let last = vec![joined, gone(1), gone(0)];
+    assert_eq!(told(last), (vec!["orders".to_owned()], true));
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub(crate) struct Groups(pub(crate) Arc<Shared>);
 struct JoinStream {
     shared: Arc<Shared>,
     topics: Vec<String>,
+    /// Of the topics that were deleted while the member was away, by handle.
+    gone: BTreeMap<u32, u64>,
     requests: Streaming<v1::JoinRequest>,
     messages: mpsc::Sender<Result<wire::JoinResponse, Status>>,
     /// Where each partition goes on, by handle and number.
@@ -73,6 +75,7 @@ impl GroupService for Groups {
         let (messages, responses) = mpsc::channel(1);
         let stream = JoinStream {
             shared: Arc::clone(&self.0),
+            gone: self.gone(&join),
             topics: join.topics,
             requests,
             messages,
@@ -112,6 +115,20 @@ impl GroupService for Groups {
     }
 }
 
+impl Groups {
+    fn gone(&self, join: &v1::JoinGroup) -> BTreeMap<u32, u64> {
+        let state = self.0.state();
+        let known = join.rejoin.iter().flat_map(|it| &it.topic_ids);
+        let known = (0..).zip(known.zip(&join.topics));
+        let is_there = |topic: &str, id| {
+            let stored = state.log.topics.get(topic);
+            stored.is_some_and(|stored| stored.topic_id == id)
+        };
+        let gone = known.filter(|(_, (id, topic))| !is_there(topic, **id));
+        gone.map(|(handle, (id, _))| (handle, *id)).collect()
+    }
+}
+
 /// The client is gone, or is to hear nothing more.
 struct Over;
 
@@ -121,6 +138,17 @@ impl JoinStream {
         self.send(self.joined()).await.err();
         let assigned = self.assign();
         self.send(assigned).await.err();
+        for handle in self.gone.clone().into_keys() {
+            let topic = &self.topics[handle as usize];
+            let problem = Problem::new(ErrorReason::TopicNotFound, "it was deleted");
+            let problem = problem.with("topic", topic);
+            let failed = v1::SourceFailed {
+                handle,
+                partition: None,
+                error: Some(problem.into()),
+            };
+            self.send(Message::Failed(failed)).await.err();
+        }
         loop {
             version.mark_unchanged();
             while let Some(batch) = self.next_batch() {
@@ -149,12 +177,18 @@ impl JoinStream {
     fn joined(&self) -> Message {
         let state = self.shared.state();
         let topics = (0..).zip(&self.topics).map(|(handle, topic)| {
-            let stored = &state.log.topics[topic];
+            let (topic_id, partition_count) = match self.gone.get(&handle) {
+                Some(id) => (*id, 0),
+                None => {
+                    let stored = &state.log.topics[topic];
+                    (stored.topic_id, stored.partitions.len())
+                }
+            };
             v1::JoinedTopic {
                 handle,
                 topic: topic.clone(),
-                topic_id: stored.topic_id,
-                partition_count: u32::try_from(stored.partitions.len()).unwrap(),
+                topic_id,
+                partition_count: u32::try_from(partition_count).unwrap(),
             }
         });
         Message::Joined(v1::Joined {
@@ -169,7 +203,8 @@ impl JoinStream {
     fn assign(&mut self) -> Message {
         let state = self.shared.state();
         let mut partitions = Vec::new();
-        for (handle, topic) in (0..).zip(&self.topics) {
+        let topics = (0..).zip(&self.topics);
+        for (handle, topic) in topics.filter(|(handle, _)| !self.gone.contains_key(handle)) {
             for (partition, stored) in (0..).zip(&state.log.topics[topic].partitions) {
                 let known = state.group.committed.get(&(topic.clone(), partition));
                 let committed_offset = known.copied().unwrap_or(0);
