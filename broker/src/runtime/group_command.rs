@@ -67,7 +67,7 @@ pub enum GroupCommand {
     /// A member connects.
     Join {
         /// Who, and what it wants.
-        wish: JoinGroup,
+        wish: Box<JoinGroup>,
         /// Where its connection hears of its partitions.
         sink: Arc<dyn GroupSink>,
         /// Where the answer goes.

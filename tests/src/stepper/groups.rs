@@ -81,6 +81,7 @@ impl Stepper {
             rejoins: None,
         };
         let sink = Arc::clone(&self.ear) as Arc<dyn GroupSink>;
+        let wish = Box::new(wish);
         self.control(|answer| ControlCommand::Group(GroupCommand::Join { wish, sink, answer }))?;
         let known = self.model.group(name).partitions.values_mut();
         known.for_each(KnownPosition::acknowledge);

@@ -222,7 +222,7 @@ async fn enter(
 ) -> Result<GroupId, Problem> {
     let joined = shared.control(|answer| {
         ControlCommand::Group(GroupCommand::Join {
-            wish: asked.wish.clone(),
+            wish: Box::new(asked.wish.clone()),
             sink: Arc::clone(sink),
             answer,
         })

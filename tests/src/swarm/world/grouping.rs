@@ -117,7 +117,7 @@ impl World {
             mailbox: Arc::clone(&self.cast.mailbox),
         });
         self.push_group(GroupCommand::Join {
-            wish,
+            wish: Box::new(wish),
             sink,
             answer: sender,
         });
