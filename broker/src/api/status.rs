@@ -394,7 +394,13 @@ pub(super) fn join_refused(refusal: &JoinRefusal, topics: &[Arc<TopicView>]) -> 
     let view = |id| topics.iter().find(|topic| topic.id() == id);
     match refusal {
         JoinRefusal::GroupDeleted { name } => group_deleted(name),
-        JoinRefusal::StartUnset { name, topic } => start_unset(name, view(*topic)),
+        JoinRefusal::StartUnset {
+            name,
+            topics: unset,
+        } => {
+            let views = topics.iter().filter(|view| unset.contains(&view.id()));
+            start_unset(name, views)
+        }
         JoinRefusal::TopicNotFound { topic } => match view(*topic) {
             Some(view) => topic_gone(view.name()),
             None => Problem::new(ErrorReason::TopicNotFound, refusal.to_string()),
@@ -407,17 +413,23 @@ pub(super) fn join_refused(refusal: &JoinRefusal, topics: &[Arc<TopicView>]) -> 
     }
 }
 
-fn start_unset(group: &GroupName, topic: Option<&Arc<TopicView>>) -> Problem {
-    let logs = topic.into_iter().flat_map(|topic| topic.partitions());
+/// A group is to read topics that it has never read, and it is not said where it begins: tells how many
+/// records each choice would deliver.
+fn start_unset<'a>(
+    group: &GroupName,
+    topics: impl Iterator<Item = &'a Arc<TopicView>> + Clone,
+) -> Problem {
+    let logs = topics.clone().flat_map(|topic| topic.partitions());
     let logs = logs.map(PartitionHandle::log);
     let count: u64 = logs.map(|log| log.end().since(log.log_start())).sum();
-    let topic = topic.map_or("", |topic| topic.name().as_str());
+    let names: Vec<_> = topics.map(|topic| topic.name().as_str()).collect();
     let message = format!(
-        "group \"{group}\" has never read topic \"{topic}\", and it is not said where to begin"
+        "group \"{group}\" has never read topic \"{}\", and it is not said where to begin",
+        names.join("\", \"")
     );
     Problem::new(ErrorReason::StartUnset, message)
         .with("group", group)
-        .with("topic", topic)
+        .with("topic", names.join(" "))
         .with("beginning_records", count)
         .with("end_records", 0)
         .with_hint(format!(

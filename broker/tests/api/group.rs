@@ -15,7 +15,7 @@ use towpath_proto::v1::seek_group_request::Target;
 use towpath_proto::wire::JoinResponse;
 use towpath_proto::wire::join_response::Response;
 
-use crate::harness::{TestBroker, refusal, soon, values};
+use crate::harness::{TestBroker, check_facts, position, refusal, soon, values};
 
 const RECORDS: u64 = 1_000_000;
 
@@ -446,6 +446,58 @@ async fn who_joins_again_is_told_which_topics_are_gone() {
     without_ids.rejoin.as_mut().unwrap().topic_ids.pop();
     let refused = Member::try_join(&broker, without_ids).await.map(|_| ());
     refusal(refused, ErrorReason::InvalidArgument);
+}
+
+#[tokio::test]
+async fn the_start_counts_only_for_topics_that_the_group_has_never_read() {
+    let broker = with_records().await;
+    let at_two = v1::JoinGroup {
+        start: Some(position(Position::Offset(2))),
+        ..wish(1)
+    };
+    Member::try_join(&broker, at_two.clone()).await.unwrap();
+    assert_eq!(get(&broker).await.partitions[0].committed_offset, 2);
+    let trim = v1::TrimTopicRequest {
+        name: "orders".to_owned(),
+        before: Some(position(Position::End(v1::End {}))),
+        ..v1::TrimTopicRequest::default()
+    };
+    soon(broker.topics().trim_topic(trim)).await.unwrap();
+    // The group is beyond that, or will be told.
+    Member::try_join(&broker, at_two.clone()).await.unwrap();
+    broker.create("payments", 2).await;
+    broker.publish("payments", 0, &["a", "b"]).await;
+    let both = v1::JoinGroup {
+        topics: vec!["orders".to_owned(), "payments".to_owned()],
+        ..at_two
+    };
+    let refused = Member::try_join(&broker, both.clone()).await.map(|_| ());
+    let problem = refusal(refused, ErrorReason::OffsetOutOfRange);
+    check_facts(&problem, &[("topic", "payments"), ("partition", "1")]);
+    let unset = v1::JoinGroup {
+        start: None,
+        ..both.clone()
+    };
+    let refused = Member::try_join(&broker, unset).await.map(|_| ());
+    let problem = refusal(refused, ErrorReason::StartUnset);
+    check_facts(
+        &problem,
+        &[("topic", "payments"), ("beginning_records", "2")],
+    );
+    let elsewhere = v1::JoinGroup {
+        group: "audit".to_owned(),
+        start: None,
+        ..both
+    };
+    broker.publish("orders", 0, &["c"]).await;
+    let refused = Member::try_join(&broker, elsewhere).await.map(|_| ());
+    let problem = refusal(refused, ErrorReason::StartUnset);
+    let facts = [
+        ("topic", "orders payments"),
+        ("beginning_records", "3"),
+        ("end_records", "0"),
+    ];
+    check_facts(&problem, &facts);
 }
 
 #[tokio::test]

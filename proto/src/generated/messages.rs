@@ -721,7 +721,7 @@ pub struct JoinGroup {
     /// a partition goes only to members that read its topic. Default: none, which is refused.
     #[prost(string, repeated, tag = "4")]
     pub topics: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Where the group begins in those of the topics that it has never read; without effect for others.
+    /// Where the group begins in those of the topics that it has never read; not looked at for others.
     /// Default: absent, which is refused with START_UNSET if there is such a topic.
     #[prost(message, optional, tag = "5")]
     pub start: ::core::option::Option<Position>,

@@ -13,17 +13,17 @@ use towpath_proto::names::TopicName;
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_proto::v1::join_request::Request;
-use towpath_storage::{Offset, TopicId};
+use towpath_storage::TopicId;
 
 use super::listener::Listener;
 use super::seat::{Identity, NewsSink, Seat};
 use super::teller::Teller;
 use super::{JoinResponses, Shared, convert, group_name, status, unreadable};
 use crate::api::fetch::request;
-use crate::core::{GroupId, JoinGroup, MemberId, SessionId, TopicStart};
-use crate::fetch::{Bounds, Cut, Fetch, FetchOptions, resolve};
+use crate::core::{GroupId, JoinGroup, JoinRefusal, MemberId, SessionId, TopicStart};
+use crate::fetch::{Bounds, Cut, Fetch, FetchOptions, Start, resolve};
 use crate::memory::Unread;
-use crate::runtime::command::ControlCommand;
+use crate::runtime::command::{CommandError, ControlCommand};
 use crate::runtime::group_command::{GroupCommand, GroupSink};
 use crate::runtime::published::{PartitionHandle, TopicView};
 
@@ -38,6 +38,8 @@ const CLIENT_NAME_BYTES_MAX: usize = 200;
 struct Asked {
     wish: JoinGroup,
     topics: Vec<Arc<TopicView>>,
+    /// Where the group begins in topics that it has never read.
+    start: Option<Start>,
     skips_loss: bool,
 }
 
@@ -56,14 +58,15 @@ pub(super) async fn join(
             Problem::invalid_field("request", "the first request must join a group").into(),
         );
     };
-    let asked = check(shared, request).await?;
+    let mut asked = check(shared, request)?;
     let (news_in, news) = mpsc::unbounded_channel();
     let sink: Arc<dyn GroupSink> = Arc::new(NewsSink(news_in.clone()));
-    let group = enter(shared, &asked, &sink).await?;
+    let group = enter(shared, &mut asked, &sink).await?;
     let Asked {
         wish,
         topics,
         skips_loss,
+        start: _,
     } = asked;
     let delivered = shared.metrics.groups.enter(group);
     let identity = Identity {
@@ -101,7 +104,7 @@ pub(super) async fn join(
     )))
 }
 
-async fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem> {
+fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem> {
     let name = group_name("join.group", &request.group)?;
     let member = <[u8; 16]>::try_from(request.member_id.as_ref())
         .map_err(|_length| Problem::invalid_field("join.member_id", "a member id has 16 bytes"))?;
@@ -114,27 +117,22 @@ async fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem
     }
     let known = request.rejoin.as_ref().map(|it| it.topic_ids.as_slice());
     let views = topics(shared, &request.topics, known)?;
-    let mut topics = Vec::new();
-    for view in views.iter().filter(|view| !view.is_deleted()) {
-        let starts = match &request.start {
-            Some(position) => Some(starts(shared, view, position).await?),
-            None => None,
-        };
-        topics.push(TopicStart {
-            topic: view.id(),
-            starts,
-        });
-    }
+    let topics = views.iter().filter(|view| !view.is_deleted());
+    let topics = topics.map(|view| TopicStart {
+        topic: view.id(),
+        starts: None,
+    });
     let wish = JoinGroup {
         name,
         member: MemberId::new(member),
         session: SessionId(shared.session.fetch_add(1, Ordering::Relaxed)),
         client_name: request.client_name,
-        topics,
+        topics: topics.collect(),
         rejoins: request.rejoin.map(|it| GroupId::new(it.group_id)),
     };
     Ok(Asked {
         wish,
+        start: request.start.as_ref().map(|it| request::start(Some(it))),
         topics: views,
         skips_loss: request.skip_data_loss,
     })
@@ -190,18 +188,6 @@ fn known_topic(shared: &Shared, name: TopicName, id: TopicId) -> Arc<TopicView> 
     view.map_or_else(|| Arc::new(TopicView::gone(id, name)), Arc::clone)
 }
 
-/// The offset in each partition that a position stands for.
-async fn starts(
-    shared: &Shared,
-    view: &TopicView,
-    position: &v1::Position,
-) -> Result<Vec<Offset>, Problem> {
-    let bounds = bounds_of(shared, view);
-    let start = request::start(Some(position));
-    let offsets = resolve(&shared.reading, &bounds, start).await;
-    offsets.map_err(|error| status::position_refused(error, view.name()))
-}
-
 /// All partitions of a topic as they are now.
 pub(super) fn bounds_of(shared: &Shared, view: &TopicView) -> Vec<Bounds> {
     let logs = || view.partitions().iter().map(PartitionHandle::log);
@@ -215,21 +201,51 @@ pub(super) fn bounds_of(shared: &Shared, view: &TopicView) -> Vec<Bounds> {
     bounds.collect()
 }
 
+/// Has the group take the member in. Where the start lies is looked up for topics that the group has never
+/// read, and for no other: what it says may long be gone when a member joins again.
 async fn enter(
     shared: &Shared,
-    asked: &Asked,
+    asked: &mut Asked,
     sink: &Arc<dyn GroupSink>,
 ) -> Result<GroupId, Problem> {
-    let joined = shared.control(|answer| {
-        ControlCommand::Group(GroupCommand::Join {
-            wish: Box::new(asked.wish.clone()),
-            sink: Arc::clone(sink),
-            answer,
-        })
-    });
-    joined.await.map_err(|error| {
-        status::command_failed(error, |refusal| {
-            status::join_refused(&refusal, &asked.topics)
-        })
-    })
+    loop {
+        let joined = shared.control(|answer| {
+            ControlCommand::Group(GroupCommand::Join {
+                wish: Box::new(asked.wish.clone()),
+                sink: Arc::clone(sink),
+                answer,
+            })
+        });
+        let refused = |refusal| status::join_refused(&refusal, &asked.topics);
+        match (joined.await, asked.start) {
+            (Ok(group), _) => return Ok(group),
+            (Err(CommandError::Refused(JoinRefusal::StartUnset { topics, .. })), Some(start)) => {
+                find_starts(shared, asked, &topics, start).await?;
+            }
+            (Err(error), _) => return Err(status::command_failed(error, refused)),
+        }
+    }
+}
+
+/// Notes where each of these topics begins, which was not known.
+async fn find_starts(
+    shared: &Shared,
+    asked: &mut Asked,
+    topics: &[TopicId],
+    start: Start,
+) -> Result<(), Problem> {
+    let Asked {
+        wish,
+        topics: views,
+        ..
+    } = asked;
+    let wanted = wish.topics.iter_mut();
+    for wanted in wanted.filter(|it| topics.contains(&it.topic)) {
+        let view = views.iter().find(|view| view.id() == wanted.topic);
+        let Some(view) = view else { continue };
+        let offsets = resolve(&shared.reading, &bounds_of(shared, view), start).await;
+        let offsets = offsets.map_err(|error| status::position_refused(error, view.name()))?;
+        wanted.starts = Some(offsets);
+    }
+    Ok(())
 }

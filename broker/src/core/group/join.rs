@@ -55,13 +55,13 @@ pub enum JoinRefusal {
         /// Which.
         topic: TopicId,
     },
-    /// The group does not read this topic yet, and the member does not say where to begin.
-    #[error("group \"{name}\" has no position in topic {topic}, and none was given")]
+    /// The group does not read these topics yet, and the member does not say where to begin.
+    #[error("group \"{name}\" has no position in topics {topics:?}, and none was given")]
     StartUnset {
         /// The group.
         name: GroupName,
-        /// The topic.
-        topic: TopicId,
+        /// All such topics.
+        topics: Vec<TopicId>,
     },
     /// The broker has all the groups that it may have.
     #[error("the broker has {GROUPS_MAX} groups, the most that it may have")]
@@ -115,6 +115,7 @@ impl State {
             });
         }
         let mut count = known.map_or(0, |group| group.partitions.len());
+        let mut unset = Vec::new();
         for wanted in &wish.topics {
             let topic = wanted.topic;
             let partitions = match self.topic(topic) {
@@ -125,12 +126,11 @@ impl State {
             if known.is_some_and(|group| group.reads(topic)) {
                 continue;
             }
-            let starts = wanted.starts.as_ref();
-            let starts = starts.ok_or_else(|| JoinRefusal::StartUnset {
-                name: wish.name.clone(),
-                topic,
-            })?;
             count += partitions;
+            let Some(starts) = &wanted.starts else {
+                unset.push(topic);
+                continue;
+            };
             let places = (0..).take(partitions);
             rows.extend(places.zip(starts).map(|(partition, start)| {
                 let place = PartitionRef { topic, partition };
@@ -142,6 +142,12 @@ impl State {
             return Err(JoinRefusal::TooManyPartitions {
                 name: wish.name.clone(),
                 count,
+            });
+        }
+        if !unset.is_empty() {
+            return Err(JoinRefusal::StartUnset {
+                name: wish.name.clone(),
+                topics: unset,
             });
         }
         Ok((id, rows))

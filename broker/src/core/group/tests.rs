@@ -455,7 +455,7 @@ fn a_group_needs_to_be_told_where_to_start_once_for_each_topic() {
         starts: None,
     });
     let refused = bench.state.join_group(&wish, bench.now_ms).unwrap_err();
-    assert!(matches!(refused, JoinRefusal::StartUnset { topic, .. } if topic == other));
+    assert!(matches!(refused, JoinRefusal::StartUnset { topics, .. } if topics == [other]));
 }
 
 #[test]
