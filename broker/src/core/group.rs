@@ -113,6 +113,14 @@ impl GroupPartition {
         }
     }
 
+    /// The same, read by nobody.
+    pub(super) fn without_owner(&self) -> Self {
+        Self {
+            owner: None,
+            ..self.clone()
+        }
+    }
+
     /// What is volatile stays while the owner is the same.
     pub(super) fn take_row(&mut self, row: &GroupPartitionRow) {
         let after = Self::from_row(row);

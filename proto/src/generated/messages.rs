@@ -718,7 +718,8 @@ pub struct JoinGroup {
     #[prost(string, tag = "3")]
     pub client_name: ::prost::alloc::string::String,
     /// Names of the topics that the member reads, each once. Members of one group may read different ones:
-    /// a partition goes only to members that read its topic. Default: none, which is refused.
+    /// a partition goes only to members that read its topic. What a member had of a topic that it does not
+    /// name when it joins again goes to others. Default: none, which is refused.
     #[prost(string, repeated, tag = "4")]
     pub topics: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Where the group begins in those of the topics that it has never read; not looked at for others.

@@ -93,6 +93,8 @@ pub(super) struct Holding {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
+    /// What it reads.
+    pub(super) topics: BTreeSet<u64>,
     /// The connection that it replaces, which ends when this one is answered.
     pub(super) replaces: Option<(SessionId, GroupId)>,
     /// None until the broker has answered.

@@ -130,8 +130,7 @@ impl Group {
             let is_late = known.revoked_until_ms.is_some_and(|it| it <= now_ms);
             let is_orphan = !self.members.contains_key(&owner.member);
             if (is_late || is_orphan) && decision.rows.len() < PARTITIONS_PER_ENTRY_MAX {
-                let mut free = known.clone();
-                free.owner = None;
+                let free = known.without_owner();
                 decision
                     .rows
                     .push(RowId::GroupPartition(self.id, *place).put(&free.to_row()));

@@ -150,6 +150,7 @@ impl State {
                 topics: unset,
             });
         }
+        rows.extend(known.into_iter().flat_map(|group| group.free_unread(wish)));
         Ok((id, rows))
     }
 
@@ -217,6 +218,16 @@ impl State {
 }
 
 impl Group {
+    /// Frees what a member owns of topics that it does not read any more.
+    fn free_unread(&self, wish: &JoinGroup) -> impl Iterator<Item = Row> {
+        let is_read = |topic| wish.topics.iter().any(|it| it.topic == topic);
+        let owned = self.owned_by(wish.member);
+        let unread = owned.filter(move |(place, _)| !is_read(place.topic));
+        unread.map(|(place, known)| {
+            RowId::GroupPartition(self.id, place).put(&known.without_owner().to_row())
+        })
+    }
+
     /// What a member owns already, as it is told when it connects.
     fn holdings(&self, member: MemberId) -> impl Iterator<Item = GroupEvent> + use<> {
         let mut owned = Vec::new();

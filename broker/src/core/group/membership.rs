@@ -77,8 +77,7 @@ impl State {
                 .owner
                 .is_some_and(|owner| owner.member == member && owner.generation == generation);
             if is_owner {
-                let mut free = known.clone();
-                free.owner = None;
+                let free = known.without_owner();
                 rows.push(RowId::GroupPartition(id, place).put(&free.to_row()));
             }
         }

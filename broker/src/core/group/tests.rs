@@ -276,6 +276,33 @@ fn a_member_that_comes_back_in_time_keeps_what_it_has() {
 }
 
 #[test]
+fn a_topic_that_a_member_does_not_name_again_is_free_for_others() {
+    let mut bench = Bench::new();
+    let payments = bench.create_topic("payments");
+    let both = [bench.topic, payments];
+    let wish = bench.wish(member(1), &both);
+    bench.join_as(&wish);
+    bench.pass(100);
+    let wish = bench.wish(member(2), &[payments]);
+    let second = bench.join_as(&wish);
+    // It reads less from now on, and does not know what it had.
+    let orders = bench.topic;
+    let wish = bench.wish(member(1), &[orders]);
+    let first = bench.join_as(&wish);
+    bench.pass(100);
+    let heard = bench.heard(first);
+    let [GroupEvent::Assigned(kept)] = &heard[..] else {
+        panic!("nothing is asked of it: {heard:?}");
+    };
+    assert!(kept.iter().all(|it| it.partition.topic == orders));
+    assert_eq!(kept.len(), 8);
+    let heard = bench.heard(second);
+    assert!(matches!(&heard[..], [GroupEvent::Assigned(given)] if given.len() == 8));
+    bench.pass(REVOKE_GRACE_MS);
+    assert_eq!(bench.heard(first), []);
+}
+
+#[test]
 fn who_joins_again_goes_on_without_the_topics_that_are_gone() {
     let mut bench = Bench::new();
     let first = bench.join(member(1));

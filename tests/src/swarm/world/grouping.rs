@@ -97,6 +97,7 @@ impl World {
         let known = &mut self.cast.members[member];
         known.session = Some(Session {
             id,
+            topics: topics.iter().map(|it| it.topic.get()).collect(),
             replaces,
             group: None,
             answer: Some(answer),
@@ -222,6 +223,7 @@ impl World {
                     (session.replaces, session.group) = (None, Some(group));
                     known.group = Some(group);
                     self.end_replaced(member, replaces, true);
+                    self.note_unread(member, group);
                 }
                 Some(Ok(Err(CommandError::Refused(
                     refusal @ (JoinRefusal::TooManyGroups
@@ -239,6 +241,23 @@ impl World {
                     self.end_replaced(member, replaces, false);
                 }
             }
+        }
+    }
+
+    /// A member that joins again gives back what it does not read any more.
+    fn note_unread(&mut self, member: usize, group: GroupId) {
+        let known = &self.cast.members[member];
+        let (id, member) = (known.id(), known.number);
+        let topics = known.session.as_ref().map(|session| &session.topics);
+        let told = self.cast.told.iter().filter(|((its_group, place), owner)| {
+            let is_read = topics.is_some_and(|topics| topics.contains(&place.topic));
+            *its_group == group && owner.member == id && !is_read
+        });
+        let unread: Vec<_> = told
+            .map(|((_, place), owner)| (*place, owner.generation.0))
+            .collect();
+        for (place, generation) in unread {
+            self.note_group(group, place, GroupEvent::Returned { member, generation });
         }
     }
 
