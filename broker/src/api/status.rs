@@ -8,7 +8,7 @@ use towpath_proto::limits;
 use towpath_proto::names::{GroupName, NameError, TopicName};
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
-use towpath_storage::{BrokerId, PartitionRef};
+use towpath_storage::{BrokerId, PartitionLog, PartitionRef};
 
 use super::convert;
 use crate::core::{
@@ -413,27 +413,42 @@ pub(super) fn join_refused(refusal: &JoinRefusal, topics: &[Arc<TopicView>]) -> 
     }
 }
 
-/// A group is to read topics that it has never read, and it is not said where it begins: tells how many
-/// records each choice would deliver.
+/// A group is to read topics that it has never read, and it is not said where it begins.
 fn start_unset<'a>(
     group: &GroupName,
     topics: impl Iterator<Item = &'a Arc<TopicView>> + Clone,
 ) -> Problem {
-    let logs = topics.clone().flat_map(|topic| topic.partitions());
-    let logs = logs.map(PartitionHandle::log);
-    let count: u64 = logs.map(|log| log.end().since(log.log_start())).sum();
-    let names: Vec<_> = topics.map(|topic| topic.name().as_str()).collect();
+    let names: Vec<_> = topics.clone().map(|it| it.name().as_str()).collect();
     let message = format!(
         "group \"{group}\" has never read topic \"{}\", and it is not said where to begin",
         names.join("\", \"")
     );
+    let logs = topics.flat_map(|topic| topic.partitions());
+    position_unset(message, group, logs.map(PartitionHandle::log)).with("topic", names.join(" "))
+}
+
+/// It is not said where to move partitions of a group, which have these logs.
+pub(super) fn seek_target_unset<'a>(
+    group: &GroupName,
+    logs: impl Iterator<Item = &'a Arc<PartitionLog>>,
+) -> Problem {
+    let message = format!("it is not said where group \"{group}\" is to go on");
+    position_unset(message, group, logs)
+}
+
+/// Where a group reads has no default: tells how many records each choice would deliver.
+fn position_unset<'a>(
+    message: String,
+    group: &GroupName,
+    logs: impl Iterator<Item = &'a Arc<PartitionLog>>,
+) -> Problem {
+    let count: u64 = logs.map(|log| log.end().since(log.log_start())).sum();
     Problem::new(ErrorReason::StartUnset, message)
         .with("group", group)
-        .with("topic", names.join(" "))
         .with("beginning_records", count)
         .with("end_records", 0)
         .with_hint(format!(
-            "begin at the beginning ({count} records) or at the end (none)"
+            "choose the beginning ({count} records) or the end (none)"
         ))
 }
 

@@ -227,6 +227,30 @@ async fn what_is_looked_up_must_be_there() {
 }
 
 #[tokio::test]
+async fn a_position_that_says_no_place_is_not_the_beginning() {
+    let (broker, _) = broker_with_letters().await;
+    let nowhere = Some(v1::Position { position: None });
+    let request = v1::FetchRequest {
+        sources: vec![v1::FetchSource {
+            start: nowhere,
+            ..source("letters")
+        }],
+        ..v1::FetchRequest::default()
+    };
+    let refused = soon(broker.fetch().fetch(request)).await;
+    let problem = refusal(refused, ErrorReason::InvalidArgument);
+    check_facts(&problem, &[("field", "sources[0].start")]);
+    let request = v1::LookupOffsetsRequest {
+        topic: "letters".to_owned(),
+        position: nowhere,
+        ..v1::LookupOffsetsRequest::default()
+    };
+    let refused = soon(broker.fetch().lookup_offsets(request)).await;
+    let problem = refusal(refused, ErrorReason::InvalidArgument);
+    check_facts(&problem, &[("field", "position")]);
+}
+
+#[tokio::test]
 async fn a_topic_that_is_meant_on_another_broker_is_not_read() {
     let broker = TestBroker::start().await;
     broker.create("orders", 1).await;

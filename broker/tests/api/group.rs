@@ -501,6 +501,37 @@ async fn the_start_counts_only_for_topics_that_the_group_has_never_read() {
 }
 
 #[tokio::test]
+async fn a_position_that_says_no_place_is_none() {
+    let nowhere = v1::Position { position: None };
+    let counts = [("beginning_records", "12"), ("end_records", "0")];
+    let broker = with_records().await;
+    let unset = v1::JoinGroup {
+        start: Some(nowhere),
+        ..wish(1)
+    };
+    let refused = Member::try_join(&broker, unset).await.map(|_| ());
+    check_facts(&refusal(refused, ErrorReason::StartUnset), &counts);
+    Member::join(&broker, 1).await;
+    for target in [None, Some(Target::Position(nowhere))] {
+        let request = v1::SeekGroupRequest {
+            name: "billing".to_owned(),
+            target,
+            ..v1::SeekGroupRequest::default()
+        };
+        let refused = soon(groups(&broker).seek_group(request.clone())).await;
+        check_facts(&refusal(refused, ErrorReason::StartUnset), &counts);
+        let some = v1::SeekGroupRequest {
+            topic: "orders".to_owned(),
+            partitions: vec![0, 3],
+            ..request
+        };
+        let refused = soon(groups(&broker).seek_group(some)).await;
+        let problem = refusal(refused, ErrorReason::StartUnset);
+        check_facts(&problem, &[("beginning_records", "6")]);
+    }
+}
+
+#[tokio::test]
 async fn records_come_only_as_far_as_credit_goes() {
     let broker = with_records().await;
     let (requests, receiver) = mpsc::channel(100);

@@ -271,13 +271,13 @@ impl ErrorReason {
 /// A place in a topic, turned into one offset for each partition when it is used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Position {
-    /// Which place. Default: none set, which the request that holds the position explains.
+    /// Which place. Default: none set, which is refused: a position that is given says which.
     #[prost(oneof = "position::Position", tags = "1, 2, 3, 4, 5")]
     pub position: ::core::option::Option<position::Position>,
 }
 /// Nested message and enum types in `Position`.
 pub mod position {
-    /// Which place. Default: none set, which the request that holds the position explains.
+    /// Which place. Default: none set, which is refused: a position that is given says which.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Position {
         /// This offset, in each of the partitions. Must lie in \[log start offset, end offset\].
@@ -723,7 +723,8 @@ pub struct JoinGroup {
     #[prost(string, repeated, tag = "4")]
     pub topics: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Where the group begins in those of the topics that it has never read; not looked at for others.
-    /// Default: absent, which is refused with START_UNSET if there is such a topic.
+    /// Default: absent or a position without a place, which is refused with START_UNSET if there is such a
+    /// topic.
     #[prost(message, optional, tag = "5")]
     pub start: ::core::option::Option<Position>,
     /// Goes on behind records that are damaged: they are told as a Gap. Default: false: the Gap is
@@ -1107,13 +1108,13 @@ pub struct SeekGroupRequest {
     /// Only answers what would happen. Default: false.
     #[prost(bool, tag = "6")]
     pub validate_only: bool,
-    /// Where to go on. Default: absent, which is refused with START_UNSET.
+    /// Where to go on. Default: absent or a position without a place, which is refused with START_UNSET.
     #[prost(oneof = "seek_group_request::Target", tags = "4, 5")]
     pub target: ::core::option::Option<seek_group_request::Target>,
 }
 /// Nested message and enum types in `SeekGroupRequest`.
 pub mod seek_group_request {
-    /// Where to go on. Default: absent, which is refused with START_UNSET.
+    /// Where to go on. Default: absent or a position without a place, which is refused with START_UNSET.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Target {
         /// A place in each of the partitions.

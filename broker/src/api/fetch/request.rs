@@ -98,7 +98,7 @@ pub(in crate::api) async fn look_up(
     };
     let cut = Cut::take(shared.published(), logs);
     let bounds = bounds(&named, &mut cut.ends.iter());
-    let start = start(request.position.as_ref());
+    let start = start_or_beginning(request.position.as_ref(), "position")?;
     let offsets = resolve(&shared.reading, &bounds, start).await;
     let offsets = offsets.map_err(|error| status::position_refused(error, named.topic.name()))?;
     let offsets = bounds.iter().zip(offsets).map(|(bounds, offset)| {
@@ -220,7 +220,7 @@ async fn starts(
         let topic = named.topic.name();
         return Err(status::positions_refused(*first, &refused, topic));
     }
-    let start = start(source.start.as_ref());
+    let start = start_or_beginning(source.start.as_ref(), &format!("{place}.start"))?;
     let offsets = resolve(&shared.reading, &others, start).await;
     found.extend(offsets_of(named, &others, offsets)?);
     Ok(found.into_values().collect())
@@ -258,14 +258,24 @@ fn own_offsets(
     Ok(own)
 }
 
-pub(in crate::api) fn start(position: Option<&v1::Position>) -> Start {
-    match position.and_then(|position| position.position.as_ref()) {
-        None | Some(WirePosition::Beginning(_)) => Start::Beginning,
-        Some(WirePosition::Offset(offset)) => Start::Offset(Offset::new(*offset)),
-        Some(WirePosition::TimeMs(time_ms)) => Start::Time(*time_ms),
-        Some(WirePosition::End(_)) => Start::End,
-        Some(WirePosition::LastRecords(count)) => Start::LastRecords(*count),
-    }
+/// Where a position begins; none if it does not say.
+pub(in crate::api) fn start(position: &v1::Position) -> Option<Start> {
+    Some(match position.position.as_ref()? {
+        WirePosition::Beginning(_) => Start::Beginning,
+        WirePosition::Offset(offset) => Start::Offset(Offset::new(*offset)),
+        WirePosition::TimeMs(time_ms) => Start::Time(*time_ms),
+        WirePosition::End(_) => Start::End,
+        WirePosition::LastRecords(count) => Start::LastRecords(*count),
+    })
+}
+
+/// The same, where the beginning is meant if nothing is said at all.
+fn start_or_beginning(position: Option<&v1::Position>, field: &str) -> Result<Start, Problem> {
+    let Some(position) = position else {
+        return Ok(Start::Beginning);
+    };
+    let message = "a position says none of the places that this broker knows";
+    start(position).ok_or_else(|| Problem::invalid_field(field, message))
 }
 
 fn opened_topic(

@@ -132,7 +132,7 @@ fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem> {
     };
     Ok(Asked {
         wish,
-        start: request.start.as_ref().map(|it| request::start(Some(it))),
+        start: request.start.as_ref().and_then(request::start),
         topics: views,
         skips_loss: request.skip_data_loss,
     })

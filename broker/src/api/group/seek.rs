@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use towpath_proto::problem::Problem;
-use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::v1::seek_group_request::Target;
 use towpath_storage::{Offset, PartitionRef, TopicId};
@@ -12,10 +11,10 @@ use super::join::bounds_of;
 use super::{Shared, convert, show, status};
 use crate::api::fetch::request;
 use crate::core::{Group, SeekGroup, SoughtPartition};
-use crate::fetch::{Bounds, resolve};
+use crate::fetch::{Bounds, Start, resolve};
 use crate::runtime::command::ControlCommand;
 use crate::runtime::group_command::GroupCommand;
-use crate::runtime::published::TopicView;
+use crate::runtime::published::{PartitionHandle, TopicView};
 
 /// Moves a group, or says what would happen.
 pub(super) async fn seek(
@@ -24,12 +23,10 @@ pub(super) async fn seek(
 ) -> Result<v1::SeekGroupResponse, Problem> {
     let group = show::find(shared, "name", &request.name).await?;
     shared.refuse_when_draining()?;
-    let target = request.target.as_ref().ok_or_else(|| {
-        Problem::new(ErrorReason::StartUnset, "it is not said where to go on")
-            .with("group", group.name())
-    })?;
+    let chosen = partitions(shared, &group, &request)?;
+    let target = SeekTarget::of(&request).ok_or_else(|| target_unset(&group, &chosen))?;
     let mut positions = Vec::new();
-    for (topic, partitions) in partitions(shared, &group, &request)? {
+    for (topic, partitions) in chosen {
         positions.extend(offsets(shared, &group, &topic, partitions, target).await?);
     }
     let wish = SeekGroup {
@@ -55,6 +52,31 @@ pub(super) async fn seek(
 }
 
 type TopicRef = std::sync::Arc<TopicView>;
+
+/// Where to go on.
+#[derive(Debug, Clone, Copy)]
+enum SeekTarget {
+    Start(Start),
+    Relative(i64),
+}
+
+impl SeekTarget {
+    /// None if it is not said.
+    fn of(request: &v1::SeekGroupRequest) -> Option<Self> {
+        match request.target.as_ref()? {
+            Target::Position(position) => request::start(position).map(Self::Start),
+            Target::Relative(count) => Some(Self::Relative(*count)),
+        }
+    }
+}
+
+fn target_unset(group: &Group, chosen: &[(TopicRef, Vec<u32>)]) -> Problem {
+    let logs = chosen.iter().flat_map(|(topic, partitions)| {
+        let handles = partitions.iter().filter_map(|it| topic.partition(*it));
+        handles.map(PartitionHandle::log)
+    });
+    status::seek_target_unset(group.name(), logs)
+}
 
 /// What is to be moved: by topic, the numbers of its partitions.
 fn partitions(
@@ -96,7 +118,7 @@ async fn offsets(
     group: &Group,
     topic: &TopicView,
     partitions: Vec<u32>,
-    target: &Target,
+    target: SeekTarget,
 ) -> Result<Vec<(PartitionRef, Offset)>, Problem> {
     let bounds = bounds_of(shared, topic);
     let bounds: Vec<_> = bounds
@@ -108,16 +130,15 @@ async fn offsets(
         partition,
     };
     let offsets = match target {
-        Target::Position(position) => {
-            let start = request::start(Some(position));
+        SeekTarget::Start(start) => {
             let offsets = resolve(&shared.reading, &bounds, start).await;
             offsets.map_err(|error| status::position_refused(error, topic.name()))?
         }
-        Target::Relative(count) => {
+        SeekTarget::Relative(count) => {
             let moved = bounds.iter().map(|bounds| {
                 let known = group.partition(place(bounds.partition));
                 let committed = known.map_or(Offset::ZERO, |known| known.committed);
-                moved(committed, *count, bounds)
+                moved(committed, count, bounds)
             });
             moved.collect()
         }
