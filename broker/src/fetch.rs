@@ -56,6 +56,8 @@ pub(crate) struct FetchOptions {
     pub(crate) is_merging: bool,
     /// Goes on behind records that are lost.
     pub(crate) skips_loss: bool,
+    /// Ends a partition in front of records that were trimmed.
+    pub(crate) stops_at_trimmed: bool,
     /// Silence after which it says that it is alive.
     pub(crate) heartbeat_interval: std::time::Duration,
     /// The stages of a stop.
@@ -145,6 +147,13 @@ pub(crate) enum ReadFailure {
     Deleted,
     /// These records are damaged.
     Lost(OffsetRange),
+    /// What comes next was trimmed, and is not to be passed over.
+    Trimmed {
+        /// The first offset that is missing.
+        requested: Offset,
+        /// From the log start to the end.
+        range: OffsetRange,
+    },
     /// The operating system could not read; nothing is known to be lost.
     Disk,
     /// The broker has stopped reading.

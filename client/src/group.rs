@@ -71,6 +71,7 @@ pub struct GroupConsumer {
     /// Records and bytes that [`GroupConsumer::for_each`] holds.
     limits: (u64, u64),
     skips_data_loss: bool,
+    stops_at_trimmed: bool,
 }
 
 impl GroupConsumer {
@@ -85,6 +86,7 @@ impl GroupConsumer {
             shutdown,
             limits: (options.records_max.max(1), options.bytes_max.max(1)),
             skips_data_loss: options.skip_data_loss,
+            stops_at_trimmed: options.stop_at_trimmed,
         }
     }
 

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_client::{
-    Client, Error, ErrorReason, GroupConsumer, GroupItem, GroupOffset, GroupSeek, GroupState,
-    NewTopic, Offset, PartitionId, Revoking, Start,
+    ByKey, Client, Drain, Error, ErrorReason, ForEachError, GroupConsumer, GroupItem, GroupOffset,
+    GroupSeek, GroupState, NewTopic, Offset, PartitionId, Revoking, Start, TopicTrim,
 };
 
 use crate::harness::{GROUP, TOPIC, TestBroker, consumer, soon};
@@ -254,4 +254,52 @@ async fn a_topic_that_was_deleted_is_left_out_when_the_broker_is_back() {
     );
     let end = soon(consumer.next_record()).await.expect("told");
     assert!(end.is_none(), "nothing is left to read");
+}
+
+/// Ten records of one partition, the first four of which a group has never come to and never will.
+async fn overtaken() -> TestBroker {
+    let broker = TestBroker::start(1).await;
+    broker.produce(0..10, 3).await;
+    let client = broker.client();
+    let mut first = consumer(&client).build();
+    assigned(&mut first, 1).await;
+    soon(first.close()).await;
+    let trim = TopicTrim::before(TOPIC, Start::Offset(Offset::new(4)));
+    soon(client.admin().trim_topic(trim))
+        .await
+        .expect("trimmed");
+    broker
+}
+
+#[tokio::test]
+async fn handlers_stop_where_the_group_was_overtaken_if_asked_to() {
+    let broker = overtaken().await;
+    let client = broker.client();
+    let handle = |_| async { Ok::<_, std::convert::Infallible>(()) };
+    let stopping = consumer(&client).stop_at_trimmed().build();
+    let ended = soon(stopping.for_each(ByKey(2), handle)).await;
+    let Err(ForEachError::Consumer(error)) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(
+        error.reason(),
+        Some(ErrorReason::OffsetOutOfRange),
+        "{error}"
+    );
+    let partition = &broker.group().await.partitions[0];
+    let there = (partition.committed_offset, partition.skipped_records);
+    assert_eq!(there, (Offset::new(0), 0), "nothing is passed over");
+
+    let going_on = consumer(&client).build();
+    let stop = going_on.shutdown_handle();
+    let handling = going_on.for_each(ByKey(2), move |record| {
+        if record.offset().get() == 9 {
+            stop.shutdown(Drain::FinishWithin(std::time::Duration::MAX));
+        }
+        async { Ok::<_, std::convert::Infallible>(()) }
+    });
+    soon(handling).await.expect("no error");
+    let partition = &broker.group().await.partitions[0];
+    let there = (partition.committed_offset, partition.skipped_records);
+    assert_eq!(there, (Offset::new(10), 4), "counted");
 }

@@ -318,6 +318,18 @@ pub(super) fn read_failed(failure: &ReadFailure, topic: &TopicName, partition: u
         .with("partition", partition)
         .with("offset", range.start)
         .with_hint("read on behind them with skip_data_loss (--skip-data-loss)"),
+        ReadFailure::Trimmed { requested, range } => {
+            let (requested, range) = (*requested, *range);
+            let error = PositionError::OutOfRange {
+                partition,
+                requested,
+                range,
+            };
+            position_refused(error, topic).with_hint(
+                "seek the group to the beginning, or read on behind what is gone without \
+                 stop_at_trimmed (--stop-at-trimmed)",
+            )
+        }
         ReadFailure::Disk => Problem::new(
             ErrorReason::StorageFailed,
             format!("partition {partition} of topic \"{topic}\" cannot be read from disk"),

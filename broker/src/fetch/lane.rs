@@ -87,6 +87,11 @@ impl Lane {
         self.block_bytes = block_bytes.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
     }
 
+    /// One past its last record.
+    pub(super) fn log_end(&self) -> Offset {
+        self.log.end()
+    }
+
     /// Whether a pass has to look at it.
     pub(super) fn wants_pass(&self) -> bool {
         !self.is_over && (!self.is_caught_up || self.next < self.log.end())

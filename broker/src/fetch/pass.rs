@@ -271,17 +271,25 @@ impl Fetch {
         };
         // A gap stands in front only when nothing was read ahead.
         let place = lane.place;
+        let left = OffsetRange {
+            start: range.end,
+            end: lane.log_end().max(range.end),
+        };
         lane.skip_to(range.end);
         self.events.push_back(FetchEvent::Gap {
             place,
             range,
             cause,
         });
-        if cause == GapCause::Lost && !self.options.skips_loss {
-            self.note_failure(number, ReadFailure::Lost(range));
-        } else {
-            self.unseen.push_back(number);
-        }
+        let failure = match cause {
+            GapCause::Lost if !self.options.skips_loss => ReadFailure::Lost(range),
+            GapCause::Trimmed if self.options.stops_at_trimmed => ReadFailure::Trimmed {
+                requested: range.start,
+                range: left,
+            },
+            GapCause::Lost | GapCause::Trimmed => return self.unseen.push_back(number),
+        };
+        self.note_failure(number, failure);
     }
 
     fn note_failure(&mut self, number: usize, failure: ReadFailure) {

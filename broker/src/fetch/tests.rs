@@ -100,6 +100,7 @@ fn merging() -> FetchOptions {
         is_standing: false,
         is_merging: true,
         skips_loss: false,
+        stops_at_trimmed: false,
         heartbeat_interval: Duration::from_secs(5),
         drain: Drain::new(Duration::ZERO),
         memory: memory(),

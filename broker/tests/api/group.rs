@@ -15,7 +15,7 @@ use towpath_proto::v1::seek_group_request::Target;
 use towpath_proto::wire::JoinResponse;
 use towpath_proto::wire::join_response::Response;
 
-use crate::harness::{TestBroker, check_facts, position, refusal, soon, values};
+use crate::harness::{TestBroker, check_facts, position, problem_of, refusal, soon, values};
 
 const RECORDS: u64 = 1_000_000;
 
@@ -38,6 +38,7 @@ fn wish(id: u8) -> v1::JoinGroup {
         start: Some(beginning()),
         skip_data_loss: false,
         rejoin: None,
+        stop_at_trimmed: false,
     }
 }
 
@@ -498,6 +499,58 @@ async fn the_start_counts_only_for_topics_that_the_group_has_never_read() {
         ("end_records", "0"),
     ];
     check_facts(&problem, &facts);
+}
+
+#[tokio::test]
+async fn a_group_stops_where_it_was_overtaken_if_asked_to() {
+    let broker = with_records().await;
+    drop(Member::join(&broker, 1).await);
+    let trim = v1::TrimTopicRequest {
+        name: "orders".to_owned(),
+        partitions: vec![2],
+        before: Some(position(Position::Offset(2))),
+        ..v1::TrimTopicRequest::default()
+    };
+    soon(broker.topics().trim_topic(trim)).await.unwrap();
+    for stop_at_trimmed in [true, false] {
+        let wish = v1::JoinGroup {
+            stop_at_trimmed,
+            ..wish(1)
+        };
+        let mut member = Member::try_join(&broker, wish).await.unwrap();
+        let mut told = Vec::new();
+        let mut caught_up = 0;
+        while caught_up < 4 {
+            match member.next().await {
+                Response::Gap(gap) => {
+                    assert_eq!((gap.partition, gap.reason()), (2, v1::GapReason::Trimmed));
+                    assert_eq!(gap.range, Some(v1::OffsetRange { start: 0, end: 2 }));
+                    told.push("gap");
+                }
+                Response::Failed(failed) => {
+                    assert_eq!(failed.partition, Some(2));
+                    let problem = problem_of(failed.error.as_ref());
+                    assert_eq!(problem.reason(), ErrorReason::OffsetOutOfRange);
+                    let facts = [
+                        ("requested", "0"),
+                        ("log_start_offset", "2"),
+                        ("end_offset", "3"),
+                    ];
+                    check_facts(&problem, &facts);
+                    told.push("failed");
+                    caught_up += 1;
+                }
+                Response::Batch(batch) if batch.partition == 2 => told.push("batch"),
+                Response::CaughtUp(_) => caught_up += 1,
+                _ => {}
+            }
+        }
+        let expected = match stop_at_trimmed {
+            true => ["gap", "failed"],
+            false => ["gap", "batch"],
+        };
+        assert_eq!(told, expected, "the others were read: {stop_at_trimmed}");
+    }
 }
 
 #[tokio::test]

@@ -47,6 +47,10 @@ pub(crate) struct ConsumeArgs {
     /// Go on behind records that are damaged on the broker's disk
     #[arg(long)]
     pub(crate) skip_data_loss: bool,
+    /// With --group: stop where retention or a trim has removed records before the group came to
+    /// them, instead of going on behind them with a warning; exit code 6
+    #[arg(long, requires = "group")]
+    pub(crate) stop_at_trimmed: bool,
     /// Read as a member of this group; --from says where a new group begins
     #[arg(short, long, value_name = "GROUP")]
     pub(crate) group: Option<GroupName>,
@@ -217,6 +221,7 @@ mod tests {
             "t/0@1",
             "t --group g",
             "t -g g --from 1h --commit never",
+            "t -g g --stop-at-trimmed",
         ] {
             assert!(args(line).check().is_ok(), "{line} was refused");
         }
@@ -226,6 +231,7 @@ mod tests {
             "t --timeout 5",
             "t -p x",
             "t --commit never",
+            "t --stop-at-trimmed",
             "t -g g --commit x",
         ] {
             let words = std::iter::once("consume").chain(line.split(' '));

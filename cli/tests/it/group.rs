@@ -266,3 +266,17 @@ fn a_member_that_was_away_while_its_group_was_deleted_does_not_make_it_again() {
     assert_eq!(listed, "", "it has not come back");
     drop(broker);
 }
+
+#[test]
+fn a_member_stops_where_its_group_was_overtaken_if_asked_to() {
+    let broker = four_of_ten();
+    broker.ok(&["topic", "trim", "t", "--before", "7", "-p", "0", "--yes"]);
+    let args = ["consume", "t", "-g", "g", "-e"];
+    let said = broker.fails(6, &[&args[..], &["--stop-at-trimmed"]].concat());
+    assert!(said.contains("offsets 4..7 of t/0 are gone"), "{said}");
+    assert!(said.contains("OFFSET_OUT_OF_RANGE"), "{said}");
+    assert!(said.contains("without stop_at_trimmed"), "{said}");
+    assert_eq!(committed(&broker), 4, "it stays where it is");
+    assert_eq!(broker.ok(&args), numbers(7..10), "otherwise it goes on");
+    assert_eq!(get(&broker, "g")["partitions"][0]["skipped_records"], 3);
+}

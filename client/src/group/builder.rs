@@ -33,6 +33,7 @@ pub(super) struct GroupOptions {
     pub(super) topics: Vec<String>,
     pub(super) start: Option<Start>,
     pub(super) skip_data_loss: bool,
+    pub(super) stop_at_trimmed: bool,
     pub(super) records_max: u64,
     pub(super) bytes_max: u64,
 }
@@ -63,6 +64,7 @@ impl GroupConsumerBuilder {
                 topics: Vec::new(),
                 start: None,
                 skip_data_loss: false,
+                stop_at_trimmed: false,
                 records_max: RECORDS_MAX,
                 bytes_max: BYTES_MAX,
             },
@@ -97,6 +99,15 @@ impl GroupConsumerBuilder {
     /// is given up with an error, and nothing behind the damage is committed.
     pub fn skip_data_loss(mut self) -> Self {
         self.options.skip_data_loss = true;
+        self
+    }
+
+    /// Stops in front of records that retention or a trim has removed before the group came to them: after
+    /// the [`Gap`](crate::Gap) the partition is given up with
+    /// [`ErrorReason::OffsetOutOfRange`](crate::ErrorReason::OffsetOutOfRange), and nothing behind it is
+    /// committed. Default: the gap is all that is told, and the partition goes on behind it.
+    pub fn stop_at_trimmed(mut self) -> Self {
+        self.options.stop_at_trimmed = true;
         self
     }
 

@@ -199,8 +199,12 @@ where
             GroupItem::Lost(partitions) => partitions.iter().for_each(|it| self.work.lose(it)),
             GroupItem::Gap(gap) => {
                 warn_of(&gap);
-                let skips = gap.reason != GapReason::DataLoss || self.consumer.skips_data_loss;
-                if skips {
+                let stops = match gap.reason {
+                    GapReason::DataLoss => !self.consumer.skips_data_loss,
+                    GapReason::Trimmed => self.consumer.stops_at_trimmed,
+                    _ => false,
+                };
+                if !stops {
                     self.work.skip(&gap.topic, gap.partition, gap.range.end());
                     self.commit_soon();
                 }

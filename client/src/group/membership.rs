@@ -110,6 +110,7 @@ impl Membership {
             topics: self.options.topics.clone(),
             start: self.options.start.as_ref().and_then(|it| it.to_position()),
             skip_data_loss: self.options.skip_data_loss,
+            stop_at_trimmed: self.options.stop_at_trimmed,
             rejoin: self.joined.clone(),
         })]);
     }

@@ -736,6 +736,11 @@ pub struct JoinGroup {
     /// if there is none.
     #[prost(message, optional, tag = "7")]
     pub rejoin: ::core::option::Option<Rejoin>,
+    /// Stops in front of records that retention or a trim has removed before the group came to them: the Gap
+    /// is followed by SourceFailed with OFFSET_OUT_OF_RANGE, and the partition stays where it is.
+    /// Default: false: the Gap is all that is told, and reading goes on behind it.
+    #[prost(bool, tag = "8")]
+    pub stop_at_trimmed: bool,
 }
 /// What a member remembers that joins again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

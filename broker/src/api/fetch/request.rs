@@ -43,6 +43,7 @@ pub(super) fn options(
         is_standing: false,
         is_merging: request.merge_by_lsn,
         skips_loss: request.skip_data_loss,
+        stops_at_trimmed: false,
         heartbeat_interval: shared.heartbeat_interval,
         drain: shared.drain.clone(),
         memory: Arc::clone(memory),

@@ -41,6 +41,7 @@ struct Asked {
     /// Where the group begins in topics that it has never read.
     start: Option<Start>,
     skips_loss: bool,
+    stops_at_trimmed: bool,
 }
 
 /// Takes a member in, and makes its stream.
@@ -66,6 +67,7 @@ pub(super) async fn join(
         wish,
         topics,
         skips_loss,
+        stops_at_trimmed,
         start: _,
     } = asked;
     let delivered = shared.metrics.groups.enter(group);
@@ -84,6 +86,7 @@ pub(super) async fn join(
         is_standing: true,
         is_merging: false,
         skips_loss,
+        stops_at_trimmed,
         heartbeat_interval: shared.heartbeat_interval,
         drain: shared.drain.clone(),
         memory: Arc::clone(memory),
@@ -135,6 +138,7 @@ fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem> {
         start: request.start.as_ref().and_then(request::start),
         topics: views,
         skips_loss: request.skip_data_loss,
+        stops_at_trimmed: request.stop_at_trimmed,
     })
 }
 

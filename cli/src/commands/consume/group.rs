@@ -47,6 +47,9 @@ pub(super) async fn run(
     if args.skip_data_loss {
         builder = builder.skip_data_loss();
     }
+    if args.stop_at_trimmed {
+        builder = builder.stop_at_trimmed();
+    }
     let until = Until {
         count: args.count,
         deadline,

@@ -27,6 +27,7 @@ fn options() -> GroupOptions {
         topics: vec!["orders".to_owned()],
         start: Some(Start::Beginning),
         skip_data_loss: false,
+        stop_at_trimmed: false,
         records_max: RECORDS_MAX,
         bytes_max: 1 << 20,
     }
