@@ -46,12 +46,10 @@ pub(super) struct Connection {
 
 /// Why a stream ended.
 enum Ended {
-    /// The member has gone.
+    /// The member has gone, or has failed: there will be no other one.
     Left,
     /// Another one may do better; no error if the broker stops.
     Broken(Option<Error>),
-    /// Another one would end like this one.
-    Over(Error),
 }
 
 impl Connection {
@@ -82,7 +80,6 @@ impl Connection {
             self.seat.with(Membership::disconnect);
             let trouble = match ended {
                 Ended::Left => return,
-                Ended::Over(error) => return self.seat.with(|it| it.fail(error)),
                 Ended::Broken(trouble) => trouble,
             };
             if let Some(error) = self.is_hopeless(trouble.as_ref()) {
@@ -143,6 +140,30 @@ impl Connection {
         sender: mpsc::Sender<v1::JoinRequest>,
         mut responses: Streaming<JoinResponse>,
     ) -> Ended {
+        let ended = self.talk(&sender, &mut responses).await;
+        let is_well = self.seat.look(Membership::is_open);
+        if is_well {
+            self.backoff.reset();
+            self.trouble = None;
+        }
+        if let Ended::Broken(trouble) = &ended
+            && let Some(error) = self.is_hopeless(trouble.as_ref())
+        {
+            self.seat.with(|it| it.fail(error));
+        }
+        if self.seat.look(Membership::is_ended) {
+            leave(sender, responses).await;
+            return Ended::Left;
+        }
+        ended
+    }
+
+    /// Says what the member has to say and hears what it is told, until there is no more of it.
+    async fn talk(
+        &self,
+        sender: &mpsc::Sender<v1::JoinRequest>,
+        responses: &mut Streaming<JoinResponse>,
+    ) -> Ended {
         let mut heartbeat_interval = HEARTBEAT_INTERVAL;
         let mut heard_at = Instant::now();
         let mut said_at = heard_at;
@@ -151,7 +172,7 @@ impl Connection {
             tokio::time::sleep(LEAVE_PATIENCE).await;
         };
         let mut leaving = std::pin::pin!(leaving);
-        let ended = loop {
+        loop {
             let has_request = self.seat.look(Membership::has_request);
             tokio::select! {
                 response = responses.message() => {
@@ -183,13 +204,7 @@ impl Connection {
                 }
                 () = &mut leaving => break Ended::Left,
             }
-        };
-        let is_well = self.seat.look(Membership::is_open);
-        if is_well {
-            self.backoff.reset();
-            self.trouble = None;
         }
-        ended
     }
 
     /// Takes a message. Returns the interval of heartbeats if it says one.
@@ -212,10 +227,27 @@ impl Connection {
             Heard::GoOn => {}
             Heard::Joined => self.client.outage.end(&self.client.url),
             Heard::Broken(error) => return Err(Ended::Broken(Some(error))),
-            Heard::Over(error) => return Err(Ended::Over(error)),
+            Heard::Over(error) => {
+                self.seat.with(|it| it.fail(error));
+                return Err(Ended::Left);
+            }
         }
         Ok(interval_ms.map(Duration::from_millis))
     }
+}
+
+/// Lets others have the partitions of a member that has failed at once, if the stream still takes that.
+async fn leave(sender: mpsc::Sender<v1::JoinRequest>, mut responses: Streaming<JoinResponse>) {
+    let leaving = async {
+        let leave = v1::JoinRequest {
+            request: Some(Request::Leave(v1::LeaveGroup {})),
+        };
+        if sender.send(leave).await.is_ok() {
+            while matches!(responses.message().await, Ok(Some(_))) {}
+        }
+    };
+    // A broker that does not answer finds out by itself.
+    drop(timeout(LEAVE_PATIENCE, leaving).await);
 }
 
 /// However the task ends, also with its runtime, nobody waits for it any more.

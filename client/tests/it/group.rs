@@ -223,3 +223,16 @@ async fn handlers_go_on_with_the_topics_that_are_left() {
     assert_eq!(error.metadata("topic"), Some("orders"), "{error}");
     assert_eq!(handled.recv().await, None, "nothing of another topic");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_ends_by_an_error_leaves() {
+    let (broker, _) = FakeBroker::with_topic("orders", 1);
+    let mut consumer = consumer(&broker);
+    broker.append("orders", 0, &["a"]);
+    values(&mut consumer, 1).await;
+    recreate(&broker, &["orders"]);
+    let gone = consumer.next_record().await.unwrap_err();
+    assert_eq!(gone.reason(), Some(ErrorReason::TopicNotFound), "{gone}");
+    consumer.close().await;
+    assert_eq!(broker.state().group.left_count, 1, "others need not wait");
+}
