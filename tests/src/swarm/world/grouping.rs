@@ -236,7 +236,15 @@ impl World {
                     // It ends with its group, and is started anew.
                     self.renew_member(member);
                 }
-                Some(Ok(Err(_)) | Err(TryRecvError::Closed)) => {
+                Some(Ok(Err(CommandError::Failed)) | Err(TryRecvError::Closed)) => {
+                    // It may have happened, and nobody will say so.
+                    if let Some(group) = known.group {
+                        self.note_unread(member, group);
+                    }
+                    self.cast.members[member].session = None;
+                    self.end_replaced(member, replaces, false);
+                }
+                Some(Ok(Err(CommandError::Refused(_) | CommandError::ShuttingDown))) => {
                     known.session = None;
                     self.end_replaced(member, replaces, false);
                 }
