@@ -38,8 +38,12 @@ impl GroupDecision {
 }
 
 impl Group {
-    /// Looks at the owners again soon, together with what else happens until then.
+    /// Looks at the owners again soon, together with what else happens until then. What is due already
+    /// does not wait for that.
     pub(super) fn wish_balance(&mut self, now_ms: i64) {
+        if self.balance.is_some_and(|wish| wish.at_ms <= now_ms) {
+            return;
+        }
         let since_ms = self.balance.map_or(now_ms, |wish| wish.since_ms);
         let at_ms = (now_ms + DEBOUNCE_MS).min(since_ms + DEBOUNCE_MS_MAX);
         self.balance = Some(BalanceWish { since_ms, at_ms });
@@ -121,7 +125,7 @@ impl Group {
         let before = self.members.len();
         self.members.retain(|_, it| !is_over(it.presence));
         if self.members.len() < before {
-            self.wish_balance_at_once(now_ms);
+            self.wish_balance(now_ms);
         }
         let mut decision = GroupDecision::default();
         let mut lost: BTreeMap<MemberId, Vec<PartitionRef>> = BTreeMap::new();

@@ -46,7 +46,12 @@ impl State {
         match departure {
             Departure::Left => {
                 group.members.remove(&member);
-                group.wish_balance_at_once(now_ms);
+                let has_owned = group.owned_by(member).next().is_some();
+                // Nobody waits for what it did not have.
+                match has_owned {
+                    true => group.wish_balance_at_once(now_ms),
+                    false => group.wish_balance(now_ms),
+                }
             }
             Departure::CutOff => {
                 known.presence = Presence::AwaitedUntil(now_ms + RECONNECT_GRACE_MS);

@@ -430,6 +430,38 @@ fn many_members_at_once_cost_one_change() {
 }
 
 #[test]
+fn members_that_had_nothing_come_and_go_without_a_change_each_time() {
+    let mut bench = Bench::new();
+    let sessions: Vec<_> = (1..=8).map(|number| bench.join(member(number))).collect();
+    bench.pass(100);
+    assert_eq!(bench.group().balance, None, "each has a partition");
+    let mut change_count = 0;
+    for number in 0..190 {
+        let visitor = member(9 + number % 50);
+        let session = bench.join(visitor);
+        bench.leave(visitor, session, Departure::Left);
+        // Of these the first do not come back while others come.
+        let cut_off = member(60 + number);
+        let session = bench.join(cut_off);
+        bench.leave(cut_off, session, Departure::CutOff);
+        bench.pass(20);
+        change_count += u32::from(bench.group().balance.is_none());
+    }
+    assert!(change_count <= 4, "{change_count} in four seconds");
+    // Who waits for a partition that is free does not wait for them.
+    bench.join(member(9));
+    bench.leave(member(1), sessions[0], Departure::Left);
+    bench.join(member(10));
+    let visitor = bench.join(member(11));
+    bench.leave(member(11), visitor, Departure::Left);
+    bench.pass(0);
+    let owned: usize = (2..=11)
+        .map(|number| bench.owned(member(number)).len())
+        .sum();
+    assert_eq!(owned, 8, "given away at once");
+}
+
+#[test]
 fn commits_never_move_back_and_never_beyond_the_end() {
     let mut bench = Bench::new();
     bench.join(member(1));
