@@ -175,28 +175,30 @@ impl Reading {
         &self.published
     }
 
-    /// When the record at an offset was appended, milliseconds since the Unix epoch; none if there is no
-    /// such record, or it cannot be read.
-    pub(crate) async fn append_time_ms(
-        &self,
-        log: &Arc<PartitionLog>,
-        offset: Offset,
-    ) -> Option<i64> {
+    /// When the first record from an offset on that can be read was appended, milliseconds since the
+    /// Unix epoch; none if there is no such record.
+    async fn append_time_ms(&self, log: &Arc<PartitionLog>, from: Offset) -> Option<i64> {
         let one = ReadLimit {
             bytes_max: 0,
             lsn_max: self.published.durable(),
         };
-        let until = match log.read_tail(offset, one) {
-            TailRead::Frames(frames) => {
-                return frames.first().map(|frame| frame.header.append_time_ms);
+        let mut offset = from;
+        loop {
+            let until = match log.read_tail(offset, one) {
+                TailRead::Frames(frames) => {
+                    return frames.first().map(|frame| frame.header.append_time_ms);
+                }
+                TailRead::AtEnd => return None,
+                TailRead::OnDisk { until } => until,
+            };
+            let log = Arc::clone(log);
+            let read = self.run(move |reader| reader.read(&log, None, offset, until, one));
+            let read = read.await.ok()?;
+            if let Some(frame) = read.frames.first() {
+                return Some(frame.header.append_time_ms);
             }
-            TailRead::AtEnd => return None,
-            TailRead::OnDisk { until } => until,
-        };
-        let log = Arc::clone(log);
-        let read = self.run(move |reader| reader.read(&log, None, offset, until, one));
-        let frames = read.await.ok()?.frames;
-        frames.first().map(|frame| frame.header.append_time_ms)
+            offset = read.loss.filter(|loss| loss.end > offset)?.end;
+        }
     }
 
     /// Runs a blocking read on the pool.

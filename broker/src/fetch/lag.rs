@@ -50,11 +50,13 @@ impl Lag {
 
 impl Reading {
     /// When the next record of a reader that lags was appended, milliseconds since the Unix epoch; none
-    /// without lag, or if it cannot be read.
+    /// without lag. If it cannot be read, the first one behind it that can, or else the last of all,
+    /// stands in: the reader lags at least since then.
     pub(crate) async fn lagging_since_ms(&self, log: &Arc<PartitionLog>, lag: Lag) -> Option<i64> {
-        match lag.is_none() {
-            true => None,
-            false => self.append_time_ms(log, lag.next).await,
+        if lag.is_none() {
+            return None;
         }
+        let append_time_ms = self.append_time_ms(log, lag.next).await;
+        append_time_ms.or_else(|| log.last_append_time_ms())
     }
 }

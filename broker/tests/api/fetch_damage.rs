@@ -11,6 +11,11 @@ use crate::harness::{TestBroker, config_without_cache, problem_of, simulated, so
 
 /// A broker whose partition 0 holds four batches of one record, the second of them damaged on disk.
 async fn broker_with_damage() -> TestBroker {
+    broker_with_damaged(&["second"]).await
+}
+
+/// The same, with these damaged.
+pub(crate) async fn broker_with_damaged(values: &[&str]) -> TestBroker {
     let (disk, environment) = simulated(1 << 30);
     let broker = TestBroker::start_in(config_without_cache(), environment.clone()).await;
     broker.create("orders", 2).await;
@@ -22,7 +27,9 @@ async fn broker_with_damage() -> TestBroker {
     drop(broker);
     // Everything is settled by a start, and nothing of it is in memory.
     let broker = TestBroker::start_in(config_without_cache(), environment).await;
-    damage(&disk, b"second");
+    for value in values {
+        damage(&disk, value.as_bytes());
+    }
     broker
 }
 

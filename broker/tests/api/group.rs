@@ -185,7 +185,7 @@ impl Member {
     }
 }
 
-async fn get(broker: &TestBroker) -> v1::Group {
+pub(crate) async fn get(broker: &TestBroker) -> v1::Group {
     let name = "billing".to_owned();
     let shown = soon(groups(broker).get_group(v1::GetGroupRequest { name })).await;
     shown.unwrap().into_inner().group.unwrap()

@@ -15,6 +15,7 @@ mod fetch_damage;
 mod fetch_start;
 mod gated_disk;
 mod group;
+mod group_damage;
 mod harness;
 mod http2;
 mod limits;

@@ -1044,7 +1044,8 @@ pub struct GroupPartition {
     /// Records that the group has still to commit; never more than there are. Default: 0.
     #[prost(uint64, tag = "6")]
     pub lag_records: u64,
-    /// How long ago the first of them was appended, in milliseconds. Default: 0, also where there is none.
+    /// How long ago the first of them was appended, in milliseconds; at least so long if that one is
+    /// damaged. Default: 0, also where there is none.
     #[prost(uint64, tag = "7")]
     pub lag_ms: u64,
     /// Id of the member that reads it. Default: empty, which means nobody.
