@@ -22,9 +22,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::Error;
 use crate::error::Effects;
 use crate::reader::warn_of;
+use crate::{Error, Gap, GapReason};
 use builder::GroupOptions;
 use connection::Connection;
 use seat::{Seat, Wanted};
@@ -33,6 +33,7 @@ pub use builder::GroupConsumerBuilder;
 pub use for_each::{ByKey, ForEachError};
 pub use item::{
     AssignedPartition, Assignment, GroupBatch, GroupItem, GroupRecord, GroupRecords, Revoking,
+    StoppedPartition,
 };
 pub use offset::{GroupOffset, ToGroupOffsets};
 pub use shutdown::{Drain, GroupShutdownHandle};
@@ -50,10 +51,10 @@ pub use shutdown::{Drain, GroupShutdownHandle};
 ///
 /// A task of its own keeps the member alive: a handler may take as long as it wants. When the connection
 /// breaks, it connects again and goes on with what the member still owns, for ever unless told otherwise.
-/// An error as an item tells that a partition or topic cannot be read on; the others go on if the stream
-/// is polled again. After an error that concerns the whole member the stream ends. A topic that is
-/// deleted is told once as [`ErrorReason::TopicNotFound`](crate::ErrorReason::TopicNotFound); one of the
-/// same name that is created later is another topic, and is not read.
+/// A partition that cannot be read on is told as [`GroupItem::Stopped`], a topic as an error; the others go
+/// on if the stream is polled again. After an error that concerns the whole member the stream ends. A topic
+/// that is deleted is told once as [`ErrorReason::TopicNotFound`](crate::ErrorReason::TopicNotFound); one of
+/// the same name that is created later is another topic, and is not read.
 ///
 /// Dropping the consumer never blocks: the member leaves, and others get its partitions at once, unless
 /// the runtime ends before that was sent. [`GroupConsumer::close`] waits for it.
@@ -98,7 +99,7 @@ impl GroupConsumer {
     ///
     /// # Errors
     ///
-    /// As the items of the stream; what is left can be read on.
+    /// As the items of the stream, or why a partition cannot be read on; what is left can be.
     pub async fn next_record(&mut self) -> Result<Option<GroupRecord>, Error> {
         loop {
             if let Some(record) = self.next_of_batch() {
@@ -133,17 +134,33 @@ impl GroupConsumer {
     ///
     /// # Errors
     ///
-    /// As the items of the stream; what is left can be read on.
+    /// As the items of the stream, or why a partition cannot be read on; what is left can be.
     pub async fn next_batch(&mut self) -> Result<Option<GroupBatch>, Error> {
         loop {
             match self.next_item().await {
                 Some(Ok(GroupItem::Batch(batch))) => return Ok(Some(batch)),
-                Some(Ok(GroupItem::Gap(gap))) => warn_of(&gap),
+                Some(Ok(GroupItem::Gap(gap))) => self.tell_gap(&gap),
+                Some(Ok(GroupItem::Stopped(stopped))) => return Err(stopped.error),
                 Some(Ok(GroupItem::Revoking(revoking))) => self.give_back(&revoking),
                 Some(Ok(GroupItem::CaughtUp(_) | GroupItem::Assigned(_) | GroupItem::Lost(_))) => {}
                 Some(Err(error)) => return Err(error),
                 None => return Ok(None),
             }
+        }
+    }
+
+    /// Whether reading goes on behind a gap; otherwise the partition is about to be stopped.
+    fn passes_over(&self, gap: &Gap) -> bool {
+        match gap.reason {
+            GapReason::DataLoss => self.skips_data_loss,
+            GapReason::Trimmed => !self.stops_at_trimmed,
+            GapReason::Compacted => true,
+        }
+    }
+
+    fn tell_gap(&self, gap: &Gap) {
+        if self.passes_over(gap) {
+            warn_of(gap);
         }
     }
 

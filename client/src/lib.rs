@@ -94,7 +94,7 @@ pub use event::Event;
 pub use group::{
     AssignedPartition, Assignment, ByKey, Drain, ForEachError, GroupBatch, GroupConsumer,
     GroupConsumerBuilder, GroupItem, GroupOffset, GroupRecord, GroupRecords, GroupShutdownHandle,
-    Revoking, ToGroupOffsets,
+    Revoking, StoppedPartition, ToGroupOffsets,
 };
 pub use position::Position;
 pub use producer::{Producer, ProducerBuilder, Receipt};

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_client::{
-    ByKey, Client, Drain, Error, ErrorReason, ForEachError, GroupConsumer, GroupItem, GroupOffset,
-    GroupSeek, GroupState, NewTopic, Offset, PartitionId, Revoking, Start, TopicTrim,
+    ByKey, Client, Drain, Error, ErrorReason, GroupConsumer, GroupItem, GroupOffset, GroupSeek,
+    GroupState, NewTopic, Offset, PartitionId, Revoking, Start, TopicTrim,
 };
 
 use crate::harness::{GROUP, TOPIC, TestBroker, consumer, soon};
@@ -272,15 +272,16 @@ async fn overtaken() -> TestBroker {
 }
 
 #[tokio::test]
-async fn handlers_stop_where_the_group_was_overtaken_if_asked_to() {
+async fn a_partition_stops_where_the_group_was_overtaken_if_asked_to() {
     let broker = overtaken().await;
     let client = broker.client();
-    let handle = |_| async { Ok::<_, std::convert::Infallible>(()) };
-    let stopping = consumer(&client).stop_at_trimmed().build();
-    let ended = soon(stopping.for_each(ByKey(2), handle)).await;
-    let Err(ForEachError::Consumer(error)) = ended else {
-        panic!("{ended:?}");
+    let mut stopping = consumer(&client).stop_at_trimmed().build();
+    let error = loop {
+        if let GroupItem::Stopped(stopped) = item(&mut stopping).await {
+            break stopped.error;
+        }
     };
+    soon(stopping.close()).await;
     assert_eq!(
         error.reason(),
         Some(ErrorReason::OffsetOutOfRange),

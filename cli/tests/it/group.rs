@@ -1,11 +1,14 @@
 //! Consumer groups from the command line.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{TestBroker, json as one_json, json_lines, numbers, stdout_of, towpath};
+use crate::harness::{
+    TestBroker, json as one_json, json_lines, numbers, run, stdout_of, text, towpath,
+};
 use crate::running::Running;
 use crate::serve_process::ServeProcess;
 
@@ -193,6 +196,35 @@ fn a_group_is_deleted_only_if_that_is_said() {
     broker.fails(4, &["group", "get", "g"]);
 }
 
+#[test]
+fn a_damaged_partition_stops_alone() {
+    let broker = TestBroker::with_topic("t", 2);
+    for value in ["intact", "damaged", "behind"] {
+        broker.ok(&["produce", "t", value, "-p", "0"]);
+    }
+    broker.ok(&["produce", "t", "other", "-p", "1"]);
+    let broker = broker.restart();
+    broker.damage(b"damaged");
+    let group = ["consume", "t", "-g", "g", "--from", "beginning", "-e"];
+    let output = run(&mut broker.command(&group));
+    let (printed, said) = (text(&output.stdout), text(&output.stderr));
+    let printed: BTreeSet<_> = printed.lines().collect();
+    assert_eq!(printed, BTreeSet::from(["intact", "other"]), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let said: Vec<_> = said.lines().collect();
+    let [warning, error, hint] = said[..] else {
+        panic!("told once, and at the end: {said:#?}");
+    };
+    let told = "warning: t/0 is read no further, other partitions are: records 1..2 ";
+    assert!(warning.starts_with(told), "{warning}");
+    assert_eq!(error, "error: not read to the end: t/0");
+    assert!(hint.contains("--skip-data-loss"), "{hint}");
+    assert_eq!(committed(&broker), 1, "up to the damage");
+    let skipping = [&group[..], &["--skip-data-loss"]].concat();
+    assert_eq!(broker.ok(&skipping), "behind\n", "what is left");
+    assert_eq!(committed(&broker), 3, "over the damage");
+}
+
 fn member(broker: &TestBroker) -> Running {
     let url = broker.url();
     let args = [
@@ -273,7 +305,7 @@ fn a_member_stops_where_its_group_was_overtaken_if_asked_to() {
     broker.ok(&["topic", "trim", "t", "--before", "7", "-p", "0", "--yes"]);
     let args = ["consume", "t", "-g", "g", "-e"];
     let said = broker.fails(6, &[&args[..], &["--stop-at-trimmed"]].concat());
-    assert!(said.contains("offsets 4..7 of t/0 are gone"), "{said}");
+    assert!(said.contains("offset 4 is out of range"), "{said}");
     assert!(said.contains("OFFSET_OUT_OF_RANGE"), "{said}");
     assert!(said.contains("without stop_at_trimmed"), "{said}");
     assert_eq!(committed(&broker), 4, "it stays where it is");

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
@@ -29,7 +29,10 @@ pub(crate) struct TestBroker {
 
 impl TestBroker {
     pub(crate) fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_in(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn start_in(folder: TempDir) -> Self {
         let config = Config {
             listen: Some(ANY_PORT),
             data_dir: folder.path().join("data"),
@@ -50,6 +53,30 @@ impl TestBroker {
         let partitions = partitions.to_string();
         broker.ok(&["topic", "create", topic, "--partitions", &partitions]);
         broker
+    }
+
+    /// Stops it and starts it again: everything is in segments then, and nothing in memory.
+    pub(crate) fn restart(mut self) -> Self {
+        let other = tempfile::tempdir().expect("a folder");
+        let folder = std::mem::replace(&mut self.folder, other);
+        drop(self);
+        Self::start_in(folder)
+    }
+
+    /// Flips a bit of the segment that holds these bytes.
+    pub(crate) fn damage(&self, bytes: &[u8]) {
+        let topics = self.data_dir().join("topics");
+        let segments = files_below(&topics).into_iter();
+        let mut segments = segments.filter(|path| path.extension().is_some_and(|it| it == "log"));
+        let found = segments.find_map(|path| {
+            let content = std::fs::read(&path).expect("a segment");
+            let mut windows = content.windows(bytes.len());
+            let position = windows.position(|window| window == bytes)?;
+            Some((path, content, position))
+        });
+        let (path, mut content, position) = found.expect("a segment with the bytes");
+        content[position] ^= 1;
+        std::fs::write(path, content).expect("the segment is written");
     }
 
     pub(crate) fn url(&self) -> String {
@@ -97,6 +124,17 @@ impl TestBroker {
     pub(crate) fn records(&self, topic: &str) -> Vec<Value> {
         json_lines(&self.ok(&["consume", topic, "-e", "-o", "json"]))
     }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => files_below(&path),
+            false => vec![path],
+        })
+        .collect()
 }
 
 impl Drop for TestBroker {

@@ -4,6 +4,7 @@
 
 mod work;
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -14,12 +15,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use towpath_proto::address::Address;
 use tracing::{debug, warn};
 
-use super::item::{GroupBatch, GroupItem, GroupRecord, Revoking};
+use super::item::{Assignment, GroupBatch, GroupItem, GroupRecord, Revoking, StoppedPartition};
 use super::membership::Membership;
 use super::seat::Wanted;
 use super::{GroupConsumer, GroupOffset};
-use crate::reader::warn_of;
-use crate::{Error, ErrorReason, GapReason};
+use crate::{Error, ErrorReason};
 use work::{LaneKey, Ticket, Work};
 
 /// Commits are gathered for so long.
@@ -58,6 +58,9 @@ impl GroupConsumer {
     /// record that was not: a record is never committed before its handler is done. Partitions that
     /// others are to get are finished, committed and given back while the others go on.
     ///
+    /// A partition that cannot be read on, such as one with damaged records, stops with a warning in the
+    /// log, committed up to there; the others go on.
+    ///
     /// When it ends for whatever reason, the handlers that run are waited for unless
     /// [`Drain`](crate::Drain) says otherwise, what is handled is committed, and the member leaves.
     /// A handler that panics makes this panic. Dropping the future drops the handlers.
@@ -65,8 +68,9 @@ impl GroupConsumer {
     /// # Errors
     ///
     /// [`ForEachError::Handler`] with the first error of the handler: no more is begun then, and the
-    /// record is not committed. [`ForEachError::Consumer`] if something cannot be read on, or the last
-    /// commit failed. A topic that is deleted is no error as long as others are left: it is told with a
+    /// record is not committed. [`ForEachError::Consumer`] if the group or all of its topics cannot be
+    /// read on, or the last commit failed; and once it was told to end, why a partition that it owned
+    /// had stopped. A topic that is deleted is no error as long as others are left: it is told with a
     /// warning in the log.
     pub async fn for_each<F, Fut, E>(
         self,
@@ -87,6 +91,7 @@ impl GroupConsumer {
             running: JoinSet::new(),
             committing: None,
             commit_at: None,
+            stopped: BTreeMap::new(),
             is_ending: false,
             outcome: Ok(()),
         }
@@ -108,6 +113,8 @@ struct ForEach<F, E> {
     committing: Option<oneshot::Receiver<Result<(), Error>>>,
     /// When the next one is due.
     commit_at: Option<Instant>,
+    /// Partitions that are owned and cannot be read on.
+    stopped: BTreeMap<Assignment, Error>,
     /// No more is begun.
     is_ending: bool,
     outcome: Result<(), ForEachError<E>>,
@@ -150,7 +157,11 @@ where
         }
         self.commit_rest().await;
         self.consumer.close().await;
-        self.outcome
+        self.outcome?;
+        let mut stopped = self.stopped.into_values();
+        stopped
+            .next()
+            .map_or(Ok(()), |error| Err(ForEachError::Consumer(error)))
     }
 
     async fn step(&mut self) -> Step<E> {
@@ -196,15 +207,19 @@ where
             GroupItem::Revoking(Revoking { partitions, .. }) => {
                 partitions.iter().for_each(|it| self.work.revoke(it));
             }
-            GroupItem::Lost(partitions) => partitions.iter().for_each(|it| self.work.lose(it)),
+            GroupItem::Lost(partitions) => {
+                for it in &partitions {
+                    self.work.lose(it);
+                    self.stopped.remove(it);
+                }
+            }
+            GroupItem::Stopped(StoppedPartition { assignment, error }) => {
+                warn!(error = %error.with_causes(), "a partition is read no further, the others go on");
+                self.stopped.insert(assignment, error);
+            }
             GroupItem::Gap(gap) => {
-                warn_of(&gap);
-                let stops = match gap.reason {
-                    GapReason::DataLoss => !self.consumer.skips_data_loss,
-                    GapReason::Trimmed => self.consumer.stops_at_trimmed,
-                    _ => false,
-                };
-                if !stops {
+                self.consumer.tell_gap(&gap);
+                if self.consumer.passes_over(&gap) {
                     self.work.skip(&gap.topic, gap.partition, gap.range.end());
                     self.commit_soon();
                 }
@@ -292,6 +307,9 @@ where
         }
         let (partitions, offsets): (Vec<_>, Vec<_>) = idle.into_iter().unzip();
         drop(self.send(&offsets));
+        for it in &partitions {
+            self.stopped.remove(it);
+        }
         self.consumer.seat.with(|it| it.give_back(&partitions));
     }
 

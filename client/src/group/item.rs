@@ -7,7 +7,7 @@ use towpath_proto::ids::{Generation, Offset, PartitionId};
 use towpath_proto::names::TopicName;
 
 use crate::reader::BatchRecords;
-use crate::{Batch, CaughtUp, Gap, ReceivedRecord};
+use crate::{Batch, CaughtUp, Error, Gap, ReceivedRecord};
 
 /// One thing that a consumer of a group has come to.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub enum GroupItem {
     Gap(Gap),
     /// The consumer owns more partitions from now on.
     Assigned(Vec<AssignedPartition>),
+    /// A partition cannot be read on; the others go on. Told once for each assignment.
+    Stopped(StoppedPartition),
     /// Others are to get partitions; no more of their records come.
     Revoking(Revoking),
     /// The consumer does not own these any more: commits of them are refused.
@@ -49,6 +51,18 @@ pub struct AssignedPartition {
     pub committed_offset: Offset,
     /// One past the last durable record.
     pub end_offset: Offset,
+}
+
+/// A partition that cannot be read on, such as one with damaged records. The consumer still owns it, and
+/// nothing more of it comes until it is assigned again: after a seek, or to another member.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StoppedPartition {
+    /// Which.
+    pub assignment: Assignment,
+    /// Why: with [`ErrorReason::LogCorrupt`](crate::ErrorReason::LogCorrupt) records are damaged, which
+    /// the [`Gap`] before it names.
+    pub error: Error,
 }
 
 /// Others are to get partitions: what was begun of them is to be finished and committed, and then they

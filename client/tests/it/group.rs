@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
-use towpath_client::{ErrorKind, ErrorReason, GroupConsumer, Start};
+use towpath_client::{
+    ByKey, Drain, ErrorKind, ErrorReason, ForEachError, GroupConsumer, GroupRecord, Start,
+};
 
 use crate::fake::{FakeBroker, OnFetch};
 
@@ -108,6 +111,40 @@ async fn a_consumer_that_is_dropped_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn for_each_goes_on_beside_a_damaged_partition_and_tells_of_it_at_the_end() {
+    let (broker, _) = FakeBroker::with_topic("orders", 2);
+    for value in ["intact", "damaged", "behind"] {
+        broker.append("orders", 0, &[value]);
+    }
+    broker.append("orders", 1, &["other"]);
+    broker.state().group.damaged = vec![(0, 1)];
+    let consumer = consumer(&broker);
+    let stop = consumer.shutdown_handle();
+    let (handled, mut seen) = mpsc::unbounded_channel();
+    let handler = move |record: GroupRecord| {
+        let value = record.value_str().unwrap().to_owned();
+        let handled = handled.clone();
+        async move { handled.send(value) }
+    };
+    let stopping = async {
+        assert_eq!(seen.recv().await.as_deref(), Some("intact"), "before it");
+        assert_eq!(seen.recv().await.as_deref(), Some("other"), "beside it");
+        broker.append("orders", 1, &["later"]);
+        assert_eq!(seen.recv().await.as_deref(), Some("later"), "beside it");
+        stop.shutdown(Drain::FinishWithin(Duration::from_mins(1)));
+    };
+    let both = async { tokio::join!(consumer.for_each(ByKey(1), handler), stopping) };
+    let (ended, ()) = timeout(Duration::from_mins(1), both).await.unwrap();
+    let Err(ForEachError::Consumer(error)) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(error.reason(), Some(ErrorReason::LogCorrupt), "{error}");
+    let committed = broker.state().group.committed.clone();
+    let of = |partition| committed[&("orders".to_owned(), partition)];
+    assert_eq!((of(0), of(1)), (1, 2), "up to the damage, and all");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_for_good_is_told_once_and_ends_the_consumer() {
     let (broker, _) = FakeBroker::with_topic("orders", 1);
     broker.state().refuse_opening = Some(ErrorReason::TopicNotFound);
@@ -200,15 +237,15 @@ async fn handlers_go_on_with_the_topics_that_are_left() {
     let consumer = consumer_of_two(&broker);
     broker.append("orders", 0, &["a"]);
     broker.append("payments", 0, &["1"]);
-    let (sender, mut handled) = tokio::sync::mpsc::unbounded_channel();
-    let handler = move |record: towpath_client::GroupRecord| {
+    let (sender, mut handled) = mpsc::unbounded_channel();
+    let handler = move |record: GroupRecord| {
         let sender = sender.clone();
         async move {
             sender.send(record.value_str().unwrap().to_owned()).unwrap();
             Ok::<_, std::convert::Infallible>(())
         }
     };
-    let handling = tokio::spawn(consumer.for_each(towpath_client::ByKey(2), handler));
+    let handling = tokio::spawn(consumer.for_each(ByKey(2), handler));
     let mut first = [handled.recv().await.unwrap(), handled.recv().await.unwrap()];
     first.sort_unstable();
     assert_eq!(first, ["1", "a"]);
@@ -217,7 +254,7 @@ async fn handlers_go_on_with_the_topics_that_are_left() {
     assert_eq!(handled.recv().await.unwrap(), "b", "the other one");
     recreate(&broker, &["orders"]);
     let ended = handling.await.unwrap().unwrap_err();
-    let towpath_client::ForEachError::Consumer(error) = ended else {
+    let ForEachError::Consumer(error) = ended else {
         panic!("{ended}");
     };
     assert_eq!(error.metadata("topic"), Some("orders"), "{error}");

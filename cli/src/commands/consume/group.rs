@@ -8,8 +8,8 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use towpath_client::{
-    Client, Error, ErrorReason, GroupBatch, GroupConsumer, GroupItem, GroupName, GroupOffset,
-    PartitionId, ToGroupOffsets as _, TopicName,
+    Client, Error, ErrorReason, Gap, GapReason, GroupBatch, GroupConsumer, GroupItem, GroupName,
+    GroupOffset, PartitionId, StoppedPartition, ToGroupOffsets as _, TopicName,
 };
 
 use super::reading::{Until, tell_gap};
@@ -63,13 +63,17 @@ pub(super) async fn run(
         printed_count: 0,
         end: deadline,
         ends_at_end: args.end,
+        skips_data_loss: args.skip_data_loss,
+        stops_at_trimmed: args.stop_at_trimmed,
         unread: BTreeSet::new(),
+        stopped: BTreeMap::new(),
         has_read: false,
     };
     let ended = reading.run(until).await;
+    let unread = reading.unread_failure();
     // Others are to get the partitions at once, however this ended.
     reading.consumer.close().await;
-    ended.map(Outcome::silent)
+    ended.map(|exit| Outcome::silent(exit).with_failure(unread))
 }
 
 type Place = (TopicName, PartitionId);
@@ -87,8 +91,12 @@ struct GroupReading<'a> {
     /// When the command is to end, once that is known.
     end: Option<Instant>,
     ends_at_end: bool,
+    skips_data_loss: bool,
+    stops_at_trimmed: bool,
     /// Partitions that this member owns and has not read to their end.
     unread: BTreeSet<Place>,
+    /// Those that it owns and that cannot be read on.
+    stopped: BTreeMap<Place, Error>,
     /// Whether there was one.
     has_read: bool,
 }
@@ -162,18 +170,27 @@ impl GroupReading<'_> {
                 let places = partitions.iter().map(|it| place(&it.assignment));
                 self.unread.extend(places);
             }
+            GroupItem::Stopped(StoppedPartition {
+                assignment, error, ..
+            }) => {
+                self.flush()?;
+                self.output.warning(format_args!(
+                    "{}/{} is read no further, other partitions are: {error}",
+                    assignment.topic, assignment.partition
+                ));
+                self.unread.remove(&place(&assignment));
+                self.stopped.insert(place(&assignment), error);
+            }
             GroupItem::Revoking(revoking) => {
-                for it in &revoking.partitions {
-                    self.unread.remove(&place(it));
-                }
+                self.forget(revoking.partitions.iter().map(place));
                 self.commit().await?;
                 self.consumer.give_back(&revoking);
             }
             GroupItem::Lost(partitions) => {
-                for it in &partitions {
-                    self.unread.remove(&place(it));
-                }
+                self.forget(partitions.iter().map(place));
             }
+            // The partition stops there, which is told with its reason.
+            GroupItem::Gap(gap) if self.stops_at(&gap) => {}
             GroupItem::Gap(gap) => {
                 self.flush()?;
                 tell_gap(&gap, self.output);
@@ -181,6 +198,38 @@ impl GroupReading<'_> {
             _ => {}
         }
         Ok(0)
+    }
+
+    /// Whether what is gone is not to be passed over.
+    fn stops_at(&self, gap: &Gap) -> bool {
+        match gap.reason {
+            GapReason::DataLoss => !self.skips_data_loss,
+            GapReason::Trimmed => self.stops_at_trimmed,
+            _ => false,
+        }
+    }
+
+    /// Others are to read these.
+    fn forget(&mut self, places: impl Iterator<Item = Place>) {
+        for place in places {
+            self.unread.remove(&place);
+            self.stopped.remove(&place);
+        }
+    }
+
+    /// What is told at the end if partitions were not read as far as they could have been.
+    fn unread_failure(&self) -> Option<Failure> {
+        let (_, error) = self.stopped.first_key_value()?;
+        let places = self.stopped.keys();
+        let places: Vec<_> = places
+            .map(|(topic, partition)| format!("{topic}/{partition}"))
+            .collect();
+        let message = format!("not read to the end: {}", places.join(", "));
+        let failure = Failure::new(Exit::of_error(error), message);
+        Some(match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        })
     }
 
     async fn print(&mut self, batch: &GroupBatch, most: u64) -> Result<u64, Failure> {

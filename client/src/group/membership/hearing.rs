@@ -12,7 +12,9 @@ use towpath_proto::wire::join_response::Response;
 
 use super::flow::Cost;
 use super::{Holding, Membership, Phase, Place, Stage};
-use crate::group::item::{AssignedPartition, Assignment, GroupBatch, GroupItem, Revoking};
+use crate::group::item::{
+    AssignedPartition, Assignment, GroupBatch, GroupItem, Revoking, StoppedPartition,
+};
 use crate::reader::check;
 use crate::record::Origin;
 use crate::{Batch, CaughtUp, Error, ErrorReason, Gap, GapReason};
@@ -251,11 +253,20 @@ impl Membership {
         if self.damaged.replace((place, offset)) != Some((place, offset)) {
             return Err(error);
         }
-        self.holdings
-            .get_mut(&place)
-            .into_iter()
-            .for_each(Holding::fail);
-        self.buffer.push(Some(place), Err(error));
+        self.stop(place, error)
+    }
+
+    /// Reads a partition no further. What comes again over another stream is no news.
+    fn stop(&mut self, place: Place, error: Error) -> Result<(), Error> {
+        let holding = self.holdings.get_mut(&place).filter(|it| it.is_held());
+        if let Some(holding) = holding
+            && holding.fail()
+        {
+            let generation = holding.generation;
+            let assignment = self.assignment(place, generation)?;
+            let item = GroupItem::Stopped(StoppedPartition { assignment, error });
+            self.buffer.push(Some(place), Ok(item));
+        }
         Ok(())
     }
 
@@ -303,20 +314,16 @@ impl Membership {
         }
         if let Some(partition) = failed.partition {
             let place = (failed.handle, partition);
-            self.holdings
-                .get_mut(&place)
-                .into_iter()
-                .for_each(Holding::fail);
-            self.buffer
-                .push(Some(place), Err(error.with("partition", partition)));
-            return Ok(());
+            return self.stop(place, error.with("partition", partition));
         }
         if !self.failed_topics.insert(failed.handle) {
             return Ok(());
         }
         let of_topic = self.holdings.iter_mut();
         let of_topic = of_topic.filter(|((handle, _), _)| *handle == failed.handle);
-        of_topic.for_each(|(_, holding)| holding.fail());
+        for (_, holding) in of_topic {
+            holding.fail();
+        }
         if self.failed_topics.len() == self.topics.len() {
             self.fail(error);
         } else {

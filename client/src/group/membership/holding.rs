@@ -81,8 +81,10 @@ impl Holding {
         self.progress.take_caught_up()
     }
 
-    /// Takes no more records of it.
-    pub(super) const fn fail(&mut self) {
+    /// Takes no more records of it, and returns whether it did so far.
+    pub(super) const fn fail(&mut self) -> bool {
+        let is_news = !self.progress.has_failed();
         self.progress.fail();
+        is_news
     }
 }

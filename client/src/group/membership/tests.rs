@@ -441,6 +441,7 @@ fn items(member: &mut Membership) -> Vec<String> {
             GroupItem::Assigned(_) => "assigned".to_owned(),
             GroupItem::Revoking(_) => "revoking".to_owned(),
             GroupItem::Lost(_) => "lost".to_owned(),
+            GroupItem::Stopped(_) => "stopped".to_owned(),
             other => format!("{other:?}"),
         })
         .collect()
@@ -467,6 +468,28 @@ fn what_waits_of_a_lost_partition_is_dropped() {
     let taken = items(&mut member);
     assert_eq!(taken[0], "assigned");
     assert!(taken[1].starts_with("0 1"), "{taken:?}");
+}
+
+#[test]
+fn a_partition_that_stops_is_told_once_for_each_assignment() {
+    let mut member = member();
+    let failed = || {
+        let damaged = Problem::new(ErrorReason::LogCorrupt, "damaged");
+        Response::Failed(v1::SourceFailed {
+            handle: 0,
+            partition: Some(0),
+            error: Some(damaged.into()),
+        })
+    };
+    hear(&mut member, [failed()]);
+    assert_eq!(items(&mut member), ["assigned", "stopped"]);
+    member.disconnect();
+    member.begin();
+    // The broker comes to it once more.
+    hear(&mut member, [joined(), assigned(1, 0, 0), failed()]);
+    assert!(items(&mut member).is_empty(), "told before");
+    hear(&mut member, [assigned(2, 0, 0), failed()]);
+    assert_eq!(items(&mut member), ["lost", "assigned", "stopped"]);
 }
 
 #[test]

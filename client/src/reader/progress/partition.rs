@@ -88,6 +88,11 @@ impl PartitionProgress {
         self.has_failed = true;
     }
 
+    /// Whether it was given up.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
     fn move_to(&mut self, offset: Offset) {
         let end = self.end.map_or(offset, |end| end.offset.min(offset));
         self.next_offset = self.next_offset.max(end);

@@ -30,6 +30,8 @@ pub(crate) struct FakeGroup {
     pub(crate) joined: Vec<Vec<u8>>,
     pub(crate) heartbeat_count: u32,
     pub(crate) left_count: u32,
+    /// Batches that cannot be read, by partition and base offset.
+    pub(crate) damaged: Vec<(u32, u64)>,
 }
 
 #[derive(Debug, Clone)]
@@ -152,7 +154,13 @@ impl JoinStream {
         loop {
             version.mark_unchanged();
             while let Some(batch) = self.next_batch() {
-                if let Err(over) = self.send_batch(batch).await {
+                let place = (batch.partition, batch.base_offset);
+                let is_damaged = self.shared.state().group.damaged.contains(&place);
+                let sent = match is_damaged {
+                    true => self.send_damage(&batch).await,
+                    false => self.send_batch(batch).await,
+                };
+                if let Err(over) = sent {
                     return Some(over);
                 }
             }
@@ -287,6 +295,27 @@ impl JoinStream {
             }
             OnFetch::FallSilent => std::future::pending().await,
         }
+    }
+
+    /// The broker gives the partition up.
+    async fn send_damage(&mut self, batch: &wire::FetchedBatch) -> Result<(), Over> {
+        self.next.remove(&(batch.handle, batch.partition));
+        self.send(Message::Gap(v1::Gap {
+            handle: batch.handle,
+            partition: batch.partition,
+            range: Some(v1::OffsetRange {
+                start: batch.base_offset,
+                end: batch.next_offset().get(),
+            }),
+            reason: v1::GapReason::DataLoss.into(),
+        }))
+        .await?;
+        self.send(Message::Failed(v1::SourceFailed {
+            handle: batch.handle,
+            partition: Some(batch.partition),
+            error: Some(Problem::new(ErrorReason::LogCorrupt, "damaged").into()),
+        }))
+        .await
     }
 
     async fn send(&self, message: Message) -> Result<(), Over> {
