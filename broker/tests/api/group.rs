@@ -16,6 +16,7 @@ use towpath_proto::wire::JoinResponse;
 use towpath_proto::wire::join_response::Response;
 
 use crate::harness::{TestBroker, check_facts, position, problem_of, refusal, soon, values};
+use crate::trim::{before, of, trim};
 
 const RECORDS: u64 = 1_000_000;
 
@@ -242,6 +243,35 @@ async fn a_group_goes_on_where_it_has_committed() {
         read.extend(values);
     }
     assert!(!read.contains(&"2-0".to_owned()) && read.contains(&"2-2".to_owned()));
+}
+
+#[tokio::test]
+async fn records_that_are_gone_count_once_however_many_commits_were_refused() {
+    let broker = with_records().await;
+    let mut member = Member::join(&broker, 1).await;
+    member.owns(4).await;
+    member.send(Request::Leave(v1::LeaveGroup {})).await;
+    while member.try_next().await.unwrap().is_some() {}
+    let orders = v1::TrimTopicRequest {
+        name: "orders".to_owned(),
+        ..before(Position::Offset(2))
+    };
+    trim(&broker, of(&[0], orders)).await;
+    let mut member = Member::join(&broker, 2).await;
+    member.owns(4).await;
+    while !matches!(member.next().await, Response::Gap(_)) {}
+    let generation = member.owned.insert(0, 1_000).unwrap();
+    let refused = member.commit(0, 2).await.error.unwrap();
+    assert_eq!(refused.reason(), v1::ErrorReason::GenerationStale);
+    member.owned.insert(0, generation);
+    let refused = member.commit(0, 9).await.error.unwrap();
+    assert_eq!(refused.reason(), v1::ErrorReason::OffsetOutOfRange);
+    let skipped = async || get(&broker).await.partitions[0].skipped_records;
+    assert_eq!(skipped().await, 0, "none were committed over");
+    for (offset, expected) in [(1, 1), (3, 2), (2, 2)] {
+        assert_eq!(member.commit(0, offset).await.error, None);
+        assert_eq!(skipped().await, expected, "committed to {offset}");
+    }
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ impl Stepper {
             partition,
             generation,
             offset: Offset::new(offset),
-            skipped_count: 0,
+            gaps: Vec::new(),
         };
         let command = GroupCommand::Commit {
             group,

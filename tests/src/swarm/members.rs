@@ -13,7 +13,7 @@ use towpath_broker::core::{
 use towpath_broker::runtime::command::CommandError;
 use towpath_broker::runtime::group_command::GroupSink;
 use towpath_proto::names::GroupName;
-use towpath_storage::{Offset, PartitionRef, TopicId};
+use towpath_storage::{Offset, OffsetRange, PartitionRef, TopicId};
 
 use super::actors::Reader;
 use crate::history::Place;
@@ -84,8 +84,8 @@ pub(super) struct Holding {
     pub(super) reader: Reader,
     /// The next offset that it handles.
     pub(super) handled: Offset,
-    /// Records that it was told of as gone since its last commit.
-    pub(super) skipped_count: u64,
+    /// Records that it was told of last as gone.
+    pub(super) gap: Option<OffsetRange>,
     pub(super) is_revoked: bool,
 }
 

@@ -131,7 +131,7 @@ impl Listener {
                 partition,
                 generation: Generation(commit.generation),
                 offset,
-                skipped_count: self.seat.take_gaps(partition, offset),
+                gaps: self.seat.gaps_below(partition, offset),
             });
             places.push((commit.handle, commit.partition));
         }

@@ -147,7 +147,11 @@ impl Seat {
 
     /// Notes that a commit of the member is durable.
     pub(super) fn note_committed(&self, partition: PartitionRef, committed: Offset) {
-        self.lock().delivered.commit(partition, committed);
+        let mut state = self.lock();
+        state.delivered.commit(partition, committed);
+        if let Some(gaps) = state.gaps.get_mut(&partition) {
+            gaps.retain(|gap| gap.end > committed);
+        }
     }
 
     /// Waits until credit was added. Safe to drop.
@@ -183,16 +187,12 @@ impl Seat {
         self.lock().gaps.entry(partition).or_default().push(range);
     }
 
-    /// Records below an offset that were told as gone, once.
-    pub(super) fn take_gaps(&self, partition: PartitionRef, below: Offset) -> u64 {
-        let mut state = self.lock();
-        let Some(gaps) = state.gaps.get_mut(&partition) else {
-            return 0;
-        };
-        let (passed, ahead) = gaps.drain(..).partition(|gap| gap.end <= below);
-        *gaps = ahead;
-        let passed: Vec<OffsetRange> = passed;
-        passed.iter().map(|gap| gap.end.since(gap.start)).sum()
+    /// What was told as gone below an offset and is not known to be committed over. It stays until then:
+    /// the commit may be refused.
+    pub(super) fn gaps_below(&self, partition: PartitionRef, below: Offset) -> Vec<OffsetRange> {
+        let state = self.lock();
+        let gaps = state.gaps.get(&partition).into_iter().flatten();
+        gaps.filter(|gap| gap.start < below).copied().collect()
     }
 
     /// Forgets what was told and sent of a partition that the member has lost.

@@ -1,13 +1,13 @@
 //! Committing: how far a group has come, said by whoever owns the partition now.
 
-use towpath_storage::{Offset, PartitionRef, Row};
+use towpath_storage::{Offset, OffsetRange, PartitionRef, Row};
 
 use super::{Generation, GroupId, GroupPartition, MemberId};
 use crate::core::State;
 use crate::core::row::RowId;
 
 /// How far a member has come in one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
     /// Which.
     pub partition: PartitionRef,
@@ -15,8 +15,9 @@ pub struct Commit {
     pub generation: Generation,
     /// Offset of the next record that it has not handled.
     pub offset: Offset,
-    /// Records below that which it was told of as gone, since its last commit.
-    pub skipped_count: u64,
+    /// Records that it was told of as gone, in the order of their offsets. What the group has committed
+    /// already, or has not yet, does not count: a commit may repeat what an earlier one said.
+    pub gaps: Vec<OffsetRange>,
 }
 
 /// What became of a commit in one partition.
@@ -42,6 +43,17 @@ pub enum CommitRefusal {
     },
 }
 
+impl Commit {
+    /// Records that are gone between what is committed and what is to be.
+    fn skipped_from(&self, committed: Offset) -> u64 {
+        let passed = |gap: &OffsetRange| {
+            let end = gap.end.min(self.offset);
+            end.since(gap.start.max(committed))
+        };
+        self.gaps.iter().map(passed).sum()
+    }
+}
+
 impl State {
     /// Decides on commits of one member: a verdict for each, and the rows. A commit never moves a group
     /// back.
@@ -60,7 +72,7 @@ impl State {
                     let mut after = known.clone();
                     after.committed = commit.offset;
                     after.commit_time_ms = now_ms;
-                    after.skipped_count += commit.skipped_count;
+                    after.skipped_count += commit.skipped_from(known.committed);
                     rows.push(RowId::GroupPartition(id, commit.partition).put(&after.to_row()));
                     CommitVerdict::Committed(commit.offset)
                 }

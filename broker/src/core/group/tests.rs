@@ -250,7 +250,7 @@ fn a_partition_that_is_not_given_back_is_lost_when_the_grace_is_over() {
         partition: bench.place(lost),
         generation: Generation(1),
         offset: Offset::ZERO,
-        skipped_count: 0,
+        gaps: Vec::new(),
     };
     let verdict = bench.commit(member(1), late);
     assert_eq!(verdict, CommitVerdict::Refused(CommitRefusal::Stale));
@@ -410,7 +410,7 @@ fn a_group_with_an_old_name_knows_nothing_of_old_generations() {
         partition: bench.place(0),
         generation: Generation(1),
         offset: Offset::ZERO,
-        skipped_count: 0,
+        gaps: Vec::new(),
     };
     let verdict = bench.commit(member(1), late);
     assert_eq!(verdict, CommitVerdict::Refused(CommitRefusal::Stale));
@@ -473,7 +473,7 @@ fn commits_never_move_back_and_never_beyond_the_end() {
         },
         generation: Generation(1),
         offset: Offset::new(offset),
-        skipped_count: 0,
+        gaps: Vec::new(),
     };
     bench.state.partition_mut(commit(0).partition).unwrap().end = Offset::new(10);
     let committed = |offset| CommitVerdict::Committed(Offset::new(offset));
@@ -669,7 +669,7 @@ impl Schedule {
             partition,
             generation,
             offset: next,
-            skipped_count: 0,
+            gaps: Vec::new(),
         };
         match self.bench.commit(member(number), commit) {
             CommitVerdict::Committed(_) => {

@@ -7,7 +7,7 @@ use towpath_broker::core::{
     AssignedPartition, Commit, GroupEvent as Told, GroupId, MemberId, SessionId,
 };
 use towpath_broker::runtime::group_command::GroupCommand;
-use towpath_storage::Offset;
+use towpath_storage::{Offset, OffsetRange};
 
 use super::World;
 use super::reading::Progress;
@@ -101,7 +101,7 @@ impl World {
             generation: assigned.generation,
             reader,
             handled: assigned.committed,
-            skipped_count: 0,
+            gap: None,
             is_revoked: false,
         };
         self.cast.members[member].holdings.insert(place, holding);
@@ -146,7 +146,10 @@ impl World {
         let progress = self.read_on(&mut holding.reader, bytes_max);
         if progress == Progress::Skipped {
             let end = holding.reader.offset.get();
-            holding.skipped_count += end - start;
+            holding.gap = Some(OffsetRange {
+                start: Offset::new(start),
+                end: Offset::new(end),
+            });
             self.note_group(group, place, GroupEvent::Handled { start, end });
         }
         self.cast.members[member].holdings.insert(place, holding);
@@ -190,7 +193,7 @@ impl World {
                 partition: to_ref(place),
                 generation: it.generation,
                 offset: it.handled,
-                skipped_count: std::mem::take(&mut it.skipped_count),
+                gaps: it.gap.into_iter().collect(),
             }));
         }
         self.send_commits(group, id, (member, session), &commits);
@@ -246,7 +249,7 @@ impl World {
             partition: to_ref(claim.place),
             generation: claim.generation,
             offset: claim.handled,
-            skipped_count: 0,
+            gaps: Vec::new(),
         };
         let stranger = self.random.usize(..self.cast.members.len());
         let mut id = claim.member;
