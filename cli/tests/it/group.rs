@@ -65,6 +65,21 @@ fn a_group_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_group_that_was_overtaken_commits_over_what_is_gone() {
+    let broker = four_of_ten();
+    broker.ok(&["topic", "trim", "t", "--before", "end", "--yes"]);
+    let rest = ["consume", "t", "--group", "g", "-e"];
+    let output = run(&mut broker.command(&rest));
+    let said = text(&output.stderr);
+    assert_eq!(text(&output.stdout), "", "{said}");
+    assert!(said.contains("offsets 4..10 of t/0 are gone"), "{said}");
+    let partition = get(&broker, "g")["partitions"][0].clone();
+    assert_eq!(partition["committed_offset"], 10, "{partition}");
+    assert_eq!(partition["skipped_records"], 6, "{partition}");
+    assert_eq!(text(&run(&mut broker.command(&rest)).stderr), "", "once");
+}
+
+#[test]
 fn what_is_not_committed_comes_again() {
     let broker = ten_records();
     let args = [

@@ -8,8 +8,8 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use towpath_client::{
-    Client, Error, ErrorReason, Gap, GapReason, GroupBatch, GroupConsumer, GroupItem, GroupName,
-    GroupOffset, PartitionId, StoppedPartition, ToGroupOffsets as _, TopicName,
+    Assignment, Client, Error, ErrorReason, Gap, GapReason, GroupBatch, GroupConsumer, GroupItem,
+    GroupName, GroupOffset, PartitionId, StoppedPartition, ToGroupOffsets as _, TopicName,
 };
 
 use super::reading::{Until, tell_gap};
@@ -65,6 +65,7 @@ pub(super) async fn run(
         ends_at_end: args.end,
         skips_data_loss: args.skip_data_loss,
         stops_at_trimmed: args.stop_at_trimmed,
+        owned: BTreeMap::new(),
         unread: BTreeSet::new(),
         stopped: BTreeMap::new(),
         has_read: false,
@@ -93,9 +94,11 @@ struct GroupReading<'a> {
     ends_at_end: bool,
     skips_data_loss: bool,
     stops_at_trimmed: bool,
-    /// Partitions that this member owns and has not read to their end.
+    /// Partitions that this member owns.
+    owned: BTreeMap<Place, Assignment>,
+    /// Those that it has not read to their end.
     unread: BTreeSet<Place>,
-    /// Those that it owns and that cannot be read on.
+    /// Those that cannot be read on.
     stopped: BTreeMap<Place, Error>,
     /// Whether there was one.
     has_read: bool,
@@ -159,7 +162,7 @@ impl GroupReading<'_> {
 
     /// Prints what is to be printed, but no more than `most` records; returns how many.
     async fn take(&mut self, item: GroupItem, most: u64) -> Result<u64, Failure> {
-        let place = |it: &towpath_client::Assignment| (it.topic.clone(), it.partition);
+        let place = |it: &Assignment| (it.topic.clone(), it.partition);
         match item {
             GroupItem::Batch(batch) => return self.print(&batch, most).await,
             GroupItem::CaughtUp(it) => {
@@ -167,8 +170,10 @@ impl GroupReading<'_> {
             }
             GroupItem::Assigned(partitions) => {
                 self.has_read = true;
-                let places = partitions.iter().map(|it| place(&it.assignment));
-                self.unread.extend(places);
+                for it in partitions {
+                    self.unread.insert(place(&it.assignment));
+                    self.owned.insert(place(&it.assignment), it.assignment);
+                }
             }
             GroupItem::Stopped(StoppedPartition {
                 assignment, error, ..
@@ -194,6 +199,7 @@ impl GroupReading<'_> {
             GroupItem::Gap(gap) => {
                 self.flush()?;
                 tell_gap(&gap, self.output);
+                self.pass_over(gap);
             }
             _ => {}
         }
@@ -209,9 +215,18 @@ impl GroupReading<'_> {
         }
     }
 
+    /// What is gone is committed over: nothing behind it may ever come.
+    fn pass_over(&mut self, gap: Gap) {
+        let place = (gap.topic, gap.partition);
+        if let (Some(commits), Some(owned)) = (&mut self.commits, self.owned.get(&place)) {
+            commits.insert(place, GroupOffset::new(owned, gap.range.end()));
+        }
+    }
+
     /// Others are to read these.
     fn forget(&mut self, places: impl Iterator<Item = Place>) {
         for place in places {
+            self.owned.remove(&place);
             self.unread.remove(&place);
             self.stopped.remove(&place);
         }
