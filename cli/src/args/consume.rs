@@ -34,7 +34,7 @@ pub(crate) struct ConsumeArgs {
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = parse_count::<u64>)]
     pub(crate) count: Option<u64>,
     /// Stop at the end that the topic has now; with --group, once that is reached in all partitions
-    /// that this member gets
+    /// that this member gets, or by the others if it gets none
     #[arg(short = 'e', long)]
     pub(crate) end: bool,
     /// Only this partition; may be given more than once

@@ -2,6 +2,7 @@
 
 mod group;
 mod reading;
+mod until;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -12,7 +13,8 @@ use crate::args::{ConsumeArgs, ReadFrom};
 use crate::failure::Failure;
 use crate::output::count_of;
 
-use reading::{Reading, Until};
+use reading::Reading;
+use until::Until;
 
 /// Reads what the arguments say and prints it as it comes.
 pub(super) async fn run(args: &ConsumeArgs, session: &Session<'_>) -> Result<Outcome, Failure> {
@@ -55,10 +57,9 @@ pub(super) async fn run(args: &ConsumeArgs, session: &Session<'_>) -> Result<Out
     let until = Until {
         count: args.count,
         deadline,
+        interrupt: &session.interrupt,
     };
-    Reading::new(reader, session.output, &session.interrupt)
-        .run(until)
-        .await
+    Reading::new(reader, session.output, until).run().await
 }
 
 async fn look_up(

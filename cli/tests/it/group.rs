@@ -276,6 +276,30 @@ fn a_member_that_is_interrupted_commits_and_leaves() {
 }
 
 #[test]
+fn a_member_that_gets_no_partition_says_that_it_waits() {
+    let broker = ten_records();
+    let running = member(&broker);
+    running.stdout.until("9");
+    let url = broker.url();
+    let args = ["consume", "t", "--group", "g", "--url", &url];
+    let spare = Running::start_with(&args, Stdio::null());
+    let told = "note: other members of group g read all partitions; this one takes over";
+    let line = spare.stderr.next();
+    assert!(line.starts_with(told), "{line}");
+    // To the end of what is there, which somebody else is to read.
+    let to_end = broker.ok(&["consume", "t", "--group", "g", "-e"]);
+    assert_eq!(to_end, "", "the other one has it");
+    assert_eq!(committed(&broker), 10, "before the end");
+    running.signal(Signal::INT);
+    running.wait();
+    broker.ok(&["produce", "t", "more"]);
+    assert_eq!(spare.stdout.next(), "more", "taken over");
+    spare.signal(Signal::INT);
+    let (code, said) = spare.wait();
+    assert_eq!((code, said.as_str()), (Some(130), ""), "told once");
+}
+
+#[test]
 fn a_member_that_is_moved_goes_on_there() {
     let broker = ten_records();
     let running = member(&broker);

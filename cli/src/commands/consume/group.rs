@@ -1,5 +1,7 @@
 //! `towpath consume --group`: records as a member of a group gets them.
 
+mod waiting;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
@@ -12,13 +14,14 @@ use towpath_client::{
     GroupName, GroupOffset, PartitionId, StoppedPartition, ToGroupOffsets as _, TopicName,
 };
 
-use super::reading::{Until, tell_gap};
+use super::reading::tell_gap;
+use super::until::{Next, Until, at};
 use super::{Outcome, Session};
 use crate::args::{CommitWhen, ConsumeArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::interrupt::Interrupt;
 use crate::output::{Output, RecordPrinter};
+use waiting::{Idle, Waiting};
 
 /// So many records are printed between two commits, if there is no pause before.
 const RECORDS_PER_COMMIT: u64 = 1_000;
@@ -50,15 +53,17 @@ pub(super) async fn run(
     if args.stop_at_trimmed {
         builder = builder.stop_at_trimmed();
     }
-    let until = Until {
-        count: args.count,
-        deadline,
-    };
     let mut reading = GroupReading {
+        name,
         consumer: builder.build(),
         printer: session.output.records(),
         output: session.output,
-        interrupt: &session.interrupt,
+        until: Until {
+            count: args.count,
+            deadline,
+            interrupt: &session.interrupt,
+        },
+        waiting: Waiting::new(admin, name, args.end),
         commits: (args.commit == CommitWhen::OnPrint).then(BTreeMap::new),
         printed_count: 0,
         end: deadline,
@@ -70,7 +75,7 @@ pub(super) async fn run(
         stopped: BTreeMap::new(),
         has_read: false,
     };
-    let ended = reading.run(until).await;
+    let ended = reading.run().await;
     let unread = reading.unread_failure();
     // Others are to get the partitions at once, however this ended.
     reading.consumer.close().await;
@@ -81,10 +86,12 @@ type Place = (TopicName, PartitionId);
 
 /// A member on its way to the output.
 struct GroupReading<'a> {
+    name: &'a GroupName,
     consumer: GroupConsumer,
     printer: RecordPrinter<io::Stdout>,
     output: &'a Output,
-    interrupt: &'a Interrupt,
+    until: Until<'a>,
+    waiting: Waiting<'a>,
     /// What was printed and not committed; none if nothing is to be.
     commits: Option<BTreeMap<Place, GroupOffset>>,
     /// Records printed since the last commit.
@@ -104,11 +111,10 @@ struct GroupReading<'a> {
     has_read: bool,
 }
 
-/// What happened next.
-enum Next {
+/// What came next.
+enum Got {
     Item(Option<Result<GroupItem, Error>>),
-    Deadline,
-    Interrupt,
+    Idle(Idle),
 }
 
 impl GroupReading<'_> {
@@ -117,18 +123,18 @@ impl GroupReading<'_> {
     /// # Errors
     ///
     /// The broker cannot give more, or the output takes no more; what was written before is committed.
-    async fn run(&mut self, until: Until) -> Result<Exit, Failure> {
-        let mut left = until.count.unwrap_or(u64::MAX);
+    async fn run(&mut self) -> Result<Exit, Failure> {
+        let mut left = self.until.count.unwrap_or(u64::MAX);
         let end = loop {
             if left == 0 || self.is_at_end() {
                 break Ok(Exit::Done);
             }
-            match self.next(until.deadline).await? {
-                Next::Item(Some(Ok(item))) => left -= self.take(item, left).await?,
-                Next::Item(Some(Err(error))) => break Err(error.into()),
-                Next::Item(None) => break Ok(Exit::Done),
-                Next::Deadline if until.count.is_some() => break Ok(Exit::Fewer),
-                Next::Deadline => break Ok(Exit::Done),
+            match self.next().await? {
+                Next::Item(Got::Item(Some(Ok(item)))) => left -= self.take(item, left).await?,
+                Next::Item(Got::Item(Some(Err(error)))) => break Err(error.into()),
+                Next::Item(Got::Item(None) | Got::Idle(Idle::CaughtUp)) => break Ok(Exit::Done),
+                Next::Item(Got::Idle(Idle::Tell)) => self.tell_of_waiting(),
+                Next::Deadline => break Ok(self.until.exit_at_deadline()),
                 Next::Interrupt => break Err(Failure::interrupted()),
             }
         };
@@ -142,22 +148,33 @@ impl GroupReading<'_> {
     }
 
     /// Waits for what happens next; what was printed is written and committed before waiting.
-    async fn next(&mut self, deadline: Option<Instant>) -> Result<Next, Failure> {
-        if self.interrupt.has_come() {
-            return Ok(Next::Interrupt);
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(Next::Deadline);
+    async fn next(&mut self) -> Result<Next<Got>, Failure> {
+        if let Some(over) = self.until.over() {
+            return Ok(over);
         }
         if let Some(item) = self.consumer.next_item().now_or_never() {
-            return Ok(Next::Item(item));
+            return Ok(Next::Item(Got::Item(item)));
         }
         self.commit().await?;
-        Ok(tokio::select! {
-            item = self.consumer.next_item() => Next::Item(item),
-            () = until(deadline) => Next::Deadline,
-            () = self.interrupt.wait() => Next::Interrupt,
-        })
+        let (consumer, waiting) = (&mut self.consumer, &mut self.waiting);
+        let got = async {
+            tokio::select! {
+                item = consumer.next_item() => Got::Item(item),
+                idle = waiting.next() => Got::Idle(idle),
+            }
+        };
+        Ok(self.until.wait(got).await)
+    }
+
+    fn tell_of_waiting(&self) {
+        let ending = match self.ends_at_end {
+            true => "this one ends when they have committed what is there",
+            false => "this one takes over when one of them goes",
+        };
+        self.output.note(format_args!(
+            "other members of group {} read all partitions; {ending}",
+            self.name
+        ));
     }
 
     /// Prints what is to be printed, but no more than `most` records; returns how many.
@@ -170,6 +187,7 @@ impl GroupReading<'_> {
             }
             GroupItem::Assigned(partitions) => {
                 self.has_read = true;
+                self.waiting.end();
                 for it in partitions {
                     self.unread.insert(place(&it.assignment));
                     self.owned.insert(place(&it.assignment), it.assignment);
@@ -281,11 +299,11 @@ impl GroupReading<'_> {
         let offsets: Vec<_> = std::mem::take(commits).into_values().collect();
         let committing = self.consumer.commit(&offsets);
         let end = self.end;
-        let interrupt = self.interrupt;
+        let interrupt = self.until.interrupt;
         let patience = async {
             tokio::select! {
                 () = interrupt.wait() => {}
-                () = until(end) => {}
+                () = at(end) => {}
             }
             tokio::time::sleep(COMMIT_PATIENCE).await;
         };
@@ -311,12 +329,5 @@ impl GroupReading<'_> {
         self.printer
             .flush()
             .map_err(|error| Failure::output(&error))
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

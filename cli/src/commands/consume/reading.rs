@@ -3,23 +3,13 @@
 use std::io::{self, Write};
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::time::Instant;
 use towpath_client::{Batch, Error, Gap, GapReason, Reader, ReaderItem};
 
+use super::until::{Next, Until};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::interrupt::Interrupt;
 use crate::outcome::Outcome;
 use crate::output::{Output, RecordPrinter};
-
-/// When enough was read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Until {
-    /// After so many records.
-    pub(super) count: Option<u64>,
-    /// At this time.
-    pub(super) deadline: Option<Instant>,
-}
 
 /// A reader on its way to the output.
 #[derive(Debug)]
@@ -27,23 +17,16 @@ pub(super) struct Reading<'a, W> {
     reader: Reader,
     printer: RecordPrinter<W>,
     output: &'a Output,
-    interrupt: &'a Interrupt,
-}
-
-/// What happened next.
-enum Next {
-    Item(Option<Result<ReaderItem, Error>>),
-    Deadline,
-    Interrupt,
+    until: Until<'a>,
 }
 
 impl<'a> Reading<'a, io::Stdout> {
-    pub(super) fn new(reader: Reader, output: &'a Output, interrupt: &'a Interrupt) -> Self {
+    pub(super) fn new(reader: Reader, output: &'a Output, until: Until<'a>) -> Self {
         Self {
             reader,
             printer: output.records(),
             output,
-            interrupt,
+            until,
         }
     }
 }
@@ -54,10 +37,10 @@ impl<W: Write> Reading<'_, W> {
     /// # Errors
     ///
     /// The broker cannot give more, or the output takes no more; what was read before is printed.
-    pub(super) async fn run(mut self, until: Until) -> Result<Outcome, Failure> {
-        let mut left = until.count.unwrap_or(u64::MAX);
+    pub(super) async fn run(mut self) -> Result<Outcome, Failure> {
+        let mut left = self.until.count.unwrap_or(u64::MAX);
         let end = loop {
-            match self.next(until.deadline).await? {
+            match self.next().await? {
                 Next::Item(Some(Ok(ReaderItem::Batch(batch)))) => {
                     left -= self.print(&batch, left)?;
                     if left == 0 {
@@ -68,8 +51,7 @@ impl<W: Write> Reading<'_, W> {
                 Next::Item(Some(Ok(_))) => {}
                 Next::Item(Some(Err(error))) => break Err(error.into()),
                 Next::Item(None) => break Ok(Exit::Done),
-                Next::Deadline if until.count.is_some() => break Ok(Exit::Fewer),
-                Next::Deadline => break Ok(Exit::Done),
+                Next::Deadline => break Ok(self.until.exit_at_deadline()),
                 Next::Interrupt => break Err(Failure::interrupted()),
             }
         };
@@ -78,28 +60,15 @@ impl<W: Write> Reading<'_, W> {
     }
 
     /// Waits for what happens next; what was printed is written before waiting.
-    async fn next(&mut self, deadline: Option<Instant>) -> Result<Next, Failure> {
-        if self.interrupt.has_come() {
-            return Ok(Next::Interrupt);
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(Next::Deadline);
+    async fn next(&mut self) -> Result<Next<Option<Result<ReaderItem, Error>>>, Failure> {
+        if let Some(over) = self.until.over() {
+            return Ok(over);
         }
         if let Some(item) = self.reader.next().now_or_never() {
             return Ok(Next::Item(item));
         }
         self.flush()?;
-        let deadline = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        Ok(tokio::select! {
-            item = self.reader.next() => Next::Item(item),
-            () = deadline => Next::Deadline,
-            () = self.interrupt.wait() => Next::Interrupt,
-        })
+        Ok(self.until.wait(self.reader.next()).await)
     }
 
     /// Prints a batch, but no more than `most` records; returns how many.
