@@ -59,6 +59,8 @@ pub const GROUPS_MAX: u32 = 10_000;
 pub const MEMBERS_PER_GROUP_MAX: u32 = 1_000;
 /// Most partitions that one consumer group may read.
 pub const PARTITIONS_PER_GROUP_MAX: u32 = 500;
+/// Most topics that one member of a group may read.
+pub const TOPICS_PER_MEMBER_MAX: u32 = 100;
 
 /// Items on a page of a list whose reader does not say.
 pub const PAGE_SIZE_DEFAULT: u32 = 100;
@@ -83,6 +85,10 @@ pub fn published() -> v1::Limits {
         partitions_per_fetch_max: PARTITIONS_PER_FETCH_MAX,
         producer_window_batches: PRODUCER_WINDOW_BATCHES,
         page_size_max: PAGE_SIZE_MAX,
+        groups_max: GROUPS_MAX,
+        members_per_group_max: MEMBERS_PER_GROUP_MAX,
+        partitions_per_group_max: PARTITIONS_PER_GROUP_MAX,
+        topics_per_member_max: TOPICS_PER_MEMBER_MAX,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What each refusal is called on the wire, and what a client is told about it.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,15 +154,9 @@ pub(super) fn create_refused(refusal: CreateTopicRefusal, topics: &TopicTable) -
             Problem::invalid_field("partition_count", text)
         }
         CreateTopicRefusal::Config(error) => config_refused(error),
-        CreateTopicRefusal::TooManyTopics { count } => {
-            Problem::new(ErrorReason::LimitReached, text)
-                .with("limit", "topics_max")
-                .with("limit_value", count)
-        }
+        CreateTopicRefusal::TooManyTopics { count } => limit_reached(text, "topics_max", count),
         CreateTopicRefusal::TooManyPartitions { count_max, .. } => {
-            Problem::new(ErrorReason::LimitReached, text)
-                .with("limit", "partitions_max")
-                .with("limit_value", count_max)
+            limit_reached(text, "partitions_max", count_max)
         }
     }
 }
@@ -354,13 +349,16 @@ fn nearest<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Option<&'a 
 
 /// A limit of a stream is reached.
 pub(super) fn too_many_open_topics() -> Problem {
-    let limit = limits::OPEN_TOPICS_PER_STREAM_MAX;
-    Problem::new(
-        ErrorReason::LimitReached,
-        format!("a stream may have {limit} topics open"),
-    )
-    .with("limit", "open_topics_per_stream_max")
-    .with("limit_value", limit)
+    let limit_value = limits::OPEN_TOPICS_PER_STREAM_MAX;
+    let message = format!("a stream may have {limit_value} topics open");
+    limit_reached(message, "open_topics_per_stream_max", limit_value)
+}
+
+/// There is as much of something as there may be; `limit` is its name in `Limits`.
+fn limit_reached(message: String, limit: &'static str, limit_value: impl fmt::Display) -> Problem {
+    Problem::new(ErrorReason::LimitReached, message)
+        .with("limit", limit)
+        .with("limit_value", limit_value)
 }
 
 /// There is no group of that name.
@@ -403,6 +401,7 @@ pub(super) fn member_replaced() -> Problem {
 
 /// Why a member may not join, which asked for these topics.
 pub(super) fn join_refused(refusal: &JoinRefusal, topics: &[Arc<TopicView>]) -> Problem {
+    let text = refusal.to_string();
     let view = |id| topics.iter().find(|topic| topic.id() == id);
     match refusal {
         JoinRefusal::GroupDeleted { name } => group_deleted(name),
@@ -415,12 +414,16 @@ pub(super) fn join_refused(refusal: &JoinRefusal, topics: &[Arc<TopicView>]) -> 
         }
         JoinRefusal::TopicNotFound { topic } => match view(*topic) {
             Some(view) => topic_gone(view.name()),
-            None => Problem::new(ErrorReason::TopicNotFound, refusal.to_string()),
+            None => Problem::new(ErrorReason::TopicNotFound, text),
         },
-        JoinRefusal::TooManyGroups
-        | JoinRefusal::TooManyMembers { .. }
-        | JoinRefusal::TooManyPartitions { .. } => {
-            Problem::new(ErrorReason::LimitReached, refusal.to_string())
+        JoinRefusal::TooManyGroups => limit_reached(text, "groups_max", limits::GROUPS_MAX),
+        JoinRefusal::TooManyMembers { .. } => {
+            let limit_value = limits::MEMBERS_PER_GROUP_MAX;
+            limit_reached(text, "members_per_group_max", limit_value)
+        }
+        JoinRefusal::TooManyPartitions { .. } => {
+            let limit_value = limits::PARTITIONS_PER_GROUP_MAX;
+            limit_reached(text, "partitions_per_group_max", limit_value)
         }
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
+use towpath_proto::limits;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::v1::group_service_client::GroupServiceClient;
@@ -392,6 +393,28 @@ async fn what_a_group_cannot_do_is_refused() {
     refusal(end, ErrorReason::GroupNotFound);
     let list = soon(groups(&broker).list_groups(v1::ListGroupsRequest::default())).await;
     assert_eq!(list.unwrap().into_inner().groups, []);
+}
+
+#[tokio::test]
+async fn a_group_reads_so_many_partitions_at_once_or_one_topic_after_the_other() {
+    let broker = TestBroker::start().await;
+    let max = limits::PARTITIONS_PER_GROUP_MAX;
+    broker.create("orders", max).await;
+    broker.create("more", 1).await;
+    let reading = |topics: &[&str]| v1::JoinGroup {
+        topics: topics.iter().map(|it| (*it).to_owned()).collect(),
+        ..wish(1)
+    };
+    let refuse = async |topics: &[&str]| {
+        let refused = Member::try_join(&broker, reading(topics)).await.map(drop);
+        let problem = refusal(refused, ErrorReason::LimitReached);
+        let (limit, value) = ("partitions_per_group_max", max.to_string());
+        check_facts(&problem, &[("limit", limit), ("limit_value", &value)]);
+    };
+    refuse(&["orders", "more"]).await;
+    let mut member = Member::try_join(&broker, reading(&["orders"])).await;
+    member.as_mut().unwrap().owns(max as usize).await;
+    refuse(&["more"]).await;
 }
 
 #[tokio::test]

@@ -72,6 +72,14 @@ pub struct Limits {
     pub partitions_per_fetch_max: u32,
     /// Most batches of a producer and partition that may be unanswered.
     pub producer_window_batches: u32,
+    /// Most consumer groups.
+    pub groups_max: u32,
+    /// Most members of one consumer group.
+    pub members_per_group_max: u32,
+    /// Most partitions that one consumer group may read, over all its topics.
+    pub partitions_per_group_max: u32,
+    /// Most topics that one member of a group may read.
+    pub topics_per_member_max: u32,
 }
 
 impl Default for Limits {
@@ -120,6 +128,13 @@ impl Limits {
                 limits.producer_window_batches,
                 own.producer_window_batches,
             ),
+            groups_max: count(limits.groups_max, own.groups_max),
+            members_per_group_max: count(limits.members_per_group_max, own.members_per_group_max),
+            partitions_per_group_max: count(
+                limits.partitions_per_group_max,
+                own.partitions_per_group_max,
+            ),
+            topics_per_member_max: count(limits.topics_per_member_max, own.topics_per_member_max),
         }
     }
 

@@ -50,6 +50,19 @@ pub struct Limits {
     /// Largest page of a list. Default: 0; the broker's own default is 1,000.
     #[prost(uint32, tag = "15")]
     pub page_size_max: u32,
+    /// Most consumer groups. Default: 0; the broker's own default is 10,000.
+    #[prost(uint32, tag = "16")]
+    pub groups_max: u32,
+    /// Most members of one consumer group. Default: 0; the broker's own default is 1,000.
+    #[prost(uint32, tag = "17")]
+    pub members_per_group_max: u32,
+    /// Most partitions that one consumer group may read, over all its topics. Default: 0; the broker's own
+    /// default is 500.
+    #[prost(uint32, tag = "18")]
+    pub partitions_per_group_max: u32,
+    /// Most topics that one member of a group may read. Default: 0; the broker's own default is 100.
+    #[prost(uint32, tag = "19")]
+    pub topics_per_member_max: u32,
 }
 /// Asks for everything; there is nothing to choose.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

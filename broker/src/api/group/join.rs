@@ -8,8 +8,8 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
-use towpath_proto::limits::PARTITIONS_PER_GROUP_MAX;
-use towpath_proto::names::TopicName;
+use towpath_proto::limits::{PARTITIONS_PER_GROUP_MAX, TOPICS_PER_MEMBER_MAX};
+use towpath_proto::names::{GroupName, TopicName};
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_proto::v1::join_request::Request;
@@ -29,8 +29,6 @@ use crate::runtime::published::{PartitionHandle, TopicView};
 
 /// How long a stream may take to say which group it is for.
 const JOIN_PATIENCE: Duration = Duration::from_secs(10);
-/// Most topics that a member reads.
-const TOPICS_PER_MEMBER_MAX: usize = 100;
 /// Longest name of a client.
 const CLIENT_NAME_BYTES_MAX: usize = 200;
 
@@ -119,7 +117,7 @@ fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem> {
         shared.check_broker(Some(&rejoin.broker_id))?;
     }
     let known = request.rejoin.as_ref().map(|it| it.topic_ids.as_slice());
-    let views = topics(shared, &request.topics, known)?;
+    let views = topics(shared, &name, &request.topics, known)?;
     let topics = views.iter().filter(|view| !view.is_deleted());
     let topics = topics.map(|view| TopicStart {
         topic: view.id(),
@@ -146,6 +144,7 @@ fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem> {
 /// as it reads.
 fn topics(
     shared: &Shared,
+    group: &GroupName,
     names: &[String],
     known: Option<&[u64]>,
 ) -> Result<Vec<Arc<TopicView>>, Problem> {
@@ -155,7 +154,7 @@ fn topics(
             "there is nothing to read",
         ));
     }
-    if names.len() > TOPICS_PER_MEMBER_MAX {
+    if names.len() > TOPICS_PER_MEMBER_MAX as usize {
         let message = format!("a member reads at most {TOPICS_PER_MEMBER_MAX} topics");
         return Err(Problem::invalid_field("join.topics", message));
     }
@@ -179,9 +178,9 @@ fn topics(
     }
     let count: usize = views.iter().map(|view| view.partitions().len()).sum();
     if count > PARTITIONS_PER_GROUP_MAX as usize {
-        let message =
-            format!("{count} partitions are more than a group reads: {PARTITIONS_PER_GROUP_MAX}");
-        return Err(Problem::invalid_field("join.topics", message));
+        let name = group.clone();
+        let refusal = JoinRefusal::TooManyPartitions { name, count };
+        return Err(status::join_refused(&refusal, &views));
     }
     Ok(views)
 }
