@@ -473,11 +473,25 @@ pub(super) fn commit_refused(
     topic: Option<&TopicName>,
     partition: u32,
 ) -> Problem {
+    let place = match topic {
+        Some(topic) => format!("partition {partition} of topic \"{topic}\""),
+        None => format!("partition {partition}"),
+    };
     let problem = match refusal {
-        CommitRefusal::Stale => Problem::new(ErrorReason::GenerationStale, refusal.to_string()),
-        CommitRefusal::BeyondEnd { end } => {
-            Problem::new(ErrorReason::OffsetOutOfRange, refusal.to_string()).with("end_offset", end)
-        }
+        CommitRefusal::Stale => Problem::new(
+            ErrorReason::GenerationStale,
+            format!("{place} has another owner by now, or the group was moved"),
+        ),
+        CommitRefusal::BeyondEnd { requested, range } => Problem::new(
+            ErrorReason::OffsetOutOfRange,
+            format!(
+                "offset {requested} is out of range: {place} has {} to {}",
+                range.start, range.end
+            ),
+        )
+        .with("requested", requested)
+        .with("log_start_offset", range.start)
+        .with("end_offset", range.end),
     };
     let problem = problem.with("partition", partition);
     match topic {

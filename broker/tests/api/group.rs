@@ -219,7 +219,16 @@ async fn a_group_goes_on_where_it_has_committed() {
     assert_eq!(member.commit(2, 2).await.committed_offset, 2);
     assert_eq!(member.commit(2, 1).await.committed_offset, 2, "never back");
     let beyond = member.commit(2, 4).await.error.unwrap();
-    assert_eq!(beyond.reason(), v1::ErrorReason::OffsetOutOfRange);
+    let facts = [
+        ("topic", "orders"),
+        ("partition", "2"),
+        ("requested", "4"),
+        ("log_start_offset", "0"),
+        ("end_offset", "3"),
+    ];
+    let problem = problem_of(Some(&beyond));
+    assert_eq!(problem.reason(), ErrorReason::OffsetOutOfRange);
+    check_facts(&problem, &facts);
     let shown = get(&broker).await;
     assert_eq!(shown.state(), v1::GroupState::Stable);
     assert_eq!(shown.members[0].client_name, "member 1");
@@ -290,6 +299,8 @@ async fn members_share_and_take_over() {
     let lost = *second.owned.keys().next().unwrap();
     let stale = first.commit(lost, 1).await.error.unwrap();
     assert_eq!(stale.reason(), v1::ErrorReason::GenerationStale);
+    let named = format!("partition {lost} of topic \"orders\"");
+    assert!(stale.message.starts_with(&named), "{}", stale.message);
     // Cut off, not gone by its own will.
     drop(second);
     first.owns(4).await;

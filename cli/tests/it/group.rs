@@ -181,6 +181,16 @@ fn a_group_is_moved_in_every_form() {
 }
 
 #[test]
+fn a_group_without_partitions_is_not_moved() {
+    let broker = four_of_ten();
+    broker.ok(&["topic", "delete", "t", "--yes"]);
+    let generation = get(&broker, "g")["generation"].clone();
+    let told = broker.ok(&["group", "seek", "g", "--to", "beginning"]);
+    assert_eq!(told, "group g reads no partition: nothing to move\n");
+    assert_eq!(get(&broker, "g")["generation"], generation, "no change");
+}
+
+#[test]
 fn a_group_that_is_not_there_is_looked_for() {
     let broker = four_of_ten();
     broker.ok(&["consume", "t", "-g", "billing", "--from", "end", "-e"]);

@@ -1147,7 +1147,8 @@ pub mod seek_group_request {
 /// Where a group was moved.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SeekGroupResponse {
-    /// One for each partition, by topic and number. Default: never empty.
+    /// One for each partition, by topic and number. Default: none, if the group reads none; nothing is
+    /// changed then.
     #[prost(message, repeated, tag = "1")]
     pub partitions: ::prost::alloc::vec::Vec<SoughtPartition>,
 }

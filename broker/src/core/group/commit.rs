@@ -36,10 +36,12 @@ pub enum CommitRefusal {
     #[error("the partition has another owner, or was given to this one again")]
     Stale,
     /// There is no such record yet.
-    #[error("the partition ends at offset {end}")]
+    #[error("offset {requested} is out of range {range}")]
     BeyondEnd {
-        /// One past its last record.
-        end: Offset,
+        /// The offset that was to be committed.
+        requested: Offset,
+        /// From the log start to the end of the partition, which is allowed too.
+        range: OffsetRange,
     },
 }
 
@@ -98,10 +100,10 @@ impl State {
         if !is_owner {
             return Err(CommitRefusal::Stale);
         }
-        let end = self.partition(commit.partition).map(|it| it.end);
-        let end = end.unwrap_or(Offset::ZERO);
-        if commit.offset > end {
-            return Err(CommitRefusal::BeyondEnd { end });
+        let range = self.range_of(commit.partition);
+        if commit.offset > range.end {
+            let requested = commit.offset;
+            return Err(CommitRefusal::BeyondEnd { requested, range });
         }
         Ok((known, commit.offset > known.committed))
     }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use towpath_proto::names::GroupName;
-use towpath_storage::{Offset, PartitionRef};
+use towpath_storage::{Offset, OffsetRange, PartitionRef};
 
 use super::balance::GroupDecision;
 use super::{
     AssignedPartition, Generation, Group, GroupEvent, GroupId, GroupNotice, Member, MemberId, Owner,
 };
-use crate::core::State;
 use crate::core::row::RowId;
+use crate::core::{Partition, State};
 
 /// A wish to move a group.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ pub enum DeleteGroupRefusal {
 }
 
 impl State {
-    /// Decides on moving a group. Owners keep what they have, in a new generation: what they commit from
+    /// Decides on moving a group; without positions nothing happens. Owners keep what they have, in a new generation: what they commit from
     /// before is refused, and they are told to go on at the new offsets.
     ///
     /// # Errors
@@ -101,6 +101,9 @@ impl State {
             .ok_or_else(|| SeekRefusal::NotFound {
                 name: wish.name.clone(),
             })?;
+        if wish.positions.is_empty() {
+            return Ok((Vec::new(), GroupDecision::default()));
+        }
         let generation = Generation(group.generation.0 + 1);
         let mut sought = Vec::new();
         let mut rows = Vec::new();
@@ -162,18 +165,24 @@ impl State {
     }
 
     fn check_range(&self, partition: PartitionRef, offset: Offset) -> Result<(), SeekRefusal> {
-        let known = self.partition(partition);
-        let (log_start, end) = known.map_or((Offset::ZERO, Offset::ZERO), |it| {
-            (it.log_start(), it.end())
-        });
-        match offset < log_start || offset > end {
+        let range = self.range_of(partition);
+        match offset < range.start || offset > range.end {
             true => Err(SeekRefusal::OutOfRange {
                 partition,
                 offset,
-                log_start,
-                end,
+                log_start: range.start,
+                end: range.end,
             }),
             false => Ok(()),
+        }
+    }
+
+    /// From the log start to the end of a partition; empty at 0 for one that is gone.
+    pub(super) fn range_of(&self, partition: PartitionRef) -> OffsetRange {
+        let known = self.partition(partition);
+        OffsetRange {
+            start: known.map_or(Offset::ZERO, Partition::log_start),
+            end: known.map_or(Offset::ZERO, Partition::end),
         }
     }
 

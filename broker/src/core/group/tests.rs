@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use towpath_proto::names::{GroupName, TopicName};
-use towpath_storage::{Offset, PartitionRef, Row, StateMachine, TopicId};
+use towpath_storage::{Offset, OffsetRange, PartitionRef, Row, StateMachine, TopicId};
 
 use super::balance::REVOKE_GRACE_MS;
 use super::membership::{RECONNECT_GRACE_MS, RESTART_GRACE_MS};
@@ -479,8 +479,12 @@ fn commits_never_move_back_and_never_beyond_the_end() {
     let committed = |offset| CommitVerdict::Committed(Offset::new(offset));
     assert_eq!(bench.commit(member(1), commit(7)), committed(7));
     assert_eq!(bench.commit(member(1), commit(3)), committed(7));
-    let end = Offset::new(10);
-    let beyond = CommitVerdict::Refused(CommitRefusal::BeyondEnd { end });
+    let range = OffsetRange {
+        start: Offset::ZERO,
+        end: Offset::new(10),
+    };
+    let requested = Offset::new(11);
+    let beyond = CommitVerdict::Refused(CommitRefusal::BeyondEnd { requested, range });
     assert_eq!(bench.commit(member(1), commit(11)), beyond);
     let stale = CommitVerdict::Refused(CommitRefusal::Stale);
     assert_eq!(bench.commit(member(2), commit(8)), stale);
@@ -515,6 +519,19 @@ fn a_group_needs_to_be_told_where_to_start_once_for_each_topic() {
     });
     let refused = bench.state.join_group(&wish, bench.now_ms).unwrap_err();
     assert!(matches!(refused, JoinRefusal::StartUnset { topics, .. } if topics == [other]));
+}
+
+#[test]
+fn a_group_without_partitions_is_not_moved() {
+    let mut bench = Bench::new();
+    bench.join(member(1));
+    bench.pass(100);
+    let name = "orders".parse().unwrap();
+    let (_, rows) = bench.state.delete_topic(&name, None).unwrap();
+    bench.apply(rows);
+    let generation = bench.group().generation();
+    bench.seek(Vec::new()).unwrap();
+    assert_eq!(bench.group().generation(), generation, "nothing moved");
 }
 
 #[test]

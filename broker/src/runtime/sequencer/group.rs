@@ -144,7 +144,7 @@ impl Sequencer {
     ) -> Result<Vec<SoughtPartition>, SeekRefusal> {
         let now_ms = self.time.now_ms();
         let (sought, decision) = self.state.seek_group(wish, now_ms)?;
-        if !is_dry_run {
+        if !is_dry_run && !decision.is_empty() {
             self.carry_out(decision, draft);
             let group = self.state.group_named(&wish.name).map(Group::id);
             if let Some(group) = group {

@@ -316,9 +316,8 @@ impl GroupReading<'_> {
         };
         match outcome {
             Err(error) if error.reason() == Some(ErrorReason::GenerationStale) => {
-                self.output.warning(format_args!(
-                    "another member has the partition by now, or the group was moved: some records come again ({error})"
-                ));
+                self.output
+                    .warning(format_args!("{error}: some records come again"));
                 Ok(())
             }
             outcome => Ok(outcome?),

@@ -360,8 +360,8 @@ impl World {
                 self.note_group(group, place, GroupEvent::Committed { commit, offset });
             }
             CommitVerdict::Refused(CommitRefusal::Stale) => self.counts.stale_commits += 1,
-            CommitVerdict::Refused(CommitRefusal::BeyondEnd { end }) => {
-                assert!(is_beyond_end, "commit {commit} is below {end}");
+            CommitVerdict::Refused(CommitRefusal::BeyondEnd { range, .. }) => {
+                assert!(is_beyond_end, "commit {commit} is within {range}");
             }
         }
     }

@@ -47,6 +47,10 @@ impl SeekReport {
 
 impl Report for SeekReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.partitions.is_empty() {
+            let group = &self.group;
+            return writeln!(out, "group {group} reads no partition: nothing to move");
+        }
         let lag: u64 = self.partitions.iter().map(|it| it.lag_records).sum();
         let records = count_of(lag, "record");
         match self.is_dry_run {
