@@ -36,3 +36,18 @@ impl Refusals {
         ErrorReason::ALL.iter().copied().zip(counts)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_count_of_its_own() {
+        let refusals = Refusals::default();
+        let expected: Vec<_> = ErrorReason::ALL.iter().copied().zip(1..).collect();
+        for (reason, count) in &expected {
+            (0..*count).for_each(|_| refusals.add(*reason));
+        }
+        assert_eq!(refusals.counts().collect::<Vec<_>>(), expected);
+    }
+}

@@ -233,15 +233,24 @@ async fn refusals_within_a_stream_are_counted_by_reason() {
     };
     producer.produce(nowhere).await;
     producer.refused().await;
-    let scrape = Scrape::of(&broker).await;
-    let refused = |reason: &str| {
-        scrape.number(&format!(
-            "towpath_append_refusals_total{{reason=\"{reason}\"}}"
-        ))
+    let unopened = ProduceBatch {
+        handle: 7,
+        ..batch_of(0, &["under no handle"])
     };
-    assert_eq!(refused("PRODUCER_UNKNOWN"), 1);
-    assert_eq!(refused("PARTITION_NOT_FOUND"), 1);
-    assert_eq!(refused("STORAGE_FULL"), 0);
+    for _ in 0..2 {
+        producer.produce(unopened.clone()).await;
+        producer.refused().await;
+    }
+    let scrape = Scrape::of(&broker).await;
+    for reason in ErrorReason::ALL {
+        let expected = match reason {
+            ErrorReason::ProducerUnknown | ErrorReason::PartitionNotFound => 1,
+            ErrorReason::InvalidArgument => 2,
+            _ => 0,
+        };
+        let series = format!("towpath_append_refusals_total{{reason=\"{reason}\"}}");
+        assert_eq!(scrape.number(&series), expected, "{reason}");
+    }
 }
 
 #[tokio::test]
