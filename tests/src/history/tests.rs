@@ -263,3 +263,58 @@ fn a_torn_request() {
     let trimmed = [&torn[..], &[may_go]].concat();
     assert_eq!(rules(&trimmed), []);
 }
+
+#[test]
+fn a_request_that_is_torn_between_partitions() {
+    let other = Item {
+        producer: 2,
+        place: Place {
+            topic: 1,
+            partition: 1,
+        },
+        sequence: 0,
+    };
+    let sent_to_other = Event::Sent {
+        item: other,
+        value: 200,
+        records: 2,
+    };
+    let together = |item| Event::Together { request: 9, item };
+    let other_ends = |end| Event::Final {
+        place: other.place,
+        log_start: 0,
+        end,
+    };
+    let sent = [
+        sent(0),
+        sent_to_other,
+        together(item(0)),
+        together(other),
+        start(FINAL_READER, 0),
+        end(0, 2),
+        read(FINAL_READER, 0, 100),
+    ];
+    let torn = [&sent[..], &[other_ends(0)]].concat();
+    assert_eq!(rules(&torn), [Rule::TornRequest]);
+    let read_other = Event::Read {
+        reader: FINAL_READER,
+        place: other.place,
+        offset: 0,
+        value: 200,
+        records: 2,
+    };
+    let whole = [&sent[..], &[read_other, other_ends(2)]].concat();
+    assert_eq!(rules(&whole), []);
+    let damage = |place| Event::Gap {
+        reader: FINAL_READER,
+        place,
+        start: 0,
+        end: 2,
+        reason: GapReason::DataLoss,
+    };
+    let damaged = [&sent[..], &[damage(other.place), other_ends(2)]].concat();
+    assert!(
+        !rules(&damaged).contains(&Rule::TornRequest),
+        "it was there"
+    );
+}
