@@ -25,7 +25,8 @@ use towpath_storage::Clock;
 
 use crate::fetch::Reading;
 use crate::metrics::{GroupsInFlight, Refusals};
-use crate::runtime::command::{Answer, CommandError, CommandQueue, ControlCommand, DataCommand};
+use crate::runtime::command::{Answer, CommandError, ControlCommand, DataCommand};
+use crate::runtime::command_queue::CommandQueue;
 use crate::runtime::engine::Identity;
 use crate::runtime::metrics::{EngineMetrics, Tally};
 use crate::runtime::published::{PublishedState, TopicView};

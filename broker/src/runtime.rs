@@ -6,6 +6,7 @@
 //! scheduler of its own.
 
 pub mod command;
+pub mod command_queue;
 pub mod engine;
 pub mod group_command;
 pub mod maintenance;

@@ -15,7 +15,8 @@ use super::pass::AHEAD_BYTES_MAX;
 use super::*;
 use crate::core::{AppendRequest, CreateTopic};
 use crate::memory::{Budget, Share};
-use crate::runtime::command::{CommandQueue, ControlCommand, DataCommand, Permits};
+use crate::runtime::command::{ControlCommand, DataCommand, Permits};
+use crate::runtime::command_queue::CommandQueue;
 use crate::runtime::engine::{Engine, EngineOptions};
 use crate::runtime::threads::Threads;
 

@@ -11,7 +11,8 @@ use towpath_storage::{Offset, PartitionRef};
 
 use crate::core::GroupSummary;
 use crate::fetch::{Lag, Reading};
-use crate::runtime::command::{CommandQueue, ControlCommand};
+use crate::runtime::command::ControlCommand;
+use crate::runtime::command_queue::CommandQueue;
 use crate::runtime::group_command::{GroupCommand, GroupProgress, PartitionProgress};
 use crate::runtime::published::{TopicTable, TopicView};
 

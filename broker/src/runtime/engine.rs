@@ -8,7 +8,7 @@ use towpath_storage::{
     Environment, LogReader, Lsn, OpenError, RecoveryReport, Storage, StorageError, StorageOptions,
 };
 
-use super::command::{CommandQueue, Taken};
+use super::command_queue::{CommandQueue, Taken};
 use super::maintenance::{CheckpointJob, Dropped, MaintenanceShared, MaintenanceWorker};
 use super::metrics::EngineMetrics;
 use super::published::{PublishedState, TopicTable};

@@ -7,7 +7,8 @@ use towpath_storage::{
     StorageError, TopicId, remove_segments, remove_topic, with_causes,
 };
 
-use super::command::{CommandQueue, ControlCommand, Event, FORGET_DROPPED_MAX};
+use super::command::{ControlCommand, FORGET_DROPPED_MAX};
+use super::command_queue::{CommandQueue, Event};
 use super::metrics::EngineMetrics;
 use super::queue::WorkQueue;
 use super::settle::{SettleProgress, SettleWork};

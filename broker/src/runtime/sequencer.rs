@@ -22,7 +22,8 @@ use towpath_storage::{
     TailCache,
 };
 
-use super::command::{Appetite, CommandQueue, ControlCommand, DataCommand, Event, Taken};
+use super::command::{ControlCommand, DataCommand};
+use super::command_queue::{Appetite, CommandQueue, Event, Taken};
 use super::group_command::GroupSink;
 use super::maintenance::CheckpointJob;
 use super::metrics::EngineMetrics;

@@ -9,7 +9,7 @@ use towpath_storage::{
     SegmentRef, SegmentWish, Settler, StorageError, TopicId, with_causes,
 };
 
-use super::command::{CommandQueue, Event};
+use super::command_queue::{CommandQueue, Event};
 use super::queue::WorkQueue;
 use super::sequencer::Shared;
 use super::space::has_room;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use towpath_storage::{StorageError, with_causes};
 
-use super::command::{Appetite, CommandQueue};
+use super::command_queue::{Appetite, CommandQueue};
 use super::engine::Engine;
 use super::maintenance::{CheckpointJob, MaintenanceWorker};
 use super::queue::{Popped, WorkQueue};
