@@ -310,6 +310,25 @@ fn a_member_that_gets_no_partition_says_that_it_waits() {
 }
 
 #[test]
+fn a_member_that_waits_for_the_end_does_not_wait_for_topics_that_it_does_not_read() {
+    let broker = ten_records();
+    broker.ok(&["topic", "create", "behind"]);
+    broker.ok(&["produce", "behind", "unread"]);
+    let behind = ["consume", "behind", "-g", "g", "--from", "beginning", "-e"];
+    broker.ok(&[&behind[..], &["--commit", "never"]].concat());
+    let running = member(&broker);
+    running.stdout.until("9");
+    let to_end = broker.ok(&["consume", "t", "--group", "g", "-e"]);
+    assert_eq!(to_end, "", "the other one has it");
+    let read = get(&broker, "g");
+    let lags = |it: &Value| it["topic"] == "behind" && it["lag_records"] == 1;
+    let lagging = read["partitions"].as_array().expect("partitions");
+    assert!(lagging.iter().any(lags), "{read}");
+    running.signal(Signal::INT);
+    running.wait();
+}
+
+#[test]
 fn a_member_that_is_moved_goes_on_there() {
     let broker = ten_records();
     let running = member(&broker);

@@ -63,7 +63,7 @@ pub(super) async fn run(
             deadline,
             interrupt: &session.interrupt,
         },
-        waiting: Waiting::new(admin, name, args.end),
+        waiting: Waiting::new(admin, name, args.place.topic(), args.end),
         commits: (args.commit == CommitWhen::OnPrint).then(BTreeMap::new),
         printed_count: 0,
         end: deadline,

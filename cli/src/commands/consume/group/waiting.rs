@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use towpath_client::{Admin, GroupName, Offset};
+use towpath_client::{Admin, GroupName, Offset, PartitionId, TopicName};
 
-use super::Place;
 use crate::commands::consume::until::at;
 
 /// A member that gets partitions has them after this time, unless others must give them back first.
@@ -28,20 +27,28 @@ pub(super) enum Idle {
 pub(super) struct Waiting<'a> {
     admin: Admin,
     group: &'a GroupName,
+    /// What this member reads; others may read more.
+    topic: &'a TopicName,
     ends_at_end: bool,
     /// When the next thing is to be done; none if nothing is.
     due: Option<Instant>,
     is_told: bool,
     /// Where the group is to come to, once that is known.
-    ends: Option<BTreeMap<Place, Offset>>,
+    ends: Option<BTreeMap<PartitionId, Offset>>,
 }
 
 impl<'a> Waiting<'a> {
     /// With `ends_at_end` it is over when the group has come to the end.
-    pub(super) fn new(admin: Admin, group: &'a GroupName, ends_at_end: bool) -> Self {
+    pub(super) fn new(
+        admin: Admin,
+        group: &'a GroupName,
+        topic: &'a TopicName,
+        ends_at_end: bool,
+    ) -> Self {
         Self {
             admin,
             group,
+            topic,
             ends_at_end,
             due: Some(Instant::now() + PATIENCE),
             is_told: false,
@@ -69,20 +76,20 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// Whether the group has committed all that was there at the first look.
+    /// Whether the group has committed all that was there of the topic at the first look.
     async fn has_caught_up(&mut self) -> bool {
         // While the broker does not answer, nobody knows; the member hears of what is for good.
         let Ok(group) = self.admin.group(self.group.as_str()).await else {
             return false;
         };
-        let place = |it: &towpath_client::GroupPartition| (it.topic.clone(), it.partition);
-        let partitions = &group.partitions;
+        let partitions = group.partitions.iter();
+        let mut partitions = partitions.filter(|it| it.topic == *self.topic);
         let ends = self.ends.get_or_insert_with(|| {
-            let ends = partitions.iter().map(|it| (place(it), it.end_offset));
+            let ends = partitions.clone().map(|it| (it.partition, it.end_offset));
             ends.collect()
         });
-        partitions.iter().all(|it| {
-            let end = ends.get(&place(it));
+        partitions.all(|it| {
+            let end = ends.get(&it.partition);
             it.lag_records == 0 || end.is_none_or(|end| it.committed_offset >= *end)
         })
     }
