@@ -182,8 +182,8 @@ impl GroupConsumer {
     /// [`ErrorReason::GenerationStale`](crate::ErrorReason::GenerationStale) if the partition belongs
     /// to another member by now, or was sought: what was handled will come again, there or here.
     /// [`ErrorReason::OffsetOutOfRange`](crate::ErrorReason::OffsetOutOfRange) beyond the end.
-    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) if the consumer ended before the answer. Of
-    /// several partitions the others are committed, and the first error is returned.
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) if the consumer ended before the answer, or what
+    /// it ended by. Of several partitions the others are committed, and the first error is returned.
     pub fn commit<T: ToGroupOffsets + ?Sized>(
         &self,
         handled: &T,

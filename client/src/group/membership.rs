@@ -53,8 +53,10 @@ pub(super) struct Membership {
     outbox: VecDeque<Request>,
     /// A batch that arrived damaged: once may be the way here, twice is the broker.
     damaged: Option<(Place, Offset)>,
-    /// Why it ended, until that was told.
-    end: Option<Error>,
+    /// Why it ended, if nobody asked it to.
+    failure: Option<Error>,
+    /// Whether that was handed out.
+    is_failure_told: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +77,11 @@ impl Membership {
             records: options.records_max.clamp(1, flow::LIMIT_MAX),
             bytes: options.bytes_max.clamp(1, flow::LIMIT_MAX),
         };
-        let end = options.check().err();
+        let failure = options.check().err();
         Self {
             options,
             member_id,
-            phase: if end.is_some() {
+            phase: if failure.is_some() {
                 Phase::Ended
             } else {
                 Phase::Absent
@@ -96,7 +98,8 @@ impl Membership {
             commits: Commits::default(),
             outbox: VecDeque::new(),
             damaged: None,
-            end,
+            failure,
+            is_failure_told: false,
         }
     }
 
@@ -166,7 +169,13 @@ impl Membership {
         }
         let holdings = &self.holdings;
         let taken = self.buffer.take(|place| is_ready(holdings, place));
-        taken.or_else(|| self.end.take().map(Err))
+        taken.or_else(|| self.take_failure().map(Err))
+    }
+
+    fn take_failure(&mut self) -> Option<Error> {
+        let failure = self.failure.as_ref().filter(|_| !self.is_failure_told)?;
+        self.is_failure_told = true;
+        Some(failure.clone())
     }
 
     /// Whether there is something to be handed out, or nothing will ever be.
@@ -177,7 +186,7 @@ impl Membership {
 
     /// Whether nothing more will happen and that was told.
     pub(super) fn is_finished(&self) -> bool {
-        self.is_ended() && self.end.is_none()
+        self.is_ended() && (self.failure.is_none() || self.is_failure_told)
     }
 
     /// Whether nothing more will happen.
@@ -217,7 +226,9 @@ impl Membership {
     pub(super) fn commit(&mut self, offsets: &[GroupOffset], answer: CommitAnswer) {
         let outcome = match self.to_commits(offsets) {
             Ok(offsets) if offsets.is_empty() => Ok(()),
-            Ok(_) if self.phase == Phase::Ended || self.is_leaving => Err(gone()),
+            Ok(_) if self.phase == Phase::Ended || self.is_leaving => {
+                Err(self.failure.clone().unwrap_or_else(gone))
+            }
             Ok(offsets) => {
                 if self.phase == Phase::Open {
                     let offsets = offsets.clone();
@@ -270,7 +281,7 @@ impl Membership {
         if self.phase != Phase::Ended {
             self.commits.fail(&error.clone().in_doubt());
             self.close();
-            self.end = Some(error);
+            self.failure = Some(error);
         }
     }
 

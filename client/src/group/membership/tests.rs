@@ -426,6 +426,15 @@ fn member() -> Membership {
     member
 }
 
+/// What it owns.
+fn owned() -> Assignment {
+    Assignment {
+        topic: "orders".parse().unwrap(),
+        partition: PartitionId::new(0),
+        generation: Generation::new(1),
+    }
+}
+
 fn hear(member: &mut Membership, responses: impl IntoIterator<Item = Response>) {
     for response in responses {
         let heard = member.take(Some(response));
@@ -526,12 +535,7 @@ fn a_return_that_did_not_arrive_is_said_again() {
     );
     assert_eq!(items(&mut member), ["assigned", "revoking"]);
     requests(&mut member);
-    let assignment = Assignment {
-        topic: "orders".parse().unwrap(),
-        partition: PartitionId::new(0),
-        generation: Generation::new(1),
-    };
-    member.give_back(&[assignment]);
+    member.give_back(&[owned()]);
     member.disconnect();
     member.begin();
     hear(&mut member, [joined(), assigned(1, 0, 0), revoking]);
@@ -548,14 +552,7 @@ fn a_member_leaves_when_its_commits_are_answered() {
     let mut member = member();
     items(&mut member);
     requests(&mut member);
-    let offset = GroupOffset::new(
-        &Assignment {
-            topic: "orders".parse().unwrap(),
-            partition: PartitionId::new(0),
-            generation: Generation::new(1),
-        },
-        Offset::new(3),
-    );
+    let offset = GroupOffset::new(&owned(), Offset::new(3));
     let (answer, mut answered) = oneshot::channel();
     member.commit(&[offset], answer);
     member.leave();
@@ -569,6 +566,23 @@ fn a_member_leaves_when_its_commits_are_answered() {
     answered.try_recv().unwrap().unwrap();
     let said = requests(&mut member);
     assert!(matches!(said[..], [Request::Leave(_)]), "{said:?}");
+}
+
+#[test]
+fn a_commit_after_the_end_tells_why_it_ended() {
+    let mut member = member();
+    let reason_of_commit = |member: &mut Membership| {
+        let (answer, mut answered) = oneshot::channel();
+        member.commit(&[GroupOffset::new(&owned(), Offset::new(3))], answer);
+        answered.try_recv().unwrap().unwrap_err().reason()
+    };
+    let deleted = Problem::new(ErrorReason::GroupNotFound, "it was deleted");
+    member.fail(Error::from_stream(&deleted.into()));
+    let why = Some(ErrorReason::GroupNotFound);
+    assert_eq!(reason_of_commit(&mut member), why, "before it was told");
+    while member.take_item().is_some() {}
+    assert!(member.is_finished(), "it was told");
+    assert_eq!(reason_of_commit(&mut member), why, "behind that");
 }
 
 fn gone(handle: u32) -> Response {
