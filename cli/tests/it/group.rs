@@ -248,6 +248,10 @@ fn a_damaged_partition_stops_alone() {
     let skipping = [&group[..], &["--skip-data-loss"]].concat();
     assert_eq!(broker.ok(&skipping), "behind\n", "what is left");
     assert_eq!(committed(&broker), 3, "over the damage");
+    let shown = broker.ok(&["group", "get", "g"]);
+    let last = shown.lines().last();
+    let told = "1 record passed over, gone before the group came there";
+    assert_eq!(last, Some(told), "nobody trimmed it");
 }
 
 fn member(broker: &TestBroker) -> Running {

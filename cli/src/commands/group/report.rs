@@ -164,7 +164,7 @@ impl Report for GroupReport {
             0 => Ok(()),
             skipped => writeln!(
                 out,
-                "{} passed over: retention or a trim was faster than the group",
+                "{} passed over, gone before the group came there",
                 count_of(skipped, "record")
             ),
         }
