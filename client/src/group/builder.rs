@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::GroupConsumer;
 use super::connection::Connection;
 use super::membership::Membership;
@@ -133,10 +135,29 @@ impl GroupConsumerBuilder {
 
     /// Makes the consumer. Joins the group when it is first asked for something.
     pub fn build(self) -> GroupConsumer {
-        let member_id = fastrand::u128(..).to_le_bytes();
-        let membership = Membership::new(self.options.clone(), member_id);
+        let membership = Membership::new(self.options.clone(), new_member_id());
         let seat = Arc::new(Seat::new(membership));
         let connection = Connection::new(self.client, Arc::clone(&seat), self.give_up_after);
         GroupConsumer::new(seat, connection, &self.options)
+    }
+}
+
+/// From the operating system: two members of the same id end each other, and a generator that is seeded
+/// with the time gives programs which begin alike, such as copies of a machine, the same one.
+fn new_member_id() -> [u8; 16] {
+    Uuid::new_v4().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_that_begin_alike_are_different_members() {
+        let first_id = || {
+            fastrand::seed(1);
+            new_member_id()
+        };
+        assert_ne!(first_id(), first_id());
     }
 }
