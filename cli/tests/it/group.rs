@@ -314,6 +314,20 @@ fn a_member_that_gets_no_partition_says_that_it_waits() {
 }
 
 #[test]
+fn a_member_that_waits_for_one_that_was_killed_blames_no_others() {
+    let broker = ten_records();
+    let killed = member(&broker);
+    killed.stdout.until("9");
+    killed.signal(Signal::KILL);
+    killed.wait();
+    broker.ok(&["produce", "t", "more"]);
+    let again = run(&mut broker.command(&["consume", "t", "--group", "g", "-e"]));
+    assert_eq!(text(&again.stderr), "", "there are none");
+    let read = text(&again.stdout);
+    assert!(read.ends_with("more\n"), "{read}");
+}
+
+#[test]
 fn a_member_that_waits_for_the_end_does_not_wait_for_topics_that_it_does_not_read() {
     let broker = ten_records();
     broker.ok(&["topic", "create", "behind"]);

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use towpath_client::{Admin, GroupName, Offset, PartitionId, TopicName};
+use towpath_client::{Admin, Group, GroupName, GroupState, Offset, PartitionId, TopicName};
 
 use crate::commands::consume::until::at;
 
-/// A member that gets partitions has them after this time, unless others must give them back first.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the others are looked after.
+/// How often the others are looked after. A member that gets partitions has them earlier, unless others
+/// must give them back, or may come back for them.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is done while there is no partition.
@@ -33,6 +32,8 @@ pub(super) struct Waiting<'a> {
     /// When the next thing is to be done; none if nothing is.
     due: Option<Instant>,
     is_told: bool,
+    /// Whether nothing moved at the last look.
+    is_settled: bool,
     /// Where the group is to come to, once that is known.
     ends: Option<BTreeMap<PartitionId, Offset>>,
 }
@@ -50,8 +51,9 @@ impl<'a> Waiting<'a> {
             group,
             topic,
             ends_at_end,
-            due: Some(Instant::now() + PATIENCE),
+            due: Some(Instant::now() + LOOK_INTERVAL),
             is_told: false,
+            is_settled: false,
             ends: None,
         }
     }
@@ -65,30 +67,37 @@ impl<'a> Waiting<'a> {
     pub(super) async fn next(&mut self) -> Idle {
         loop {
             at(self.due).await;
-            if !std::mem::replace(&mut self.is_told, true) {
+            let group = self.admin.group(self.group.as_str()).await;
+            self.due = Some(Instant::now() + LOOK_INTERVAL);
+            // While the broker does not answer, nobody knows; the member hears of what is for good.
+            let Ok(group) = group else { continue };
+            if self.ends_at_end && self.has_caught_up(&group) {
+                return Idle::CaughtUp;
+            }
+            // What a first look finds at rest may be on its way here.
+            let is_settled = group.state != GroupState::Rebalancing;
+            let was_settled = std::mem::replace(&mut self.is_settled, is_settled);
+            if is_settled && was_settled && !self.is_told {
+                self.is_told = true;
                 self.due = self.due.filter(|_| self.ends_at_end);
                 return Idle::Tell;
             }
-            if self.has_caught_up().await {
-                return Idle::CaughtUp;
-            }
-            self.due = Some(Instant::now() + LOOK_INTERVAL);
         }
     }
 
     /// Whether the group has committed all that was there of the topic at the first look.
-    async fn has_caught_up(&mut self) -> bool {
-        // While the broker does not answer, nobody knows; the member hears of what is for good.
-        let Ok(group) = self.admin.group(self.group.as_str()).await else {
-            return false;
-        };
+    fn has_caught_up(&mut self, group: &Group) -> bool {
         let partitions = group.partitions.iter();
-        let mut partitions = partitions.filter(|it| it.topic == *self.topic);
+        let partitions: Vec<_> = partitions.filter(|it| it.topic == *self.topic).collect();
+        // The member is not known yet, or the topic is gone, which it is told.
+        if partitions.is_empty() {
+            return false;
+        }
         let ends = self.ends.get_or_insert_with(|| {
-            let ends = partitions.clone().map(|it| (it.partition, it.end_offset));
+            let ends = partitions.iter().map(|it| (it.partition, it.end_offset));
             ends.collect()
         });
-        partitions.all(|it| {
+        partitions.iter().all(|it| {
             let end = ends.get(&it.partition);
             it.lag_records == 0 || end.is_none_or(|end| it.committed_offset >= *end)
         })
