@@ -1,8 +1,9 @@
 //! Points in time: on the wire, milliseconds since the Unix epoch; for waiting, monotonic.
 
+use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Further away than any process lives, and still a time that the clock can represent.
 const FAR: Duration = Duration::from_hours(30 * 365 * 24);
@@ -38,6 +39,31 @@ pub(crate) fn later(now: Instant, duration: Duration) -> Instant {
     now + duration.min(FAR)
 }
 
+/// A timer whose time is mostly put off before it comes: it is set again when it goes off, not whenever
+/// that happens.
+#[derive(Debug)]
+pub(crate) struct Alarm(Pin<Box<Sleep>>);
+
+impl Alarm {
+    pub(crate) fn new(at: Instant) -> Self {
+        Self(Box::pin(sleep_until(at)))
+    }
+
+    /// Waits until a point in time. Safe to drop.
+    pub(crate) async fn reached(&mut self, at: Instant) {
+        if self.0.is_elapsed() || at < self.0.deadline() {
+            self.0.as_mut().reset(at);
+        }
+        loop {
+            self.0.as_mut().await;
+            if at <= Instant::now() {
+                return;
+            }
+            self.0.as_mut().reset(at);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +89,20 @@ mod tests {
         let half = Duration::from_micros(500);
         assert_eq!(to_ms(UNIX_EPOCH + half), 0, "after the epoch");
         assert_eq!(to_ms(UNIX_EPOCH - half), -1, "before the epoch");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_goes_off_when_it_is_to_and_not_before() {
+        let start = Instant::now();
+        let seconds = |count| start + Duration::from_secs(count);
+        let mut alarm = Alarm::new(seconds(1));
+        for at in [3, 2, 4, 4] {
+            let early = tokio::time::timeout_at(seconds(1), alarm.reached(seconds(at))).await;
+            assert_eq!(early.is_err(), Instant::now() < seconds(at), "before {at}");
+        }
+        alarm.reached(seconds(2)).await;
+        assert_eq!(Instant::now(), seconds(2), "brought forward");
+        alarm.reached(seconds(5)).await;
+        assert_eq!(Instant::now(), seconds(5), "set again");
     }
 }

@@ -12,8 +12,9 @@ use super::seat::Seat;
 use crate::client::Shared;
 use crate::{Error, Start};
 
-/// Default of [`GroupConsumerBuilder::max_in_flight`].
-const RECORDS_MAX: u64 = 1_000;
+/// Default of [`GroupConsumerBuilder::max_in_flight`]: several batches of small records, since a member that
+/// has room for less than two is sent one at a time.
+const RECORDS_MAX: u64 = 10_000;
 /// Default of [`GroupConsumerBuilder::max_in_flight_bytes`].
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Longest name of a client that the broker takes.
@@ -114,7 +115,7 @@ impl GroupConsumerBuilder {
     }
 
     /// Sets how many records may wait for their owner, at least 1; a last batch may go beyond that.
-    /// [`GroupConsumer::for_each`] holds as many again. Default: 1,000.
+    /// [`GroupConsumer::for_each`] holds as many again. Default: 10,000.
     pub fn max_in_flight(mut self, records: u64) -> Self {
         self.options.records_max = records;
         self

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
@@ -21,7 +21,7 @@ use crate::backoff::Backoff;
 use crate::client::Shared;
 use crate::error::Effects;
 use crate::outage::{PauseEnd, Recovery};
-use crate::time::later;
+use crate::time::{Alarm, later};
 use crate::{Error, ErrorKind, RetryAdvice};
 
 /// A broker that has sent nothing for this long, not even a heartbeat, is taken for lost.
@@ -30,6 +30,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a member that goes waits for the answers to what it said.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+/// How often is sent what was committed and nobody waits for.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
 /// Requests that wait for the connection; all others are merged where they wait.
 const REQUESTS_MAX: usize = 16;
 
@@ -167,6 +169,10 @@ impl Connection {
         let mut heartbeat_interval = HEARTBEAT_INTERVAL;
         let mut heard_at = Instant::now();
         let mut said_at = heard_at;
+        let mut committed_at = heard_at;
+        let mut silence_alarm = Alarm::new(heard_at + SILENCE_MAX);
+        let mut heartbeat_alarm = Alarm::new(said_at + heartbeat_interval);
+        let mut commit_alarm = Alarm::new(committed_at + COMMIT_INTERVAL);
         let leaving = async {
             self.seat.left().await;
             tokio::time::sleep(LEAVE_PATIENCE).await;
@@ -174,6 +180,7 @@ impl Connection {
         let mut leaving = std::pin::pin!(leaving);
         loop {
             let has_request = self.seat.look(Membership::has_request);
+            let has_idle_commit = self.seat.look(Membership::has_idle_commit);
             tokio::select! {
                 response = responses.message() => {
                     heard_at = Instant::now();
@@ -195,11 +202,15 @@ impl Connection {
                     }
                 }
                 () = self.seat.requested() => {}
-                () = sleep_until(said_at + heartbeat_interval) => {
+                () = commit_alarm.reached(committed_at + COMMIT_INTERVAL), if has_idle_commit => {
+                    self.seat.with(Membership::hurry);
+                    committed_at = Instant::now();
+                }
+                () = heartbeat_alarm.reached(said_at + heartbeat_interval) => {
                     drop(sender.try_send(heartbeat()));
                     said_at = Instant::now();
                 }
-                () = sleep_until(heard_at + SILENCE_MAX) => {
+                () = silence_alarm.reached(heard_at + SILENCE_MAX) => {
                     break Ended::Broken(Some(silence(&self.client)));
                 }
                 () = &mut leaving => break Ended::Left,

@@ -295,7 +295,10 @@ where
 
     fn send(&self, offsets: &[GroupOffset]) -> oneshot::Receiver<Result<(), Error>> {
         let (answer, answered) = oneshot::channel();
-        self.consumer.seat.with(|it| it.commit(offsets, answer));
+        self.consumer.seat.with(|it| {
+            it.commit(offsets, answer);
+            it.hurry();
+        });
         answered
     }
 

@@ -106,6 +106,7 @@ impl Membership {
     /// A new stream is made: it begins by joining.
     pub(super) fn begin(&mut self) {
         self.phase = Phase::Joining;
+        self.commits.begin();
         self.outbox = VecDeque::from([Request::Join(v1::JoinGroup {
             group: self.options.group.clone(),
             member_id: self.member_id.to_vec().into(),
@@ -133,12 +134,17 @@ impl Membership {
 
     /// Whether something is to be sent over the present stream.
     pub(super) fn has_request(&self) -> bool {
-        !self.outbox.is_empty() || self.is_credit_due() || self.is_leave_due()
+        self.is_commit_due()
+            || !self.outbox.is_empty()
+            || self.is_credit_due()
+            || self.is_leave_due()
     }
 
     /// Takes what is to be sent next over the present stream.
     pub(super) fn take_request(&mut self) -> Option<v1::JoinRequest> {
-        let request = match self.outbox.pop_front() {
+        let commit = self.is_commit_due().then(|| self.commits.take_request());
+        let commit = commit.flatten().map(Request::Commit);
+        let request = match commit.or_else(|| self.outbox.pop_front()) {
             Some(request) => request,
             None if self.is_credit_due() => Request::Credit(self.buffer.take_credit()),
             None if self.is_leave_due() => {
@@ -150,6 +156,10 @@ impl Membership {
         Some(v1::JoinRequest {
             request: Some(request),
         })
+    }
+
+    fn is_commit_due(&self) -> bool {
+        self.phase == Phase::Open && self.commits.is_due()
     }
 
     fn is_credit_due(&self) -> bool {
@@ -230,17 +240,25 @@ impl Membership {
                 Err(self.failure.clone().unwrap_or_else(gone))
             }
             Ok(offsets) => {
-                if self.phase == Phase::Open {
-                    let offsets = offsets.clone();
-                    let request = Request::Commit(v1::CommitOffsets { offsets });
-                    self.outbox.push_back(request);
-                }
-                self.commits.push(offsets, answer);
+                let is_sound = offsets
+                    .iter()
+                    .all(|(place, it)| self.has_received(*place, it));
+                self.commits.push(offsets, is_sound, answer);
                 return;
             }
             Err(error) => Err(error),
         };
         drop(answer.send(outcome));
+    }
+
+    /// Somebody waits for what was committed, or it has waited for long enough to be sent.
+    pub(super) fn hurry(&mut self) {
+        self.commits.hurry();
+    }
+
+    /// Whether there is a commit that nobody waits for.
+    pub(super) fn has_idle_commit(&self) -> bool {
+        self.phase == Phase::Open && self.commits.is_idle()
     }
 
     /// Gives partitions back: nothing more of them is handed out.
@@ -260,6 +278,9 @@ impl Membership {
                 self.buffer.drop_place(place);
             }
         }
+        if !partitions.is_empty() {
+            self.commits.close();
+        }
         if self.phase == Phase::Open && !partitions.is_empty() {
             let request = Request::Return(v1::ReturnPartitions { partitions });
             self.outbox.push_back(request);
@@ -272,6 +293,7 @@ impl Membership {
             return;
         }
         self.is_leaving = true;
+        self.commits.hurry();
         self.news.clear();
         self.buffer.clear();
     }
@@ -312,7 +334,10 @@ impl Membership {
     }
 
     /// One commit for each partition: the furthest one.
-    fn to_commits(&self, offsets: &[GroupOffset]) -> Result<Vec<v1::OffsetCommit>, Error> {
+    fn to_commits(
+        &self,
+        offsets: &[GroupOffset],
+    ) -> Result<BTreeMap<Place, v1::OffsetCommit>, Error> {
         let mut commits: BTreeMap<Place, v1::OffsetCommit> = BTreeMap::new();
         for it in offsets {
             let handle = self.handle_of(it.topic()).ok_or_else(|| {
@@ -334,7 +359,13 @@ impl Membership {
             }
             known.offset = known.offset.max(commit.offset);
         }
-        Ok(commits.into_values().collect())
+        Ok(commits)
+    }
+
+    /// Whether everything below an offset was received; so no broker refuses it for being beyond the end.
+    fn has_received(&self, place: Place, commit: &v1::OffsetCommit) -> bool {
+        let holding = self.holdings.get(&place);
+        holding.is_some_and(|it| it.next_offset().get() >= commit.offset)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::Error;
 pub(super) struct Seat {
     /// Held only for a few instructions.
     state: Mutex<State>,
-    /// Told when there is something to be sent.
+    /// Told when there is something to be sent, now or soon.
     requested: Notify,
     /// Set when the consumer goes.
     left: CancellationToken,
@@ -51,8 +51,10 @@ impl Seat {
     /// Changes the membership and tells whoever has something to do now.
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut Membership) -> T) -> T {
         let mut state = self.lock();
+        let had_idle = state.membership.has_idle_commit();
         let outcome = change(&mut state.membership);
-        let has_request = state.membership.has_request();
+        let has_idle = !had_idle && state.membership.has_idle_commit();
+        let has_request = has_idle || state.membership.has_request();
         let is_ready = state.membership.is_ready();
         let waker = if is_ready { state.waker.take() } else { None };
         drop(state);
@@ -100,7 +102,7 @@ impl Seat {
         Poll::Pending
     }
 
-    /// Waits until something is to be sent.
+    /// Waits until something is to be sent, now or soon.
     pub(super) async fn requested(&self) {
         self.requested.notified().await;
     }

@@ -96,6 +96,27 @@ async fn a_commit_waits_for_the_broker_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn commits_that_nobody_waits_for_are_sent_soon_and_together() {
+    const RECORDS: u64 = 100;
+    let (broker, _) = FakeBroker::with_topic("orders", 1);
+    for _ in 0..RECORDS {
+        broker.append("orders", 0, &["a"]);
+    }
+    let mut consumer = consumer(&broker);
+    for _ in 0..RECORDS {
+        let record = consumer.next_record().await.unwrap().unwrap();
+        drop(consumer.commit(&record));
+    }
+    let place = ("orders".to_owned(), 0);
+    let last = broker.wait_until("the last commit", |state| {
+        state.group.committed.get(&place) == Some(&RECORDS)
+    });
+    timeout(Duration::from_secs(10), last).await.unwrap();
+    let count = broker.state().group.commit_count;
+    assert!(count < 10, "{count} commits");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_consumer_that_is_dropped_leaves() {
     let (broker, _) = FakeBroker::with_topic("orders", 1);
     broker.append("orders", 0, &["a"]);

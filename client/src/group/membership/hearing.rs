@@ -73,8 +73,6 @@ impl Membership {
         }
         self.phase = Phase::Open;
         self.buffer.begin();
-        let commits = self.commits.to_requests().map(Request::Commit);
-        self.outbox.extend(commits);
         Heard::Joined
     }
 

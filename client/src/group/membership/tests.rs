@@ -144,7 +144,7 @@ impl World {
 
     fn step(&mut self) {
         let partition = self.random.u32(0..PARTITIONS);
-        match self.random.u32(0..20) {
+        match self.random.u32(0..21) {
             0 if self.is_connected => self.cut(),
             0..=2 if !self.is_connected => self.connect(),
             1 => self.assign(partition),
@@ -153,8 +153,9 @@ impl World {
             4 => self.commit(partition),
             5 => self.give_back(),
             6 if self.is_connected => self.wire.push_back(heartbeat()),
-            7..=11 => self.send_batch(partition),
-            12..=15 => self.arrive(),
+            7 => self.member.hurry(),
+            8..=12 => self.send_batch(partition),
+            13..=16 => self.arrive(),
             _ => self.take_item(),
         }
         self.pump();
@@ -375,6 +376,7 @@ impl World {
         if !self.is_connected {
             self.connect();
         }
+        self.member.hurry();
         self.pump();
         while !self.wire.is_empty() {
             self.arrive();
@@ -547,14 +549,36 @@ fn a_return_that_did_not_arrive_is_said_again() {
     );
 }
 
+/// Commits partition 0 in generation 1.
+fn commit(member: &mut Membership, offset: u64) -> oneshot::Receiver<Result<(), Error>> {
+    let (answer, answered) = oneshot::channel();
+    let offset = GroupOffset::new(&owned(), Offset::new(offset));
+    member.commit(&[offset], answer);
+    answered
+}
+
+#[test]
+fn what_was_committed_goes_before_the_partition_is_given_back() {
+    let mut member = member();
+    items(&mut member);
+    requests(&mut member);
+    drop(commit(&mut member, 0));
+    member.hurry();
+    let said = requests(&mut member);
+    assert!(matches!(said[..], [Request::Commit(_)]), "{said:?}");
+    drop(commit(&mut member, 0));
+    member.give_back(&[owned()]);
+    let said = requests(&mut member);
+    let is_in_order = matches!(said[..], [Request::Commit(_), Request::Return(_)]);
+    assert!(is_in_order, "{said:?}");
+}
+
 #[test]
 fn a_member_leaves_when_its_commits_are_answered() {
     let mut member = member();
     items(&mut member);
     requests(&mut member);
-    let offset = GroupOffset::new(&owned(), Offset::new(3));
-    let (answer, mut answered) = oneshot::channel();
-    member.commit(&[offset], answer);
+    let mut answered = commit(&mut member, 3);
     member.leave();
     let said = requests(&mut member);
     assert!(matches!(said[..], [Request::Commit(_)]), "{said:?}");

@@ -29,6 +29,7 @@ pub(crate) struct FakeGroup {
     /// The ids of the members that joined, one for each stream.
     pub(crate) joined: Vec<Vec<u8>>,
     pub(crate) heartbeat_count: u32,
+    pub(crate) commit_count: u32,
     pub(crate) left_count: u32,
     /// Batches that cannot be read, by partition and base offset.
     pub(crate) damaged: Vec<(u32, u64)>,
@@ -242,6 +243,7 @@ impl JoinStream {
                 return Err(Over);
             }
             Step::Commit(commit) => {
+                state.group.commit_count += 1;
                 let mut results = Vec::new();
                 for it in commit.offsets {
                     let place = (self.topics[it.handle as usize].clone(), it.partition);
