@@ -35,6 +35,8 @@ const LATENCY_DIGITS: u8 = 3;
 struct Measured {
     elapsed: Elapsed,
     latencies: Latencies,
+    /// What it took before, where that is told apart.
+    joining: Option<Duration>,
 }
 
 /// Measures what the arguments say.
@@ -58,6 +60,16 @@ async fn measure(command: &BenchCommand, trial: &Trial<'_>) -> Result<Measured, 
         BenchCommand::Latency {
             rate: Some(rate), ..
         } => latency::measure_at_rate(trial, *rate).await,
+    }
+}
+
+impl Measured {
+    const fn of(elapsed: Elapsed, latencies: Latencies) -> Self {
+        Self {
+            elapsed,
+            latencies,
+            joining: None,
+        }
     }
 }
 

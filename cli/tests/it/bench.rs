@@ -43,6 +43,8 @@ fn every_measurement_tells_its_figures_and_leaves_nothing_behind() {
             (&report["bench"], &report["records"]),
             (&command.into(), &1000.into())
         );
+        let joining = report["joining_seconds"].as_f64();
+        assert_eq!(joining.is_some(), command == "group", "{report}");
     }
     let paced = [&["latency"][..], &load, &["--rate", "20000"]].concat();
     let report = check(&broker, &paced, 100_000);

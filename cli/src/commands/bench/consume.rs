@@ -26,7 +26,7 @@ pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     let latencies = produce::join_all(readers).await?;
     let elapsed = stopwatch.stop();
     expect_count("the clients have read", progress.done(), load.records.get())?;
-    Ok(Measured { elapsed, latencies })
+    Ok(Measured::of(elapsed, latencies))
 }
 
 async fn read(

@@ -37,7 +37,7 @@ pub(super) async fn measure_one_in_flight(trial: &Trial<'_>) -> Result<Measured,
     let latencies = join_all(senders).await?;
     let elapsed = stopwatch.stop();
     trial.verify().await?;
-    Ok(Measured { elapsed, latencies })
+    Ok(Measured::of(elapsed, latencies))
 }
 
 async fn send_one_by_one(writer: Writer, progress: Progress) -> Result<Latencies, Failure> {
@@ -80,7 +80,7 @@ pub(super) async fn measure_at_rate(
     let mut elapsed = stopwatch.stop();
     elapsed.time = elapsed.time.saturating_sub(LEAD);
     trial.verify().await?;
-    Ok(Measured { elapsed, latencies })
+    Ok(Measured::of(elapsed, latencies))
 }
 
 /// A record on its way since it was due, or why it could not be sent.

@@ -24,7 +24,7 @@ pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     let latencies = write_all(writers, &progress).await?;
     let elapsed = stopwatch.stop();
     trial.verify().await?;
-    Ok(Measured { elapsed, latencies })
+    Ok(Measured::of(elapsed, latencies))
 }
 
 /// Writes all records for what is to read them, and sees that they are there.

@@ -21,6 +21,8 @@ pub(super) struct BenchReport {
     /// Of values.
     bytes: u64,
     seconds: f64,
+    /// Before that; none where nobody joins.
+    joining_seconds: Option<f64>,
     records_per_second: f64,
     /// Of values, 10^6 bytes each.
     megabytes_per_second: f64,
@@ -63,13 +65,18 @@ impl BenchReport {
         let load = command.load();
         let records = load.records.get();
         let value_bytes = records * load.size as u64;
-        let Measured { elapsed, latencies } = measured;
+        let Measured {
+            elapsed,
+            latencies,
+            joining,
+        } = measured;
         let seconds = elapsed.time.as_secs_f64();
         Self {
             bench: command.name(),
             records,
             bytes: value_bytes,
             seconds,
+            joining_seconds: joining.map(|it| it.as_secs_f64()),
             records_per_second: per(records, seconds),
             megabytes_per_second: per(value_bytes, seconds) / 1e6,
             latency_us: LatencyReport::of(latencies),
@@ -161,6 +168,10 @@ impl Report for BenchReport {
             rate(self.records, elapsed),
             self.megabytes_per_second
         )?;
+        if let Some(joining) = self.joining_seconds {
+            let joining = duration(Duration::from_secs_f64(joining));
+            writeln!(out, "  joining  {joining} before that")?;
+        }
         let us = |micros: f64| duration(Duration::from_secs_f64(micros / 1e6));
         let LatencyReport {
             p50,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::usage::{Usage, usage_of};
 
 /// Runs while something is measured.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Stopwatch {
     start: Instant,
     server_pid: Option<u32>,
@@ -34,6 +34,11 @@ impl Stopwatch {
             own: usage_of(std::process::id()),
             start: Instant::now(),
         }
+    }
+
+    /// When it was started.
+    pub(super) const fn started_at(&self) -> Instant {
+        self.start
     }
 
     pub(super) fn stop(self) -> Elapsed {
