@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) start_time_ms: i64,
     /// Silence after which a Fetch stream says that it is alive.
     pub(crate) heartbeat_interval: Duration,
+    /// After how long a member of a group that says nothing, or takes nothing, is dead.
+    pub(crate) session_timeout: Duration,
     /// Memory of batches that wait to be written.
     pub(crate) in_flight: InFlight,
     /// What is counted beside the work.

@@ -255,6 +255,7 @@ fn share(
         clock,
         identity,
         heartbeat_interval: config.heartbeat_interval,
+        session_timeout: config.session_timeout,
         in_flight: InFlight {
             all: Arc::new(Semaphore::new(config.limits.in_flight_bytes_max)),
             bytes_per_stream_max: config.limits.in_flight_bytes_per_stream_max,

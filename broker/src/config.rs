@@ -37,6 +37,11 @@ pub struct Config {
     /// After how much silence a Fetch stream says that it is alive. Default 5 s, from 10 ms to 10 s:
     /// clients take 15 s of silence for death.
     pub heartbeat_interval: Duration,
+    /// After how long a member of a consumer group that says nothing, or takes nothing of what it is sent,
+    /// is taken for dead. Default 15 s, from 100 ms to 10 min. Members are told to say something three
+    /// times as often. Shorter gives the partitions of a lost machine to others sooner; longer spares
+    /// members on slow lines.
+    pub session_timeout: Duration,
     /// How long a stream whose client does not send the rest of a message, or does not read, may keep
     /// memory that others wait for. Default 10 s, from 10 ms to 10 min. Shorter ends clients on slow
     /// lines when memory is short; longer makes the others wait.
@@ -81,6 +86,7 @@ impl Default for Config {
             insecure_allow_remote: false,
             drain_deadline: Duration::from_secs(10),
             heartbeat_interval: Duration::from_secs(5),
+            session_timeout: Duration::from_secs(15),
             stall_deadline: Duration::from_secs(10),
             limits: ClientLimits::default(),
             engine: EngineOptions::default(),
@@ -198,7 +204,7 @@ impl Config {
         all.find(|(_, address)| !address.ip().is_loopback())
     }
 
-    fn numbers(&self) -> [NumberSetting; 11] {
+    fn numbers(&self) -> [NumberSetting; 12] {
         let limits = &self.limits;
         let all = limits.in_flight_bytes_max as u128;
         let message = MESSAGE_BYTES_MAX as u128;
@@ -212,6 +218,7 @@ impl Config {
         [
             time("--drain-deadline", self.drain_deadline, 0..=600_000),
             time("--heartbeat-interval", self.heartbeat_interval, 10..=10_000),
+            time("--session-timeout", self.session_timeout, 100..=600_000),
             time("--stall-deadline", self.stall_deadline, 10..=600_000),
             number(
                 "--connection-count-max",

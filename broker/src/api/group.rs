@@ -2,10 +2,11 @@
 //!
 //! A Join stream has two halves that do not wait for each other, as a Produce stream has: a task that
 //! takes what the member says ([`listener`]), and the response stream, which reads for it and tells it
-//! what the sequencer decides ([`teller`]). What both know is the [`seat`].
+//! what the sequencer decides ([`teller`]), which waits in a [`mailbox`]. What both know is the [`seat`].
 
 mod join;
 mod listener;
+mod mailbox;
 mod seat;
 mod seek;
 mod show;

@@ -241,7 +241,7 @@ impl Holder {
     }
 
     /// Ends it; from then on it is known since when.
-    fn end(&self, now: Instant) {
+    pub(crate) fn end(&self, now: Instant) {
         *self.lock() = Some(now);
         self.ended.cancel();
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use towpath_proto::limits::BATCH_BYTES_MAX;
 
 use super::{HeldShare, Holder, Registered, Share};
@@ -32,7 +33,7 @@ pub(crate) struct Unread {
     taken: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// Memory of the turn that is going on.
     turn: Option<HeldShare>,
@@ -44,6 +45,10 @@ struct State {
     /// Handed out and not taken.
     out_bytes: usize,
     out_count: usize,
+    /// The connection has asked for more than there was: it has room.
+    is_asked: bool,
+    /// When the client has taken something, or has made room for more.
+    moved_at: Instant,
 }
 
 /// Lives while a turn waits for the disk.
@@ -65,7 +70,16 @@ impl Unread {
             share: share.clone(),
             _registered: share.register(&holder),
             holder,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                turn: None,
+                is_reading: false,
+                kept: HeldShare::default(),
+                kept_bytes: 0,
+                out_bytes: 0,
+                out_count: 0,
+                is_asked: false,
+                moved_at: Instant::now(),
+            }),
             taken: Notify::new(),
         })
     }
@@ -98,9 +112,20 @@ impl Unread {
         self.lock().kept_bytes = bytes;
     }
 
+    /// Since when the client has taken nothing of what it was sent, or has had no room for more; none
+    /// while it has taken everything and would take more.
+    pub(crate) fn untaken_since(&self) -> Option<Instant> {
+        let state = self.lock();
+        let is_idle = state.is_asked && state.out_count == 0;
+        (!is_idle).then_some(state.moved_at)
+    }
+
     /// Ends the turn because there is nothing to send.
     pub(crate) fn pause(&self) {
         let mut state = self.lock();
+        if !std::mem::replace(&mut state.is_asked, true) {
+            state.moved_at = Instant::now();
+        }
         if !state.is_reading {
             state.end_turn();
         }
@@ -115,6 +140,8 @@ impl Unread {
         }
         state.out_bytes += bytes.len();
         state.out_count += 1;
+        state.is_asked = false;
+        state.moved_at = Instant::now();
         self.holder.note_held(state.out_bytes + state.kept_bytes);
         drop(state);
         self.holder.note_moved();
@@ -140,6 +167,7 @@ impl Unread {
         let mut state = self.lock();
         state.out_bytes -= bytes;
         state.out_count -= 1;
+        state.moved_at = Instant::now();
         self.holder.note_held(state.out_bytes + state.kept_bytes);
         let is_waiting = state.out_count > 0;
         drop(state);
@@ -188,5 +216,45 @@ impl AsRef<[u8]> for Out {
 impl Drop for Out {
     fn drop(&mut self) {
         self.unread.note_taken(self.bytes.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::memory::Budget;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How many seconds the client has taken nothing.
+    fn seconds(unread: &Unread) -> Option<u64> {
+        Some(unread.untaken_since()?.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_waited_for_only_while_it_could_take_something() {
+        let budget = Budget::new(1 << 20, SECOND);
+        let unread = Unread::new(&Share::new(&budget, 1 << 20));
+        advance(SECOND).await;
+        assert_eq!(seconds(&unread), Some(1), "it has made no room yet");
+        unread.pause();
+        advance(SECOND).await;
+        assert_eq!(seconds(&unread), None, "the broker has nothing for it");
+        let [first, second] = [0, 1].map(|_| unread.hand_out(Bytes::from_static(b"records")));
+        unread.pause();
+        advance(SECOND).await;
+        assert_eq!(seconds(&unread), Some(1), "it has taken neither");
+        drop(first);
+        advance(SECOND).await;
+        assert_eq!(seconds(&unread), Some(1), "nothing since the first");
+        drop(second);
+        assert_eq!(seconds(&unread), None, "it would take more");
+        drop(unread.hand_out(Bytes::from_static(b"records")));
+        advance(SECOND).await;
+        assert_eq!(seconds(&unread), Some(1), "there is no room for more");
     }
 }

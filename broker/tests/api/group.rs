@@ -1,11 +1,14 @@
 //! Consumer groups over the wire.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
+use towpath_broker::Config;
 use towpath_proto::limits;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
@@ -16,7 +19,9 @@ use towpath_proto::v1::seek_group_request::Target;
 use towpath_proto::wire::JoinResponse;
 use towpath_proto::wire::join_response::Response;
 
-use crate::harness::{TestBroker, check_facts, position, problem_of, refusal, soon, values};
+use crate::harness::{
+    TestBroker, check_facts, config, connect, position, problem_of, refusal, soon, values,
+};
 use crate::trim::{before, of, trim};
 
 const RECORDS: u64 = 1_000_000;
@@ -28,6 +33,12 @@ fn groups(broker: &TestBroker) -> GroupServiceClient<Channel> {
 fn beginning() -> v1::Position {
     v1::Position {
         position: Some(Position::Beginning(v1::Beginning {})),
+    }
+}
+
+fn heartbeat() -> v1::JoinRequest {
+    v1::JoinRequest {
+        request: Some(Request::Heartbeat(v1::MemberHeartbeat {})),
     }
 }
 
@@ -55,6 +66,10 @@ pub(crate) struct Member {
 
 impl Member {
     async fn try_join(broker: &TestBroker, wish: v1::JoinGroup) -> Result<Self, Status> {
+        Self::join_over(broker.channel.clone(), wish).await
+    }
+
+    async fn join_over(channel: Channel, wish: v1::JoinGroup) -> Result<Self, Status> {
         let (requests, receiver) = mpsc::channel(100);
         let member = Request::Join(wish);
         requests
@@ -63,7 +78,7 @@ impl Member {
             })
             .await
             .unwrap();
-        let mut groups = groups(broker);
+        let mut groups = GroupServiceClient::new(channel);
         let responses = soon(groups.join(ReceiverStream::new(receiver))).await?;
         let mut member = Self {
             requests,
@@ -194,7 +209,11 @@ pub(crate) async fn get(broker: &TestBroker) -> v1::Group {
 }
 
 async fn with_records() -> TestBroker {
-    let broker = TestBroker::start().await;
+    with_records_and(config()).await
+}
+
+async fn with_records_and(config: Config) -> TestBroker {
+    let broker = TestBroker::start_with(config).await;
     broker.create("orders", 4).await;
     for partition in 0..4 {
         for number in 0..3 {
@@ -683,4 +702,66 @@ async fn records_come_only_as_far_as_credit_goes() {
         let next = member.try_next().await.unwrap();
         assert!(matches!(next, Some(Response::Heartbeat(_))), "{next:?}");
     }
+}
+
+/// A member is dead soon, and nothing is said to one that has nothing to do.
+fn impatient() -> Config {
+    Config {
+        session_timeout: Duration::from_millis(300),
+        heartbeat_interval: Duration::from_secs(10),
+        ..config()
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_does_not_read_loses_its_partitions() {
+    let broker = with_records_and(impatient()).await;
+    // More than the connection takes of what nobody reads.
+    for partition in [0, 1, 2, 3, 0, 1, 2, 3] {
+        let value = "x".repeat(1_000_000);
+        broker.publish("orders", partition, &[&value]).await;
+    }
+    // What it does not read fills nobody else's connection.
+    let channel = connect(&broker.broker).await.unwrap();
+    let mut deaf = Member::join_over(channel, wish(1)).await.unwrap();
+    deaf.owns(4).await;
+    let credit = v1::GroupCredit {
+        records: RECORDS,
+        bytes: 100 * RECORDS,
+    };
+    deaf.send(Request::Credit(credit)).await;
+    let mut heir = Member::join(&broker, 2).await;
+    // Connections and hearts are well.
+    let hearts = [deaf.requests.clone(), heir.requests.clone()];
+    let beating = async {
+        loop {
+            drop(get(&broker).await);
+            for heart in &hearts {
+                // One of them stops.
+                drop(heart.try_send(heartbeat()));
+            }
+        }
+    };
+    tokio::select! {
+        () = beating => {}
+        () = soon(heir.owns(4)) => {}
+    }
+    let members = get(&broker).await.members;
+    assert_eq!(members.len(), 1, "{members:?}");
+}
+
+#[tokio::test]
+async fn a_member_with_nothing_to_do_or_no_credit_left_keeps_its_partitions() {
+    let broker = with_records_and(impatient()).await;
+    let mut member = Member::join(&broker, 1).await;
+    member.owns(4).await;
+    let living = async {
+        loop {
+            soon(member.requests.send(heartbeat())).await.unwrap();
+            assert_eq!(get(&broker).await.state(), v1::GroupState::Stable);
+        }
+    };
+    let lived: Result<(), _> = timeout(Duration::from_secs(1), living).await;
+    assert!(lived.is_err(), "it lives on");
+    assert_eq!(member.commit(0, 1).await.error, None, "still its own");
 }

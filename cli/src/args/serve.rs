@@ -54,6 +54,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", env = "TOWPATH_HEARTBEAT_INTERVAL", hide_env_values = true,
           value_parser = parse_duration)]
     heartbeat_interval: Option<Duration>,
+    /// After how long a member of a consumer group that says nothing, or reads nothing, is taken for
+    /// dead [default: 15s]
+    #[arg(long, value_name = "TIME", env = "TOWPATH_SESSION_TIMEOUT", hide_env_values = true,
+          value_parser = parse_duration)]
+    session_timeout: Option<Duration>,
     /// How long a client that does not send the rest of a message, or does not read, may keep memory
     /// that others wait for [default: 10s]
     #[arg(long, value_name = "TIME", env = "TOWPATH_STALL_DEADLINE", hide_env_values = true,
@@ -116,6 +121,7 @@ impl ServeArgs {
         config.insecure_allow_remote |= self.insecure_allow_remote;
         take(&mut config.drain_deadline, self.drain_deadline);
         take(&mut config.heartbeat_interval, self.heartbeat_interval);
+        take(&mut config.session_timeout, self.session_timeout);
         take(&mut config.stall_deadline, self.stall_deadline);
         take(&mut limits.connection_count_max, self.connection_count_max);
         take(&mut limits.stream_count_max, self.stream_count_max);

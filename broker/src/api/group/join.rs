@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::stream;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 use towpath_proto::limits::{PARTITIONS_PER_GROUP_MAX, TOPICS_PER_MEMBER_MAX};
@@ -16,7 +15,8 @@ use towpath_proto::v1::join_request::Request;
 use towpath_storage::TopicId;
 
 use super::listener::Listener;
-use super::seat::{Identity, NewsSink, Seat};
+use super::mailbox::Mailbox;
+use super::seat::{Identity, Seat};
 use super::teller::Teller;
 use super::{JoinResponses, Shared, convert, group_name, status, unreadable};
 use crate::api::fetch::request;
@@ -58,8 +58,8 @@ pub(super) async fn join(
         );
     };
     let mut asked = check(shared, request)?;
-    let (news_in, news) = mpsc::unbounded_channel();
-    let sink: Arc<dyn GroupSink> = Arc::new(NewsSink(news_in.clone()));
+    let mailbox = Arc::new(Mailbox::default());
+    let sink: Arc<dyn GroupSink> = Arc::<Mailbox>::clone(&mailbox);
     let group = enter(shared, &mut asked, &sink).await?;
     let Asked {
         wish,
@@ -77,7 +77,12 @@ pub(super) async fn join(
     };
     let seat = Seat::new(identity, topics, delivered);
     let seat = Arc::new(seat);
-    let listener = Listener::new(Arc::clone(shared), Arc::clone(&seat), sink, news_in);
+    let listener = Listener {
+        shared: Arc::clone(shared),
+        seat: Arc::clone(&seat),
+        mailbox: Arc::clone(&mailbox),
+        memory: Arc::clone(memory),
+    };
     shared.drain.tasks().spawn(listener.run(requests));
     let options = FetchOptions {
         is_following: true,
@@ -95,7 +100,7 @@ pub(super) async fn join(
         shared.published().durable(),
         options,
     );
-    let teller = Teller::new(Arc::clone(shared), seat, fetch, news, Arc::clone(memory));
+    let teller = Teller::new(Arc::clone(shared), seat, fetch, mailbox, Arc::clone(memory));
     Ok(Box::pin(stream::unfold(
         Box::new(teller),
         |mut teller| async move {

@@ -1,11 +1,13 @@
 //! The receiving half of a Join stream: commits, credit, partitions that come back; and whether the
 //! member is alive.
+//!
+//! A member is dead when it says nothing, or takes nothing of what it is sent, for the session time-out. How
+//! long it takes to handle records says nothing: it reads on while it does, and gets no more of them than it
+//! has given credit for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Status, Streaming};
 use towpath_proto::limits::PARTITIONS_PER_GROUP_MAX;
 use towpath_proto::problem::Problem;
@@ -13,16 +15,14 @@ use towpath_proto::v1;
 use towpath_proto::v1::join_request::Request;
 use towpath_storage::{Offset, PartitionRef};
 
-use super::seat::{News, Seat};
+use super::mailbox::Mailbox;
+use super::seat::Seat;
 use super::{Shared, unreadable};
 use crate::core::{Commit, Departure, Generation};
+use crate::memory::Unread;
 use crate::runtime::command::ControlCommand;
-use crate::runtime::group_command::{GroupCommand, GroupSink};
+use crate::runtime::group_command::GroupCommand;
 
-/// Silence after which a member has to say that it is there.
-pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// Silence after which it is taken for dead.
-pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Partitions in commits of one member that may wait for the disk, or for a member that does not read
 /// its answers; it is not listened to beyond that.
 const COMMITTING_MAX: usize = 2_000;
@@ -30,32 +30,20 @@ const COMMITTING_MAX: usize = 2_000;
 /// Listens to one member.
 #[derive(Debug)]
 pub(super) struct Listener {
-    shared: Arc<Shared>,
-    seat: Arc<Seat>,
-    sink: Arc<dyn GroupSink>,
-    news: mpsc::UnboundedSender<News>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) seat: Arc<Seat>,
+    pub(super) mailbox: Arc<Mailbox>,
+    /// What the member was sent and has not taken.
+    pub(super) memory: Arc<Unread>,
 }
 
 impl Listener {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        seat: Arc<Seat>,
-        sink: Arc<dyn GroupSink>,
-        news: mpsc::UnboundedSender<News>,
-    ) -> Self {
-        Self {
-            shared,
-            seat,
-            sink,
-            news,
-        }
-    }
-
-    /// Listens until the member goes, falls silent or cannot be understood, and tells the group.
+    /// Listens until the member goes, is dead or cannot be understood, and tells the group.
     pub(super) async fn run(self, mut requests: Streaming<v1::JoinRequest>) {
         let closed = self.seat.closed.clone();
         let (departure, end) = tokio::select! {
             end = self.listen(&mut requests) => end,
+            () = self.untaken() => (Departure::CutOff, Err(Box::new(self.unread()))),
             () = closed.cancelled() => (Departure::CutOff, Ok(())),
         };
         // When the broker stops, everybody is cut off and comes back to what it has.
@@ -67,7 +55,23 @@ impl Listener {
                 departure,
             });
         }
-        drop(self.news.send(News::Over(end)));
+        self.mailbox.end(end);
+    }
+
+    /// Waits until the member has taken nothing for too long, and breaks its stream off: it would not be
+    /// told how the stream ends.
+    async fn untaken(&self) {
+        let session_timeout = self.shared.session_timeout;
+        let joined = Instant::now();
+        loop {
+            let now = Instant::now();
+            let since = self.memory.untaken_since().unwrap_or(now);
+            let deadline = since.max(joined) + session_timeout;
+            if deadline <= now {
+                return self.memory.holder().end(now);
+            }
+            sleep_until(deadline).await;
+        }
     }
 
     async fn listen(
@@ -75,14 +79,14 @@ impl Listener {
         requests: &mut Streaming<v1::JoinRequest>,
     ) -> (Departure, Result<(), Box<Status>>) {
         loop {
-            let request = match timeout(SESSION_TIMEOUT, requests.message()).await {
+            let request = match timeout(self.shared.session_timeout, requests.message()).await {
                 Ok(Ok(Some(request))) => request,
                 Ok(Ok(None)) => return (Departure::CutOff, Ok(())),
                 Ok(Err(status)) => {
                     let status = unreadable::described(status);
                     return (Departure::CutOff, Err(Box::new(status)));
                 }
-                Err(_elapsed) => return (Departure::CutOff, Err(Box::new(silent()))),
+                Err(_elapsed) => return (Departure::CutOff, Err(Box::new(self.silent()))),
             };
             match self.take(request).await {
                 Ok(true) => {}
@@ -140,7 +144,7 @@ impl Listener {
             group: self.seat.identity.group,
             member: self.seat.identity.member,
             commits,
-            sink: Arc::clone(&self.sink),
+            sink: Arc::<Mailbox>::clone(&self.mailbox),
         });
         self.seat.has_answered(COMMITTING_MAX).await;
         Ok(())
@@ -174,6 +178,16 @@ impl Listener {
         })
     }
 
+    fn silent(&self) -> Status {
+        let timeout = self.shared.session_timeout;
+        Status::deadline_exceeded(format!("nothing was heard of the member for {timeout:?}"))
+    }
+
+    fn unread(&self) -> Status {
+        let timeout = self.shared.session_timeout;
+        Status::deadline_exceeded(format!("the member has read nothing for {timeout:?}"))
+    }
+
     fn push(&self, command: GroupCommand) {
         let command = ControlCommand::Group(command);
         if let Err(command) = self.shared.commands.push_control(command) {
@@ -188,9 +202,4 @@ fn check_count(field: &str, count: usize) -> Result<(), Problem> {
         return Err(Problem::invalid_field(field, message));
     }
     Ok(())
-}
-
-fn silent() -> Status {
-    let seconds = SESSION_TIMEOUT.as_secs();
-    Status::deadline_exceeded(format!("nothing was heard of the member for {seconds} s"))
 }

@@ -1,33 +1,18 @@
 //! What both halves of a member's stream know.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use towpath_proto::names::GroupName;
 use towpath_proto::v1;
 use towpath_storage::{Frame, Offset, OffsetRange, PartitionRef};
 
-use crate::core::{CommitVerdict, GroupEvent, GroupId, MemberId, SessionId};
+use crate::core::{GroupId, MemberId, SessionId};
 use crate::fetch::Place;
 use crate::metrics::Delivered;
-use crate::runtime::command::CommandError;
-use crate::runtime::group_command::GroupSink;
 use crate::runtime::published::TopicView;
-
-/// What the response stream is told.
-#[derive(Debug)]
-pub(super) enum News {
-    /// The sequencer has decided something about the member's partitions.
-    Group(GroupEvent),
-    /// The verdicts on its oldest commit that was not answered.
-    Committed(Result<Vec<CommitVerdict>, CommandError<Infallible>>),
-    /// The member says no more: how the stream ends.
-    Over(Result<(), Box<Status>>),
-}
 
 /// Whose connection it is.
 #[derive(Debug)]
@@ -210,21 +195,6 @@ impl Seat {
 /// What a commit counts for: one without partitions takes memory too.
 fn weight(places: &[(u32, u32)]) -> usize {
     places.len().max(1)
-}
-
-/// Takes what the sequencer says to the response stream. What waits there is bounded: by the member's
-/// partitions, and by the commits that it may have on the way.
-#[derive(Debug)]
-pub(super) struct NewsSink(pub(super) mpsc::UnboundedSender<News>);
-
-impl GroupSink for NewsSink {
-    fn tell(&self, event: GroupEvent) {
-        drop(self.0.send(News::Group(event)));
-    }
-
-    fn answer(&self, verdicts: Result<Vec<CommitVerdict>, CommandError<Infallible>>) {
-        drop(self.0.send(News::Committed(verdicts)));
-    }
 }
 
 #[cfg(test)]

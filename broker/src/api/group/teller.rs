@@ -1,12 +1,10 @@
 //! The sending half of a Join stream: reads what the member owns, and tells it what is decided.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep, timeout};
 use tonic::Status;
 use towpath_proto::names::TopicName;
@@ -15,14 +13,16 @@ use towpath_proto::wire::JoinResponse;
 use towpath_proto::wire::join_response::Response;
 use towpath_storage::PartitionRef;
 
-use super::listener::{HEARTBEAT_INTERVAL, SESSION_TIMEOUT};
-use super::seat::{News, Seat};
+use super::mailbox::{Mailbox, News, Verdicts};
+use super::seat::Seat;
 use super::{Shared, convert, status};
 use crate::api::fetch::events;
-use crate::core::{AssignedPartition, CommitVerdict, Generation, GroupEvent};
+use crate::core::{AssignedPartition, CommitVerdict, Generation};
 use crate::fetch::{Fetch, FetchEvent, Place};
 use crate::memory::Unread;
-use crate::runtime::command::CommandError;
+
+/// How often a member has to say that it is there, within the time after which it is taken for dead.
+const HEARTBEATS_PER_SESSION: u32 = 3;
 
 /// Tells one member.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct Teller {
     shared: Arc<Shared>,
     seat: Arc<Seat>,
     fetch: Fetch,
-    news: mpsc::UnboundedReceiver<News>,
+    mailbox: Arc<Mailbox>,
     memory: Arc<Unread>,
     /// Names of the topics, by handle.
     names: Vec<TopicName>,
@@ -48,7 +48,7 @@ pub(super) struct Teller {
 }
 
 enum Step {
-    News(Option<News>),
+    News(Vec<News>),
     Event(Option<FetchEvent>),
     Credited,
     Silence,
@@ -60,7 +60,7 @@ impl Teller {
         shared: Arc<Shared>,
         seat: Arc<Seat>,
         fetch: Fetch,
-        news: mpsc::UnboundedReceiver<News>,
+        mailbox: Arc<Mailbox>,
         memory: Arc<Unread>,
     ) -> Self {
         let names: Vec<_> = seat.topics.iter().map(|it| it.name().clone()).collect();
@@ -69,7 +69,7 @@ impl Teller {
             shared,
             seat,
             fetch,
-            news,
+            mailbox,
             memory,
             names,
             owned: BTreeMap::new(),
@@ -103,11 +103,11 @@ impl Teller {
                 events::end_turn().await;
             }
             match self.step().await {
-                Step::News(Some(news)) => self.take_news(news),
+                Step::News(news) => news.into_iter().for_each(|it| self.take_news(it)),
                 Step::Event(Some(event)) => self.take_event(event),
                 Step::Credited => {}
                 Step::Silence => self.beat(),
-                Step::News(None) | Step::Event(None) => self.end = Some(Ok(())),
+                Step::Event(None) => self.end = Some(Ok(())),
                 Step::Closed => self.end = Some(Err(status::shutting_down().into())),
             }
         }
@@ -118,7 +118,7 @@ impl Teller {
         if let Some(closing) = &mut self.closing {
             return tokio::select! {
                 biased;
-                news = self.news.recv() => Step::News(news),
+                news = self.mailbox.take() => Step::News(news),
                 () = closing => Step::Closed,
             };
         }
@@ -133,25 +133,25 @@ impl Teller {
             let drain = self.shared.drain.begun();
             return tokio::select! {
                 biased;
-                news = self.news.recv() => Step::News(news),
+                news = self.mailbox.take() => Step::News(news),
                 step = wait => step,
                 () = drain => Step::Event(Some(FetchEvent::Draining)),
             };
         }
         tokio::select! {
             biased;
-            news = self.news.recv() => Step::News(news),
+            news = self.mailbox.take() => Step::News(news),
             event = self.fetch.next() => Step::Event(event),
         }
     }
 
     fn take_news(&mut self, news: News) {
         match news {
-            News::Group(GroupEvent::Assigned(partitions)) => self.assign(&partitions),
-            News::Group(GroupEvent::Revoking {
+            News::Assigned(partitions) => self.assign(&partitions),
+            News::Revoking {
                 partitions,
                 deadline_ms,
-            }) => {
+            } => {
                 let left_ms = deadline_ms.saturating_sub(self.shared.broker_time_ms());
                 let partitions = self.stop_reading(&partitions);
                 self.waiting.push_back(Response::Revoking(v1::Revoking {
@@ -159,7 +159,7 @@ impl Teller {
                     grace_ms: u64::try_from(left_ms).unwrap_or_default(),
                 }));
             }
-            News::Group(GroupEvent::Lost(partitions)) => {
+            News::Lost(partitions) => {
                 let lost = self.stop_reading(&partitions);
                 for partition in &partitions {
                     self.owned.remove(partition);
@@ -168,10 +168,8 @@ impl Teller {
                 self.waiting
                     .push_back(Response::Lost(v1::Lost { partitions: lost }));
             }
-            News::Group(GroupEvent::Replaced) => {
-                self.end = Some(Err(status::member_replaced().into()));
-            }
-            News::Group(GroupEvent::Deleted) => {
+            News::Replaced => self.end = Some(Err(status::member_replaced().into())),
+            News::Deleted => {
                 let problem = status::group_deleted(&self.seat.identity.name);
                 self.end = Some(Err(problem.into()));
             }
@@ -231,7 +229,7 @@ impl Teller {
         named
     }
 
-    fn answer(&mut self, verdicts: Result<Vec<CommitVerdict>, CommandError<Infallible>>) {
+    fn answer(&mut self, verdicts: Verdicts) {
         let places = self.seat.pop_commit();
         let verdicts = match verdicts {
             Ok(verdicts) => verdicts,
@@ -341,8 +339,8 @@ fn joined(shared: &Shared, seat: &Seat) -> v1::Joined {
         });
     v1::Joined {
         topics: topics.collect(),
-        heartbeat_interval_ms: millis(HEARTBEAT_INTERVAL),
-        session_timeout_ms: millis(SESSION_TIMEOUT),
+        heartbeat_interval_ms: millis(shared.session_timeout / HEARTBEATS_PER_SESSION),
+        session_timeout_ms: millis(shared.session_timeout),
         broker_id: shared.identity.broker_id.to_string(),
         group_id: seat.identity.group.get(),
     }
