@@ -3,7 +3,8 @@
 //! [`model`] is the bare model of the hot path: the same transport, checksum, rounds and syncs as
 //! the broker, but no records and no state. [`limits`] are the raw limits under it: a sync, a
 //! loopback connection. [`recovery`] is how long Towpath itself takes to come back after it was killed
-//! or stopped. The binaries `bare_model`, `raw_limits` and `recovery` print them as text or as JSON
+//! or stopped, [`groups`] how fast its consumer groups heal. The binaries `bare_model`, `raw_limits`,
+//! `recovery` and `groups` print them as text or as JSON
 //! rows ([`report`]), so that a run of `towpath bench` can be paired with them.
 //!
 //! Nothing depends on this crate and nothing here is asserted in CI; `docs/benchmarks.md` says how
@@ -11,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod groups;
 pub mod host;
 pub mod limits;
 pub mod model;
@@ -22,6 +24,7 @@ pub mod round_file;
 pub mod size;
 
 mod aligned;
+mod broker_process;
 mod spread;
 
 pub use error::{Error, Result};

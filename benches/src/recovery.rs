@@ -12,7 +12,6 @@
 //! its size; what lies in the journal when the broker ends differs from round to round. Nothing is
 //! known of the broker beyond what a client and `towpath storage dump` see.
 
-mod broker_process;
 mod chart;
 mod folder;
 mod journal_tail;
@@ -33,8 +32,8 @@ pub use plan::Plan;
 pub use rows::{Recovery, RecoveryMedian, RecoverySetting, Stop};
 
 use crate::Result;
+use crate::broker_process::BrokerProcess;
 use crate::report::Report;
-use broker_process::BrokerProcess;
 use restart::Restart;
 
 /// Measures the whole plan in a folder that it fills step by step.

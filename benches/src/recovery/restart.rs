@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::time::sleep;
 use towpath_client::Client;
 
-use super::broker_process::BrokerProcess;
 use super::journal_tail::JournalTail;
 use super::page_cache::drop_page_cache;
 use super::topics::{self, Load, RECORD_BYTES};
 use super::{DataFolder, PageCache, Plan, Recovery, RecoverySetting, Stop};
+use crate::broker_process::BrokerProcess;
 use crate::{Error, Result};
 
 /// One restart that is to be measured.

@@ -1,4 +1,4 @@
-//! A life of the broker, in a process of its own.
+//! A life of the broker, in a process of its own, and processes that are its clients.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,8 +11,8 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use towpath_client::Client;
 
-use super::Stop;
 use crate::host::Meter;
+use crate::recovery::Stop;
 use crate::{Error, Result};
 
 /// Longest time that a start or a stop may take; reached only when something hangs.
@@ -20,15 +20,15 @@ const PATIENCE: Duration = Duration::from_mins(10);
 
 /// A running `towpath serve`; killed when it is dropped.
 #[derive(Debug)]
-pub(super) struct BrokerProcess {
+pub(crate) struct BrokerProcess {
     child: Child,
     url: String,
     /// When it was started.
-    pub(super) start: Instant,
+    pub(crate) start: Instant,
     /// From its start to the line that says that it is ready.
-    pub(super) ready_after: Duration,
+    pub(crate) ready_after: Duration,
     /// What it has cost since its start.
-    pub(super) meter: Meter,
+    pub(crate) meter: Meter,
 }
 
 /// What `towpath serve -o json` says once it is ready.
@@ -43,7 +43,7 @@ impl BrokerProcess {
     /// # Errors
     /// [`Error::Io`] when it cannot be started; [`Error::Void`] when it is not ready in time or ended
     /// before (it has then said why on stderr).
-    pub(super) async fn start(program: &Path, data_dir: &Path) -> Result<Self> {
+    pub(crate) async fn start(program: &Path, data_dir: &Path) -> Result<Self> {
         let mut command = serve(program, data_dir);
         let start = Instant::now();
         let mut child = command.spawn().map_err(Error::io("start the broker"))?;
@@ -68,23 +68,42 @@ impl BrokerProcess {
     ///
     /// # Errors
     /// [`Error::Client`] if the broker's URL is none.
-    pub(super) fn client(&self) -> Result<Client> {
+    pub(crate) fn client(&self) -> Result<Client> {
         Ok(Client::connect(&self.url)?)
+    }
+
+    /// Measures what it costs from now on.
+    ///
+    /// # Errors
+    /// Those of `/proc`: it may have ended.
+    pub(crate) fn meter(&self) -> Result<Meter> {
+        Meter::start(self.child.id())
+    }
+
+    /// Starts `program` with these arguments as a client in a process of its own, which says nothing and is
+    /// killed when it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be started.
+    pub(crate) fn spawn_client(&self, program: &Path, arguments: &[&str]) -> Result<Child> {
+        command(program)
+            .args(arguments)
+            .args(["--url", &self.url])
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(Error::io("start a client"))
     }
 
     /// Ends it and waits until it is gone.
     ///
     /// # Errors
     /// [`Error::Void`] if it had ended by itself, or if it does not end as it should.
-    pub(super) async fn end(mut self, stop: Stop) -> Result<()> {
-        let (Some(pid), Ok(None)) = (self.pid(), self.child.try_wait()) else {
-            return Err(void("the broker has ended by itself"));
-        };
-        let signal = match stop {
+    pub(crate) async fn end(mut self, stop: Stop) -> Result<()> {
+        let number = match stop {
             Stop::Kill => Signal::KILL,
             Stop::Terminate => Signal::TERM,
         };
-        kill_process(pid, signal).map_err(|error| Error::io("end the broker")(error.into()))?;
+        signal(&mut self.child, number)?;
         let status = timeout(PATIENCE, self.child.wait())
             .await
             .map_err(|_elapsed| void("the broker has not ended in ten minutes"))?
@@ -96,14 +115,31 @@ impl BrokerProcess {
             Stop::Kill | Stop::Terminate => Ok(()),
         }
     }
+}
 
-    fn pid(&self) -> Option<Pid> {
-        let pid = self.child.id()?;
-        Pid::from_raw(i32::try_from(pid).ok()?)
-    }
+/// Sends a signal to a process that runs.
+///
+/// # Errors
+/// [`Error::Void`] if it had ended by itself.
+pub(crate) fn signal(child: &mut Child, signal: Signal) -> Result<()> {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    let (Some(pid), Ok(None)) = (pid.and_then(Pid::from_raw), child.try_wait()) else {
+        return Err(void("a process has ended by itself"));
+    };
+    kill_process(pid, signal).map_err(|error| Error::io("end a process")(error.into()))
 }
 
 fn serve(program: &Path, data_dir: &Path) -> Command {
+    let mut command = command(program);
+    command
+        .args(["serve", "-o", "json", "--listen", "127.0.0.1:0"])
+        .arg("--data-dir")
+        .arg(data_dir)
+        .stdout(Stdio::piped());
+    command
+}
+
+fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     // What is set for other brokers is not meant for this one.
     for (name, _) in std::env::vars_os() {
@@ -112,12 +148,8 @@ fn serve(program: &Path, data_dir: &Path) -> Command {
         }
     }
     command
-        .args(["serve", "-o", "json", "--listen", "127.0.0.1:0"])
-        .arg("--data-dir")
-        .arg(data_dir)
         .env("TOWPATH_LOG", "warn")
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
         .kill_on_drop(true);
     command
 }
