@@ -892,7 +892,8 @@ pub struct Joined {
     /// Silence after which the member has to send something, in milliseconds. Default: never 0.
     #[prost(uint64, tag = "2")]
     pub heartbeat_interval_ms: u64,
-    /// Silence after which it is taken for dead, in milliseconds. Default: never 0.
+    /// Silence after which it is taken for dead, in milliseconds; so is one that has read nothing of what it
+    /// was sent for so long. Default: never 0.
     #[prost(uint64, tag = "3")]
     pub session_timeout_ms: u64,
     /// Which broker this is, as in GetServerInfoResponse. Default: never empty.
