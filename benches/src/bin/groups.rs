@@ -2,13 +2,14 @@
 //!
 //! `docs/benchmarks.md` says how to run it and what its rows mean.
 
+use std::io::Stdout;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use towpath_benches::groups::{self, BrokerPlan, IdlePlan, TakeoverPlan};
 use towpath_benches::host::Machine;
 use towpath_benches::recovery::DataFolder;
-use towpath_benches::report::{Format, Report};
+use towpath_benches::report::{Format, Measured, Report};
 use towpath_benches::{Error, Result, output};
 
 /// The broker's journal, and what it leaves free before it refuses to write.
@@ -51,22 +52,24 @@ async fn run(command: &Command, format: Format) -> Result<()> {
 async fn measure(command: &Command, format: Format) -> Result<()> {
     match command {
         Command::Takeover(plan) => {
-            let (folder, machine) = prepare(&plan.broker)?;
-            let mut report = Report::start(std::io::stdout(), format, machine)?;
+            let (folder, mut report) = prepare(&plan.broker, format)?;
             groups::measure_takeover(plan, &folder, &mut report).await?;
             report.finish()
         }
         Command::Idle(plan) => {
-            let (folder, machine) = prepare(&plan.broker)?;
-            let mut report = Report::start(std::io::stdout(), format, machine)?;
+            let (folder, mut report) = prepare(&plan.broker, format)?;
             groups::measure_idle(plan, &folder, &mut report).await?;
             report.finish()
         }
     }
 }
 
-fn prepare(plan: &BrokerPlan) -> Result<(DataFolder, Machine)> {
+fn prepare<M: Measured>(
+    plan: &BrokerPlan,
+    format: Format,
+) -> Result<(DataFolder, Report<Stdout, M>)> {
     let folder = DataFolder::create(&plan.dir, ROOM_BYTES, false)?;
     let machine = Machine::describe(Some(folder.path()))?;
-    Ok((folder, machine))
+    let report = Report::start(std::io::stdout(), format, machine)?;
+    Ok((folder, report))
 }

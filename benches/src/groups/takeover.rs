@@ -12,7 +12,7 @@ use std::time::Instant;
 use clap::Args;
 use tokio::process::Child;
 use tokio::time::timeout;
-use towpath_client::{Admin, GroupConsumer, GroupItem, Start};
+use towpath_client::{GroupConsumer, GroupItem, Start};
 
 use super::{BrokerPlan, Departure, GroupSetting, PATIENCE, Takeover, comes_to_rest, create};
 use crate::broker_process::{BrokerProcess, signal};
@@ -67,7 +67,7 @@ async fn measure(
     departure: Departure,
 ) -> Result<Takeover> {
     let client = broker.client()?;
-    let admin: Admin = client.admin();
+    let admin = client.admin();
     create(&admin, group, plan.broker.partitions).await?;
     let arguments = ["consume", group, "--group", group, "--from", "beginning"];
     let mut member = broker.spawn_client(&plan.broker.towpath, &arguments)?;
