@@ -113,6 +113,12 @@ impl GroupPartition {
         }
     }
 
+    /// Whether a member owns it in this generation.
+    pub(super) fn is_owned_by(&self, member: MemberId, generation: Generation) -> bool {
+        self.owner
+            .is_some_and(|it| it.member == member && it.generation == generation)
+    }
+
     /// The same, read by nobody.
     pub(super) fn without_owner(&self) -> Self {
         Self {

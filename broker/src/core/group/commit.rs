@@ -94,10 +94,7 @@ impl State {
         let group = self.group(id);
         let known = group.and_then(|group| group.partition(commit.partition));
         let known = known.ok_or(CommitRefusal::Stale)?;
-        let is_owner = known
-            .owner
-            .is_some_and(|it| it.member == member && it.generation == commit.generation);
-        if !is_owner {
+        if !known.is_owned_by(member, commit.generation) {
             return Err(CommitRefusal::Stale);
         }
         let range = self.range_of(commit.partition);

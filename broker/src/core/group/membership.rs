@@ -78,10 +78,7 @@ impl State {
             let Some(known) = group.partitions.get(&place) else {
                 continue;
             };
-            let is_owner = known
-                .owner
-                .is_some_and(|owner| owner.member == member && owner.generation == generation);
-            if is_owner {
+            if known.is_owned_by(member, generation) {
                 let free = known.without_owner();
                 rows.push(RowId::GroupPartition(id, place).put(&free.to_row()));
             }

@@ -86,8 +86,8 @@ pub enum DeleteGroupRefusal {
 }
 
 impl State {
-    /// Decides on moving a group; without positions nothing happens. Owners keep what they have, in a new generation: what they commit from
-    /// before is refused, and they are told to go on at the new offsets.
+    /// Decides on moving a group; without positions nothing happens. Owners keep what they have, in a new
+    /// generation: what they commit from before is refused, and they are told to go on at the new offsets.
     ///
     /// # Errors
     /// [`SeekRefusal`].
