@@ -150,8 +150,10 @@ impl GroupConsumer {
         }
     }
 
-    /// Whether reading goes on behind a gap; otherwise the partition is about to be stopped.
-    fn passes_over(&self, gap: &Gap) -> bool {
+    /// Whether this consumer reads on behind a gap; otherwise the partition stops there, and
+    /// [`GroupItem::Stopped`] says why. Decided by [`GroupConsumerBuilder::skip_data_loss`] and
+    /// [`GroupConsumerBuilder::stop_at_trimmed`].
+    pub fn passes_over(&self, gap: &Gap) -> bool {
         match gap.reason {
             GapReason::DataLoss => self.skips_data_loss,
             GapReason::Trimmed => !self.stops_at_trimmed,

@@ -10,8 +10,8 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use towpath_client::{
-    Assignment, Client, Error, ErrorReason, Gap, GapReason, GroupBatch, GroupConsumer, GroupItem,
-    GroupName, GroupOffset, PartitionId, StoppedPartition, ToGroupOffsets as _, TopicName,
+    Assignment, Client, Error, ErrorReason, Gap, GroupBatch, GroupConsumer, GroupItem, GroupName,
+    GroupOffset, PartitionId, StoppedPartition, ToGroupOffsets as _, TopicName,
 };
 
 use super::reading::tell_gap;
@@ -68,8 +68,6 @@ pub(super) async fn run(
         printed_count: 0,
         end: deadline,
         ends_at_end: args.end,
-        skips_data_loss: args.skip_data_loss,
-        stops_at_trimmed: args.stop_at_trimmed,
         owned: BTreeMap::new(),
         unread: BTreeSet::new(),
         stopped: BTreeMap::new(),
@@ -99,8 +97,6 @@ struct GroupReading<'a> {
     /// When the command is to end, once that is known.
     end: Option<Instant>,
     ends_at_end: bool,
-    skips_data_loss: bool,
-    stops_at_trimmed: bool,
     /// Partitions that this member owns.
     owned: BTreeMap<Place, Assignment>,
     /// Those that it has not read to their end.
@@ -213,7 +209,7 @@ impl GroupReading<'_> {
                 self.forget(partitions.iter().map(place));
             }
             // The partition stops there, which is told with its reason.
-            GroupItem::Gap(gap) if self.stops_at(&gap) => {}
+            GroupItem::Gap(gap) if !self.consumer.passes_over(&gap) => {}
             GroupItem::Gap(gap) => {
                 self.flush()?;
                 tell_gap(&gap, self.output);
@@ -222,15 +218,6 @@ impl GroupReading<'_> {
             _ => {}
         }
         Ok(0)
-    }
-
-    /// Whether what is gone is not to be passed over.
-    fn stops_at(&self, gap: &Gap) -> bool {
-        match gap.reason {
-            GapReason::DataLoss => !self.skips_data_loss,
-            GapReason::Trimmed => self.stops_at_trimmed,
-            _ => false,
-        }
     }
 
     /// What is gone is committed over: nothing behind it may ever come.
