@@ -75,30 +75,29 @@ impl Buffer {
 
     /// Drops what is about a partition.
     pub(super) fn drop_place(&mut self, place: Place) {
-        let flow = &mut self.flow;
-        self.items.retain(|it| {
-            let stays = it.place != Some(place);
-            if !stays {
-                flow.release(it.cost);
-            }
-            stays
-        });
+        self.drop_where(|it| it == Some(place));
     }
 
     /// Drops what is about partitions.
     pub(super) fn drop_places(&mut self) {
-        let flow = &mut self.flow;
-        self.items.retain(|it| {
-            flow.release(it.cost);
-            it.place.is_none()
-        });
+        self.drop_where(|it| it.is_some());
     }
 
     /// Drops everything.
     pub(super) fn clear(&mut self) {
-        for it in self.items.drain(..) {
-            self.flow.release(it.cost);
-        }
+        self.drop_where(|_| true);
+    }
+
+    /// The room of what is dropped is free again.
+    fn drop_where(&mut self, is_dropped: impl Fn(Option<Place>) -> bool) {
+        let flow = &mut self.flow;
+        self.items.retain(|it| {
+            let goes = is_dropped(it.place);
+            if goes {
+                flow.release(it.cost);
+            }
+            !goes
+        });
     }
 
     /// Whether there is credit that is worth a message.
