@@ -3,226 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
-use tonic::{Status, Streaming};
 use towpath_broker::Config;
 use towpath_proto::limits;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
-use towpath_proto::v1::group_service_client::GroupServiceClient;
 use towpath_proto::v1::join_request::Request;
 use towpath_proto::v1::position::Position;
 use towpath_proto::v1::seek_group_request::Target;
-use towpath_proto::wire::JoinResponse;
 use towpath_proto::wire::join_response::Response;
 
+use crate::group_member::{
+    Member, RECORDS, get, groups, heartbeat, wish, with_records, with_records_and,
+};
 use crate::harness::{
-    TestBroker, check_facts, config, connect, position, problem_of, refusal, soon, values,
+    TestBroker, check_facts, config, connect, position, problem_of, refusal, soon,
 };
 use crate::trim::{before, of, trim};
-
-const RECORDS: u64 = 1_000_000;
-
-fn groups(broker: &TestBroker) -> GroupServiceClient<Channel> {
-    GroupServiceClient::new(broker.channel.clone())
-}
-
-fn beginning() -> v1::Position {
-    v1::Position {
-        position: Some(Position::Beginning(v1::Beginning {})),
-    }
-}
-
-fn heartbeat() -> v1::JoinRequest {
-    v1::JoinRequest {
-        request: Some(Request::Heartbeat(v1::MemberHeartbeat {})),
-    }
-}
-
-fn wish(id: u8) -> v1::JoinGroup {
-    v1::JoinGroup {
-        group: "billing".to_owned(),
-        member_id: vec![id; 16].into(),
-        client_name: format!("member {id}"),
-        topics: vec!["orders".to_owned()],
-        start: Some(beginning()),
-        skip_data_loss: false,
-        rejoin: None,
-        stop_at_trimmed: false,
-    }
-}
-
-/// The client's end of a Join stream.
-pub(crate) struct Member {
-    requests: mpsc::Sender<v1::JoinRequest>,
-    responses: Streaming<JoinResponse>,
-    joined: v1::Joined,
-    /// What it owns, with the generation.
-    owned: BTreeMap<u32, u64>,
-}
-
-impl Member {
-    async fn try_join(broker: &TestBroker, wish: v1::JoinGroup) -> Result<Self, Status> {
-        Self::join_over(broker.channel.clone(), wish).await
-    }
-
-    async fn join_over(channel: Channel, wish: v1::JoinGroup) -> Result<Self, Status> {
-        let (requests, receiver) = mpsc::channel(100);
-        let member = Request::Join(wish);
-        requests
-            .send(v1::JoinRequest {
-                request: Some(member),
-            })
-            .await
-            .unwrap();
-        let mut groups = GroupServiceClient::new(channel);
-        let responses = soon(groups.join(ReceiverStream::new(receiver))).await?;
-        let mut member = Self {
-            requests,
-            responses: responses.into_inner(),
-            joined: v1::Joined::default(),
-            owned: BTreeMap::new(),
-        };
-        member.hear_joined().await;
-        let credit = v1::GroupCredit {
-            records: RECORDS,
-            bytes: RECORDS,
-        };
-        member.send(Request::Credit(credit)).await;
-        Ok(member)
-    }
-
-    async fn hear_joined(&mut self) {
-        match self.next().await {
-            Response::Joined(joined) => self.joined = joined,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// What it says of itself when it joins again.
-    fn rejoin(&self) -> v1::Rejoin {
-        v1::Rejoin {
-            broker_id: self.joined.broker_id.clone(),
-            group_id: self.joined.group_id,
-            topic_ids: self.joined.topics.iter().map(|it| it.topic_id).collect(),
-        }
-    }
-
-    pub(crate) async fn join(broker: &TestBroker, id: u8) -> Self {
-        Self::try_join(broker, wish(id)).await.unwrap()
-    }
-
-    async fn send(&self, request: Request) {
-        let request = v1::JoinRequest {
-            request: Some(request),
-        };
-        soon(self.requests.send(request)).await.unwrap();
-    }
-
-    async fn try_next(&mut self) -> Result<Option<Response>, Status> {
-        let message = soon(self.responses.message()).await?;
-        Ok(message.map(|message| message.response.expect("a known message")))
-    }
-
-    /// The next message but for heartbeats; assignments are noted.
-    async fn next(&mut self) -> Response {
-        loop {
-            let next = self.try_next().await.unwrap().expect("the stream goes on");
-            match &next {
-                Response::Heartbeat(_) => continue,
-                Response::Assigned(assigned) => {
-                    let generation = assigned.generation;
-                    let partitions = assigned.partitions.iter();
-                    self.owned
-                        .extend(partitions.map(|it| (it.partition, generation)));
-                }
-                Response::Lost(lost) => {
-                    for partition in &lost.partitions {
-                        self.owned.remove(&partition.partition);
-                    }
-                }
-                _ => {}
-            }
-            return next;
-        }
-    }
-
-    /// Waits until it owns so many partitions.
-    pub(crate) async fn owns(&mut self, count: usize) {
-        while self.owned.len() < count {
-            self.next().await;
-        }
-        assert_eq!(self.owned.len(), count, "{:?}", self.owned);
-    }
-
-    async fn batch(&mut self) -> (u32, Vec<String>) {
-        loop {
-            match self.next().await {
-                Response::Batch(batch) => return (batch.partition, values(&batch)),
-                Response::Assigned(_) | Response::CaughtUp(_) => {}
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    pub(crate) async fn commit(&mut self, partition: u32, offset: u64) -> v1::CommitResult {
-        let commit = v1::OffsetCommit {
-            handle: 0,
-            partition,
-            generation: self.owned.get(&partition).copied().unwrap_or(0),
-            offset,
-        };
-        let offsets = vec![commit];
-        self.send(Request::Commit(v1::CommitOffsets { offsets }))
-            .await;
-        loop {
-            if let Response::Committed(committed) = self.next().await {
-                return committed.results[0].clone();
-            }
-        }
-    }
-
-    /// Gives back what it is asked for, and returns how much that was.
-    async fn return_revoked(&mut self) -> usize {
-        loop {
-            if let Response::Revoking(revoking) = self.next().await {
-                let partitions = revoking.partitions;
-                for partition in &partitions {
-                    self.owned.remove(&partition.partition);
-                }
-                let count = partitions.len();
-                self.send(Request::Return(v1::ReturnPartitions { partitions }))
-                    .await;
-                return count;
-            }
-        }
-    }
-}
-
-pub(crate) async fn get(broker: &TestBroker) -> v1::Group {
-    let name = "billing".to_owned();
-    let shown = soon(groups(broker).get_group(v1::GetGroupRequest { name })).await;
-    shown.unwrap().into_inner().group.unwrap()
-}
-
-async fn with_records() -> TestBroker {
-    with_records_and(config()).await
-}
-
-async fn with_records_and(config: Config) -> TestBroker {
-    let broker = TestBroker::start_with(config).await;
-    broker.create("orders", 4).await;
-    for partition in 0..4 {
-        for number in 0..3 {
-            let value = format!("{partition}-{number}");
-            broker.publish("orders", partition, &[&value]).await;
-        }
-    }
-    broker
-}
 
 #[tokio::test]
 async fn a_group_goes_on_where_it_has_committed() {
@@ -448,91 +245,6 @@ async fn a_group_reads_so_many_partitions_at_once_or_one_topic_after_the_other()
 }
 
 #[tokio::test]
-async fn a_group_that_was_deleted_does_not_come_back_with_its_members() {
-    let broker = with_records().await;
-    let mut member = Member::join(&broker, 1).await;
-    member.owns(4).await;
-    let again = v1::JoinGroup {
-        rejoin: Some(member.rejoin()),
-        ..wish(1)
-    };
-    // It is away, and awaited.
-    drop(member);
-    soon(async { while get(&broker).await.members[0].is_connected {} }).await;
-    let delete = v1::DeleteGroupRequest {
-        name: "billing".to_owned(),
-        ..v1::DeleteGroupRequest::default()
-    };
-    soon(groups(&broker).delete_group(delete)).await.unwrap();
-    for is_made_anew in [false, true] {
-        let refused = Member::try_join(&broker, again.clone()).await.map(|_| ());
-        let problem = refusal(refused, ErrorReason::GroupNotFound);
-        assert_eq!(problem.metadata()["group"], "billing");
-        let list = soon(groups(&broker).list_groups(v1::ListGroupsRequest::default())).await;
-        let count = list.unwrap().into_inner().groups.len();
-        assert_eq!(count, usize::from(is_made_anew), "what others have made");
-        Member::join(&broker, 2).await;
-    }
-    let elsewhere = v1::Rejoin {
-        broker_id: "0f".to_owned(),
-        ..again.rejoin.clone().unwrap()
-    };
-    let elsewhere = v1::JoinGroup {
-        rejoin: Some(elsewhere),
-        ..again
-    };
-    let refused = Member::try_join(&broker, elsewhere).await.map(|_| ());
-    refusal(refused, ErrorReason::TopicNotFound);
-}
-
-#[tokio::test]
-async fn who_joins_again_is_told_which_topics_are_gone() {
-    let broker = with_records().await;
-    broker.create("payments", 2).await;
-    let both = v1::JoinGroup {
-        topics: vec!["payments".to_owned(), "orders".to_owned()],
-        ..wish(1)
-    };
-    let mut before = Member::try_join(&broker, both.clone()).await.unwrap();
-    let again = v1::JoinGroup {
-        rejoin: Some(before.rejoin()),
-        ..both
-    };
-    while !matches!(before.next().await, Response::CaughtUp(_)) {}
-    broker.delete("payments").await;
-    broker.create("payments", 2).await;
-    let mut member = Member::try_join(&broker, again.clone()).await.unwrap();
-    let topics = &member.joined.topics;
-    assert_eq!(*topics[0].topic, *"payments");
-    assert_eq!(topics[0].topic_id, before.joined.topics[0].topic_id);
-    assert_eq!(
-        (topics[0].partition_count, topics[1].partition_count),
-        (0, 4)
-    );
-    // What was on its way when the connection broke.
-    member.owned.insert(1, 1);
-    let stale = member.commit(1, 0).await.error.unwrap();
-    assert_eq!(stale.reason(), v1::ErrorReason::GenerationStale);
-    let failed = loop {
-        match member.next().await {
-            Response::Failed(failed) => break failed,
-            Response::Batch(batch) => assert_eq!(batch.handle, 1, "of the other one"),
-            _ => {}
-        }
-    };
-    assert_eq!((failed.handle, failed.partition), (0, None));
-    let error = failed.error.unwrap();
-    assert_eq!(error.reason(), v1::ErrorReason::TopicNotFound);
-    let count = get(&broker).await.partitions.len();
-    assert_eq!(count, 4, "nothing of a topic that nobody asked for");
-
-    let mut without_ids = again;
-    without_ids.rejoin.as_mut().unwrap().topic_ids.pop();
-    let refused = Member::try_join(&broker, without_ids).await.map(|_| ());
-    refusal(refused, ErrorReason::InvalidArgument);
-}
-
-#[tokio::test]
 async fn the_start_counts_only_for_topics_that_the_group_has_never_read() {
     let broker = with_records().await;
     let at_two = v1::JoinGroup {
@@ -670,31 +382,11 @@ async fn a_position_that_says_no_place_is_none() {
 #[tokio::test]
 async fn records_come_only_as_far_as_credit_goes() {
     let broker = with_records().await;
-    let (requests, receiver) = mpsc::channel(100);
-    let request = |request| v1::JoinRequest {
-        request: Some(request),
-    };
-    requests
-        .send(request(Request::Join(wish(1))))
-        .await
-        .unwrap();
-    let mut groups = groups(&broker);
-    let responses = soon(groups.join(ReceiverStream::new(receiver)))
-        .await
-        .unwrap();
-    let mut member = Member {
-        requests,
-        responses: responses.into_inner(),
-        joined: v1::Joined::default(),
-        owned: BTreeMap::new(),
-    };
+    let joining = Member::join_without_credit(broker.channel.clone(), wish(1));
+    let mut member = joining.await.unwrap();
     member.owns(4).await;
     for _ in 0..5 {
-        let credit = v1::GroupCredit {
-            records: 1,
-            bytes: 1_000,
-        };
-        member.send(Request::Credit(credit)).await;
+        member.credit(1, 1_000).await;
         assert_eq!(member.batch().await.1.len(), 1);
     }
     // Only heartbeats until there is more.
@@ -725,11 +417,7 @@ async fn a_member_that_does_not_read_loses_its_partitions() {
     let channel = connect(&broker.broker).await.unwrap();
     let mut deaf = Member::join_over(channel, wish(1)).await.unwrap();
     deaf.owns(4).await;
-    let credit = v1::GroupCredit {
-        records: RECORDS,
-        bytes: 100 * RECORDS,
-    };
-    deaf.send(Request::Credit(credit)).await;
+    deaf.credit(RECORDS, 100 * RECORDS).await;
     let mut heir = Member::join(&broker, 2).await;
     // Connections and hearts are well.
     let hearts = [deaf.requests.clone(), heir.requests.clone()];
@@ -751,17 +439,33 @@ async fn a_member_that_does_not_read_loses_its_partitions() {
 }
 
 #[tokio::test]
-async fn a_member_with_nothing_to_do_or_no_credit_left_keeps_its_partitions() {
+async fn a_member_with_nothing_to_do_keeps_its_partitions() {
     let broker = with_records_and(impatient()).await;
     let mut member = Member::join(&broker, 1).await;
     member.owns(4).await;
+    lives_on(&broker, &member).await;
+    assert_eq!(member.commit(0, 1).await.error, None, "still its own");
+}
+
+#[tokio::test]
+async fn a_member_with_no_credit_left_keeps_its_partitions() {
+    let broker = with_records_and(impatient()).await;
+    let joining = Member::join_without_credit(broker.channel.clone(), wish(1));
+    let mut member = joining.await.unwrap();
+    member.owns(4).await;
+    lives_on(&broker, &member).await;
+    member.credit(RECORDS, RECORDS).await;
+    member.batch().await;
+}
+
+/// Beats the heart of a member for longer than it may take nothing.
+async fn lives_on(broker: &TestBroker, member: &Member) {
     let living = async {
         loop {
             soon(member.requests.send(heartbeat())).await.unwrap();
-            assert_eq!(get(&broker).await.state(), v1::GroupState::Stable);
+            assert_eq!(get(broker).await.state(), v1::GroupState::Stable);
         }
     };
     let lived: Result<(), _> = timeout(Duration::from_secs(1), living).await;
     assert!(lived.is_err(), "it lives on");
-    assert_eq!(member.commit(0, 1).await.error, None, "still its own");
 }

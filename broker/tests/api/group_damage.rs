@@ -1,7 +1,7 @@
 //! Groups that come to records that the disk has damaged.
 
 use crate::fetch_damage::broker_with_damaged;
-use crate::group::{Member, get};
+use crate::group_member::{Member, get};
 use crate::harness::soon;
 
 #[tokio::test]

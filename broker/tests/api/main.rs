@@ -16,6 +16,8 @@ mod fetch_start;
 mod gated_disk;
 mod group;
 mod group_damage;
+mod group_member;
+mod group_rejoin;
 mod harness;
 mod http2;
 mod limits;

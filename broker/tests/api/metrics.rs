@@ -8,7 +8,7 @@ use towpath_proto::v1::group_service_client::GroupServiceClient;
 use towpath_proto::wire::ProduceBatch;
 
 use crate::gated_disk::gated_broker;
-use crate::group::Member;
+use crate::group_member::Member;
 use crate::harness::{TestBroker, batch_of, encode, refusal, soon, source};
 use crate::scrape::{Scrape, scraped_config};
 
