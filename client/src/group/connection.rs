@@ -179,9 +179,21 @@ impl Connection {
         };
         let mut leaving = std::pin::pin!(leaving);
         loop {
-            let has_request = self.seat.look(Membership::has_request);
-            let has_idle_commit = self.seat.look(Membership::has_idle_commit);
+            let (has_request, has_idle_commit) = self
+                .seat
+                .look(|it| (it.has_request(), it.has_idle_commit()));
             tokio::select! {
+                // A batch does not cost a look at everything below. That has its turn soon, since records
+                // come only as far as credit goes.
+                biased;
+                permit = sender.reserve(), if has_request && !sender.is_closed() => {
+                    // Without a receiver the responses tell why.
+                    let Ok(permit) = permit else { continue };
+                    if let Some(request) = self.seat.with(Membership::take_request) {
+                        permit.send(request);
+                        said_at = Instant::now();
+                    }
+                }
                 response = responses.message() => {
                     heard_at = Instant::now();
                     match self.hear(response) {
@@ -191,14 +203,6 @@ impl Connection {
                     }
                     if self.seat.look(Membership::is_ended) {
                         break Ended::Left;
-                    }
-                }
-                permit = sender.reserve(), if has_request => {
-                    // Without a receiver the responses tell why.
-                    let Ok(permit) = permit else { continue };
-                    if let Some(request) = self.seat.with(Membership::take_request) {
-                        permit.send(request);
-                        said_at = Instant::now();
                     }
                 }
                 () = self.seat.requested() => {}
