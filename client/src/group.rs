@@ -16,6 +16,7 @@ mod shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::sync::oneshot;
@@ -38,6 +39,10 @@ pub use item::{
 };
 pub use offset::{GroupOffset, ToGroupOffsets};
 pub use shutdown::{Drain, GroupShutdownHandle};
+
+/// Commits that nobody waits for are gathered for so long: each message is a sync of its own unless others
+/// write as well.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Reads topics as a member of a consumer group.
 ///
@@ -178,7 +183,7 @@ impl GroupConsumer {
 
     /// Says that everything up to and including a record or a batch was handled, or everything below
     /// offsets; durable once the future succeeds. It is sent whether or not the future is awaited, also
-    /// before a consumer that is dropped leaves: at once if it is awaited, otherwise within 10 ms, together
+    /// before a consumer that is dropped leaves: at once if it is awaited, otherwise within 100 ms, together
     /// with what is committed until then. Commits below what is committed have no effect.
     ///
     /// # Errors

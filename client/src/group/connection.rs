@@ -15,6 +15,7 @@ use towpath_proto::v1::join_request::Request;
 use towpath_proto::wire::JoinResponse;
 use towpath_proto::wire::join_response::Response;
 
+use super::COMMIT_INTERVAL;
 use super::membership::{Heard, Membership};
 use super::seat::Seat;
 use crate::backoff::Backoff;
@@ -30,8 +31,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a member that goes waits for the answers to what it said.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
-/// How often is sent what was committed and nobody waits for.
-const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
 /// Requests that wait for the connection; all others are merged where they wait.
 const REQUESTS_MAX: usize = 16;
 

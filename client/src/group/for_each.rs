@@ -18,12 +18,10 @@ use tracing::{debug, warn};
 use super::item::{Assignment, GroupBatch, GroupItem, GroupRecord, Revoking, StoppedPartition};
 use super::membership::Membership;
 use super::seat::Wanted;
-use super::{GroupConsumer, GroupOffset};
+use super::{COMMIT_INTERVAL, GroupConsumer, GroupOffset};
 use crate::{Error, ErrorReason};
 use work::{LaneKey, Ticket, Work};
 
-/// Commits are gathered for so long.
-const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the last commit may take.
 const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 
