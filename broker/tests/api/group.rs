@@ -463,7 +463,8 @@ async fn lives_on(broker: &TestBroker, member: &Member) {
     let living = async {
         loop {
             soon(member.requests.send(heartbeat())).await.unwrap();
-            assert_eq!(get(broker).await.state(), v1::GroupState::Stable);
+            let state = get(broker).await.state();
+            assert_eq!(state, v1::GroupState::Stable, "with its member");
         }
     };
     let lived: Result<(), _> = timeout(Duration::from_secs(1), living).await;
