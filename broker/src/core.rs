@@ -13,6 +13,7 @@ mod partition;
 mod producer;
 mod retention;
 mod row;
+mod subscription;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -35,6 +36,13 @@ pub use group::{
 pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
 pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
+pub use subscription::{
+    Connect, ConnectRefusal, Consumer, ConsumerId, CreateSubscription, CreateSubscriptionRefusal,
+    Credit, DeliveredSpan, Delivery, DeliveryOutcome, Failure, FilterVerdict, InspectWish,
+    Inspected, InspectedRecord, KeyHash, Mode, OnDeadLetter, RetryPolicy, Settlement, Subscription,
+    SubscriptionConfig, SubscriptionDecision, SubscriptionEvent, SubscriptionId,
+    SubscriptionNotFound, SubscriptionNotice, WaitingRecord,
+};
 pub use topic::{
     CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicRevision, TopicSettings,
     UpdateTopic, UpdateTopicRefusal,
@@ -44,6 +52,7 @@ pub use topic_config::{SettingChange, TopicConfig, TopicConfigChange, TopicConfi
 use changes::Changes;
 use group::Groups;
 use producer::Producers;
+use subscription::Subscriptions;
 
 /// Numbers that decisions depend on.
 #[derive(Debug, Clone)]
@@ -95,6 +104,9 @@ pub struct State {
     dropped_segments: BTreeMap<SegmentRef, u64>,
     producers: Producers,
     groups: Groups,
+    /// Number of the next subscription; numbers are never used again.
+    next_subscription: u64,
+    subscriptions: Subscriptions,
     changes: Changes,
     /// Set from outside while the disk is nearly full; not durable.
     is_space_low: bool,
@@ -114,6 +126,8 @@ impl State {
             dropped_segments: BTreeMap::new(),
             producers: Producers::default(),
             groups: Groups::default(),
+            next_subscription: 1,
+            subscriptions: Subscriptions::default(),
             changes: Changes::default(),
             is_space_low: false,
         }

@@ -18,6 +18,8 @@ pub enum NameKind {
     Topic,
     /// A consumer group.
     Group,
+    /// A durable subscription.
+    Subscription,
 }
 
 impl fmt::Display for NameKind {
@@ -25,6 +27,7 @@ impl fmt::Display for NameKind {
         f.write_str(match self {
             Self::Topic => "topic",
             Self::Group => "group",
+            Self::Subscription => "subscription",
         })
     }
 }
@@ -150,6 +153,10 @@ name! {
     /// Name of a consumer group: made like that of a topic. Cheap to clone.
     GroupName, NameKind::Group
 }
+name! {
+    /// Name of a durable subscription: made like that of a topic. Cheap to clone.
+    SubscriptionName, NameKind::Subscription
+}
 
 #[cfg(test)]
 mod tests {
@@ -159,9 +166,12 @@ mod tests {
     fn check(text: &str, expected: Option<NameFault>) {
         let topic = TopicName::new(text).err();
         let group = GroupName::new(text).err();
+        let subscription = SubscriptionName::new(text).err();
         let error = |kind| expected.map(|fault| NameError { kind, fault });
         assert_eq!(topic, error(NameKind::Topic), "{text:?}");
         assert_eq!(group, error(NameKind::Group), "{text:?}");
+        let expected = error(NameKind::Subscription);
+        assert_eq!(subscription, expected, "{text:?}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ impl StateMachine for State {
                 self.next_topic = row.next_topic.max(1);
                 self.next_group = row.next_group.max(1);
                 self.past_generation = self.past_generation.max(row.past_generation);
+                self.next_subscription = row.next_subscription.max(1);
             }
             RowId::Topic(topic) => match value {
                 Some(value) => self.put_topic(topic, &decode(value)),
@@ -68,6 +69,10 @@ impl StateMachine for State {
                     group.take_partition_row(partition, row.as_ref());
                 }
             }
+            RowId::Subscription(_)
+            | RowId::SubscriptionPartition(..)
+            | RowId::SettledBlock(..)
+            | RowId::WaitingRecord(..) => self.apply_subscription_row(id, value),
         }
         self.changes.note(id);
     }
@@ -82,6 +87,7 @@ impl StateMachine for State {
         partition.append(line);
         self.changes.note(RowId::Partition(partition_ref));
         self.changes.note(RowId::Segment(line.place.segment));
+        self.subscriptions.note_append(partition_ref.topic);
         if let Some(stamp) = line.producer {
             self.producers.append(line, stamp);
             self.changes.note(RowId::Producer(stamp.id, partition_ref));
@@ -111,6 +117,7 @@ impl State {
             next_topic: self.next_topic,
             next_group: self.next_group,
             past_generation: self.past_generation,
+            next_subscription: self.next_subscription,
         }
     }
 
@@ -155,6 +162,10 @@ impl State {
                 .group(group)
                 .and_then(|group| group.partition(partition))
                 .map_or_else(|| id.gone(), |known| id.put(&known.to_row())),
+            RowId::Subscription(_)
+            | RowId::SubscriptionPartition(..)
+            | RowId::SettledBlock(..)
+            | RowId::WaitingRecord(..) => self.subscription_row(id),
         }
     }
 

@@ -7,6 +7,7 @@ use prost::Message;
 use towpath_storage::{Offset, PartitionRef, ProducerId, Row, RowKey, SegmentRef, TopicId};
 
 use super::group::GroupId;
+use super::subscription::SubscriptionId;
 use super::topic_config::TopicConfig;
 
 const TABLE_BROKER: u16 = 1;
@@ -18,6 +19,10 @@ const TABLE_SEGMENT: u16 = 6;
 const TABLE_DROPPED_SEGMENT: u16 = 7;
 const TABLE_GROUP: u16 = 8;
 const TABLE_GROUP_PARTITION: u16 = 9;
+const TABLE_SUBSCRIPTION: u16 = 10;
+const TABLE_SUBSCRIPTION_PARTITION: u16 = 11;
+const TABLE_SETTLED_BLOCK: u16 = 12;
+const TABLE_WAITING_RECORD: u16 = 13;
 
 /// Names a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +45,14 @@ pub(super) enum RowId {
     Group(GroupId),
     /// How far a group has come in a partition, and who reads it.
     GroupPartition(GroupId, PartitionRef),
+    /// A durable subscription.
+    Subscription(SubscriptionId),
+    /// How far a subscription is in a partition of its topic.
+    SubscriptionPartition(SubscriptionId, u32),
+    /// Which records of a block are settled, by the number of the partition and that of the block.
+    SettledBlock(SubscriptionId, u32, u64),
+    /// A record that waits for another attempt, by the number of the partition.
+    WaitingRecord(SubscriptionId, u32, Offset),
 }
 
 impl RowId {
@@ -81,6 +94,27 @@ impl RowId {
                 put_partition(&mut key, *partition);
                 TABLE_GROUP_PARTITION
             }
+            Self::Subscription(subscription) => {
+                key.put_u64_le(subscription.get());
+                TABLE_SUBSCRIPTION
+            }
+            Self::SubscriptionPartition(subscription, partition) => {
+                key.put_u64_le(subscription.get());
+                key.put_u32_le(*partition);
+                TABLE_SUBSCRIPTION_PARTITION
+            }
+            Self::SettledBlock(subscription, partition, block) => {
+                key.put_u64_le(subscription.get());
+                key.put_u32_le(*partition);
+                key.put_u64_le(*block);
+                TABLE_SETTLED_BLOCK
+            }
+            Self::WaitingRecord(subscription, partition, offset) => {
+                key.put_u64_le(subscription.get());
+                key.put_u32_le(*partition);
+                key.put_u64_le(offset.get());
+                TABLE_WAITING_RECORD
+            }
         };
         RowKey {
             table,
@@ -108,6 +142,22 @@ impl RowId {
             TABLE_GROUP_PARTITION => {
                 let group = get_group(&mut bytes)?;
                 Self::GroupPartition(group, get_partition(&mut bytes)?)
+            }
+            TABLE_SUBSCRIPTION => Self::Subscription(get_subscription(&mut bytes)?),
+            TABLE_SUBSCRIPTION_PARTITION => {
+                let subscription = get_subscription(&mut bytes)?;
+                Self::SubscriptionPartition(subscription, bytes.try_get_u32_le().ok()?)
+            }
+            TABLE_SETTLED_BLOCK => {
+                let subscription = get_subscription(&mut bytes)?;
+                let partition = bytes.try_get_u32_le().ok()?;
+                Self::SettledBlock(subscription, partition, bytes.try_get_u64_le().ok()?)
+            }
+            TABLE_WAITING_RECORD => {
+                let subscription = get_subscription(&mut bytes)?;
+                let partition = bytes.try_get_u32_le().ok()?;
+                let offset = bytes.try_get_u64_le().ok().map(Offset::new)?;
+                Self::WaitingRecord(subscription, partition, offset)
             }
             _ => return None,
         };
@@ -149,6 +199,10 @@ fn get_group(bytes: &mut &[u8]) -> Option<GroupId> {
     bytes.try_get_u64_le().ok().map(GroupId::new)
 }
 
+fn get_subscription(bytes: &mut &[u8]) -> Option<SubscriptionId> {
+    bytes.try_get_u64_le().ok().map(SubscriptionId::new)
+}
+
 fn get_partition(bytes: &mut &[u8]) -> Option<PartitionRef> {
     let topic = get_topic(bytes)?;
     let partition = bytes.try_get_u32_le().ok()?;
@@ -172,6 +226,9 @@ pub(super) struct BrokerRow {
     /// The highest generation of any group that was deleted.
     #[prost(uint64, tag = "3")]
     pub(super) past_generation: u64,
+    /// 0, as older releases left it, stands for 1.
+    #[prost(uint64, tag = "4")]
+    pub(super) next_subscription: u64,
 }
 
 /// Value of a topic's row.
@@ -343,6 +400,10 @@ mod tests {
             RowId::DroppedSegment(segment),
             RowId::Group(GroupId::new(4)),
             RowId::GroupPartition(GroupId::new(4), partition),
+            RowId::Subscription(SubscriptionId::new(5)),
+            RowId::SubscriptionPartition(SubscriptionId::new(5), 3),
+            RowId::SettledBlock(SubscriptionId::new(5), 3, 6),
+            RowId::WaitingRecord(SubscriptionId::new(5), 3, base),
         ] {
             assert_eq!(RowId::parse(&id.key()), Some(id));
         }

@@ -1,0 +1,248 @@
+//! Durable subscriptions: who gets which record, and what becomes of it.
+//!
+//! Of each partition a subscription knows which records are *settled*, which *wait* for another attempt or
+//! behind one of their key that does, and which are in its *window*: inspected, ready or with a
+//! consumer. A record is in exactly one of these places. Settled ones and those that wait are rows;
+//! windows, leases and consumers are volatile: after a restart everything that was with a consumer is
+//! ready again, and no attempt is counted for it.
+//!
+//! In the ordered modes a key is with one consumer at a time, in runs of a few records, and what comes
+//! behind a record that waits stays behind it. Nothing else waits for it.
+
+#[cfg(test)]
+mod audit;
+mod connect;
+mod consumer;
+mod deliver;
+mod expire;
+mod keys;
+mod lease;
+mod partition;
+mod pass;
+mod retry;
+mod rows;
+mod settle;
+mod settled;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+mod waiting;
+mod window;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use towpath_proto::names::SubscriptionName;
+use towpath_storage::{Offset, OffsetRange, Row, TopicId};
+
+use super::group::SessionId;
+use consumer::Consumers;
+use lease::Leases;
+use partition::SubscriptionPartition;
+use retry::OutageWatch;
+
+pub use connect::{Connect, ConnectRefusal};
+pub use consumer::{Consumer, ConsumerId, Credit};
+pub use keys::KeyHash;
+pub use retry::RetryPolicy;
+pub use settle::{DeliveryOutcome, Settlement};
+pub(super) use subscriptions::Subscriptions;
+pub use subscriptions::{
+    CreateSubscription, CreateSubscriptionRefusal, Inspected, SubscriptionNotFound,
+};
+pub use waiting::{Failure, WaitingRecord};
+pub use window::{FilterVerdict, InspectedRecord};
+
+/// Number of a subscription; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriptionId(u64);
+
+impl SubscriptionId {
+    /// Wraps a number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Who gets records, and in which order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Any consumer; the records of one key one after the other.
+    #[default]
+    KeyShared,
+    /// Any consumer, in no order.
+    Shared,
+    /// One consumer at a time; the records of one key one after the other.
+    Exclusive,
+}
+
+impl Mode {
+    /// Whether the records of a key are handled in their order.
+    pub fn is_ordered(self) -> bool {
+        match self {
+            Self::KeyShared | Self::Exclusive => true,
+            Self::Shared => false,
+        }
+    }
+}
+
+/// What becomes of the later records of a key of which one is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDeadLetter {
+    /// They go to the dead letters as well, in order, until the key is redriven or discarded.
+    Park,
+    /// They are delivered.
+    Skip,
+}
+
+/// What a subscription was asked to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionConfig {
+    /// Who gets records.
+    pub mode: Mode,
+    /// What dead letters do to their key.
+    pub on_dead_letter: OnDeadLetter,
+    /// When what failed is tried again.
+    pub retry: RetryPolicy,
+    /// How long a consumer may keep a record before it says more of it, milliseconds.
+    pub ack_deadline_ms: u64,
+    /// Which records are delivered: an expression; none for all.
+    pub filter: Option<String>,
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub struct Subscription {
+    id: SubscriptionId,
+    name: SubscriptionName,
+    topic: TopicId,
+    /// Broker time of its creation, milliseconds since the Unix epoch.
+    create_time_ms: i64,
+    /// How often it was changed.
+    revision: u64,
+    config: SubscriptionConfig,
+    is_paused: bool,
+    /// By number.
+    partitions: Vec<SubscriptionPartition>,
+    consumers: Consumers,
+    leases: Leases,
+    outage: OutageWatch,
+    /// Number of the next delivery: never used again, also not after a restart.
+    next_delivery: u64,
+    /// The partition that is served next.
+    next_partition: u32,
+    /// The record that is delivered alone, if one is.
+    suspect: Option<(u32, Offset)>,
+    /// The consumer that gets nothing else until it has nothing, and then such a record.
+    reserved: Option<ConsumerId>,
+}
+
+/// Records that were delivered together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// To be named when they are settled.
+    pub number: u64,
+    /// Number of the partition.
+    pub partition: u32,
+    /// Which, ascending.
+    pub spans: Vec<DeliveredSpan>,
+}
+
+/// Adjacent records in the same attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveredSpan {
+    /// Which.
+    pub range: OffsetRange,
+    /// Number of this attempt at each of them, from 1.
+    pub attempt: u32,
+}
+
+/// What a consumer is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubscriptionEvent {
+    /// It has records.
+    Delivered(Delivery),
+    /// It has these records no more.
+    Lost {
+        /// Number of the partition.
+        partition: u32,
+        /// Which.
+        ranges: Vec<OffsetRange>,
+    },
+    /// Another connection of the same consumer has taken over.
+    Replaced,
+    /// The subscription was deleted.
+    Deleted,
+}
+
+/// Something to be told to a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionNotice {
+    /// To whom.
+    pub session: SessionId,
+    /// What.
+    pub event: SubscriptionEvent,
+}
+
+/// Records that are to be inspected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InspectWish {
+    /// Number of the partition.
+    pub partition: u32,
+    /// From here on.
+    pub start: Offset,
+    /// Most records.
+    pub count_max: u64,
+}
+
+/// A decision about subscriptions: what is journaled, and what follows once that is durable.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionDecision {
+    /// Rows of one entry; none if nothing durable changes.
+    pub rows: Vec<Row>,
+    /// What consumers are told, in order.
+    pub notices: Vec<SubscriptionNotice>,
+    /// What is to be inspected.
+    pub inspections: Vec<InspectWish>,
+    /// Records of words that leave the window and whose rows are not written yet, by partition.
+    done: BTreeMap<u32, Vec<(u64, u64)>>,
+}
+
+impl SubscriptionDecision {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.notices.is_empty() && self.inspections.is_empty()
+    }
+}
+
+impl Subscription {
+    /// Its number.
+    pub fn id(&self) -> SubscriptionId {
+        self.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &SubscriptionName {
+        &self.name
+    }
+
+    /// The topic whose records it gets.
+    pub fn topic(&self) -> TopicId {
+        self.topic
+    }
+
+    fn partition_mut(&mut self, number: u32) -> Option<&mut SubscriptionPartition> {
+        self.partitions.get_mut(number as usize)
+    }
+}

@@ -1,0 +1,130 @@
+//! Whether everything that a subscription knows fits together. For tests.
+
+use std::collections::BTreeMap;
+
+use towpath_storage::Offset;
+
+use super::Subscription;
+use super::consumer::ConsumerId;
+use super::lease::Held;
+use super::settled::{bit_of, offset_of, offsets_in, word_of};
+use super::waiting::Handling;
+
+impl Subscription {
+    /// Checks that every record is in exactly one place, and that all that is known twice agrees.
+    pub(super) fn audit(&self) {
+        let mut in_flight: BTreeMap<ConsumerId, u64> = BTreeMap::new();
+        for (_, lease) in self.leases.iter() {
+            assert_ne!(lease.records, 0, "an empty lease: {lease:?}");
+            assert_eq!(lease.started & !lease.records, 0, "{lease:?}");
+            let count = u64::from(lease.records.count_ones());
+            *in_flight.entry(lease.consumer).or_default() += count;
+        }
+        for (id, consumer) in self.consumers.iter() {
+            let leased = in_flight.remove(&id).unwrap_or(0);
+            assert_eq!(consumer.in_flight, leased, "in flight at {id:?}");
+        }
+        assert!(in_flight.is_empty(), "leases of nobody: {in_flight:?}");
+        for number in (0..).take(self.partitions.len()) {
+            self.audit_window(number);
+            self.audit_rows(number);
+        }
+    }
+
+    fn audit_window(&self, number: u32) {
+        let partition = &self.partitions[number as usize];
+        let window = &partition.window;
+        let floor = partition.settled.floor();
+        let (mut ready_count, mut listed_count) = (0, 0);
+        for word in word_of(floor)..=word_of(window.end()) {
+            let leases = window.leases(word).iter().map(|id| {
+                let lease = self.leases.get(*id).expect("a lease of a word exists");
+                assert_eq!((lease.word, lease.partition), (word, number));
+                assert_eq!(lease.held, Held::Window);
+                lease.records
+            });
+            let leased = leases.fold(0, |all, records| {
+                assert_eq!(all & records, 0, "two leases of a record in word {word}");
+                all | records
+            });
+            assert_eq!(leased, window.leased(word), "leased in word {word}");
+            let (ready, passed) = (window.ready(word), window.passed(word));
+            ready_count += u64::from(ready.count_ones());
+            let settled = partition.settled.word(word);
+            assert_eq!(ready & leased, 0, "word {word}");
+            assert_eq!(passed & (ready | leased), 0, "word {word}");
+            assert_eq!(settled & (ready | leased), 0, "word {word}");
+            let known = offsets_in(word, u64::MAX);
+            for offset in known.filter(|it| *it >= floor && *it < window.end()) {
+                let places = ready | leased | passed | settled;
+                assert_ne!(places & bit_of(offset), 0, "offset {offset} is nowhere");
+            }
+            for offset in offsets_in(word, ready | leased) {
+                assert!(floor <= offset && offset < window.end(), "offset {offset}");
+            }
+            listed_count += u64::from((ready | leased).count_ones());
+        }
+        assert_eq!(ready_count, window.ready_count(), "ready records");
+        if partition.is_ordered {
+            for key in window.keys.iter() {
+                for offset in window.records_of(key) {
+                    assert_eq!(window.key(offset), key, "offset {offset}");
+                    let open = window.ready(word_of(offset)) | window.leased(word_of(offset));
+                    assert_ne!(open & bit_of(offset), 0, "offset {offset} is listed");
+                    listed_count -= 1;
+                }
+            }
+            assert_eq!(listed_count, 0, "records in no list");
+        }
+        assert!(partition.settled.floor() <= window.end());
+    }
+
+    fn audit_rows(&self, number: u32) {
+        let partition = &self.partitions[number as usize];
+        for (offset, record, handling) in partition.waiting.iter() {
+            assert!(
+                partition.settled.contains(offset),
+                "offset {offset} has a row and is in the window"
+            );
+            let is_ready = partition.waiting.ready.contains(&offset);
+            let is_suspect = partition.waiting.suspects.contains(&offset);
+            match handling {
+                Handling::Leased(id) => {
+                    let lease = self.leases.get(id).expect("a lease of a row exists");
+                    assert_eq!(lease.held, Held::Rows);
+                    assert_eq!(lease.records, bit_of(offset), "{offset}");
+                    assert_eq!(
+                        offset_of(lease.word, lease.records.trailing_zeros()),
+                        offset
+                    );
+                    assert!(!is_ready && !is_suspect, "{offset}");
+                }
+                Handling::None => {
+                    assert!(!is_suspect || record.is_suspect, "{offset}");
+                }
+                Handling::Moving => assert!(!is_ready && !is_suspect, "{offset}"),
+            }
+            if partition.is_ordered && record.death.is_none() {
+                let locked = partition.window.keys.get(record.key).leased_count;
+                let mut of_key = partition.waiting.of_key(record.key);
+                let leased = of_key
+                    .any(|it| matches!(partition.waiting.handling(it), Some(Handling::Leased(_))));
+                assert!(!leased || locked > 0, "key of {offset} is not locked");
+            }
+        }
+    }
+
+    /// What of a partition survives a restart.
+    pub(super) fn durable(&self, number: u32) -> (Offset, Vec<u64>, Vec<(Offset, u32)>) {
+        let partition = &self.partitions[number as usize];
+        let settled = &partition.settled;
+        let words = word_of(settled.floor())..word_of(partition.window.end()) + 1;
+        let words = words.map(|word| match word == word_of(settled.floor()) {
+            true => settled.word(word) | (bit_of(settled.floor()) - 1),
+            false => settled.word(word),
+        });
+        let rows = partition.waiting.iter();
+        let rows = rows.map(|(offset, record, _)| (offset, record.attempts));
+        (settled.floor(), words.collect(), rows.collect())
+    }
+}

@@ -1,0 +1,154 @@
+//! Who receives: consumers of a subscription with what they allow to be sent. Volatile.
+
+use std::collections::BTreeMap;
+
+use crate::core::group::SessionId;
+
+/// Identity of a consumer: 128 random bits that it draws once and keeps through reconnects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConsumerId([u8; 16]);
+
+impl ConsumerId {
+    /// Wraps the bytes.
+    pub const fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// How much may be sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Credit {
+    /// Records.
+    pub records: u64,
+    /// Bytes of encoded records.
+    pub bytes: u64,
+}
+
+impl Credit {
+    /// Whether one more record may be sent; it may be longer than what is left.
+    pub fn is_open(&self) -> bool {
+        self.records > 0 && self.bytes > 0
+    }
+
+    /// Uses what a record takes.
+    pub fn spend(&mut self, bytes: u32) {
+        self.records = self.records.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(u64::from(bytes));
+    }
+
+    /// Allows more.
+    pub fn add(&mut self, more: Self) {
+        self.records = self.records.saturating_add(more.records);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
+}
+
+/// Somebody who receives, or who did and still has records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consumer {
+    /// What it calls itself, for people.
+    pub client_name: String,
+    /// Its connection; none while it is away.
+    pub session: Option<SessionId>,
+    /// Broker time at which it connected, milliseconds since the Unix epoch.
+    pub connected_at_ms: i64,
+    /// What may be sent to it.
+    pub credit: Credit,
+    /// Records that it has.
+    pub in_flight: u64,
+    /// It says which records its handlers have begun with; of others all that are sent count as begun.
+    pub reports_start: bool,
+    /// Number of its turn among those that ask for the whole subscription.
+    pub(super) order: u64,
+}
+
+/// The consumers of a subscription.
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    by_id: BTreeMap<ConsumerId, Consumer>,
+    /// The one that was served last.
+    last_served: Option<ConsumerId>,
+    next_order: u64,
+}
+
+impl Consumers {
+    pub(super) fn get(&self, id: ConsumerId) -> Option<&Consumer> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConsumerId, &Consumer)> {
+        self.by_id.iter().map(|(id, consumer)| (*id, consumer))
+    }
+
+    /// Those that are connected.
+    pub(super) fn connected(&self) -> impl Iterator<Item = (ConsumerId, &Consumer)> {
+        self.iter().filter(|(_, it)| it.session.is_some())
+    }
+
+    pub(super) fn insert(&mut self, id: ConsumerId, mut consumer: Consumer) {
+        self.next_order += 1;
+        // Who comes back keeps its turn.
+        consumer.order = self.get(id).map_or(self.next_order, |known| known.order);
+        self.by_id.insert(id, consumer);
+    }
+
+    pub(super) fn remove(&mut self, id: ConsumerId) {
+        self.by_id.remove(&id);
+    }
+
+    /// The one that has asked for the whole subscription for the longest.
+    pub(super) fn holder(&self) -> Option<ConsumerId> {
+        let connected = self.connected();
+        connected.min_by_key(|(_, it)| it.order).map(|(id, _)| id)
+    }
+
+    /// The next one, in turn, to which something may be sent.
+    pub(super) fn next_open(
+        &mut self,
+        is_exclusive: bool,
+        reserved: Option<ConsumerId>,
+    ) -> Option<ConsumerId> {
+        use std::ops::Bound;
+        let is_open = |id: &ConsumerId, consumer: &Consumer| {
+            let is_there = consumer.session.is_some() && consumer.credit.is_open();
+            is_there && reserved != Some(*id)
+        };
+        if is_exclusive {
+            let holder = self.holder()?;
+            let consumer = self.by_id.get(&holder)?;
+            return is_open(&holder, consumer).then_some(holder);
+        }
+        let behind = self.last_served.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.by_id.range((behind, Bound::Unbounded));
+        let next = rest
+            .chain(&self.by_id)
+            .find(|(id, consumer)| is_open(id, consumer))
+            .map(|(id, _)| *id);
+        self.last_served = next.or(self.last_served);
+        next
+    }
+
+    /// Records that may still be sent to all of them; none if nobody is connected.
+    pub(super) fn open_records(&self) -> Option<u64> {
+        let open = self.connected().map(|(_, it)| match it.credit.is_open() {
+            true => it.credit.records,
+            false => 0,
+        });
+        open.reduce(u64::saturating_add)
+    }
+
+    /// Forgets those that are away and have nothing any more.
+    pub(super) fn forget_absent(&mut self) {
+        self.by_id
+            .retain(|_, it| it.session.is_some() || it.in_flight > 0);
+    }
+}

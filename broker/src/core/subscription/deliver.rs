@@ -1,0 +1,239 @@
+//! Delivering: what is ready goes to consumers that allow it, in turn.
+
+use towpath_storage::{Offset, OffsetRange};
+
+use super::consumer::ConsumerId;
+use super::lease::{Held, Lease};
+use super::partition::Delivered;
+use super::{
+    Credit, DeliveredSpan, Delivery, InspectWish, Mode, Subscription, SubscriptionDecision,
+    SubscriptionEvent, SubscriptionNotice,
+};
+
+/// Records that one consumer gets before the next one has its turn.
+const TURN_RECORDS_MAX: u64 = 256;
+/// Records that are ready, or nearly, before somebody may be sent them.
+const AHEAD_RECORDS: u64 = 256;
+/// Most records that are inspected at once.
+const INSPECT_RECORDS_MAX: u64 = 2_048;
+/// Longest window: what lies behind waits until something of it is settled.
+const WINDOW_RECORDS_MAX: u64 = 64 * 1024;
+
+impl Subscription {
+    /// Gives to consumers what is ready and what they allow, and asks for more to be inspected.
+    /// `end_of` tells where a partition ends.
+    pub(super) fn deliver(
+        &mut self,
+        now_ms: i64,
+        end_of: impl Fn(u32) -> Offset,
+        decision: &mut SubscriptionDecision,
+    ) {
+        if self.is_paused {
+            return;
+        }
+        self.partitions
+            .iter_mut()
+            .for_each(|partition| partition.take_due(now_ms));
+        self.deliver_suspect(now_ms, decision);
+        let is_exclusive = self.config.mode == Mode::Exclusive;
+        while let Some(partition) = self.next_ready_partition()
+            && let Some(consumer) = self.consumers.next_open(is_exclusive, self.reserved)
+        {
+            self.deliver_turn(partition, consumer, now_ms, decision);
+        }
+        self.ask_for_more(end_of, decision);
+    }
+
+    /// The next partition, in turn, that may have something to deliver.
+    fn next_ready_partition(&mut self) -> Option<u32> {
+        let count = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
+        let in_turn = (self.next_partition..count).chain(0..self.next_partition.min(count));
+        let may_deliver = |number: &u32| {
+            let partition = self.partitions.get(*number as usize);
+            partition.is_some_and(|partition| partition.may_deliver())
+        };
+        let next = { in_turn }.find(may_deliver)?;
+        self.next_partition = (next + 1) % count;
+        Some(next)
+    }
+
+    fn deliver_turn(
+        &mut self,
+        partition: u32,
+        consumer: ConsumerId,
+        now_ms: i64,
+        decision: &mut SubscriptionDecision,
+    ) {
+        let lease = self.new_lease(partition, consumer, now_ms);
+        let Some(known) = self.consumers.get_mut(consumer) else {
+            return;
+        };
+        let mut turn = Credit {
+            records: known.credit.records.min(TURN_RECORDS_MAX),
+            ..known.credit
+        };
+        let Some(found) = self.partitions.get_mut(partition as usize) else {
+            return;
+        };
+        let delivered = found.deliver(&mut self.leases, &lease, &mut turn, now_ms);
+        let count = delivered.len() as u64;
+        known.credit.records -= count;
+        known.credit.bytes = turn.bytes;
+        known.in_flight += count;
+        self.tell_delivered(consumer, &lease, delivered, decision);
+    }
+
+    fn new_lease(&self, partition: u32, consumer: ConsumerId, now_ms: i64) -> Lease {
+        let reports_start = self
+            .consumers
+            .get(consumer)
+            .is_some_and(|it| it.reports_start);
+        Lease {
+            consumer,
+            delivery: self.next_delivery,
+            partition,
+            word: 0,
+            held: Held::Window,
+            records: 0,
+            started: match reports_start {
+                true => 0,
+                false => u64::MAX,
+            },
+            deadline_ms: self.deadline_ms(now_ms),
+            since_ms: now_ms,
+            is_one_of_many: false,
+        }
+    }
+
+    /// When a lease of now expires.
+    pub(super) fn deadline_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_add_unsigned(self.config.ack_deadline_ms)
+    }
+
+    fn tell_delivered(
+        &mut self,
+        consumer: ConsumerId,
+        lease: &Lease,
+        delivered: Vec<Delivered>,
+        decision: &mut SubscriptionDecision,
+    ) {
+        let session = self.consumers.get(consumer).and_then(|it| it.session);
+        if delivered.is_empty() {
+            return;
+        }
+        self.next_delivery += 1;
+        decision
+            .notices
+            .extend(session.map(|session| SubscriptionNotice {
+                session,
+                event: SubscriptionEvent::Delivered(Delivery {
+                    number: lease.delivery,
+                    partition: lease.partition,
+                    spans: spans(delivered),
+                }),
+            }));
+    }
+
+    /// Delivers a record alone whose last consumer went while it handled this one and others. One at a
+    /// time: whoever goes again has shown which one it is.
+    fn deliver_suspect(&mut self, now_ms: i64, decision: &mut SubscriptionDecision) {
+        if self.suspect.is_some() {
+            return;
+        }
+        let numbered = (0..).zip(&self.partitions);
+        let mut suspects = numbered.filter_map(|(number, partition)| {
+            let first = partition.waiting.suspects.first();
+            first.map(|offset| (number, *offset))
+        });
+        let Some((number, offset)) = suspects.next() else {
+            self.reserved = None;
+            return;
+        };
+        let Some(consumer) = self.reserve_consumer() else {
+            return;
+        };
+        let lease = self.new_lease(number, consumer, now_ms);
+        let Some(known) = self.consumers.get_mut(consumer) else {
+            return;
+        };
+        let Some(partition) = self.partitions.get_mut(number as usize) else {
+            return;
+        };
+        // Nothing else is sent to it, so whatever it handles is this one.
+        let lease = Lease {
+            started: u64::MAX,
+            ..lease
+        };
+        let delivered = partition.lease_row(offset, &mut self.leases, &lease, &mut known.credit);
+        known.in_flight += 1;
+        self.suspect = Some((number, offset));
+        self.tell_delivered(consumer, &lease, vec![delivered], decision);
+    }
+
+    /// A consumer that has nothing and may be sent something. While there is none, the one that has the
+    /// least gets nothing more.
+    fn reserve_consumer(&mut self) -> Option<ConsumerId> {
+        let holder = (self.config.mode == Mode::Exclusive).then(|| self.consumers.holder());
+        let connected = self.consumers.connected();
+        let candidates = connected.filter(|(id, _)| holder.is_none_or(|it| it == Some(*id)));
+        let is_other = |id| self.reserved != Some(id);
+        let best = candidates.min_by_key(|(id, it)| (is_other(*id), it.in_flight));
+        let (id, consumer) = best?;
+        let is_free = consumer.in_flight == 0 && consumer.credit.is_open();
+        self.reserved = Some(id);
+        is_free.then_some(id)
+    }
+
+    /// A record is not with its consumer any more: if it was delivered alone, others may be again.
+    pub(super) fn end_suspicion(&mut self, partition: u32, offset: Offset) {
+        if self.suspect == Some((partition, offset)) {
+            self.suspect = None;
+            self.reserved = None;
+        }
+    }
+
+    /// Asks for records to be inspected where consumers allow more than is ready.
+    fn ask_for_more(
+        &mut self,
+        end_of: impl Fn(u32) -> Offset,
+        decision: &mut SubscriptionDecision,
+    ) {
+        let Some(open_records) = self.consumers.open_records() else {
+            return;
+        };
+        // What is ready while somebody could be sent more is behind others of its key.
+        let is_short = open_records > 0;
+        let count_max = open_records.clamp(AHEAD_RECORDS, INSPECT_RECORDS_MAX);
+        for (number, partition) in (0..).zip(&mut self.partitions) {
+            let start = partition.window.end();
+            let wants = is_short || partition.window.ready_count() < AHEAD_RECORDS;
+            let has_room = partition.window.span() < WINDOW_RECORDS_MAX;
+            if wants && has_room && !partition.is_inspected && start < end_of(number) {
+                partition.is_inspected = true;
+                decision.inspections.push(InspectWish {
+                    partition: number,
+                    start,
+                    count_max,
+                });
+            }
+        }
+    }
+}
+
+/// Delivered records, ascending, as spans of the same attempt.
+fn spans(delivered: Vec<Delivered>) -> Vec<DeliveredSpan> {
+    let mut spans: Vec<DeliveredSpan> = Vec::new();
+    for Delivered { offset, attempt } in delivered {
+        let end = offset.advance(1);
+        match spans.last_mut() {
+            Some(last) if last.range.end == offset && last.attempt == attempt => {
+                last.range.end = end;
+            }
+            _ => spans.push(DeliveredSpan {
+                range: OffsetRange { start: offset, end },
+                attempt,
+            }),
+        }
+    }
+    spans
+}

@@ -1,0 +1,117 @@
+//! Passing over: a window must not stand still because of a few records in it.
+//!
+//! What queues behind a record that waits, and what a consumer keeps for long, gets rows of its own, so
+//! that the window moves on. So does the floor, where nobody is to get what lies before it.
+
+use towpath_storage::Offset;
+
+use super::lease::{Held, Lease};
+use super::partition::{Found, SubscriptionPartition};
+use super::settled::{SettledDraft, bit_of, offsets_in, word_of};
+use super::{Subscription, SubscriptionDecision};
+use crate::core::row::RowId;
+
+/// A window that is longer is made shorter.
+const WINDOW_RECORDS_SOFT_MAX: u64 = 16 * 1024;
+/// The last records of a window are left where they are.
+const WINDOW_RECORDS_KEPT: u64 = 8 * 1024;
+/// Records that get rows with one entry.
+const PASSED_RECORDS_MAX: usize = 200;
+/// Records of a partition that may have rows: then it stands still until there are fewer.
+pub(super) const WAITING_RECORDS_MAX: usize = 100_000;
+
+impl Subscription {
+    /// Gives rows to what holds up a long window.
+    pub(super) fn pass_over(&mut self, decision: &mut SubscriptionDecision) {
+        let is_long = |it: &SubscriptionPartition| it.window.span() > WINDOW_RECORDS_SOFT_MAX;
+        let numbered = (0..).zip(&self.partitions);
+        let long = numbered
+            .filter(|(_, it)| is_long(it))
+            .map(|(number, _)| number);
+        for number in long.collect::<Vec<u32>>() {
+            self.pass_over_in(number, decision);
+            if !decision.rows.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn pass_over_in(&mut self, number: u32, decision: &mut SubscriptionDecision) {
+        let Some(partition) = self.partitions.get(number as usize) else {
+            return;
+        };
+        let open = SettledDraft::new(&partition.settled)
+            .floor(partition.window.end(), |word| partition.window.passed(word));
+        if open.since(partition.settled.floor()) > 0 {
+            // Only what nobody is to get lies before it.
+            decision.rows.push(self.partition_row(number, open));
+            return;
+        }
+        let room = WAITING_RECORDS_MAX.saturating_sub(partition.waiting.len());
+        let blocked = partition.blocked(PASSED_RECORDS_MAX.min(room));
+        for offset in blocked {
+            self.pass_over_record(number, offset, decision);
+            decision.note_done(number, word_of(offset), bit_of(offset));
+        }
+        self.write_settled(decision);
+    }
+
+    /// Gives a row to a record of the window. Who has it keeps it.
+    fn pass_over_record(
+        &mut self,
+        number: u32,
+        offset: Offset,
+        decision: &mut SubscriptionDecision,
+    ) {
+        let (word, records) = (word_of(offset), bit_of(offset));
+        let id = RowId::WaitingRecord(self.id, number, offset);
+        let Some(partition) = self.partitions.get_mut(number as usize) else {
+            return;
+        };
+        let row = partition.facts(Held::Window, offset);
+        decision.rows.push(id.put(&row.to_row()));
+        let Some(old) = partition.lease_of(&self.leases, offset) else {
+            partition.window.remove_ready(word, records);
+            return;
+        };
+        let Some(lease) = self.leases.get(old).copied() else {
+            return;
+        };
+        let found = Found {
+            lease: old,
+            held: Held::Window,
+            word,
+            records,
+        };
+        partition.unlease(&mut self.leases, &found);
+        partition.window.remove_leased(word, records);
+        let new = self.leases.push(Lease {
+            held: Held::Rows,
+            records,
+            started: lease.started & records,
+            ..lease
+        });
+        self.leases.shorten(new, lease.deadline_ms);
+        partition.waiting.keep_leased(offset, new);
+    }
+}
+
+impl SubscriptionPartition {
+    /// Records near the floor that cannot be delivered now: with a consumer, or behind one of their key.
+    fn blocked(&self, count_max: usize) -> Vec<Offset> {
+        let first = word_of(self.settled.floor());
+        let behind = self.window.end().get().saturating_sub(WINDOW_RECORDS_KEPT);
+        let words = first..word_of(Offset::new(behind));
+        let blocked = words.flat_map(|word| {
+            let leased = offsets_in(word, self.window.leased(word));
+            let ready = offsets_in(word, self.window.ready(word));
+            leased.chain(ready.filter(|offset| self.is_behind_others(*offset)))
+        });
+        blocked.take(count_max).collect()
+    }
+
+    fn is_behind_others(&self, offset: Offset) -> bool {
+        let key = self.window.key(offset);
+        self.is_ordered && self.waiting.of_key(key).next().is_some()
+    }
+}

@@ -1,0 +1,235 @@
+//! How subscriptions are written down.
+
+use prost::Message;
+use towpath_storage::{Offset, TopicId};
+
+use super::keys::KeyHash;
+use super::partition::SubscriptionPartition;
+use super::settled::Block;
+use super::waiting::{Failure, WaitingRecord};
+use super::{Mode, OnDeadLetter, RetryPolicy, SubscriptionConfig};
+
+/// Value of a subscription's row.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(in crate::core) struct SubscriptionRow {
+    #[prost(string, tag = "1")]
+    pub(in crate::core) name: String,
+    #[prost(uint64, tag = "2")]
+    pub(in crate::core) topic: u64,
+    #[prost(int64, tag = "3")]
+    pub(in crate::core) create_time_ms: i64,
+    /// How often it was changed.
+    #[prost(uint64, tag = "4")]
+    pub(in crate::core) revision: u64,
+    #[prost(uint32, tag = "5")]
+    mode: u32,
+    #[prost(uint32, tag = "6")]
+    on_dead_letter: u32,
+    #[prost(uint64, tag = "7")]
+    backoff_ms_min: u64,
+    #[prost(uint64, tag = "8")]
+    backoff_ms_max: u64,
+    #[prost(uint32, tag = "9")]
+    attempts_max: u32,
+    #[prost(uint64, optional, tag = "10")]
+    age_ms_max: Option<u64>,
+    #[prost(uint64, tag = "11")]
+    ack_deadline_ms: u64,
+    #[prost(string, optional, tag = "12")]
+    filter: Option<String>,
+    #[prost(bool, tag = "13")]
+    pub(in crate::core) is_paused: bool,
+}
+
+const MODE_SHARED: u32 = 1;
+const MODE_EXCLUSIVE: u32 = 2;
+const ON_DEAD_LETTER_SKIP: u32 = 1;
+
+impl SubscriptionRow {
+    pub(super) fn new(
+        name: &str,
+        topic: TopicId,
+        create_time_ms: i64,
+        config: &SubscriptionConfig,
+    ) -> Self {
+        let RetryPolicy {
+            backoff_ms_min,
+            backoff_ms_max,
+            attempts_max,
+            age_ms_max,
+        } = config.retry;
+        Self {
+            name: name.to_owned(),
+            topic: topic.get(),
+            create_time_ms,
+            revision: 0,
+            mode: match config.mode {
+                Mode::KeyShared => 0,
+                Mode::Shared => MODE_SHARED,
+                Mode::Exclusive => MODE_EXCLUSIVE,
+            },
+            on_dead_letter: match config.on_dead_letter {
+                OnDeadLetter::Park => 0,
+                OnDeadLetter::Skip => ON_DEAD_LETTER_SKIP,
+            },
+            backoff_ms_min,
+            backoff_ms_max,
+            attempts_max,
+            age_ms_max,
+            ack_deadline_ms: config.ack_deadline_ms,
+            filter: config.filter.clone(),
+            is_paused: false,
+        }
+    }
+
+    pub(super) fn config(&self) -> SubscriptionConfig {
+        SubscriptionConfig {
+            mode: match self.mode {
+                MODE_SHARED => Mode::Shared,
+                MODE_EXCLUSIVE => Mode::Exclusive,
+                _ => Mode::KeyShared,
+            },
+            on_dead_letter: match self.on_dead_letter {
+                ON_DEAD_LETTER_SKIP => OnDeadLetter::Skip,
+                _ => OnDeadLetter::Park,
+            },
+            retry: RetryPolicy {
+                backoff_ms_min: self.backoff_ms_min,
+                backoff_ms_max: self.backoff_ms_max,
+                attempts_max: self.attempts_max,
+                age_ms_max: self.age_ms_max,
+            },
+            ack_deadline_ms: self.ack_deadline_ms,
+            filter: self.filter.clone(),
+        }
+    }
+}
+
+/// Value of the row of a partition of a subscription.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(in crate::core) struct SubscriptionPartitionRow {
+    #[prost(uint64, tag = "1")]
+    floor: u64,
+    #[prost(uint64, tag = "2")]
+    skipped_count: u64,
+}
+
+impl SubscriptionPartitionRow {
+    pub(super) fn floor(&self) -> Offset {
+        Offset::new(self.floor)
+    }
+
+    pub(super) fn set_floor(&mut self, floor: Offset) {
+        self.floor = floor.get();
+    }
+
+    pub(super) fn skipped_count(&self) -> u64 {
+        self.skipped_count
+    }
+}
+
+impl SubscriptionPartition {
+    pub(super) fn to_row(&self) -> SubscriptionPartitionRow {
+        SubscriptionPartitionRow {
+            floor: self.settled.floor().get(),
+            skipped_count: self.skipped_count,
+        }
+    }
+}
+
+/// Value of the row of a block of settled records.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(in crate::core) struct SettledBlockRow {
+    /// A bit for each record, the first one lowest.
+    #[prost(fixed64, repeated, tag = "1")]
+    words: Vec<u64>,
+}
+
+pub(super) fn block_row(block: &Block) -> SettledBlockRow {
+    SettledBlockRow {
+        words: block.to_vec(),
+    }
+}
+
+impl SettledBlockRow {
+    pub(super) fn block(&self) -> Block {
+        let mut block = Block::default();
+        block
+            .iter_mut()
+            .zip(&self.words)
+            .for_each(|(to, from)| *to = *from);
+        block
+    }
+}
+
+/// Value of the row of a record that waits.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(in crate::core) struct WaitingRecordRow {
+    #[prost(fixed64, tag = "1")]
+    key: u64,
+    #[prost(uint32, tag = "2")]
+    bytes: u32,
+    #[prost(int64, tag = "3")]
+    append_time_ms: i64,
+    #[prost(uint32, tag = "4")]
+    attempts: u32,
+    #[prost(uint32, tag = "5")]
+    failure_count: u32,
+    #[prost(int64, tag = "6")]
+    due_ms: i64,
+    #[prost(bool, tag = "7")]
+    is_suspect: bool,
+    #[prost(string, optional, tag = "8")]
+    death: Option<String>,
+    #[prost(message, repeated, tag = "9")]
+    failures: Vec<FailureRow>,
+}
+
+/// A failed attempt.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct FailureRow {
+    #[prost(int64, tag = "1")]
+    time_ms: i64,
+    #[prost(string, tag = "2")]
+    reason: String,
+}
+
+impl WaitingRecord {
+    pub(super) fn to_row(&self) -> WaitingRecordRow {
+        let failures = self.failures.iter().map(|it| FailureRow {
+            time_ms: it.time_ms,
+            reason: it.reason.clone(),
+        });
+        WaitingRecordRow {
+            key: self.key.0,
+            bytes: self.bytes,
+            append_time_ms: self.append_time_ms,
+            attempts: self.attempts,
+            failure_count: self.failure_count,
+            due_ms: self.due_ms,
+            is_suspect: self.is_suspect,
+            death: self.death.clone(),
+            failures: failures.collect(),
+        }
+    }
+}
+
+impl WaitingRecordRow {
+    pub(super) fn record(self) -> WaitingRecord {
+        let failures = self.failures.into_iter().map(|it| Failure {
+            time_ms: it.time_ms,
+            reason: it.reason,
+        });
+        WaitingRecord {
+            key: KeyHash(self.key),
+            bytes: self.bytes,
+            append_time_ms: self.append_time_ms,
+            attempts: self.attempts,
+            failure_count: self.failure_count,
+            due_ms: self.due_ms,
+            is_suspect: self.is_suspect,
+            death: self.death,
+            failures: failures.collect(),
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! Settling: what consumers say about records that they have.
+
+use towpath_storage::{Offset, OffsetRange, Row};
+
+use super::consumer::ConsumerId;
+use super::lease::Held;
+use super::partition::{Found, ranges};
+use super::rows::block_row;
+use super::settled::{SettledDraft, offsets_in};
+use super::waiting::{Failure, WaitingRecord};
+use super::{Subscription, SubscriptionDecision, SubscriptionEvent, SubscriptionNotice};
+use crate::core::row::RowId;
+
+/// Failures that are kept of a record, so that its row stays small.
+const FAILURES_KEPT_MAX: usize = 8;
+
+/// What a consumer says of records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The delivery that brought them.
+    pub delivery: u64,
+    /// Number of the partition.
+    pub partition: u32,
+    /// Which.
+    pub ranges: Vec<OffsetRange>,
+    /// What became of them.
+    pub outcome: DeliveryOutcome,
+}
+
+/// What became of delivered records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeliveryOutcome {
+    /// They were handled.
+    Ack,
+    /// Handling them failed: they are tried again.
+    Nack {
+        /// Wait before that, milliseconds; none for the subscription's back-off.
+        delay_ms: Option<u64>,
+        /// Why, for people.
+        reason: String,
+    },
+    /// They were not handled, which is nobody's fault.
+    Release,
+    /// They cannot be handled.
+    DeadLetter {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Handling them begins.
+    Start,
+    /// They are being handled, or will be, and this takes longer.
+    Extend,
+}
+
+impl Subscription {
+    /// Decides on what a consumer says. Returns those of the ranges that it does not have any more: nothing
+    /// happens to them. What was settled before is no such range.
+    pub(super) fn settle(
+        &mut self,
+        settlement: &Settlement,
+        now_ms: i64,
+        decision: &mut SubscriptionDecision,
+    ) -> Vec<OffsetRange> {
+        let Settlement {
+            delivery,
+            partition: number,
+            ranges: asked,
+            outcome,
+        } = settlement;
+        let Some(partition) = self.partitions.get(*number as usize) else {
+            return asked.clone();
+        };
+        let mut found = Vec::new();
+        let mut expired = Vec::new();
+        for range in asked.iter().copied() {
+            let of_range = partition.find(&self.leases, range, *delivery);
+            expired.extend(partition.not_found(range, &of_range));
+            found.extend(of_range);
+        }
+        match outcome {
+            DeliveryOutcome::Ack => self.ack(*number, &found, decision),
+            DeliveryOutcome::Release => self.give_back(*number, &found, Told::Already, decision),
+            DeliveryOutcome::Start => self.start(&found, now_ms),
+            DeliveryOutcome::Extend => self.extend(&found, now_ms),
+            DeliveryOutcome::Nack { delay_ms, reason } => {
+                let failed = Failed {
+                    reason,
+                    delay_ms: *delay_ms,
+                    is_dead: false,
+                    told: Told::Already,
+                    now_ms,
+                };
+                self.fail(*number, &found, &failed, decision);
+            }
+            DeliveryOutcome::DeadLetter { reason } => {
+                let failed = Failed {
+                    reason,
+                    delay_ms: None,
+                    is_dead: true,
+                    told: Told::Already,
+                    now_ms,
+                };
+                self.fail(*number, &found, &failed, decision);
+            }
+        }
+        self.write_settled(decision);
+        expired
+    }
+
+    fn ack(&mut self, number: u32, found: &[Found], decision: &mut SubscriptionDecision) {
+        for found in found {
+            self.outage.note_success();
+            self.take_off(number, found);
+            let id = self.id;
+            let Some(partition) = self.partition_mut(number) else {
+                return;
+            };
+            match found.held {
+                Held::Window => {
+                    partition.window.finish(found.word, found.records);
+                    decision.note_done(number, found.word, found.records);
+                }
+                Held::Rows => {
+                    for offset in offsets_in(found.word, found.records) {
+                        partition.unlock_row(offset);
+                        let row = RowId::WaitingRecord(id, number, offset).gone();
+                        decision.rows.push(row);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives records back that were not handled: others may have them at once. Of each key all behind the
+    /// first one are given back with it, so that nothing overtakes it.
+    pub(super) fn give_back(
+        &mut self,
+        number: u32,
+        found: &[Found],
+        told: Told,
+        decision: &mut SubscriptionDecision,
+    ) {
+        for found in found {
+            for offset in offsets_in(found.word, found.records) {
+                self.give_back_behind(number, found.held, offset, decision);
+            }
+            // Some of them may have been given back just now, behind others of their key.
+            let left = self.still_leased(found);
+            let consumer = self.take_off(number, &left);
+            self.tell_taken(consumer, number, &left, told, decision);
+            if let Some(partition) = self.partition_mut(number) {
+                partition.release(&left);
+            }
+        }
+    }
+
+    /// Those of found records that are still with their consumer.
+    pub(super) fn still_leased(&self, found: &Found) -> Found {
+        let leased = self.leases.get(found.lease);
+        Found {
+            records: found.records & leased.map_or(0, |lease| lease.records),
+            ..*found
+        }
+    }
+
+    /// Gives back the records of a key that are with a consumer behind one that it does not settle, and
+    /// tells it so.
+    pub(super) fn give_back_behind(
+        &mut self,
+        number: u32,
+        held: Held,
+        offset: Offset,
+        decision: &mut SubscriptionDecision,
+    ) {
+        let Some(partition) = self.partitions.get(number as usize) else {
+            return;
+        };
+        let key = partition.key_of(held, offset);
+        let behind = partition.leased_behind(&self.leases, offset, key);
+        for found in &behind {
+            let consumer = self.take_off(number, found);
+            self.tell_taken(consumer, number, found, Told::Now, decision);
+            if let Some(partition) = self.partition_mut(number) {
+                partition.release(found);
+            }
+        }
+    }
+
+    /// Tells a consumer that records were taken from it, unless it knows.
+    fn tell_taken(
+        &self,
+        consumer: Option<ConsumerId>,
+        partition: u32,
+        found: &Found,
+        told: Told,
+        decision: &mut SubscriptionDecision,
+    ) {
+        if told == Told::Already || found.records == 0 {
+            return;
+        }
+        let consumer = consumer.and_then(|id| self.consumers.get(id));
+        let session = consumer.and_then(|consumer| consumer.session);
+        decision
+            .notices
+            .extend(session.map(|session| SubscriptionNotice {
+                session,
+                event: SubscriptionEvent::Lost {
+                    partition,
+                    ranges: ranges(offsets_in(found.word, found.records)),
+                },
+            }));
+    }
+
+    /// Takes records from their consumer, which it returns.
+    pub(super) fn take_off(&mut self, number: u32, found: &Found) -> Option<ConsumerId> {
+        let consumer = self.leases.get(found.lease).map(|lease| lease.consumer)?;
+        let partition = self.partitions.get_mut(number as usize)?;
+        let count = partition.unlease(&mut self.leases, found);
+        if let Some(known) = self.consumers.get_mut(consumer) {
+            known.in_flight = known.in_flight.saturating_sub(count);
+        }
+        for offset in offsets_in(found.word, found.records) {
+            self.end_suspicion(number, offset);
+        }
+        Some(consumer)
+    }
+
+    fn start(&mut self, found: &[Found], now_ms: i64) {
+        for found in found {
+            if let Some(lease) = self.leases.get_mut(found.lease) {
+                lease.started |= found.records;
+            }
+        }
+        self.extend(found, now_ms);
+    }
+
+    /// Lets the leases of records last from now on.
+    fn extend(&mut self, found: &[Found], now_ms: i64) {
+        let deadline_ms = self.deadline_ms(now_ms);
+        for found in found {
+            self.leases.extend(found.lease, deadline_ms);
+        }
+    }
+
+    /// Notes that handling records has failed. Each gets a row, and waits.
+    pub(super) fn fail(
+        &mut self,
+        number: u32,
+        found: &[Found],
+        failed: &Failed<'_>,
+        decision: &mut SubscriptionDecision,
+    ) {
+        for found in found {
+            for offset in offsets_in(found.word, found.records) {
+                let records = super::settled::bit_of(offset);
+                let one = self.still_leased(&Found { records, ..*found });
+                if one.records == 0 {
+                    // Given back behind another one of its key that failed.
+                    continue;
+                }
+                self.give_back_behind(number, found.held, offset, decision);
+                let Some(row) = self.failed_row(number, &one, offset, failed) else {
+                    continue;
+                };
+                self.put_row(number, &one, offset, &row, failed.told, decision);
+            }
+        }
+    }
+
+    /// Takes a record from its consumer and puts it into a row.
+    pub(super) fn put_row(
+        &mut self,
+        number: u32,
+        one: &Found,
+        offset: Offset,
+        row: &WaitingRecord,
+        told: Told,
+        decision: &mut SubscriptionDecision,
+    ) {
+        let consumer = self.take_off(number, one);
+        self.tell_taken(consumer, number, one, told, decision);
+        let Some(partition) = self.partition_mut(number) else {
+            return;
+        };
+        match one.held {
+            Held::Window => {
+                partition.window.finish(one.word, one.records);
+                decision.note_done(number, one.word, one.records);
+            }
+            Held::Rows => partition.unlock_row(offset),
+        }
+        let id = RowId::WaitingRecord(self.id, number, offset);
+        decision.rows.push(id.put(&row.to_row()));
+    }
+
+    /// What the row of a record says after a failure of its handler.
+    fn failed_row(
+        &mut self,
+        number: u32,
+        one: &Found,
+        offset: Offset,
+        failed: &Failed<'_>,
+    ) -> Option<WaitingRecord> {
+        let mut row = self
+            .partitions
+            .get(number as usize)?
+            .facts(one.held, offset);
+        self.outage.note_failure(row.key.0);
+        let retry = self.config.retry;
+        row.failure_count = row.failure_count.saturating_add(1);
+        if !self.outage.is_outage() || failed.is_dead {
+            row.attempts = row.attempts.saturating_add(1);
+        }
+        row.is_suspect = false;
+        row.note_failure(failed.now_ms, failed.reason);
+        let backoff_ms = retry.backoff_ms(row.failure_count, offset);
+        let wait_ms = failed.delay_ms.unwrap_or(backoff_ms);
+        row.due_ms = failed.now_ms.saturating_add_unsigned(wait_ms);
+        let age_ms = failed.now_ms.saturating_sub(row.append_time_ms);
+        let is_too_old = retry
+            .age_ms_max
+            .is_some_and(|age_ms_max| age_ms >= 0 && age_ms.unsigned_abs() > age_ms_max);
+        if failed.is_dead || row.attempts >= retry.attempts_max || is_too_old {
+            row.death = Some(failed.reason.to_owned());
+        }
+        Some(row)
+    }
+
+    /// Writes which records need not be looked at any more, and the floors that follow. Comes last: each
+    /// row holds all that the entry changes of it.
+    pub(super) fn write_settled(&self, decision: &mut SubscriptionDecision) {
+        for (number, done) in std::mem::take(&mut decision.done) {
+            let Some(partition) = self.partitions.get(number as usize) else {
+                continue;
+            };
+            let mut draft = SettledDraft::new(&partition.settled);
+            for (word, records) in done {
+                draft.settle(word, records);
+            }
+            let passed = |word| partition.window.passed(word);
+            let floor = draft.floor(partition.window.end(), passed);
+            let blocks = draft.blocks(floor).map(|(block, bits)| {
+                RowId::SettledBlock(self.id, number, block).put(&block_row(&bits))
+            });
+            decision.rows.extend(blocks);
+            if floor != partition.settled.floor() {
+                decision.rows.push(self.partition_row(number, floor));
+            }
+        }
+    }
+
+    /// The row of a partition whose floor is moved.
+    pub(super) fn partition_row(&self, number: u32, floor: Offset) -> Row {
+        let id = RowId::SubscriptionPartition(self.id, number);
+        let mut row = self
+            .partitions
+            .get(number as usize)
+            .map(|partition| partition.to_row())
+            .unwrap_or_default();
+        row.set_floor(floor);
+        id.put(&row)
+    }
+}
+
+/// Whether a consumer knows that it has records no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It said so itself.
+    Already,
+    /// It is to be told.
+    Now,
+}
+
+/// How handling a record has failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failed<'a> {
+    /// Why, for people.
+    pub(super) reason: &'a str,
+    /// Wait that was asked for, milliseconds.
+    pub(super) delay_ms: Option<u64>,
+    /// It is not to be tried again.
+    pub(super) is_dead: bool,
+    /// Whether its consumer knows that it has the record no more.
+    pub(super) told: Told,
+    /// Broker time, milliseconds since the Unix epoch.
+    pub(super) now_ms: i64,
+}
+
+impl SubscriptionDecision {
+    /// Notes that records leave the window: they are settled, or get rows.
+    pub(super) fn note_done(&mut self, partition: u32, word: u64, records: u64) {
+        let done = self.done.entry(partition).or_default();
+        done.push((word, records));
+    }
+}
+
+impl WaitingRecord {
+    /// Notes why an attempt has failed; only the last few are kept.
+    pub(super) fn note_failure(&mut self, time_ms: i64, reason: &str) {
+        if self.failures.len() == FAILURES_KEPT_MAX {
+            self.failures.remove(0);
+        }
+        self.failures.push(Failure {
+            time_ms,
+            reason: reason.to_owned(),
+        });
+    }
+}

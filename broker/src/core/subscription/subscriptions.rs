@@ -1,0 +1,588 @@
+//! All subscriptions: by number, by name and by topic; which have something to do, and when.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use towpath_proto::names::SubscriptionName;
+use towpath_storage::{Offset, OffsetRange, Row, TopicId};
+
+use super::connect::{Connect, ConnectRefusal};
+use super::consumer::ConsumerId;
+use super::partition::SubscriptionPartition;
+use super::rows::{SettledBlockRow, SubscriptionPartitionRow, SubscriptionRow, WaitingRecordRow};
+use super::settle::Settlement;
+use super::window::InspectedRecord;
+use super::{
+    Credit, Subscription, SubscriptionConfig, SubscriptionDecision, SubscriptionEvent,
+    SubscriptionId, SubscriptionNotice,
+};
+use crate::core::State;
+use crate::core::group::{Departure, SessionId};
+use crate::core::row::{BrokerRow, RowId, decode};
+
+/// Subscriptions that a broker may have.
+const SUBSCRIPTIONS_MAX: usize = 10_000;
+
+/// Numbers of deliveries that one life of the broker may use.
+const DELIVERIES_PER_INCARNATION_BITS: u32 = 40;
+
+/// A wish for a new subscription.
+#[derive(Debug, Clone)]
+pub struct CreateSubscription {
+    /// Its name.
+    pub name: SubscriptionName,
+    /// The topic whose records it gets.
+    pub topic: TopicId,
+    /// What it is to be.
+    pub config: SubscriptionConfig,
+    /// Where it begins: one offset for each partition of the topic.
+    pub starts: Vec<Offset>,
+}
+
+/// Why a subscription is not created. Nothing changes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateSubscriptionRefusal {
+    /// There is one of that name.
+    #[error("subscription \"{name}\" exists already")]
+    Exists {
+        /// The name.
+        name: SubscriptionName,
+    },
+    /// The topic was deleted meanwhile.
+    #[error("topic {topic} not found")]
+    TopicNotFound {
+        /// Which.
+        topic: TopicId,
+    },
+    /// The broker has all the subscriptions that it may have.
+    #[error("the broker has {SUBSCRIPTIONS_MAX} subscriptions, the most that it may have")]
+    TooMany,
+}
+
+/// There is no subscription of this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("subscription \"{name}\" not found")]
+pub struct SubscriptionNotFound {
+    /// The name.
+    pub name: SubscriptionName,
+}
+
+/// What was found where a subscription asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inspected {
+    /// Number of the partition.
+    pub partition: u32,
+    /// The first record that was asked for.
+    pub start: Offset,
+    /// One past the last record that is gone, if the first one is.
+    pub gone_until: Option<Offset>,
+    /// The records from there on, one after the other.
+    pub records: Vec<InspectedRecord>,
+    /// When they were appended: first offsets of frames with their append times, milliseconds since the
+    /// Unix epoch.
+    pub append_times: Vec<(Offset, i64)>,
+}
+
+/// All subscriptions.
+#[derive(Debug, Default)]
+pub(in crate::core) struct Subscriptions {
+    by_id: BTreeMap<SubscriptionId, Subscription>,
+    names: BTreeMap<SubscriptionName, SubscriptionId>,
+    /// Those that have to be looked at. Volatile, as all below.
+    active: BTreeSet<SubscriptionId>,
+    /// Those that want the next record of a topic.
+    hungry: BTreeSet<(TopicId, SubscriptionId)>,
+    timers: BTreeSet<(i64, SubscriptionId)>,
+    timer_of: BTreeMap<SubscriptionId, i64>,
+    incarnation: u64,
+}
+
+impl Subscriptions {
+    pub(in crate::core) fn get(&self, id: SubscriptionId) -> Option<&Subscription> {
+        self.by_id.get(&id)
+    }
+
+    pub(in crate::core) fn get_mut(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(in crate::core) fn named(&self, name: &SubscriptionName) -> Option<&Subscription> {
+        self.by_id.get(self.names.get(name)?)
+    }
+
+    pub(in crate::core) fn iter(&self) -> impl Iterator<Item = &Subscription> {
+        self.by_id.values()
+    }
+
+    /// Puts or changes one. One that is new has no partitions yet.
+    pub(in crate::core) fn put(
+        &mut self,
+        id: SubscriptionId,
+        name: SubscriptionName,
+        row: &SubscriptionRow,
+    ) {
+        if let Some(known) = self.by_id.get_mut(&id) {
+            known.take_row(row);
+        } else {
+            self.names.insert(name.clone(), id);
+            let next_delivery = self.incarnation << DELIVERIES_PER_INCARNATION_BITS;
+            let new = Subscription::from_row(id, name, row, next_delivery);
+            self.by_id.insert(id, new);
+        }
+        self.active.insert(id);
+    }
+
+    /// Returns it, so that its rows can be noted as gone.
+    pub(in crate::core) fn remove(&mut self, id: SubscriptionId) -> Option<Subscription> {
+        let subscription = self.by_id.remove(&id)?;
+        self.names.remove(&subscription.name);
+        self.active.remove(&id);
+        self.hungry.remove(&(subscription.topic, id));
+        self.clear_timer(id);
+        Some(subscription)
+    }
+
+    /// Something was appended to a topic.
+    pub(in crate::core) fn note_append(&mut self, topic: TopicId) {
+        let first = (topic, SubscriptionId::new(0));
+        let last = (topic, SubscriptionId::new(u64::MAX));
+        self.active
+            .extend(self.hungry.range(first..=last).map(|(_, id)| *id));
+    }
+
+    /// Those that have something to do, each once.
+    fn take_active(&mut self, now_ms: i64) -> BTreeSet<SubscriptionId> {
+        while let Some((at_ms, id)) = self.timers.first().copied()
+            && at_ms <= now_ms
+        {
+            self.clear_timer(id);
+            self.active.insert(id);
+        }
+        std::mem::take(&mut self.active)
+    }
+
+    /// Notes for what a subscription waits.
+    fn settle_down(&mut self, id: SubscriptionId) {
+        self.clear_timer(id);
+        let Some(subscription) = self.by_id.get(&id) else {
+            return;
+        };
+        let hungry = (subscription.topic, id);
+        match subscription.is_hungry() {
+            true => self.hungry.insert(hungry),
+            false => self.hungry.remove(&hungry),
+        };
+        if let Some(at_ms) = subscription.next_due_ms() {
+            self.timers.insert((at_ms, id));
+            self.timer_of.insert(id, at_ms);
+        }
+    }
+
+    fn clear_timer(&mut self, id: SubscriptionId) {
+        if let Some(at_ms) = self.timer_of.remove(&id) {
+            self.timers.remove(&(at_ms, id));
+        }
+    }
+}
+
+impl Subscription {
+    fn from_row(
+        id: SubscriptionId,
+        name: SubscriptionName,
+        row: &SubscriptionRow,
+        next_delivery: u64,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            topic: TopicId::new(row.topic),
+            create_time_ms: row.create_time_ms,
+            revision: row.revision,
+            config: row.config(),
+            is_paused: row.is_paused,
+            partitions: Vec::new(),
+            consumers: super::Consumers::default(),
+            leases: super::Leases::default(),
+            outage: super::OutageWatch::default(),
+            next_delivery,
+            next_partition: 0,
+            suspect: None,
+            reserved: None,
+        }
+    }
+
+    fn to_row(&self) -> SubscriptionRow {
+        let mut row = SubscriptionRow::new(
+            self.name.as_str(),
+            self.topic,
+            self.create_time_ms,
+            &self.config,
+        );
+        row.revision = self.revision;
+        row.is_paused = self.is_paused;
+        row
+    }
+
+    fn take_row(&mut self, row: &SubscriptionRow) {
+        self.revision = row.revision;
+        self.config = row.config();
+        self.is_paused = row.is_paused;
+    }
+
+    /// Takes the row of a partition. Returns the blocks that are gone with it.
+    pub(in crate::core) fn take_partition_row(
+        &mut self,
+        number: u32,
+        row: &SubscriptionPartitionRow,
+    ) -> Vec<u64> {
+        let is_ordered = self.config.mode.is_ordered();
+        let count = number as usize + 1;
+        if self.partitions.len() < count {
+            let fresh = || SubscriptionPartition::new(row.floor(), is_ordered);
+            self.partitions.resize_with(count, fresh);
+        }
+        let Some(partition) = self.partition_mut(number) else {
+            return Vec::new();
+        };
+        partition.take_row(row)
+    }
+
+    /// Takes the row of a block.
+    pub(in crate::core) fn take_block_row(
+        &mut self,
+        number: u32,
+        block: u64,
+        row: Option<&SettledBlockRow>,
+    ) {
+        if let Some(partition) = self.partition_mut(number) {
+            let row = row.map(SettledBlockRow::block);
+            partition.settled.put_block(block, row);
+        }
+    }
+
+    /// Takes the row of a record that waits.
+    pub(in crate::core) fn take_waiting_row(
+        &mut self,
+        number: u32,
+        offset: Offset,
+        row: Option<WaitingRecordRow>,
+    ) {
+        if let Some(partition) = self.partition_mut(number) {
+            let record = row.map(WaitingRecordRow::record);
+            partition.waiting.put(offset, record);
+        }
+    }
+
+    /// Whether it wants records that are appended from now on.
+    fn is_hungry(&self) -> bool {
+        !self.is_paused && self.consumers.open_records().is_some()
+    }
+
+    /// When something is due in it without being asked, broker time in milliseconds since the Unix epoch.
+    fn next_due_ms(&self) -> Option<i64> {
+        let waiting = self.partitions.iter();
+        let waiting = waiting.filter_map(|partition| partition.waiting.next_due_ms());
+        let waiting = match self.is_paused || self.consumers.open_records().is_none() {
+            true => None,
+            false => waiting.min(),
+        };
+        let expiry = self.leases.first().map(|(_, lease)| lease.deadline_ms);
+        waiting.into_iter().chain(expiry).min()
+    }
+
+    /// Takes what was found where it asked. What it did not ask for, or not any more, changes nothing.
+    fn take_inspected(&mut self, inspected: Inspected) {
+        let Some(partition) = self.partition_mut(inspected.partition) else {
+            return;
+        };
+        if !partition.is_inspected || partition.window.end() != inspected.start {
+            return;
+        }
+        partition.is_inspected = false;
+        partition.take_inspected(inspected);
+    }
+}
+
+impl State {
+    /// The subscription of a number.
+    pub fn subscription(&self, id: SubscriptionId) -> Option<&Subscription> {
+        self.subscriptions.get(id)
+    }
+
+    /// The subscription of a name.
+    pub fn subscription_named(&self, name: &SubscriptionName) -> Option<&Subscription> {
+        self.subscriptions.named(name)
+    }
+
+    /// All subscriptions.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
+        self.subscriptions.iter()
+    }
+
+    /// Begins a life of the broker: deliveries of earlier ones are not known any more.
+    pub fn begin_incarnation(&mut self, incarnation: u64) {
+        self.subscriptions.incarnation = incarnation;
+        for subscription in self.subscriptions.by_id.values_mut() {
+            subscription.next_delivery = incarnation << DELIVERIES_PER_INCARNATION_BITS;
+        }
+    }
+
+    /// Decides on creating a subscription.
+    ///
+    /// # Errors
+    /// [`CreateSubscriptionRefusal`].
+    pub fn create_subscription(
+        &self,
+        wish: &CreateSubscription,
+        now_ms: i64,
+    ) -> Result<(SubscriptionId, Vec<Row>), CreateSubscriptionRefusal> {
+        if self.subscriptions.named(&wish.name).is_some() {
+            let name = wish.name.clone();
+            return Err(CreateSubscriptionRefusal::Exists { name });
+        }
+        let topic = wish.topic;
+        if self.topic(topic).is_none() {
+            return Err(CreateSubscriptionRefusal::TopicNotFound { topic });
+        }
+        if self.subscriptions.by_id.len() >= SUBSCRIPTIONS_MAX {
+            return Err(CreateSubscriptionRefusal::TooMany);
+        }
+        let id = SubscriptionId::new(self.next_subscription);
+        let broker = BrokerRow {
+            next_subscription: self.next_subscription + 1,
+            ..self.broker_row()
+        };
+        let row = SubscriptionRow::new(wish.name.as_str(), topic, now_ms, &wish.config);
+        let partitions = (0..).zip(&wish.starts).map(|(number, start)| {
+            let begun = SubscriptionPartition::new(*start, wish.config.mode.is_ordered());
+            RowId::SubscriptionPartition(id, number).put(&begun.to_row())
+        });
+        let first = [
+            RowId::Broker.put(&broker),
+            RowId::Subscription(id).put(&row),
+        ];
+        Ok((id, first.into_iter().chain(partitions).collect()))
+    }
+
+    /// Decides on deleting a subscription.
+    ///
+    /// # Errors
+    /// [`SubscriptionNotFound`].
+    pub fn delete_subscription(
+        &self,
+        name: &SubscriptionName,
+    ) -> Result<(SubscriptionId, SubscriptionDecision), SubscriptionNotFound> {
+        let subscription = self.subscription_named(name);
+        let subscription =
+            subscription.ok_or_else(|| SubscriptionNotFound { name: name.clone() })?;
+        let sessions = subscription.consumers.connected();
+        let sessions = sessions.filter_map(|(_, consumer)| consumer.session);
+        let notices = sessions.map(|session| SubscriptionNotice {
+            session,
+            event: SubscriptionEvent::Deleted,
+        });
+        let decision = SubscriptionDecision {
+            rows: vec![RowId::Subscription(subscription.id).gone()],
+            notices: notices.collect(),
+            ..SubscriptionDecision::default()
+        };
+        Ok((subscription.id, decision))
+    }
+
+    /// Lets a consumer in. Its records follow with [`State::step_subscription`].
+    ///
+    /// # Errors
+    /// [`ConnectRefusal`].
+    pub fn connect_consumer(
+        &mut self,
+        id: SubscriptionId,
+        wish: &Connect,
+        now_ms: i64,
+    ) -> Result<SubscriptionDecision, ConnectRefusal> {
+        let mut decision = SubscriptionDecision::default();
+        if let Some(subscription) = self.activate(id) {
+            subscription.connect(wish, now_ms, &mut decision)?;
+        }
+        Ok(decision)
+    }
+
+    /// Notes that a consumer's connection has ended.
+    pub fn disconnect_consumer(
+        &mut self,
+        id: SubscriptionId,
+        consumer: ConsumerId,
+        session: SessionId,
+        departure: Departure,
+        now_ms: i64,
+    ) -> SubscriptionDecision {
+        let mut decision = SubscriptionDecision::default();
+        if let Some(subscription) = self.activate(id) {
+            subscription.disconnect(consumer, session, departure, now_ms, &mut decision);
+        }
+        decision
+    }
+
+    /// Allows more to be sent to a consumer.
+    pub fn credit_consumer(&mut self, id: SubscriptionId, consumer: ConsumerId, more: Credit) {
+        if let Some(subscription) = self.activate(id)
+            && let Some(consumer) = subscription.consumers.get_mut(consumer)
+        {
+            consumer.credit.add(more);
+        }
+    }
+
+    /// Decides on what a consumer says of its records. Returns what of it the consumer does not have any
+    /// more: nothing happens to that.
+    pub fn settle_deliveries(
+        &mut self,
+        id: SubscriptionId,
+        settlement: &Settlement,
+        now_ms: i64,
+    ) -> (Vec<OffsetRange>, SubscriptionDecision) {
+        let mut decision = SubscriptionDecision::default();
+        let Some(subscription) = self.activate(id) else {
+            return (settlement.ranges.clone(), decision);
+        };
+        let expired = subscription.settle(settlement, now_ms, &mut decision);
+        (expired, decision)
+    }
+
+    /// Takes what was found where a subscription asked.
+    pub fn take_inspected(&mut self, id: SubscriptionId, inspected: Inspected) {
+        if let Some(subscription) = self.activate(id) {
+            subscription.take_inspected(inspected);
+        }
+    }
+
+    fn activate(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
+        let found = self.subscriptions.by_id.get_mut(&id)?;
+        self.subscriptions.active.insert(id);
+        Some(found)
+    }
+
+    /// Subscriptions in which something is to be done, each once. Each is to be stepped until it has
+    /// nothing to do.
+    pub fn active_subscriptions(&mut self, now_ms: i64) -> BTreeSet<SubscriptionId> {
+        self.subscriptions.take_active(now_ms)
+    }
+
+    /// Looks at a subscription again with the next round.
+    pub fn keep_active(&mut self, id: SubscriptionId) {
+        self.subscriptions.active.insert(id);
+    }
+
+    /// Does in one subscription what is due at broker time `now_ms`: ends leases, delivers, asks for more
+    /// records to be inspected. To be called again after its rows were applied, until the decision is
+    /// empty.
+    pub fn step_subscription(&mut self, id: SubscriptionId, now_ms: i64) -> SubscriptionDecision {
+        let mut decision = SubscriptionDecision::default();
+        let topics = &self.topics;
+        if let Some(subscription) = self.subscriptions.by_id.get_mut(&id) {
+            subscription.expire(now_ms, &mut decision);
+            if decision.rows.is_empty() {
+                subscription.pass_over(&mut decision);
+            }
+            if decision.rows.is_empty() {
+                let topic = subscription.topic;
+                let topic = topics.get(&topic);
+                let end_of = |number| {
+                    let partition = topic.and_then(|topic| topic.partition(number));
+                    partition.map_or(Offset::ZERO, |partition| partition.end)
+                };
+                subscription.deliver(now_ms, end_of, &mut decision);
+            }
+        }
+        self.subscriptions.settle_down(id);
+        decision
+    }
+
+    pub(in crate::core) fn put_subscription(&mut self, id: SubscriptionId, row: &SubscriptionRow) {
+        match SubscriptionName::new(&row.name) {
+            Ok(name) => self.subscriptions.put(id, name, row),
+            Err(error) => {
+                tracing::error!(subscription = %id, %error, "subscription with an impossible name left out");
+            }
+        }
+    }
+
+    pub(in crate::core) fn remove_subscription(&mut self, id: SubscriptionId) {
+        let Some(subscription) = self.subscriptions.remove(id) else {
+            return;
+        };
+        for (number, partition) in (0..).zip(&subscription.partitions) {
+            self.changes.note(RowId::SubscriptionPartition(id, number));
+            for block in partition.settled.block_numbers() {
+                self.changes.note(RowId::SettledBlock(id, number, block));
+            }
+            for (offset, _, _) in partition.waiting.iter() {
+                self.changes.note(RowId::WaitingRecord(id, number, offset));
+            }
+        }
+    }
+
+    /// Takes a row about a subscription.
+    pub(in crate::core) fn apply_subscription_row(
+        &mut self,
+        id: RowId,
+        value: Option<&bytes::Bytes>,
+    ) {
+        match id {
+            RowId::Subscription(subscription) => match value {
+                Some(value) => self.put_subscription(subscription, &decode(value)),
+                None => self.remove_subscription(subscription),
+            },
+            RowId::SubscriptionPartition(subscription, number) => {
+                let row = value
+                    .map(decode::<SubscriptionPartitionRow>)
+                    .unwrap_or_default();
+                let known = self.subscriptions.get_mut(subscription);
+                let gone = known.map(|it| it.take_partition_row(number, &row));
+                for block in gone.unwrap_or_default() {
+                    self.changes
+                        .note(RowId::SettledBlock(subscription, number, block));
+                }
+            }
+            RowId::SettledBlock(subscription, number, block) => {
+                let row = value.map(decode::<SettledBlockRow>);
+                if let Some(known) = self.subscriptions.get_mut(subscription) {
+                    known.take_block_row(number, block, row.as_ref());
+                }
+            }
+            RowId::WaitingRecord(subscription, number, offset) => {
+                let row = value.map(decode::<WaitingRecordRow>);
+                if let Some(known) = self.subscriptions.get_mut(subscription) {
+                    known.take_waiting_row(number, offset, row);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The row of a subscription, or of something of it, as it is now.
+    pub(in crate::core) fn subscription_row(&self, id: RowId) -> Row {
+        let partition = |subscription, number: u32| {
+            let known: Option<&Subscription> = self.subscription(subscription);
+            known.and_then(|known| known.partitions.get(number as usize))
+        };
+        let row = match id {
+            RowId::Subscription(subscription) => {
+                let known = self.subscription(subscription);
+                known.map(|known| id.put(&known.to_row()))
+            }
+            RowId::SubscriptionPartition(subscription, number) => {
+                partition(subscription, number).map(|it| id.put(&it.to_row()))
+            }
+            RowId::SettledBlock(subscription, number, block) => {
+                let known = partition(subscription, number);
+                let block = known.and_then(|known| known.settled.block(block));
+                block.map(|block| id.put(&super::rows::block_row(block)))
+            }
+            RowId::WaitingRecord(subscription, number, offset) => {
+                let known = partition(subscription, number);
+                let record = known.and_then(|known| known.waiting.get(offset));
+                record.map(|record| id.put(&record.to_row()))
+            }
+            _ => None,
+        };
+        row.unwrap_or_else(|| id.gone())
+    }
+}

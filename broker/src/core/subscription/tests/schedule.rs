@@ -1,0 +1,109 @@
+//! Schedules that nobody thought of.
+
+use super::*;
+
+const CONSUMERS: u8 = 4;
+/// Schedules of one run of the tests; `SEED` names another one.
+const SEEDS: u64 = 100;
+
+/// One schedule: what can happen happens, in an order that the seed decides, and in the end everything is
+/// handled.
+fn run(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mode = [Mode::KeyShared, Mode::Shared, Mode::Exclusive][random.usize(..3)];
+    let key_count = [1, 3, 50][random.usize(..3)];
+    let partition_count = random.u32(1..=2);
+    let mut bench = Bench::new(config(mode), partition_count);
+    for _ in 0..random.usize(20..200) {
+        step(&mut bench, &mut random, partition_count, key_count);
+    }
+    finish(&mut bench);
+}
+
+fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key_count: u64) {
+    let number = random.u8(..CONSUMERS);
+    let held = bench.held();
+    let place = (!held.is_empty()).then(|| held[random.usize(..held.len())]);
+    match (random.u32(..100), place) {
+        (0..15, _) => {
+            let keys: Vec<_> = (0..random.usize(1..100))
+                .map(|_| random.u64(..key_count))
+                .collect();
+            bench.append(random.u32(..partition_count), &keys);
+            bench.step();
+        }
+        (15..25, _) => bench.connect_as(number, random.u64(0..200), random.bool()),
+        (25..30, _) => bench.disconnect(number, Departure::CutOff),
+        (30..33, _) => bench.disconnect(number, Departure::Left),
+        (33..43, _) => bench.credit(number, random.u64(0..100)),
+        (43..60, Some(place)) => bench.ack(place),
+        (60..67, Some(place)) => bench.nack(place),
+        (67..71, Some(place)) => bench.say(place, DeliveryOutcome::Release),
+        (71..78, Some(place)) => bench.say(place, DeliveryOutcome::Start),
+        (78..81, Some(place)) => bench.say(place, DeliveryOutcome::Extend),
+        (81..95, _) => bench.pass(random.i64(0..20_000)),
+        (95..97, _) => bench.pass(random.i64(0..400_000)),
+        (97..99, _) => bench.restart(),
+        // Somebody says again what was said long ago.
+        (99.., _) => {
+            let partition = random.u32(..partition_count);
+            let end = bench.logs[partition as usize].len() as u64;
+            if end > 0 {
+                let stale = (partition, random.u64(..end));
+                bench.say_of(stale, random.u64(..50), DeliveryOutcome::Ack);
+                bench.step();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Lets everything be handled, and checks that it was.
+fn finish(bench: &mut Bench) {
+    for number in 0..CONSUMERS {
+        bench.disconnect(number, Departure::Left);
+    }
+    bench.pass(1_000_000);
+    bench.connect(200, u64::MAX);
+    for _ in 0..10_000 {
+        let held = bench.held();
+        if held.is_empty() {
+            let rows = bench.subscription().partitions.iter();
+            if rows.map(|it| it.waiting.len()).sum::<usize>() == 0 {
+                break;
+            }
+            bench.pass(10_000);
+        }
+        held.into_iter().for_each(|place| bench.ack(place));
+    }
+    for (partition, log) in (0..).zip(&bench.logs) {
+        for offset in 0..log.len() as u64 {
+            assert!(
+                bench.is_done(partition, offset),
+                "{partition}/{offset} was lost"
+            );
+        }
+        let known = &bench.subscription().partitions[partition as usize];
+        assert_eq!(
+            known.settled.floor().get(),
+            log.len() as u64,
+            "floor of {partition}"
+        );
+    }
+    assert_eq!(bench.subscription().leases.len(), 0);
+}
+
+#[test]
+fn nothing_is_lost_doubled_or_overtaken_in_any_schedule() {
+    let seeds = match std::env::var("SEED") {
+        Ok(seed) => {
+            let seed = seed.parse().expect("SEED is a number");
+            seed..seed + 1
+        }
+        Err(_) => 0..SEEDS,
+    };
+    for seed in seeds {
+        let outcome = std::panic::catch_unwind(|| run(seed));
+        assert!(outcome.is_ok(), "seed {seed}: run again with SEED={seed}");
+    }
+}

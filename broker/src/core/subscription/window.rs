@@ -1,0 +1,385 @@
+//! The records of a partition that a subscription looks at: inspected, and not all settled yet.
+//!
+//! In an ordered mode the records of one key form a list, oldest first: those that are with a consumer,
+//! then those that are ready. A record leaves its list when it leaves the window.
+
+use std::collections::VecDeque;
+
+use towpath_storage::Offset;
+
+use super::keys::{KeyHash, Keys};
+use super::lease::LeaseId;
+use super::settled::{Settled, WORD_RECORDS, bit_of, offset_of, offsets_in, word_of};
+
+/// What inspecting a record has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InspectedRecord {
+    /// Hash of its key; of its place if it has none, so that it is a key of its own. Any value in a mode
+    /// without order.
+    pub key: KeyHash,
+    /// Length of the encoded record, bytes.
+    pub bytes: u32,
+    /// Whether the subscription wants it.
+    pub verdict: FilterVerdict,
+}
+
+/// What a filter says of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterVerdict {
+    /// It is to be delivered; also without a filter.
+    Deliver,
+    /// Nobody is to get it.
+    Pass,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Word {
+    /// Can be delivered.
+    ready: u64,
+    /// With a consumer.
+    leased: u64,
+    /// Nobody is to get these.
+    passed: u64,
+    /// Leases of its records.
+    leases: Vec<LeaseId>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    key: KeyHash,
+    bytes: u32,
+    /// Distance to the next one of its key; 0 for the last one.
+    next: u32,
+}
+
+impl Record {
+    const SETTLED: Self = Self {
+        key: KeyHash(0),
+        bytes: 0,
+        next: 0,
+    };
+}
+
+/// Inspected records from near the floor to where inspection has come.
+#[derive(Debug)]
+pub(super) struct Window {
+    first_word: u64,
+    words: VecDeque<Word>,
+    records: VecDeque<Record>,
+    end: Offset,
+    /// First offsets of frames, with their append times.
+    times: VecDeque<(Offset, i64)>,
+    ready_count: u64,
+    /// No word before this one has a ready record.
+    ready_hint: u64,
+    /// Keys of the records; not used in a mode without order.
+    pub(super) keys: Keys,
+    is_ordered: bool,
+}
+
+impl Window {
+    /// A window that begins with nothing at `floor`.
+    pub(super) fn new(floor: Offset, is_ordered: bool) -> Self {
+        Self {
+            first_word: word_of(floor),
+            words: VecDeque::new(),
+            records: VecDeque::new(),
+            end: floor,
+            times: VecDeque::new(),
+            ready_count: 0,
+            ready_hint: word_of(floor),
+            keys: Keys::default(),
+            is_ordered,
+        }
+    }
+
+    /// One past the last record that was inspected.
+    pub(super) fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// Records from the first that is kept to the last.
+    pub(super) fn span(&self) -> u64 {
+        self.end.since(offset_of(self.first_word, 0))
+    }
+
+    /// Records that can be delivered, if their keys are free.
+    pub(super) fn ready_count(&self) -> u64 {
+        self.ready_count
+    }
+
+    fn push_record(&mut self, record: Record) {
+        if self.words.is_empty() {
+            // Nothing is kept for a partition that nobody reads.
+            let settled_count = self.end.since(offset_of(self.first_word, 0)) as usize;
+            self.records.resize(settled_count, Record::SETTLED);
+        }
+        if self.words.is_empty() || self.end.get() % WORD_RECORDS == 0 {
+            self.words.push_back(Word::default());
+        }
+        self.records.push_back(record);
+        self.end = self.end.advance(1);
+    }
+
+    /// Notes when the records from `offset` on were appended.
+    pub(super) fn note_time(&mut self, offset: Offset, append_time_ms: i64) {
+        self.times.push_back((offset, append_time_ms));
+    }
+
+    /// When a record was appended, milliseconds since the Unix epoch.
+    pub(super) fn append_time_ms(&self, offset: Offset) -> i64 {
+        let behind = self.times.partition_point(|(first, _)| *first <= offset);
+        let known = behind.checked_sub(1).and_then(|it| self.times.get(it));
+        known.map_or(0, |(_, append_time_ms)| *append_time_ms)
+    }
+
+    /// Adds the next record.
+    pub(super) fn push(&mut self, found: InspectedRecord, settled: &Settled) {
+        let offset = self.end;
+        self.push_record(Record {
+            key: found.key,
+            bytes: found.bytes,
+            next: 0,
+        });
+        if settled.contains(offset) {
+            return;
+        }
+        let Some(word) = self.words.back_mut() else {
+            return;
+        };
+        if found.verdict == FilterVerdict::Pass {
+            word.passed |= bit_of(offset);
+            return;
+        }
+        word.ready |= bit_of(offset);
+        self.ready_count += 1;
+        self.ready_hint = self.ready_hint.min(word_of(offset));
+        if self.is_ordered {
+            self.append_to_list(found.key, offset);
+            self.keys.line_up(found.key);
+        }
+    }
+
+    /// Goes on behind records that are gone.
+    pub(super) fn pass_to(&mut self, offset: Offset) {
+        while self.end < offset {
+            self.push_record(Record::SETTLED);
+            if let Some(word) = self.words.back_mut() {
+                word.passed |= bit_of(Offset::new(self.end.get() - 1));
+            }
+        }
+    }
+
+    /// Lets go of what is below the floor, none of which is ready or with a consumer.
+    pub(super) fn set_floor(&mut self, floor: Offset) {
+        while self.first_word < word_of(floor) && !self.words.is_empty() {
+            self.words.pop_front();
+            self.records.drain(..WORD_RECORDS as usize);
+            self.first_word += 1;
+        }
+        while self.times.get(1).is_some_and(|(first, _)| *first <= floor) {
+            self.times.pop_front();
+        }
+        self.ready_hint = self.ready_hint.max(self.first_word);
+    }
+
+    fn place(&self, word: u64) -> Option<usize> {
+        usize::try_from(word.checked_sub(self.first_word)?).ok()
+    }
+
+    fn word(&self, word: u64) -> Option<&Word> {
+        self.words.get(self.place(word)?)
+    }
+
+    fn word_mut(&mut self, word: u64) -> Option<&mut Word> {
+        let place = self.place(word)?;
+        self.words.get_mut(place)
+    }
+
+    fn record(&self, offset: Offset) -> Record {
+        let first = offset_of(self.first_word, 0);
+        let place = usize::try_from(offset.since(first)).ok();
+        let found = place.and_then(|place| self.records.get(place));
+        found.copied().unwrap_or(Record::SETTLED)
+    }
+
+    fn record_mut(&mut self, offset: Offset) -> Option<&mut Record> {
+        let place = offset.since(offset_of(self.first_word, 0));
+        self.records.get_mut(usize::try_from(place).ok()?)
+    }
+
+    /// Hash of the key of a record.
+    pub(super) fn key(&self, offset: Offset) -> KeyHash {
+        self.record(offset).key
+    }
+
+    /// Length of an encoded record.
+    pub(super) fn bytes(&self, offset: Offset) -> u32 {
+        self.record(offset).bytes
+    }
+
+    /// Records of a word that nobody is to get.
+    pub(super) fn passed(&self, word: u64) -> u64 {
+        self.word(word).map_or(0, |word| word.passed)
+    }
+
+    /// Records of a word that are with a consumer.
+    pub(super) fn leased(&self, word: u64) -> u64 {
+        self.word(word).map_or(0, |word| word.leased)
+    }
+
+    /// Records of a word that can be delivered, if their keys are free.
+    pub(super) fn ready(&self, word: u64) -> u64 {
+        self.word(word).map_or(0, |word| word.ready)
+    }
+
+    /// Leases of a word.
+    pub(super) fn leases(&self, word: u64) -> &[LeaseId] {
+        self.word(word).map_or(&[], |word| &word.leases)
+    }
+
+    /// The first word from the hint on that has ready records, with these.
+    pub(super) fn first_ready(&mut self) -> Option<(u64, u64)> {
+        let end = self.first_word + self.words.len() as u64;
+        while self.ready_hint < end {
+            match self.word(self.ready_hint).map_or(0, |word| word.ready) {
+                0 => self.ready_hint += 1,
+                ready => return Some((self.ready_hint, ready)),
+            }
+        }
+        None
+    }
+
+    /// Gives ready records of a word to a consumer, with a lease of theirs or one that the word has.
+    pub(super) fn lease(&mut self, word: u64, bits: u64, lease: Option<LeaseId>) {
+        if let Some(word) = self.word_mut(word) {
+            word.ready &= !bits;
+            word.leased |= bits;
+            word.leases.extend(lease);
+            self.ready_count -= u64::from(bits.count_ones());
+        }
+        if self.is_ordered {
+            for offset in offsets_in(word, bits) {
+                let key = self.key(offset);
+                self.keys.entry(key).leased_count += 1;
+            }
+        }
+    }
+
+    /// A lease that has no records any more.
+    pub(super) fn forget_lease(&mut self, word: u64, lease: LeaseId) {
+        if let Some(word) = self.word_mut(word) {
+            word.leases.retain(|other| *other != lease);
+        }
+    }
+
+    /// Takes records from their consumer, ready for another one.
+    pub(super) fn release(&mut self, word: u64, bits: u64) {
+        if let Some(found) = self.word_mut(word) {
+            found.leased &= !bits;
+            found.ready |= bits;
+            self.ready_count += u64::from(bits.count_ones());
+            self.ready_hint = self.ready_hint.min(word);
+        }
+        self.unlock(word, bits);
+    }
+
+    /// Takes records from their consumer and out of the window.
+    pub(super) fn finish(&mut self, word: u64, bits: u64) {
+        self.remove_leased(word, bits);
+        self.unlock(word, bits);
+    }
+
+    /// Takes records that stay with their consumer out of the window.
+    pub(super) fn remove_leased(&mut self, word: u64, bits: u64) {
+        if let Some(word) = self.word_mut(word) {
+            word.leased &= !bits;
+        }
+        self.unlink(word, bits);
+    }
+
+    /// Takes ready records out of the window.
+    pub(super) fn remove_ready(&mut self, word: u64, bits: u64) {
+        if let Some(word) = self.word_mut(word) {
+            word.ready &= !bits;
+            self.ready_count -= u64::from(bits.count_ones());
+        }
+        self.unlink(word, bits);
+    }
+
+    fn unlink(&mut self, word: u64, bits: u64) {
+        if self.is_ordered {
+            for offset in offsets_in(word, bits) {
+                self.remove_from_list(offset);
+            }
+        }
+    }
+
+    fn unlock(&mut self, word: u64, bits: u64) {
+        if !self.is_ordered {
+            return;
+        }
+        for offset in offsets_in(word, bits) {
+            self.unlock_key(self.key(offset));
+        }
+    }
+
+    /// A record of a key is not with a consumer any more.
+    pub(super) fn unlock_key(&mut self, key: KeyHash) {
+        let known = self.keys.entry(key);
+        known.leased_count = known.leased_count.saturating_sub(1);
+        if known.leased_count == 0 {
+            self.keys.line_up(key);
+        }
+    }
+
+    /// Records of a key, oldest first.
+    pub(super) fn records_of(&self, key: KeyHash) -> impl Iterator<Item = Offset> {
+        let mut next = self.keys.get(key).records.map(|(first, _)| first);
+        std::iter::from_fn(move || {
+            let offset = next?;
+            let step = self.record(offset).next;
+            next = (step > 0).then(|| offset.advance(u64::from(step)));
+            Some(offset)
+        })
+    }
+
+    fn append_to_list(&mut self, key: KeyHash, offset: Offset) {
+        let known = self.keys.entry(key);
+        let last = known.records.map(|(_, last)| last);
+        let first = known.records.map_or(offset, |(first, _)| first);
+        known.records = Some((first, offset));
+        if let Some(last) = last {
+            self.set_next(last, Some(offset));
+        }
+    }
+
+    fn set_next(&mut self, offset: Offset, next: Option<Offset>) {
+        let step = next.map_or(0, |next| next.since(offset));
+        if let Some(record) = self.record_mut(offset) {
+            // A window spans far fewer records.
+            record.next = u32::try_from(step).unwrap_or(0);
+        }
+    }
+
+    fn remove_from_list(&mut self, offset: Offset) {
+        let key = self.key(offset);
+        let step = self.record(offset).next;
+        let next = (step > 0).then(|| offset.advance(u64::from(step)));
+        let Some((first, last)) = self.keys.get(key).records else {
+            return;
+        };
+        if first == offset {
+            self.keys.entry(key).records = next.map(|next| (next, last));
+            return;
+        }
+        let before = self.records_of(key).take_while(|it| *it < offset).last();
+        let Some(before) = before else {
+            return;
+        };
+        self.set_next(before, next);
+        if last == offset {
+            self.keys.entry(key).records = Some((first, before));
+        }
+    }
+}
