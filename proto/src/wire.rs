@@ -9,12 +9,14 @@ mod fetch;
 mod join;
 mod produce;
 mod publish;
+mod receive;
 
 pub use codec::{BufferedCodec, BufferedEncoder, ControlCodec, DataCodec, FetchCodec};
 pub use fetch::{FetchResponse, FetchedBatch, fetch_response};
 pub use join::{JoinResponse, join_response};
 pub use produce::{ProduceBatch, ProduceRequest, produce_request};
 pub use publish::PublishRequest;
+pub use receive::{Delivered, PullResponse, ReceiveResponse, receive_response};
 
 /// Number of the field that holds the batch, in every message that carries one.
 const BATCH_TAG: u32 = 15;

@@ -12,7 +12,7 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 /// Services whose streams carry batches: they use the wire view of those messages.
 const PRODUCE_SERVICE: &str = "ProduceService";
-const FETCH_SERVICES: [&str; 2] = ["FetchService", "GroupService"];
+const FETCH_SERVICES: [&str; 3] = ["FetchService", "GroupService", "SubscriptionService"];
 
 #[test]
 fn generated_code_is_what_the_proto_files_say() {
@@ -116,6 +116,11 @@ fn generate(manifest: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let fetch_services = services_builder()
         .extern_path(".towpath.v1.FetchResponse", "crate::wire::FetchResponse")
         .extern_path(".towpath.v1.JoinResponse", "crate::wire::JoinResponse")
+        .extern_path(
+            ".towpath.v1.ReceiveResponse",
+            "crate::wire::ReceiveResponse",
+        )
+        .extern_path(".towpath.v1.PullResponse", "crate::wire::PullResponse")
         .codec_path("crate::wire::FetchCodec");
     let control_services = services_builder().codec_path("crate::wire::ControlCodec");
 

@@ -1462,6 +1462,698 @@ pub struct RecordPosition {
     #[prost(uint64, tag = "2")]
     pub offset: u64,
 }
+/// Settings of a subscription.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscriptionConfig {
+    /// Who gets records. Fixed when the subscription is created. Default: unspecified, which means
+    /// key-shared.
+    #[prost(enumeration = "SubscriptionMode", tag = "1")]
+    pub mode: i32,
+    /// What dead letters do to their key. Fixed when the subscription is created. Default: unspecified, which
+    /// means park, or skip in the mode shared.
+    #[prost(enumeration = "OnDeadLetter", tag = "2")]
+    pub on_dead_letter: i32,
+    /// How long a consumer may keep a record before it settles or extends it, in milliseconds; 1,000 to
+    /// 3,600,000. Default: absent, which means 30,000.
+    #[prost(uint64, optional, tag = "3")]
+    pub ack_deadline_ms: ::core::option::Option<u64>,
+    /// Wait before the second attempt, in milliseconds; it doubles with each failure and is spread by a
+    /// fifth. Default: absent, which means 1,000.
+    #[prost(uint64, optional, tag = "4")]
+    pub backoff_min_ms: ::core::option::Option<u64>,
+    /// Longest such wait, in milliseconds; up to 86,400,000. Default: absent, which means 300,000.
+    #[prost(uint64, optional, tag = "5")]
+    pub backoff_max_ms: ::core::option::Option<u64>,
+    /// Failed attempts after which a record is dead; 1 to 1,000,000. Default: absent, which means 20.
+    #[prost(uint32, optional, tag = "6")]
+    pub attempts_max: ::core::option::Option<u32>,
+    /// A record that is older when an attempt fails is dead, in milliseconds since its append. From 1.
+    /// Default: absent, which means any age.
+    #[prost(uint64, optional, tag = "7")]
+    pub age_max_ms: ::core::option::Option<u64>,
+}
+/// A durable subscription.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Subscription {
+    /// Name of the subscription. Default: never empty.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Which life of the name this is: never used again after the subscription was deleted.
+    /// Default: 0, which stands for a subscription that was only validated.
+    #[prost(uint64, tag = "2")]
+    pub subscription_id: u64,
+    /// Name of the topic whose records it gets. Default: never empty.
+    #[prost(string, tag = "3")]
+    pub topic: ::prost::alloc::string::String,
+    /// Which life of the topic's name that is. Default: never 0.
+    #[prost(uint64, tag = "4")]
+    pub topic_id: u64,
+    /// The settings, all of them set. Default: always set.
+    #[prost(message, optional, tag = "5")]
+    pub config: ::core::option::Option<SubscriptionConfig>,
+    /// Whether it was paused. Default: false.
+    #[prost(bool, tag = "6")]
+    pub is_paused: bool,
+    /// When it was created, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
+    #[prost(int64, tag = "7")]
+    pub create_time_ms: i64,
+    /// Changes with every change of the settings, for UpdateSubscriptionRequest. Not to be parsed.
+    /// Default: empty, which stands for a subscription that was only validated.
+    #[prost(string, tag = "8")]
+    pub etag: ::prost::alloc::string::String,
+    /// Number of its consumers. Default: 0.
+    #[prost(uint32, tag = "9")]
+    pub consumer_count: u32,
+    /// Every consumer. Default: none; ListSubscriptions leaves them out.
+    #[prost(message, repeated, tag = "10")]
+    pub consumers: ::prost::alloc::vec::Vec<SubscriptionConsumer>,
+    /// Every partition, by number. Default: none; ListSubscriptions leaves them out.
+    #[prost(message, repeated, tag = "11")]
+    pub partitions: ::prost::alloc::vec::Vec<SubscriptionPartition>,
+}
+/// Somebody who receives.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscriptionConsumer {
+    /// The consumer's own id. Default: never empty.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub consumer_id: ::prost::bytes::Bytes,
+    /// What it calls itself. Default: empty.
+    #[prost(string, tag = "2")]
+    pub client_name: ::prost::alloc::string::String,
+    /// When it connected, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
+    #[prost(int64, tag = "3")]
+    pub connect_time_ms: i64,
+    /// Whether it is connected; otherwise what it has comes back when its deadline is over. Default: false.
+    #[prost(bool, tag = "4")]
+    pub is_connected: bool,
+    /// Records that it has. Default: 0.
+    #[prost(uint64, tag = "5")]
+    pub in_flight_records: u64,
+    /// Whether it gets records; in the mode exclusive all others wait. Default: false.
+    #[prost(bool, tag = "6")]
+    pub is_active: bool,
+}
+/// How far a subscription is in one partition.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscriptionPartition {
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Everything below is settled, or waits with a row of its own. Default: 0.
+    #[prost(uint64, tag = "2")]
+    pub floor_offset: u64,
+    /// The lowest offset that may still be read. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub log_start_offset: u64,
+    /// One past the last durable record. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub end_offset: u64,
+    /// Records that are not settled, never more than there are. Default: 0.
+    #[prost(uint64, tag = "5")]
+    pub lag_records: u64,
+    /// How long ago the first of them was appended, in milliseconds. Default: 0, also where there is none.
+    #[prost(uint64, tag = "6")]
+    pub lag_ms: u64,
+    /// Records that consumers have. Default: 0.
+    #[prost(uint64, tag = "7")]
+    pub in_flight_records: u64,
+    /// Records that wait for another attempt, or behind one of their key that does. Default: 0.
+    #[prost(uint64, tag = "8")]
+    pub waiting_records: u64,
+    /// Records that were gone before they were settled. Default: 0.
+    #[prost(uint64, tag = "9")]
+    pub skipped_records: u64,
+    /// Why nothing more is delivered from it. Default: empty, which means that it goes on.
+    #[prost(string, tag = "10")]
+    pub halt_reason: ::prost::alloc::string::String,
+}
+/// What to create.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateSubscriptionRequest {
+    /// Made like a topic name, of at most 196 bytes. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Name of the topic. Default: empty, which is refused.
+    #[prost(string, tag = "2")]
+    pub topic: ::prost::alloc::string::String,
+    /// Where it begins. Default: absent, which is refused with START_UNSET.
+    #[prost(message, optional, tag = "3")]
+    pub start: ::core::option::Option<Position>,
+    /// Settings. Default: absent, which means all defaults.
+    #[prost(message, optional, tag = "4")]
+    pub config: ::core::option::Option<SubscriptionConfig>,
+    /// Only answers whether it would succeed. Default: false.
+    #[prost(bool, tag = "5")]
+    pub validate_only: bool,
+}
+/// What was created, or was there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateSubscriptionResponse {
+    /// The subscription. Default: always set.
+    #[prost(message, optional, tag = "1")]
+    pub subscription: ::core::option::Option<Subscription>,
+    /// Whether it was there before. Default: false.
+    #[prost(bool, tag = "2")]
+    pub existed: bool,
+}
+/// Which subscription to show.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSubscriptionRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// One subscription.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetSubscriptionResponse {
+    /// The subscription with its consumers and partitions. Default: always set.
+    #[prost(message, optional, tag = "1")]
+    pub subscription: ::core::option::Option<Subscription>,
+    /// The durable LSN that the offsets belong to. Default: 0, which means that nothing was written.
+    #[prost(uint64, tag = "2")]
+    pub lsn: u64,
+}
+/// Which page of the list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSubscriptionsRequest {
+    /// Most subscriptions to return; more than `Limits.page_size_max` means that. Default: 0, which means 100.
+    #[prost(uint32, tag = "1")]
+    pub page_size: u32,
+    /// `next_page_token` of the page before. Default: empty, which means the first page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only names that begin with this. Default: empty, which means all.
+    #[prost(string, tag = "3")]
+    pub name_prefix: ::prost::alloc::string::String,
+    /// Only those of this topic. Default: empty, which means all.
+    #[prost(string, tag = "4")]
+    pub topic: ::prost::alloc::string::String,
+}
+/// One page of the list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSubscriptionsResponse {
+    /// The subscriptions, without consumers and partitions. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub subscriptions: ::prost::alloc::vec::Vec<Subscription>,
+    /// Token for the next page. Default: empty, which means that this is the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// What to change.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateSubscriptionRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The settings to take over. Default: absent, which means all defaults.
+    #[prost(message, optional, tag = "2")]
+    pub config: ::core::option::Option<SubscriptionConfig>,
+    /// Which settings to take over; each by its name. Default: none, which is refused.
+    #[prost(message, optional, tag = "3")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
+    /// `Subscription.etag` that the change is based on; ETAG_MISMATCH if it has changed since.
+    /// Default: empty, which changes what there is.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+    /// Only answers what would happen. Default: false.
+    #[prost(bool, tag = "5")]
+    pub validate_only: bool,
+}
+/// What was changed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateSubscriptionResponse {
+    /// The subscription as it is now, without consumers and partitions. Default: always set.
+    #[prost(message, optional, tag = "1")]
+    pub subscription: ::core::option::Option<Subscription>,
+}
+/// Which subscription to pause.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PauseSubscriptionRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// It is paused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PauseSubscriptionResponse {}
+/// Which subscription to resume.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeSubscriptionRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// It goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeSubscriptionResponse {}
+/// Where to move a subscription.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SeekSubscriptionRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Which partitions. Default: none, which means all.
+    #[prost(uint32, repeated, tag = "2")]
+    pub partitions: ::prost::alloc::vec::Vec<u32>,
+    /// Where to go on. Default: absent, which is refused with START_UNSET.
+    #[prost(message, optional, tag = "3")]
+    pub position: ::core::option::Option<Position>,
+    /// Only answers what would happen. Default: false.
+    #[prost(bool, tag = "4")]
+    pub validate_only: bool,
+}
+/// Where a subscription was moved.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SeekSubscriptionResponse {
+    /// One for each partition, by number. Default: never empty.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<SoughtSubscriptionPartition>,
+}
+/// What a seek does to one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SoughtSubscriptionPartition {
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Floor before. Default: 0.
+    #[prost(uint64, tag = "2")]
+    pub from_offset: u64,
+    /// Floor after. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub to_offset: u64,
+    /// Records from there to the end, which are delivered now. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub lag_records: u64,
+    /// Records that consumers had and lose. Default: 0.
+    #[prost(uint64, tag = "5")]
+    pub in_flight_records: u64,
+    /// Records that waited for another attempt and do not any more. Default: 0.
+    #[prost(uint64, tag = "6")]
+    pub waiting_records: u64,
+}
+/// Which subscription to delete.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteSubscriptionRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Only answers whether it would succeed. Default: false.
+    #[prost(bool, tag = "2")]
+    pub validate_only: bool,
+}
+/// The subscription is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteSubscriptionResponse {}
+/// One step of a Receive stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReceiveRequest {
+    /// Which step. The first is `open`, which comes once. Default: none set, which is refused.
+    #[prost(oneof = "receive_request::Request", tags = "1, 2, 3, 4, 5")]
+    pub request: ::core::option::Option<receive_request::Request>,
+}
+/// Nested message and enum types in `ReceiveRequest`.
+pub mod receive_request {
+    /// Which step. The first is `open`, which comes once. Default: none set, which is refused.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Request {
+        /// Says who receives, and from what.
+        #[prost(message, tag = "1")]
+        Open(super::OpenReceive),
+        /// Allows the broker to send more records.
+        #[prost(message, tag = "2")]
+        Credit(super::ReceiveCredit),
+        /// Settles records, or says more of them.
+        #[prost(message, tag = "3")]
+        Settle(super::SettleDeliveries),
+        /// Goes: what the consumer has is ready for others at once, without an attempt that counts, and the
+        /// stream ends.
+        #[prost(message, tag = "4")]
+        Leave(super::LeaveReceive),
+        /// Says that the consumer is alive. Sent when nothing else was for `Received.heartbeat_interval_ms`.
+        #[prost(message, tag = "5")]
+        Heartbeat(super::ReceiveHeartbeat),
+    }
+}
+/// Who receives.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenReceive {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub subscription: ::prost::alloc::string::String,
+    /// 16 random bytes, drawn once in the life of a consumer and kept while it reconnects: who comes back in
+    /// time keeps what it has started. Another stream of the same consumer ends. Default: empty, which is
+    /// refused.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub consumer_id: ::prost::bytes::Bytes,
+    /// What the consumer calls itself, for people; at most 200 bytes. Default: empty.
+    #[prost(string, tag = "3")]
+    pub client_name: ::prost::alloc::string::String,
+    /// The consumer says with `start` which records its handlers begin with; what it has not begun with is
+    /// given to others when it goes, and counts no attempt. Default: false: all that is delivered counts
+    /// as begun.
+    #[prost(bool, tag = "4")]
+    pub reports_start: bool,
+    /// Ends with SUBSCRIPTION_BUSY where another consumer has the exclusive subscription. Default: false: it
+    /// waits for its turn.
+    #[prost(bool, tag = "5")]
+    pub refuse_to_wait: bool,
+    /// Life of the subscription that the consumer knows; SUBSCRIPTION_NOT_FOUND if there is another one of
+    /// the name by now. Default: 0, which means any.
+    #[prost(uint64, tag = "6")]
+    pub subscription_id: u64,
+}
+/// Allows so much more, on top of what was allowed before and not used. A record is sent while both are
+/// above zero, and may take them below.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReceiveCredit {
+    /// Records. Default: 0.
+    #[prost(uint64, tag = "1")]
+    pub records: u64,
+    /// Bytes of records. Default: 0.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
+/// Settles records. Answered by Settled, in the order of the requests.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SettleDeliveries {
+    /// What to say of which records. Default: none, which is answered as well.
+    #[prost(message, repeated, tag = "1")]
+    pub settlements: ::prost::alloc::vec::Vec<Settlement>,
+}
+/// What a consumer says of records of one delivery.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Settlement {
+    /// `Delivered.delivery`. Default: 0, which is always expired.
+    #[prost(uint64, tag = "1")]
+    pub delivery: u64,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Which records; at most 65,536 in all of one request. Default: none.
+    #[prost(message, repeated, tag = "3")]
+    pub ranges: ::prost::alloc::vec::Vec<OffsetRange>,
+    /// What became of them. Default: none set, which is refused.
+    #[prost(oneof = "settlement::Outcome", tags = "4, 5, 6, 7, 8, 9")]
+    pub outcome: ::core::option::Option<settlement::Outcome>,
+}
+/// Nested message and enum types in `Settlement`.
+pub mod settlement {
+    /// What became of them. Default: none set, which is refused.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        /// They were handled.
+        #[prost(message, tag = "4")]
+        Ack(super::Ack),
+        /// Handling them failed: they are tried again.
+        #[prost(message, tag = "5")]
+        Nack(super::Nack),
+        /// They were not handled, which is nobody's fault. Later records of their keys are given back too.
+        #[prost(message, tag = "6")]
+        Release(super::Release),
+        /// They cannot be handled: they go to the dead letters.
+        #[prost(message, tag = "7")]
+        DeadLetter(super::DeadLetter),
+        /// A handler begins with them: they count an attempt if it does not come to an end.
+        #[prost(message, tag = "8")]
+        Start(super::Start),
+        /// They are being handled, or wait in the consumer, and this takes longer: their deadline begins anew.
+        #[prost(message, tag = "9")]
+        Extend(super::Extend),
+    }
+}
+/// The records were handled.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ack {}
+/// Handling the records failed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Nack {
+    /// How long to wait before they are tried again, in milliseconds; at most a day. Default: absent, which
+    /// means the back-off of the subscription.
+    #[prost(uint64, optional, tag = "1")]
+    pub delay_ms: ::core::option::Option<u64>,
+    /// Why, for people; cut after 200 bytes. Default: empty.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// The records were not handled.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Release {}
+/// The records cannot be handled.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLetter {
+    /// Why, for people; cut after 200 bytes. Default: empty.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// A handler begins with the records.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Start {}
+/// The records take longer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Extend {}
+/// Goes for good.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeaveReceive {}
+/// The consumer is alive.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReceiveHeartbeat {}
+/// One message of a Receive stream. The first is always `opened`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReceiveResponse {
+    /// Which message. Default: none set, to be skipped by clients that do not know it.
+    #[prost(oneof = "receive_response::Response", tags = "1, 2, 3, 4, 5, 6")]
+    pub response: ::core::option::Option<receive_response::Response>,
+}
+/// Nested message and enum types in `ReceiveResponse`.
+pub mod receive_response {
+    /// Which message. Default: none set, to be skipped by clients that do not know it.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Response {
+        /// The consumer receives.
+        #[prost(message, tag = "1")]
+        Opened(super::ReceiveOpened),
+        /// Records.
+        #[prost(message, tag = "2")]
+        Delivered(super::Delivered),
+        /// What became of a SettleDeliveries.
+        #[prost(message, tag = "3")]
+        Settled(super::Settled),
+        /// The consumer has records no more.
+        #[prost(message, tag = "4")]
+        Lost(super::DeliveryLost),
+        /// Nothing new, but the stream is alive.
+        #[prost(message, tag = "5")]
+        Heartbeat(super::Heartbeat),
+        /// The broker is stopping; settlements are answered until the stream ends.
+        #[prost(message, tag = "6")]
+        Draining(super::Draining),
+    }
+}
+/// The consumer receives.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReceiveOpened {
+    /// Which life of the subscription's name this is. Default: never 0.
+    #[prost(uint64, tag = "1")]
+    pub subscription_id: u64,
+    /// Name of the topic. Default: never empty.
+    #[prost(string, tag = "2")]
+    pub topic: ::prost::alloc::string::String,
+    /// Which life of the topic's name this is. Default: never 0.
+    #[prost(uint64, tag = "3")]
+    pub topic_id: u64,
+    /// Number of partitions of the topic. Default: never 0.
+    #[prost(uint32, tag = "4")]
+    pub partition_count: u32,
+    /// Who gets records, and in which order. Default: always set.
+    #[prost(enumeration = "SubscriptionMode", tag = "5")]
+    pub mode: i32,
+    /// How long a record may be kept before it is settled or extended, in milliseconds. Default: never 0.
+    #[prost(uint64, tag = "6")]
+    pub ack_deadline_ms: u64,
+    /// Silence after which the consumer has to send something, in milliseconds. Default: never 0.
+    #[prost(uint64, tag = "7")]
+    pub heartbeat_interval_ms: u64,
+    /// Silence after which it is taken for dead, in milliseconds. Default: never 0.
+    #[prost(uint64, tag = "8")]
+    pub session_timeout_ms: u64,
+    /// Which broker this is, as in GetServerInfoResponse. Default: never empty.
+    #[prost(string, tag = "9")]
+    pub broker_id: ::prost::alloc::string::String,
+}
+/// Records of one partition that the consumer has from now on.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Delivered {
+    /// To be named when they are settled. Default: never 0.
+    #[prost(uint64, tag = "1")]
+    pub delivery: u64,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Which records, in the order of `batch`. Default: never empty.
+    #[prost(message, repeated, tag = "3")]
+    pub spans: ::prost::alloc::vec::Vec<DeliveredSpan>,
+    /// CRC-32 (IEEE 802.3, as in zip) of the bytes of field 15, without its tag and length.
+    /// Default: always set.
+    #[prost(fixed32, tag = "7")]
+    pub crc: u32,
+    /// The records. Default: never absent.
+    #[prost(message, optional, tag = "15")]
+    pub batch: ::core::option::Option<RecordBatch>,
+}
+/// Adjacent records that were appended together and are in the same attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeliveredSpan {
+    /// Offset of the first one. Default: 0.
+    #[prost(uint64, tag = "1")]
+    pub first_offset: u64,
+    /// How many. Default: never 0.
+    #[prost(uint32, tag = "2")]
+    pub record_count: u32,
+    /// Number of this attempt at each, from 1: one more than the failed ones that count. Default: never 0.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+    /// Log sequence number of their entry. Default: never 0.
+    #[prost(uint64, tag = "4")]
+    pub lsn: u64,
+    /// When they were appended, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
+    #[prost(int64, tag = "5")]
+    pub append_time_ms: i64,
+}
+/// What became of one SettleDeliveries; durable.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Settled {
+    /// One for each settlement, in the order of the request. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<SettleResult>,
+}
+/// What became of one settlement.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SettleResult {
+    /// Those of its records that the consumer did not have any more (LEASE_EXPIRED): nothing happened to
+    /// them. What was settled before is not among them. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub expired: ::prost::alloc::vec::Vec<OffsetRange>,
+}
+/// The consumer has these no more: they expired, or were given back behind another one of their key.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeliveryLost {
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Which. Default: never empty.
+    #[prost(message, repeated, tag = "2")]
+    pub ranges: ::prost::alloc::vec::Vec<OffsetRange>,
+}
+/// What to receive with one call.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PullRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub subscription: ::prost::alloc::string::String,
+    /// Most records, up to 1,000. Default: 0, which means 1.
+    #[prost(uint32, tag = "2")]
+    pub records_max: u32,
+    /// How long to wait for the first one, in milliseconds; at most 30,000. Default: 0, which does not wait.
+    #[prost(uint64, tag = "3")]
+    pub wait_ms: u64,
+}
+/// What was received. All of it counts as begun with.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PullResponse {
+    /// The records. Default: none, which means that there were none.
+    #[prost(message, repeated, tag = "1")]
+    pub deliveries: ::prost::alloc::vec::Vec<Delivered>,
+    /// How long they may be kept, in milliseconds. Default: never 0.
+    #[prost(uint64, tag = "2")]
+    pub ack_deadline_ms: u64,
+}
+/// What to settle with one call.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SettleRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub subscription: ::prost::alloc::string::String,
+    /// What to say of which records. Default: none, which is refused.
+    #[prost(message, repeated, tag = "2")]
+    pub settlements: ::prost::alloc::vec::Vec<Settlement>,
+}
+/// What became of it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SettleResponse {
+    /// One for each settlement, in the order of the request. Default: never empty.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<SettleResult>,
+}
+/// Who gets records, and in which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SubscriptionMode {
+    /// Never in an answer. In a request: key-shared.
+    Unspecified = 0,
+    /// Any consumer; the records of one key one after the other.
+    KeyShared = 1,
+    /// Any consumer, in no order.
+    Shared = 2,
+    /// One consumer at a time; the records of one key one after the other.
+    Exclusive = 3,
+}
+impl SubscriptionMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SUBSCRIPTION_MODE_UNSPECIFIED",
+            Self::KeyShared => "SUBSCRIPTION_MODE_KEY_SHARED",
+            Self::Shared => "SUBSCRIPTION_MODE_SHARED",
+            Self::Exclusive => "SUBSCRIPTION_MODE_EXCLUSIVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SUBSCRIPTION_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SUBSCRIPTION_MODE_KEY_SHARED" => Some(Self::KeyShared),
+            "SUBSCRIPTION_MODE_SHARED" => Some(Self::Shared),
+            "SUBSCRIPTION_MODE_EXCLUSIVE" => Some(Self::Exclusive),
+            _ => None,
+        }
+    }
+}
+/// What becomes of the later records of a key of which one is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OnDeadLetter {
+    /// Never in an answer. In a request: park, or skip in the mode shared.
+    Unspecified = 0,
+    /// They go to the dead letters as well, in order, until the key is redriven or discarded.
+    Park = 1,
+    /// They are delivered.
+    Skip = 2,
+}
+impl OnDeadLetter {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ON_DEAD_LETTER_UNSPECIFIED",
+            Self::Park => "ON_DEAD_LETTER_PARK",
+            Self::Skip => "ON_DEAD_LETTER_SKIP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ON_DEAD_LETTER_UNSPECIFIED" => Some(Self::Unspecified),
+            "ON_DEAD_LETTER_PARK" => Some(Self::Park),
+            "ON_DEAD_LETTER_SKIP" => Some(Self::Skip),
+            _ => None,
+        }
+    }
+}
 /// Settings of a topic. Absent settings follow the broker's default at the time they are used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TopicConfig {

@@ -177,6 +177,35 @@ fn request_of(batches: &[&[u8]]) -> Vec<u8> {
     request
 }
 
+prop_compose! {
+    fn any_delivered()(
+        (delivery, partition, crc) in (any_u64(), any_u32(), any_u32()),
+        spans in proptest::collection::vec((any_u64(), any_u32(), any_u32(), any_u64()), 0..4),
+        batch in proptest::option::of(any_records()),
+    ) -> v1::Delivered {
+        let spans = spans.into_iter().map(|(first_offset, record_count, attempt, lsn)| {
+            v1::DeliveredSpan { first_offset, record_count, attempt, lsn, append_time_ms: -1 }
+        });
+        v1::Delivered { delivery, partition, crc, spans: spans.collect(), batch }
+    }
+}
+
+fn any_receive_response() -> impl Strategy<Value = v1::ReceiveResponse> {
+    use v1::receive_response::Response;
+    let lost = (any_u32(), any_u64()).prop_map(|(partition, start)| {
+        let end = start.saturating_add(1);
+        let ranges = vec![v1::OffsetRange { start, end }];
+        v1::DeliveryLost { partition, ranges }
+    });
+    prop_oneof![
+        any_delivered().prop_map(|delivered| Some(Response::Delivered(delivered))),
+        lost.prop_map(|lost| Some(Response::Lost(lost))),
+        Just(Some(Response::Settled(v1::Settled::default()))),
+        Just(None),
+    ]
+    .prop_map(|response| v1::ReceiveResponse { response })
+}
+
 proptest! {
     #![proptest_config(seeded())]
 
@@ -188,6 +217,20 @@ proptest! {
     #[test]
     fn a_fetch_response_reads_the_same_in_both_views(typed in any_fetch_response()) {
         check_both_views::<v1::FetchResponse, FetchResponse>(&typed);
+    }
+
+    #[test]
+    fn a_receive_response_reads_the_same_in_both_views(typed in any_receive_response()) {
+        check_both_views::<v1::ReceiveResponse, ReceiveResponse>(&typed);
+    }
+
+    #[test]
+    fn a_pull_response_reads_the_same_in_both_views(
+        deliveries in proptest::collection::vec(any_delivered(), 0..3),
+        ack_deadline_ms in any_u64(),
+    ) {
+        let typed = v1::PullResponse { deliveries, ack_deadline_ms };
+        check_both_views::<v1::PullResponse, PullResponse>(&typed);
     }
 
     #[test]
