@@ -6,6 +6,7 @@ mod fetch;
 mod group;
 mod produce;
 mod status;
+mod subscription;
 mod topic;
 mod unreadable;
 
@@ -88,11 +89,14 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
     use v1::fetch_service_server::FetchServiceServer;
     use v1::group_service_server::GroupServiceServer;
     use v1::produce_service_server::ProduceServiceServer;
+    use v1::subscription_service_server::SubscriptionServiceServer;
     use v1::topic_service_server::TopicServiceServer;
 
     let produce = ProduceServiceServer::new(produce::ProduceApi::new(Arc::clone(shared)));
     let fetch = FetchServiceServer::new(fetch::FetchApi::new(Arc::clone(shared)));
     let group = GroupServiceServer::new(group::GroupApi::new(Arc::clone(shared)));
+    let subscription =
+        SubscriptionServiceServer::new(subscription::SubscriptionApi::new(Arc::clone(shared)));
     let topic = TopicServiceServer::new(topic::TopicApi::new(Arc::clone(shared)));
     let admin = AdminServiceServer::new(admin::AdminApi::new(Arc::clone(shared)));
     let mut routes = Routes::builder();
@@ -105,6 +109,9 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
         ))
         .add_service(Explained::new(
             group.max_decoding_message_size(MESSAGE_BYTES_MAX),
+        ))
+        .add_service(Explained::new(
+            subscription.max_decoding_message_size(MESSAGE_BYTES_MAX),
         ))
         .add_service(Explained::new(
             topic.max_decoding_message_size(MESSAGE_BYTES_MAX),

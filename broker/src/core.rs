@@ -37,11 +37,15 @@ pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
 pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
 pub use subscription::{
-    Connect, ConnectRefusal, Consumer, ConsumerId, CreateSubscription, CreateSubscriptionRefusal,
-    Credit, DeliveredSpan, Delivery, DeliveryOutcome, Failure, FilterVerdict, InspectWish,
-    Inspected, InspectedRecord, KeyHash, Mode, OnDeadLetter, RetryPolicy, Settlement, Subscription,
-    SubscriptionConfig, SubscriptionDecision, SubscriptionEvent, SubscriptionId,
-    SubscriptionNotFound, SubscriptionNotice, WaitingRecord,
+    Connect, ConnectRefusal, Consumer, ConsumerDeparture, ConsumerId, CreateDecision,
+    CreateSubscription, CreateSubscriptionRefusal, Credit, DeliveredSpan, Delivery,
+    DeliveryOutcome, Failure, FilterVerdict, Halt, HashKey, InspectFailure, InspectWish, Inspected,
+    InspectedRecord, KeyHash, Mode, OnDeadLetter, PartitionDescription, RetryPolicy,
+    SUBSCRIPTIONS_MAX, SeekSubscription, SeekSubscriptionRefusal, Settlement,
+    SoughtSubscriptionPartition, Subscription, SubscriptionConfig, SubscriptionDecision,
+    SubscriptionDescription, SubscriptionEvent, SubscriptionId, SubscriptionNotFound,
+    SubscriptionNotice, SubscriptionRevision, UpdateSubscription, UpdateSubscriptionRefusal,
+    WaitingRecord,
 };
 pub use topic::{
     CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicRevision, TopicSettings,

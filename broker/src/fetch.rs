@@ -160,6 +160,18 @@ pub(crate) enum ReadFailure {
     Stopped,
 }
 
+/// What stands at an offset that was readable once.
+#[derive(Debug)]
+pub(crate) enum Readable {
+    /// Frames, the first of which holds it.
+    Frames(Vec<Frame>),
+    /// Nothing up to here: it was trimmed since.
+    Gone(Offset),
+}
+
+/// Payloads that are read at once for a delivery.
+const DELIVERY_READ_BYTES: usize = 256 * 1024;
+
 impl Reading {
     /// Reads what is published, through the pool where it is not in memory.
     pub(crate) fn new(published: Arc<PublishedState>, reader: LogReader, pool: ReadPool) -> Self {
@@ -198,6 +210,38 @@ impl Reading {
                 return Some(frame.header.append_time_ms);
             }
             offset = read.loss.filter(|loss| loss.end > offset)?.end;
+        }
+    }
+
+    /// The frames from an offset on that a subscription has looked at before.
+    pub(crate) async fn frames_at(
+        &self,
+        log: &Arc<PartitionLog>,
+        offset: Offset,
+    ) -> Result<Readable, ReadFailure> {
+        let limit = ReadLimit {
+            bytes_max: DELIVERY_READ_BYTES,
+            lsn_max: self.published.durable(),
+        };
+        let log_start = log.log_start();
+        if offset < log_start {
+            return Ok(Readable::Gone(log_start));
+        }
+        let until = match log.read_tail(offset, limit) {
+            TailRead::Frames(frames) if !frames.is_empty() => return Ok(Readable::Frames(frames)),
+            // What was inspected was durable.
+            TailRead::Frames(_) | TailRead::AtEnd => return Err(ReadFailure::Stopped),
+            TailRead::OnDisk { until } => until,
+        };
+        let reading = Arc::clone(log);
+        let read = self.run(move |reader| reader.read(&reading, None, offset, until, limit));
+        let read = read.await?;
+        let log_start = log.log_start();
+        match (read.frames.is_empty(), read.loss) {
+            (false, _) => Ok(Readable::Frames(read.frames)),
+            (true, _) if offset < log_start => Ok(Readable::Gone(log_start)),
+            (true, Some(lost)) => Err(ReadFailure::Lost(lost)),
+            (true, None) => Err(ReadFailure::Stopped),
         }
     }
 

@@ -12,6 +12,9 @@ mod seek;
 mod show;
 mod teller;
 
+pub(super) use join::bounds_of;
+pub(super) use teller::HEARTBEATS_PER_SESSION;
+
 use std::pin::Pin;
 use std::sync::Arc;
 

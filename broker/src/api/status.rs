@@ -1,6 +1,8 @@
 //! What each refusal is called on the wire, and what a client is told about it.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod subscription;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,12 @@ use crate::core::{
 use crate::fetch::{PositionError, ReadFailure};
 use crate::runtime::command::CommandError;
 use crate::runtime::published::{PartitionHandle, TopicTable, TopicView};
+
+pub(super) use subscription::{
+    connect_refused, consumer_replaced, create_subscription_refused, seek_subscription_refused,
+    subscription_deleted, subscription_not_among, subscription_not_found, subscription_start_unset,
+    update_subscription_refused,
+};
 
 /// When a client should try again after a stop has begun.
 const RESTART_WAIT: Duration = Duration::from_secs(1);

@@ -11,9 +11,11 @@
 
 #[cfg(test)]
 mod audit;
+mod change;
 mod connect;
 mod consumer;
 mod deliver;
+mod description;
 mod expire;
 mod keys;
 mod lease;
@@ -41,14 +43,21 @@ use lease::Leases;
 use partition::SubscriptionPartition;
 use retry::OutageWatch;
 
-pub use connect::{Connect, ConnectRefusal};
+pub use change::{
+    SeekSubscription, SeekSubscriptionRefusal, SoughtSubscriptionPartition, SubscriptionRevision,
+    UpdateSubscription, UpdateSubscriptionRefusal,
+};
+pub use connect::{Connect, ConnectRefusal, ConsumerDeparture};
 pub use consumer::{Consumer, ConsumerId, Credit};
-pub use keys::KeyHash;
+pub use description::{PartitionDescription, SubscriptionDescription};
+pub use keys::{HashKey, KeyHash};
+pub use partition::{Halt, InspectFailure};
 pub use retry::RetryPolicy;
 pub use settle::{DeliveryOutcome, Settlement};
 pub(super) use subscriptions::Subscriptions;
 pub use subscriptions::{
-    CreateSubscription, CreateSubscriptionRefusal, Inspected, SubscriptionNotFound,
+    CreateDecision, CreateSubscription, CreateSubscriptionRefusal, Inspected, SUBSCRIPTIONS_MAX,
+    SubscriptionNotFound,
 };
 pub use waiting::{Failure, WaitingRecord};
 pub use window::{FilterVerdict, InspectedRecord};
@@ -132,6 +141,7 @@ pub struct Subscription {
     /// How often it was changed.
     revision: u64,
     config: SubscriptionConfig,
+    hash_key: HashKey,
     is_paused: bool,
     /// By number.
     partitions: Vec<SubscriptionPartition>,
@@ -240,6 +250,21 @@ impl Subscription {
     /// The topic whose records it gets.
     pub fn topic(&self) -> TopicId {
         self.topic
+    }
+
+    /// What it was asked to be.
+    pub fn config(&self) -> &SubscriptionConfig {
+        &self.config
+    }
+
+    /// What keys are hashed with.
+    pub fn hash_key(&self) -> HashKey {
+        self.hash_key
+    }
+
+    /// How many partitions its topic has.
+    pub fn partition_count(&self) -> u32 {
+        u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
     }
 
     fn partition_mut(&mut self, number: u32) -> Option<&mut SubscriptionPartition> {

@@ -14,6 +14,7 @@ use towpath_storage::{
 use super::group_command::GroupCommand;
 use super::metrics::Tally;
 use super::published::TopicView;
+use super::subscription_command::SubscriptionCommand;
 use crate::core::{
     AcceptedBatch, AppendRefusal, AppendRequest, CreateTopic, CreateTopicRefusal,
     DeleteTopicRefusal, TopicSettings, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
@@ -288,6 +289,8 @@ pub enum ControlCommand {
     },
     /// Something about a consumer group.
     Group(GroupCommand),
+    /// Something about a durable subscription.
+    Subscription(SubscriptionCommand),
     /// The files of deleted topics and of trimmed segments are gone.
     ForgetDropped {
         /// Which topics. At most [`FORGET_DROPPED_MAX`] of both together.
@@ -316,6 +319,7 @@ impl ControlCommand {
             } => fail(answer, is_begun || is_continuation),
             Self::OpenTopic { answer, .. } => fail(answer, is_begun),
             Self::Group(command) => command.fail(is_begun),
+            Self::Subscription(command) => command.fail(is_begun),
             Self::ForgetDropped { .. } => {}
         }
     }

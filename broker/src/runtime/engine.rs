@@ -9,6 +9,7 @@ use towpath_storage::{
 };
 
 use super::command_queue::{CommandQueue, Taken};
+use super::inspect::InspectWorker;
 use super::maintenance::{CheckpointJob, Dropped, MaintenanceShared, MaintenanceWorker};
 use super::metrics::EngineMetrics;
 use super::published::{PublishedState, TopicTable};
@@ -46,6 +47,8 @@ pub struct Engine {
     pub settle_worker: SettleWorker,
     /// Checkpoints and removes.
     pub maintenance_worker: MaintenanceWorker,
+    /// Looks into records for subscriptions.
+    pub inspect_worker: InspectWorker,
     /// What they share.
     pub shared: Shared,
     /// Reads segments.
@@ -88,6 +91,7 @@ impl Engine {
             settle: Arc::new(WorkQueue::default()),
             progress: Arc::new(SettleProgress::new(storage.lsn)),
             maintenance: Arc::new(WorkQueue::default()),
+            inspect: Arc::new(WorkQueue::default()),
             metrics: Arc::new(EngineMetrics::new(clock.wall_ms())),
         };
         let settle_worker = SettleWorker::new(
@@ -124,11 +128,18 @@ impl Engine {
             state,
             storage.journal,
             time,
+            storage.incarnation,
+        );
+        let inspect_worker = InspectWorker::new(
+            storage.reader.clone(),
+            Arc::clone(&shared.published),
+            Arc::clone(&shared.commands),
         );
         Ok(Self {
             sequencer,
             settle_worker,
             maintenance_worker,
+            inspect_worker,
             shared,
             reader: storage.reader,
             identity,
@@ -177,5 +188,14 @@ impl Engine {
         }
         self.maintenance_worker.checkpoint(job)?;
         Ok(true)
+    }
+
+    /// Does one piece of the inspect thread's work. Returns whether there was any.
+    pub fn step_inspect(&mut self) -> bool {
+        let job = self.shared.inspect.try_pop();
+        let is_any = job.is_some();
+        job.into_iter()
+            .for_each(|job| self.inspect_worker.step(job));
+        is_any
     }
 }

@@ -10,6 +10,7 @@ mod control;
 mod data;
 mod draft;
 mod group;
+mod subscription;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,11 +26,13 @@ use towpath_storage::{
 use super::command::{ControlCommand, DataCommand};
 use super::command_queue::{Appetite, CommandQueue, Event, Taken};
 use super::group_command::GroupSink;
+use super::inspect::InspectJob;
 use super::maintenance::CheckpointJob;
 use super::metrics::EngineMetrics;
 use super::published::{PublishedState, TopicTable, TopicView};
 use super::queue::WorkQueue;
 use super::settle::{SettleProgress, SettleWork};
+use super::subscription_command::SubscriptionSink;
 use crate::core::{BrokerTime, SessionId, State};
 use checkpoint::CheckpointState;
 use draft::Draft;
@@ -91,6 +94,8 @@ pub struct Shared {
     pub progress: Arc<SettleProgress>,
     /// Work of the maintenance thread.
     pub maintenance: Arc<WorkQueue<CheckpointJob>>,
+    /// Work of the inspect thread: at most one job for each partition of a subscription.
+    pub inspect: Arc<WorkQueue<InspectJob>>,
     /// What they count.
     pub metrics: Arc<EngineMetrics>,
 }
@@ -117,6 +122,8 @@ pub struct Sequencer {
     journal_wish: JournalWish,
     /// Connections of group members.
     sessions: BTreeMap<SessionId, Arc<dyn GroupSink>>,
+    /// Connections of consumers of subscriptions.
+    consumers: BTreeMap<SessionId, Arc<dyn SubscriptionSink>>,
     checkpoint: CheckpointState,
     /// Whether the last entry is evidence that all before it are durable.
     is_marked: bool,
@@ -150,8 +157,10 @@ impl Sequencer {
         mut state: State,
         journal: Journal,
         time: BrokerTime,
+        incarnation: u64,
     ) -> Self {
         state.await_members(time.now_ms());
+        state.begin_incarnation(incarnation);
         let next_lsn = journal.durable().next();
         let mut table = TopicTable::default();
         state
@@ -177,6 +186,7 @@ impl Sequencer {
             wished: BTreeSet::new(),
             journal_wish: JournalWish::None,
             sessions: BTreeMap::new(),
+            consumers: BTreeMap::new(),
             checkpoint: CheckpointState::new(first_file),
             is_marked: true,
         }
@@ -309,6 +319,8 @@ impl Sequencer {
             table_changes,
             settle_work,
             notices,
+            subscription_notices,
+            inspections,
             ..
         } = draft;
         if !round.is_empty() {
@@ -331,6 +343,10 @@ impl Sequencer {
         // DURABILITY: an answer leaves only now, when the entry on which it rests is on disk.
         answers.into_iter().for_each(|answer| answer.send(now));
         self.tell_members(notices);
+        self.tell_consumers(subscription_notices);
+        for job in inspections {
+            self.shared.inspect.push(job);
+        }
         self.tail.evict(self.shared.progress.settled());
         self.start_checkpoint();
         // The one that is written to, and those before it.

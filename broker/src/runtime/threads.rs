@@ -94,6 +94,7 @@ impl Threads {
             sequencer,
             settle_worker,
             maintenance_worker,
+            mut inspect_worker,
             shared,
             lock,
             ..
@@ -123,6 +124,14 @@ impl Threads {
                 is_stopped: Arc::clone(&threads.is_maintenance_stopped),
             };
             move || run.run()
+        })?;
+        threads.spawn_worker("inspect", {
+            let jobs = Arc::clone(&shared.inspect);
+            move || {
+                while let Popped::Work(job) = jobs.pop(None) {
+                    inspect_worker.step(job);
+                }
+            }
         })?;
         for _ in 0..READ_THREAD_COUNT {
             let pool = read_pool.clone();
@@ -166,6 +175,7 @@ impl Threads {
         self.is_maintenance_stopped.store(true, Ordering::Relaxed);
         self.shared.maintenance.close();
         self.shared.settle.close();
+        self.shared.inspect.close();
         self.read_pool.close();
         let workers =
             std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));

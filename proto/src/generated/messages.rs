@@ -1665,10 +1665,11 @@ pub struct UpdateSubscriptionRequest {
     /// Name of the subscription. Default: empty, which is refused.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// The settings to take over. Default: absent, which means all defaults.
+    /// The settings to take over. Default: absent, which means none.
     #[prost(message, optional, tag = "2")]
     pub config: ::core::option::Option<SubscriptionConfig>,
-    /// Which settings to take over; each by its name. Default: none, which is refused.
+    /// Which settings to take over, each by its name: one that `config` leaves out gets its default.
+    /// Default: absent, which means those that `config` names.
     #[prost(message, optional, tag = "3")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
     /// `Subscription.etag` that the change is based on; ETAG_MISMATCH if it has changed since.

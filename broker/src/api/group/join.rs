@@ -197,7 +197,7 @@ fn known_topic(shared: &Shared, name: TopicName, id: TopicId) -> Arc<TopicView> 
 }
 
 /// All partitions of a topic as they are now.
-pub(super) fn bounds_of(shared: &Shared, view: &TopicView) -> Vec<Bounds> {
+pub(in crate::api) fn bounds_of(shared: &Shared, view: &TopicView) -> Vec<Bounds> {
     let logs = || view.partitions().iter().map(PartitionHandle::log);
     let cut = Cut::take(shared.published(), logs);
     let bounds = (0..).zip(logs().zip(cut.ends));

@@ -22,7 +22,7 @@ use crate::fetch::{Fetch, FetchEvent, Place};
 use crate::memory::Unread;
 
 /// How often a member has to say that it is there, within the time after which it is taken for dead.
-const HEARTBEATS_PER_SESSION: u32 = 3;
+pub(in crate::api) const HEARTBEATS_PER_SESSION: u32 = 3;
 
 /// Tells one member.
 #[derive(Debug)]

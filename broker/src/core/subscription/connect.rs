@@ -5,7 +5,7 @@ use super::lease::LeaseId;
 use super::partition::Found;
 use super::settle::Told;
 use super::{Mode, Subscription, SubscriptionDecision, SubscriptionEvent, SubscriptionNotice};
-use crate::core::group::{Departure, SessionId};
+use crate::core::group::SessionId;
 
 /// How long what a consumer was handling is kept for it when it was cut off, milliseconds.
 pub(super) const RECONNECT_GRACE_MS: i64 = 2_000;
@@ -25,6 +25,17 @@ pub struct Connect {
     pub reports_start: bool,
     /// It does not want to wait for another one that has the whole subscription.
     pub refuses_to_wait: bool,
+}
+
+/// How a consumer's connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsumerDeparture {
+    /// The consumer said that it goes.
+    Left,
+    /// It was cut off, and may come back.
+    CutOff,
+    /// It goes and keeps what it has until that expires, to settle it without a connection.
+    Detached,
 }
 
 /// Why a consumer is not let in. Nothing changes.
@@ -98,7 +109,7 @@ impl Subscription {
         &mut self,
         id: ConsumerId,
         session: SessionId,
-        departure: Departure,
+        departure: ConsumerDeparture,
         now_ms: i64,
         decision: &mut SubscriptionDecision,
     ) {
@@ -113,13 +124,14 @@ impl Subscription {
             self.reserved = None;
         }
         match departure {
-            Departure::Left => self.give_back_all(id, decision),
-            Departure::CutOff => {
+            ConsumerDeparture::Left => self.give_back_all(id, decision),
+            ConsumerDeparture::CutOff => {
                 self.give_back_not_begun(id, decision);
                 for lease in self.leases_of(id) {
                     self.leases.shorten(lease, now_ms + RECONNECT_GRACE_MS);
                 }
             }
+            ConsumerDeparture::Detached => {}
         }
         self.consumers.forget_absent();
     }

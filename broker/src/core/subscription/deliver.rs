@@ -41,7 +41,7 @@ impl Subscription {
         {
             self.deliver_turn(partition, consumer, now_ms, decision);
         }
-        self.ask_for_more(end_of, decision);
+        self.ask_for_more(now_ms, end_of, decision);
     }
 
     /// The next partition, in turn, that may have something to deliver.
@@ -195,6 +195,7 @@ impl Subscription {
     /// Asks for records to be inspected where consumers allow more than is ready.
     fn ask_for_more(
         &mut self,
+        now_ms: i64,
         end_of: impl Fn(u32) -> Offset,
         decision: &mut SubscriptionDecision,
     ) {
@@ -207,7 +208,8 @@ impl Subscription {
         for (number, partition) in (0..).zip(&mut self.partitions) {
             let start = partition.window.end();
             let wants = is_short || partition.window.ready_count() < AHEAD_RECORDS;
-            let has_room = partition.window.span() < WINDOW_RECORDS_MAX;
+            let has_room =
+                partition.window.span() < WINDOW_RECORDS_MAX && partition.can_go_on(now_ms);
             if wants && has_room && !partition.is_inspected && start < end_of(number) {
                 partition.is_inspected = true;
                 decision.inspections.push(InspectWish {

@@ -3,11 +3,42 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
+use siphasher::sip::SipHasher13;
 use towpath_storage::Offset;
 
 /// A key, as a keyed hash of 64 bits: two keys of one hash share a lock, which costs time and no order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash(pub u64);
+
+/// What the keys of one subscription are hashed with: drawn at random, so that nobody can choose keys of one
+/// hash.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct HashKey(pub [u8; 16]);
+
+impl std::fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HashKey").finish_non_exhaustive()
+    }
+}
+
+impl HashKey {
+    /// The hash of a key.
+    pub fn of_key(&self, key: &[u8]) -> KeyHash {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write_u8(0);
+        hasher.write(key);
+        KeyHash(hasher.finish())
+    }
+
+    /// The hash of a record without a key: it is a key of its own.
+    pub fn of_keyless(&self, partition: u32, offset: Offset) -> KeyHash {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write_u8(1);
+        hasher.write(&partition.to_le_bytes());
+        hasher.write(&offset.get().to_le_bytes());
+        KeyHash(hasher.finish())
+    }
+}
 
 /// What is known of a key of which something is in the window or with a consumer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -31,6 +31,30 @@ pub(super) struct Found {
     pub(super) records: u64,
 }
 
+/// Why inspecting found nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InspectFailure {
+    /// These records are damaged.
+    Lost(OffsetRange),
+    /// The operating system could not read; nothing is known to be lost.
+    Disk,
+}
+
+/// Why nothing more is delivered from a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halt {
+    /// These records are damaged: a seek behind them lets it go on.
+    Lost(OffsetRange),
+    /// The operating system could not read: it is tried again.
+    Disk {
+        /// When, broker time in milliseconds since the Unix epoch.
+        until_ms: i64,
+    },
+}
+
+/// How long reading rests after the operating system could not, milliseconds.
+const DISK_PAUSE_MS: i64 = 1_000;
+
 /// A partition of a subscription.
 #[derive(Debug)]
 pub(super) struct SubscriptionPartition {
@@ -40,10 +64,14 @@ pub(super) struct SubscriptionPartition {
     pub(super) window: Window,
     /// Whether somebody inspects the records behind the window.
     pub(super) is_inspected: bool,
+    /// Why nothing behind the window is inspected.
+    pub(super) halt: Option<Halt>,
     /// Whether the records of a key are handled in their order.
     pub(super) is_ordered: bool,
     /// Records that were gone before they were settled.
     pub(super) skipped_count: u64,
+    /// How often it was moved.
+    pub(super) seek_count: u64,
 }
 
 impl SubscriptionPartition {
@@ -53,8 +81,10 @@ impl SubscriptionPartition {
             waiting: WaitingRecords::default(),
             window: Window::new(floor, is_ordered),
             is_inspected: false,
+            halt: None,
             is_ordered,
             skipped_count: 0,
+            seek_count: 0,
         }
     }
 
@@ -432,20 +462,41 @@ impl SubscriptionPartition {
         rows.chain(in_window).collect()
     }
 
-    /// Takes its row. Returns the numbers of the blocks that are wholly settled now, and gone.
-    pub(super) fn take_row(&mut self, row: &SubscriptionPartitionRow) -> Vec<u64> {
+    /// Takes its row. Returns the blocks and the records with rows that are gone by it.
+    pub(super) fn take_row(&mut self, row: &SubscriptionPartitionRow) -> (Vec<u64>, Vec<Offset>) {
         self.skipped_count = row.skipped_count();
-        let gone = self.settled.set_floor(row.floor());
+        let mut forgotten = Vec::new();
+        let mut gone = Vec::new();
+        if row.seek_count() != self.seek_count {
+            self.seek_count = row.seek_count();
+            let waiting = std::mem::take(&mut self.waiting);
+            forgotten.extend(waiting.iter().map(|(offset, _, _)| offset));
+            let settled = std::mem::replace(&mut self.settled, Settled::below(row.floor()));
+            gone.extend(settled.block_numbers());
+            self.begin_window(row.floor());
+        }
+        gone.extend(self.settled.set_floor(row.floor()));
         if row.floor() > self.window.end() {
-            self.window = Window::new(row.floor(), self.is_ordered);
-            self.is_inspected = false;
+            self.begin_window(row.floor());
         }
         self.window.set_floor(row.floor());
-        gone
+        (gone, forgotten)
+    }
+
+    fn begin_window(&mut self, floor: Offset) {
+        self.window = Window::new(floor, self.is_ordered);
+        self.is_inspected = false;
+        self.halt = None;
     }
 
     /// Takes what was found behind the window.
-    pub(super) fn take_inspected(&mut self, inspected: Inspected) {
+    pub(super) fn take_inspected(&mut self, inspected: Inspected, now_ms: i64) {
+        self.halt = inspected.failure.map(|failure| match failure {
+            InspectFailure::Lost(lost) => Halt::Lost(lost),
+            InspectFailure::Disk => Halt::Disk {
+                until_ms: now_ms + DISK_PAUSE_MS,
+            },
+        });
         if let Some(until) = inspected.gone_until {
             self.window.pass_to(until);
         }
@@ -458,6 +509,15 @@ impl SubscriptionPartition {
             if self.is_ordered {
                 self.line_up(offset);
             }
+        }
+    }
+
+    /// Whether the records behind the window can be inspected now.
+    pub(super) fn can_go_on(&self, now_ms: i64) -> bool {
+        match self.halt {
+            None => true,
+            Some(Halt::Disk { until_ms }) => until_ms <= now_ms,
+            Some(Halt::Lost(_)) => false,
         }
     }
 

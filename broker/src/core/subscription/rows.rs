@@ -3,7 +3,7 @@
 use prost::Message;
 use towpath_storage::{Offset, TopicId};
 
-use super::keys::KeyHash;
+use super::keys::{HashKey, KeyHash};
 use super::partition::SubscriptionPartition;
 use super::settled::Block;
 use super::waiting::{Failure, WaitingRecord};
@@ -39,6 +39,9 @@ pub(in crate::core) struct SubscriptionRow {
     filter: Option<String>,
     #[prost(bool, tag = "13")]
     pub(in crate::core) is_paused: bool,
+    /// What keys are hashed with: 16 bytes.
+    #[prost(bytes = "bytes", tag = "14")]
+    hash_key: bytes::Bytes,
 }
 
 const MODE_SHARED: u32 = 1;
@@ -51,6 +54,7 @@ impl SubscriptionRow {
         topic: TopicId,
         create_time_ms: i64,
         config: &SubscriptionConfig,
+        hash_key: HashKey,
     ) -> Self {
         let RetryPolicy {
             backoff_ms_min,
@@ -79,7 +83,12 @@ impl SubscriptionRow {
             ack_deadline_ms: config.ack_deadline_ms,
             filter: config.filter.clone(),
             is_paused: false,
+            hash_key: hash_key.0.to_vec().into(),
         }
+    }
+
+    pub(super) fn hash_key(&self) -> HashKey {
+        HashKey(self.hash_key.as_ref().try_into().unwrap_or_default())
     }
 
     pub(super) fn config(&self) -> SubscriptionConfig {
@@ -112,9 +121,25 @@ pub(in crate::core) struct SubscriptionPartitionRow {
     floor: u64,
     #[prost(uint64, tag = "2")]
     skipped_count: u64,
+    /// How often it was moved: with each time nothing of what was known before counts.
+    #[prost(uint64, tag = "3")]
+    seek_count: u64,
 }
 
 impl SubscriptionPartitionRow {
+    /// The row of the partition when it was moved.
+    pub(super) fn sought(self, to: Offset) -> Self {
+        Self {
+            floor: to.get(),
+            seek_count: self.seek_count + 1,
+            ..self
+        }
+    }
+
+    pub(super) fn seek_count(&self) -> u64 {
+        self.seek_count
+    }
+
     pub(super) fn floor(&self) -> Offset {
         Offset::new(self.floor)
     }
@@ -133,6 +158,7 @@ impl SubscriptionPartition {
         SubscriptionPartitionRow {
             floor: self.settled.floor().get(),
             skipped_count: self.skipped_count,
+            seek_count: self.seek_count,
         }
     }
 }

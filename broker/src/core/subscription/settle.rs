@@ -187,7 +187,7 @@ impl Subscription {
     }
 
     /// Tells a consumer that records were taken from it, unless it knows.
-    fn tell_taken(
+    pub(super) fn tell_taken(
         &self,
         consumer: Option<ConsumerId>,
         partition: u32,

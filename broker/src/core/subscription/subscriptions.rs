@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use towpath_proto::names::SubscriptionName;
 use towpath_storage::{Offset, OffsetRange, Row, TopicId};
 
-use super::connect::{Connect, ConnectRefusal};
+use super::connect::{Connect, ConnectRefusal, ConsumerDeparture};
 use super::consumer::ConsumerId;
-use super::partition::SubscriptionPartition;
+use super::keys::HashKey;
+use super::partition::{Halt, InspectFailure, SubscriptionPartition};
 use super::rows::{SettledBlockRow, SubscriptionPartitionRow, SubscriptionRow, WaitingRecordRow};
 use super::settle::Settlement;
 use super::window::InspectedRecord;
@@ -16,11 +17,11 @@ use super::{
     SubscriptionId, SubscriptionNotice,
 };
 use crate::core::State;
-use crate::core::group::{Departure, SessionId};
+use crate::core::group::SessionId;
 use crate::core::row::{BrokerRow, RowId, decode};
 
 /// Subscriptions that a broker may have.
-const SUBSCRIPTIONS_MAX: usize = 10_000;
+pub const SUBSCRIPTIONS_MAX: usize = 10_000;
 
 /// Numbers of deliveries that one life of the broker may use.
 const DELIVERIES_PER_INCARNATION_BITS: u32 = 40;
@@ -36,16 +37,20 @@ pub struct CreateSubscription {
     pub config: SubscriptionConfig,
     /// Where it begins: one offset for each partition of the topic.
     pub starts: Vec<Offset>,
+    /// What keys are hashed with.
+    pub hash_key: HashKey,
 }
 
 /// Why a subscription is not created. Nothing changes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CreateSubscriptionRefusal {
-    /// There is one of that name.
-    #[error("subscription \"{name}\" exists already")]
+    /// There is another one of that name.
+    #[error("subscription \"{name}\" exists already and differs in {}", differing.join(", "))]
     Exists {
         /// The name.
         name: SubscriptionName,
+        /// The settings that differ.
+        differing: Vec<&'static str>,
     },
     /// The topic was deleted meanwhile.
     #[error("topic {topic} not found")]
@@ -56,6 +61,15 @@ pub enum CreateSubscriptionRefusal {
     /// The broker has all the subscriptions that it may have.
     #[error("the broker has {SUBSCRIPTIONS_MAX} subscriptions, the most that it may have")]
     TooMany,
+}
+
+/// What becomes of a wish for a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateDecision {
+    /// It is created, with these rows.
+    Create(SubscriptionId, Vec<Row>),
+    /// There is one of that name which is the same.
+    Existing(SubscriptionId),
 }
 
 /// There is no subscription of this name.
@@ -75,6 +89,8 @@ pub struct Inspected {
     pub start: Offset,
     /// One past the last record that is gone, if the first one is.
     pub gone_until: Option<Offset>,
+    /// Why there are none.
+    pub failure: Option<InspectFailure>,
     /// The records from there on, one after the other.
     pub records: Vec<InspectedRecord>,
     /// When they were appended: first offsets of frames with their append times, milliseconds since the
@@ -198,6 +214,7 @@ impl Subscription {
             create_time_ms: row.create_time_ms,
             revision: row.revision,
             config: row.config(),
+            hash_key: row.hash_key(),
             is_paused: row.is_paused,
             partitions: Vec::new(),
             consumers: super::Consumers::default(),
@@ -210,14 +227,52 @@ impl Subscription {
         }
     }
 
+    /// Names of what another one of its name would have different.
+    fn differing(&self, wish: &CreateSubscription) -> Vec<&'static str> {
+        let (own, other) = (&self.config, &wish.config);
+        let settings = [
+            ("topic", self.topic == wish.topic),
+            ("mode", own.mode == other.mode),
+            ("on_dead_letter", own.on_dead_letter == other.on_dead_letter),
+            (
+                "ack_deadline_ms",
+                own.ack_deadline_ms == other.ack_deadline_ms,
+            ),
+            (
+                "backoff_min_ms",
+                own.retry.backoff_ms_min == other.retry.backoff_ms_min,
+            ),
+            (
+                "backoff_max_ms",
+                own.retry.backoff_ms_max == other.retry.backoff_ms_max,
+            ),
+            (
+                "attempts_max",
+                own.retry.attempts_max == other.retry.attempts_max,
+            ),
+            ("age_max_ms", own.retry.age_ms_max == other.retry.age_ms_max),
+            ("filter", own.filter == other.filter),
+        ];
+        let differing = settings.into_iter().filter(|(_, is_same)| !is_same);
+        differing.map(|(name, _)| name).collect()
+    }
+
     fn to_row(&self) -> SubscriptionRow {
+        let mut row = self.row_with(&self.config);
+        row.revision = self.revision;
+        row
+    }
+
+    /// Its row with other settings.
+    pub(super) fn row_with(&self, config: &SubscriptionConfig) -> SubscriptionRow {
         let mut row = SubscriptionRow::new(
             self.name.as_str(),
             self.topic,
             self.create_time_ms,
-            &self.config,
+            config,
+            self.hash_key,
         );
-        row.revision = self.revision;
+        row.revision = self.revision + 1;
         row.is_paused = self.is_paused;
         row
     }
@@ -228,22 +283,20 @@ impl Subscription {
         self.is_paused = row.is_paused;
     }
 
-    /// Takes the row of a partition. Returns the blocks that are gone with it.
+    /// Takes the row of a partition. Returns the blocks and the records with rows that are gone by it.
     pub(in crate::core) fn take_partition_row(
         &mut self,
         number: u32,
         row: &SubscriptionPartitionRow,
-    ) -> Vec<u64> {
+    ) -> (Vec<u64>, Vec<Offset>) {
         let is_ordered = self.config.mode.is_ordered();
         let count = number as usize + 1;
         if self.partitions.len() < count {
             let fresh = || SubscriptionPartition::new(row.floor(), is_ordered);
             self.partitions.resize_with(count, fresh);
         }
-        let Some(partition) = self.partition_mut(number) else {
-            return Vec::new();
-        };
-        partition.take_row(row)
+        let partition = self.partition_mut(number);
+        partition.map(|it| it.take_row(row)).unwrap_or_default()
     }
 
     /// Takes the row of a block.
@@ -286,11 +339,15 @@ impl Subscription {
             false => waiting.min(),
         };
         let expiry = self.leases.first().map(|(_, lease)| lease.deadline_ms);
-        waiting.into_iter().chain(expiry).min()
+        let pauses = self.partitions.iter().filter_map(|it| match it.halt {
+            Some(Halt::Disk { until_ms }) => Some(until_ms),
+            Some(Halt::Lost(_)) | None => None,
+        });
+        waiting.into_iter().chain(expiry).chain(pauses).min()
     }
 
     /// Takes what was found where it asked. What it did not ask for, or not any more, changes nothing.
-    fn take_inspected(&mut self, inspected: Inspected) {
+    fn take_inspected(&mut self, inspected: Inspected, now_ms: i64) {
         let Some(partition) = self.partition_mut(inspected.partition) else {
             return;
         };
@@ -298,7 +355,7 @@ impl Subscription {
             return;
         }
         partition.is_inspected = false;
-        partition.take_inspected(inspected);
+        partition.take_inspected(inspected, now_ms);
     }
 }
 
@@ -318,6 +375,20 @@ impl State {
         self.subscriptions.iter()
     }
 
+    /// Subscriptions in the order of their names, from behind one of them.
+    pub fn subscriptions_after(
+        &self,
+        name: Option<&SubscriptionName>,
+    ) -> impl Iterator<Item = &Subscription> {
+        use std::ops::Bound;
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        let subscriptions = &self.subscriptions;
+        let ids = subscriptions
+            .names
+            .range::<SubscriptionName, _>((from, Bound::Unbounded));
+        ids.filter_map(|(_, id)| subscriptions.get(*id))
+    }
+
     /// Begins a life of the broker: deliveries of earlier ones are not known any more.
     pub fn begin_incarnation(&mut self, incarnation: u64) {
         self.subscriptions.incarnation = incarnation;
@@ -334,10 +405,14 @@ impl State {
         &self,
         wish: &CreateSubscription,
         now_ms: i64,
-    ) -> Result<(SubscriptionId, Vec<Row>), CreateSubscriptionRefusal> {
-        if self.subscriptions.named(&wish.name).is_some() {
+    ) -> Result<CreateDecision, CreateSubscriptionRefusal> {
+        if let Some(known) = self.subscriptions.named(&wish.name) {
+            let differing = known.differing(wish);
             let name = wish.name.clone();
-            return Err(CreateSubscriptionRefusal::Exists { name });
+            return match differing.is_empty() {
+                true => Ok(CreateDecision::Existing(known.id)),
+                false => Err(CreateSubscriptionRefusal::Exists { name, differing }),
+            };
         }
         let topic = wish.topic;
         if self.topic(topic).is_none() {
@@ -351,7 +426,8 @@ impl State {
             next_subscription: self.next_subscription + 1,
             ..self.broker_row()
         };
-        let row = SubscriptionRow::new(wish.name.as_str(), topic, now_ms, &wish.config);
+        let name = wish.name.as_str();
+        let row = SubscriptionRow::new(name, topic, now_ms, &wish.config, wish.hash_key);
         let partitions = (0..).zip(&wish.starts).map(|(number, start)| {
             let begun = SubscriptionPartition::new(*start, wish.config.mode.is_ordered());
             RowId::SubscriptionPartition(id, number).put(&begun.to_row())
@@ -360,7 +436,8 @@ impl State {
             RowId::Broker.put(&broker),
             RowId::Subscription(id).put(&row),
         ];
-        Ok((id, first.into_iter().chain(partitions).collect()))
+        let rows = first.into_iter().chain(partitions).collect();
+        Ok(CreateDecision::Create(id, rows))
     }
 
     /// Decides on deleting a subscription.
@@ -388,6 +465,23 @@ impl State {
         Ok((subscription.id, decision))
     }
 
+    /// Decides on pausing a subscription, or letting it go on. No rows if nothing would change.
+    ///
+    /// # Errors
+    /// [`SubscriptionNotFound`].
+    pub fn pause_subscription(
+        &self,
+        name: &SubscriptionName,
+        is_paused: bool,
+    ) -> Result<Vec<Row>, SubscriptionNotFound> {
+        let found = self.subscription_named(name);
+        let found = found.ok_or_else(|| SubscriptionNotFound { name: name.clone() })?;
+        let mut row = found.to_row();
+        let is_changed = std::mem::replace(&mut row.is_paused, is_paused) != is_paused;
+        let row = is_changed.then(|| RowId::Subscription(found.id).put(&row));
+        Ok(row.into_iter().collect())
+    }
+
     /// Lets a consumer in. Its records follow with [`State::step_subscription`].
     ///
     /// # Errors
@@ -411,7 +505,7 @@ impl State {
         id: SubscriptionId,
         consumer: ConsumerId,
         session: SessionId,
-        departure: Departure,
+        departure: ConsumerDeparture,
         now_ms: i64,
     ) -> SubscriptionDecision {
         let mut decision = SubscriptionDecision::default();
@@ -447,13 +541,13 @@ impl State {
     }
 
     /// Takes what was found where a subscription asked.
-    pub fn take_inspected(&mut self, id: SubscriptionId, inspected: Inspected) {
+    pub fn take_inspected(&mut self, id: SubscriptionId, inspected: Inspected, now_ms: i64) {
         if let Some(subscription) = self.activate(id) {
-            subscription.take_inspected(inspected);
+            subscription.take_inspected(inspected, now_ms);
         }
     }
 
-    fn activate(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
+    pub(super) fn activate(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
         let found = self.subscriptions.by_id.get_mut(&id)?;
         self.subscriptions.active.insert(id);
         Some(found)
@@ -536,9 +630,14 @@ impl State {
                     .unwrap_or_default();
                 let known = self.subscriptions.get_mut(subscription);
                 let gone = known.map(|it| it.take_partition_row(number, &row));
-                for block in gone.unwrap_or_default() {
+                let (blocks, offsets) = gone.unwrap_or_default();
+                for block in blocks {
                     self.changes
                         .note(RowId::SettledBlock(subscription, number, block));
+                }
+                for offset in offsets {
+                    self.changes
+                        .note(RowId::WaitingRecord(subscription, number, offset));
                 }
             }
             RowId::SettledBlock(subscription, number, block) => {

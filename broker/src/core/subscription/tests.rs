@@ -7,9 +7,8 @@ use towpath_proto::names::{SubscriptionName, TopicName};
 use towpath_storage::{Offset, OffsetRange, PartitionRef, Row, StateMachine, TopicId};
 
 use super::connect::RECONNECT_GRACE_MS;
-use super::subscriptions::CreateSubscription;
 use super::*;
-use crate::core::group::{Departure, SessionId};
+use crate::core::group::SessionId;
 use crate::core::partition::Partition;
 use crate::core::{CoreLimits, CreateTopic, State, TopicConfig};
 
@@ -110,9 +109,12 @@ impl Bench {
             topic,
             config,
             starts: vec![Offset::ZERO; partition_count as usize],
+            hash_key: HashKey::default(),
         };
         let created = bench.state.create_subscription(&wish, bench.now_ms);
-        let (id, rows) = created.unwrap();
+        let CreateDecision::Create(id, rows) = created.unwrap() else {
+            panic!("it is new");
+        };
         bench.id = id;
         bench.apply(rows);
         bench
@@ -185,7 +187,7 @@ impl Bench {
         }
     }
 
-    fn disconnect(&mut self, number: u8, departure: Departure) {
+    fn disconnect(&mut self, number: u8, departure: ConsumerDeparture) {
         let consumer = consumer_id(number);
         let Some(session) = self.sessions.get(&consumer).copied() else {
             return;
@@ -246,11 +248,11 @@ impl Bench {
         let inspected = Inspected {
             partition: wish.partition,
             start: wish.start,
-            gone_until: None,
             records: records.collect(),
             append_times: vec![(wish.start, self.now_ms)],
+            ..Inspected::default()
         };
-        self.state.take_inspected(self.id, inspected);
+        self.state.take_inspected(self.id, inspected, self.now_ms);
     }
 
     fn hear(&mut self, consumer: ConsumerId, event: SubscriptionEvent) {

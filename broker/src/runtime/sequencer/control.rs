@@ -82,6 +82,9 @@ impl Sequencer {
                     .push(PendingAnswer::TrimTopic { answer, result });
             }
             ControlCommand::Group(command) => self.take_group_command(command, draft),
+            ControlCommand::Subscription(command) => {
+                self.take_subscription_command(command, draft);
+            }
             ControlCommand::ForgetDropped { topics, segments } => {
                 let mut rows = self.state.forget_dropped(&topics);
                 rows.extend(self.state.forget_dropped_segments(&segments));

@@ -4,19 +4,25 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use towpath_storage::{PartitionRef, Round, SegmentRef, TopicId};
+use towpath_storage::{OffsetRange, PartitionRef, Round, SegmentRef, TopicId};
 
 use super::super::command::{
     Answer, AppendAnswer, AppendSink, CommandError, DataCommand, OpenedTopic, Permits, Published,
     Ticket, TrimmedTopic, UpdatedTopic, send,
 };
 use super::super::group_command::{GroupNotFound, GroupPage, GroupProgress, GroupSink};
+use super::super::inspect::InspectJob;
 use super::super::published::TopicView;
 use super::super::settle::SettleWork;
+use super::super::subscription_command::{
+    ConnectError, Connected, CreatedSubscription, SubscriptionPage, SubscriptionSink,
+};
 use crate::core::{
-    AppendRefusal, CommitVerdict, CreateTopicRefusal, DeleteGroupRefusal, DeleteTopicRefusal,
-    Group, GroupId, GroupNotice, JoinRefusal, SeekRefusal, SoughtPartition, TopicSettings, Trim,
-    TrimRefusal, UpdateTopicRefusal,
+    AppendRefusal, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal,
+    DeleteGroupRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice, JoinRefusal, SeekRefusal,
+    SeekSubscriptionRefusal, SoughtPartition, SoughtSubscriptionPartition, SubscriptionDescription,
+    SubscriptionNotFound, SubscriptionNotice, TopicSettings, Trim, TrimRefusal,
+    UpdateSubscriptionRefusal, UpdateTopicRefusal,
 };
 
 /// What one round adds up to.
@@ -31,6 +37,10 @@ pub(super) struct Draft {
     pub(super) run: Option<Run>,
     /// What members of groups are told once the round is durable.
     pub(super) notices: Vec<GroupNotice>,
+    /// The same for consumers of subscriptions.
+    pub(super) subscription_notices: Vec<SubscriptionNotice>,
+    /// What is inspected once the round is durable.
+    pub(super) inspections: Vec<InspectJob>,
     /// Bytes of batches in the round.
     pub(super) appended_bytes: u64,
 }
@@ -118,6 +128,38 @@ pub(super) enum PendingAnswer {
         answer: Answer<Vec<GroupProgress>, Infallible>,
         groups: Vec<GroupProgress>,
     },
+    CreateSubscription {
+        answer: Answer<CreatedSubscription, CreateSubscriptionRefusal>,
+        result: Result<CreatedSubscription, CreateSubscriptionRefusal>,
+    },
+    UpdateSubscription {
+        answer: Answer<SubscriptionDescription, UpdateSubscriptionRefusal>,
+        result: Result<SubscriptionDescription, UpdateSubscriptionRefusal>,
+    },
+    SeekSubscription {
+        answer: Answer<Vec<SoughtSubscriptionPartition>, SeekSubscriptionRefusal>,
+        result: Result<Vec<SoughtSubscriptionPartition>, SeekSubscriptionRefusal>,
+    },
+    ChangeSubscription {
+        answer: Answer<(), SubscriptionNotFound>,
+        result: Result<(), SubscriptionNotFound>,
+    },
+    ConnectConsumer {
+        answer: Answer<Connected, ConnectError>,
+        result: Result<Connected, ConnectError>,
+    },
+    SettleDeliveries {
+        sink: Arc<dyn SubscriptionSink>,
+        expired: Vec<Vec<OffsetRange>>,
+    },
+    GetSubscription {
+        answer: Answer<SubscriptionDescription, SubscriptionNotFound>,
+        result: Result<SubscriptionDescription, SubscriptionNotFound>,
+    },
+    ListSubscriptions {
+        answer: Answer<SubscriptionPage, Infallible>,
+        page: SubscriptionPage,
+    },
 }
 
 impl PendingAnswer {
@@ -173,6 +215,26 @@ impl PendingAnswer {
             }
             Self::ListGroups { answer, page } => send(answer, Ok(page)),
             Self::WatchGroups { answer, groups } => send(answer, Ok(groups)),
+            Self::CreateSubscription { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::UpdateSubscription { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::SeekSubscription { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::ChangeSubscription { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::ConnectConsumer { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::SettleDeliveries { sink, expired } => sink.answer(Ok(expired)),
+            Self::GetSubscription { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
+            Self::ListSubscriptions { answer, page } => send(answer, Ok(page)),
         }
     }
 
@@ -194,6 +256,14 @@ impl PendingAnswer {
             Self::GetGroup { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ListGroups { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::WatchGroups { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::CreateSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::UpdateSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::SeekSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::ChangeSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::ConnectConsumer { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::SettleDeliveries { sink, .. } => sink.answer(Err(CommandError::Failed)),
+            Self::GetSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::ListSubscriptions { answer, .. } => send(answer, Err(CommandError::Failed)),
         }
     }
 }

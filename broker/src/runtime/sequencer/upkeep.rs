@@ -54,6 +54,7 @@ impl Sequencer {
         }
         self.expire(draft);
         self.step_groups(draft);
+        self.step_subscriptions(draft);
         self.checkpoint.add_appended(draft.appended_bytes);
     }
 

@@ -149,7 +149,7 @@ fn who_dies_gives_back_at_once_what_it_had_not_begun_with() {
     bench.connect(1, 100);
     bench.say((0, 0), DeliveryOutcome::Start);
     bench.connect(2, 100);
-    bench.disconnect(1, Departure::CutOff);
+    bench.disconnect(1, ConsumerDeparture::CutOff);
     assert_eq!(bench.held(), [(0, 1), (0, 2)]);
     bench.pass(RECONNECT_GRACE_MS);
     bench.pass(1_300);
@@ -170,7 +170,7 @@ fn who_leaves_pays_nothing_however_often() {
         for place in bench.held() {
             bench.say(place, DeliveryOutcome::Start);
         }
-        bench.disconnect(1, Departure::Left);
+        bench.disconnect(1, ConsumerDeparture::Left);
     }
     bench.connect(1, 100);
     assert_eq!(bench.held.len(), 5);
@@ -212,7 +212,7 @@ fn the_record_that_kills_its_consumer_is_found_and_its_neighbours_do_not_pay() {
                 held.iter().for_each(|place| bench.ack(*place));
                 bench.pass(500);
             }
-            bench.disconnect(1, Departure::CutOff);
+            bench.disconnect(1, ConsumerDeparture::CutOff);
             bench.pass(RECONNECT_GRACE_MS);
         }
         assert_eq!(bench.done.len(), 5, "{mode:?}: {:?}", bench.done);
@@ -293,7 +293,7 @@ fn an_exclusive_subscription_has_one_consumer_and_the_next_one_waits() {
         [(0, 0)],
         "the first one has all that it allows"
     );
-    bench.disconnect(1, Departure::Left);
+    bench.disconnect(1, ConsumerDeparture::Left);
     assert_eq!(bench.held(), [(0, 0), (0, 1), (0, 2)]);
     let wish = Connect {
         consumer: consumer_id(3),

@@ -33,8 +33,8 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
             bench.step();
         }
         (15..25, _) => bench.connect_as(number, random.u64(0..200), random.bool()),
-        (25..30, _) => bench.disconnect(number, Departure::CutOff),
-        (30..33, _) => bench.disconnect(number, Departure::Left),
+        (25..30, _) => bench.disconnect(number, ConsumerDeparture::CutOff),
+        (30..33, _) => bench.disconnect(number, ConsumerDeparture::Left),
         (33..43, _) => bench.credit(number, random.u64(0..100)),
         (43..60, Some(place)) => bench.ack(place),
         (60..67, Some(place)) => bench.nack(place),
@@ -61,7 +61,7 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
 /// Lets everything be handled, and checks that it was.
 fn finish(bench: &mut Bench) {
     for number in 0..CONSUMERS {
-        bench.disconnect(number, Departure::Left);
+        bench.disconnect(number, ConsumerDeparture::Left);
     }
     bench.pass(1_000_000);
     bench.connect(200, u64::MAX);

@@ -1,0 +1,126 @@
+//! What refusals about subscriptions are called on the wire.
+
+use towpath_proto::names::SubscriptionName;
+use towpath_proto::problem::Problem;
+use towpath_proto::reason::ErrorReason;
+
+use super::{limit_reached, nearest, topic_gone};
+use crate::core::{
+    ConnectRefusal, CreateSubscriptionRefusal, SeekSubscriptionRefusal, SubscriptionDescription,
+    SubscriptionNotFound, UpdateSubscriptionRefusal,
+};
+use crate::runtime::published::TopicView;
+use crate::runtime::subscription_command::ConnectError;
+
+/// There is no subscription of that name.
+pub(in crate::api) fn subscription_not_found(missing: SubscriptionNotFound) -> Problem {
+    Problem::new(ErrorReason::SubscriptionNotFound, missing.to_string())
+        .with("subscription", missing.name)
+}
+
+/// There is no subscription of that name, but there are these.
+pub(in crate::api) fn subscription_not_among(
+    name: &SubscriptionName,
+    others: &[SubscriptionDescription],
+) -> Problem {
+    let names = others.iter().map(|it| it.name.as_str());
+    let problem = subscription_not_found(SubscriptionNotFound { name: name.clone() });
+    match nearest(name.as_str(), names) {
+        Some(meant) => problem.with_hint(format!("did you mean \"{meant}\"?")),
+        None => problem,
+    }
+}
+
+/// The subscription was deleted while the consumer received.
+pub(in crate::api) fn subscription_deleted(name: &SubscriptionName) -> Problem {
+    let message = format!("subscription \"{name}\" was deleted");
+    Problem::new(ErrorReason::SubscriptionNotFound, message).with("subscription", name)
+}
+
+/// Another connection of the same consumer has taken over.
+pub(in crate::api) fn consumer_replaced() -> Problem {
+    let message = "another stream of this consumer has taken over";
+    Problem::new(ErrorReason::MemberUnknown, message)
+}
+
+/// Why a subscription is not created.
+pub(in crate::api) fn create_subscription_refused(
+    refusal: &CreateSubscriptionRefusal,
+    topic: &TopicView,
+) -> Problem {
+    let text = refusal.to_string();
+    match refusal {
+        CreateSubscriptionRefusal::Exists { name, differing } => {
+            Problem::new(ErrorReason::SubscriptionExists, text)
+                .with("subscription", name)
+                .with("differing", differing.join(" "))
+                .with_hint("change it with an update, or delete it first")
+        }
+        CreateSubscriptionRefusal::TopicNotFound { .. } => topic_gone(topic.name()),
+        CreateSubscriptionRefusal::TooMany => {
+            limit_reached(text, "subscriptions_max", crate::core::SUBSCRIPTIONS_MAX)
+        }
+    }
+}
+
+/// Why a subscription is not changed.
+pub(in crate::api) fn update_subscription_refused(refusal: UpdateSubscriptionRefusal) -> Problem {
+    let text = refusal.to_string();
+    match refusal {
+        UpdateSubscriptionRefusal::NotFound(missing) => subscription_not_found(missing),
+        UpdateSubscriptionRefusal::Changed { name, current } => {
+            Problem::new(ErrorReason::EtagMismatch, text)
+                .with("subscription", name)
+                .with("etag", format!("{}-{}", current.id, current.revision))
+                .with_hint("read the subscription again and decide again")
+        }
+        UpdateSubscriptionRefusal::Backoff { .. } => {
+            Problem::invalid_field("config.backoff_min_ms", text)
+        }
+    }
+}
+
+/// Why a subscription is not moved.
+pub(in crate::api) fn seek_subscription_refused(refusal: SeekSubscriptionRefusal) -> Problem {
+    let text = refusal.to_string();
+    match refusal {
+        SeekSubscriptionRefusal::NotFound(missing) => subscription_not_found(missing),
+        SeekSubscriptionRefusal::PartitionNotFound { partition } => {
+            Problem::new(ErrorReason::PartitionNotFound, text).with("partition", partition)
+        }
+    }
+}
+
+/// Why a consumer is not let in.
+pub(in crate::api) fn connect_refused(error: ConnectError) -> Problem {
+    let text = error.to_string();
+    match error {
+        ConnectError::NotFound(missing) => subscription_not_found(missing),
+        ConnectError::Refused(ConnectRefusal::Busy) => {
+            Problem::new(ErrorReason::SubscriptionBusy, text)
+                .with_hint("it takes over when the other one goes, if it may wait")
+        }
+        ConnectError::Refused(ConnectRefusal::TooMany { consumer_count_max }) => {
+            limit_reached(text, "consumers_per_subscription_max", consumer_count_max)
+        }
+    }
+}
+
+/// It is not said where a subscription begins, which has no default: tells how many records each choice
+/// would deliver.
+pub(in crate::api) fn subscription_start_unset(
+    name: &SubscriptionName,
+    topic: &TopicView,
+) -> Problem {
+    let logs = topic.partitions().iter().map(|handle| handle.log());
+    let count: u64 = logs.map(|log| log.end().since(log.log_start())).sum();
+    let message = format!("it is not said where subscription \"{name}\" begins");
+    Problem::new(ErrorReason::StartUnset, message)
+        .with("subscription", name)
+        .with("topic", topic.name())
+        .with("beginning_records", count)
+        .with("end_records", 0)
+        .with_hint(format!(
+            "choose the beginning ({count} records) or the end (none)"
+        ))
+}

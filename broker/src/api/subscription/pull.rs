@@ -1,0 +1,152 @@
+//! Receiving some records with one call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use towpath_proto::problem::Problem;
+use towpath_proto::{v1, wire};
+
+use super::receive::{News, NewsSink, Seat, connect, next_session};
+use super::records::{Sending, Sent};
+use super::{Shared, status, subscription_name};
+use crate::core::{Connect, ConsumerDeparture, ConsumerId, Credit, Delivery, SubscriptionEvent};
+use crate::runtime::command::ControlCommand;
+use crate::runtime::subscription_command::{SubscriptionCommand, SubscriptionSink};
+
+/// Most records of one call.
+const RECORDS_MAX: u32 = 1_000;
+/// Most bytes of them, about: the answer is one message.
+const BYTES_MAX: u64 = 1024 * 1024;
+/// Longest wait.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Receives what there is, or waits for the first record.
+pub(super) async fn pull(
+    shared: &Shared,
+    request: &v1::PullRequest,
+) -> Result<wire::PullResponse, Problem> {
+    let name = subscription_name("subscription", &request.subscription)?;
+    let wait = Duration::from_millis(request.wait_ms);
+    if wait > WAIT_MAX {
+        let message = format!("a call waits at most {} ms", WAIT_MAX.as_millis());
+        return Err(Problem::invalid_field("wait_ms", message));
+    }
+    if request.records_max > RECORDS_MAX {
+        let message = format!("a call receives at most {RECORDS_MAX} records");
+        return Err(Problem::invalid_field("records_max", message));
+    }
+    shared.refuse_when_draining()?;
+    let session = next_session(shared);
+    let wish = Connect {
+        consumer: consumer_of(session.0),
+        session,
+        client_name: "pull".to_owned(),
+        credit: Credit {
+            records: u64::from(request.records_max.max(1)),
+            bytes: BYTES_MAX,
+        },
+        reports_start: false,
+        refuses_to_wait: false,
+    };
+    let (news_in, mut news) = mpsc::unbounded_channel();
+    let sink: Arc<dyn SubscriptionSink> = Arc::new(NewsSink(news_in));
+    let seat = connect(shared, name, None, wish, &sink).await?;
+    let mut visit = Visit {
+        shared,
+        seat,
+        departure: ConsumerDeparture::Left,
+    };
+    let deliveries = visit.hear(&mut news, Instant::now() + wait).await?;
+    let mut response = wire::PullResponse {
+        deliveries: Vec::new(),
+        ack_deadline_ms: visit.seat.config.ack_deadline_ms,
+    };
+    for delivery in deliveries {
+        visit.read(delivery, &mut response.deliveries).await?;
+    }
+    // From here on the records are the caller's.
+    visit.departure = ConsumerDeparture::Detached;
+    Ok(response)
+}
+
+/// Nobody comes back as the consumer of a call.
+fn consumer_of(session: u64) -> ConsumerId {
+    let mut id = [0xff; 16];
+    id[8..].copy_from_slice(&session.to_le_bytes());
+    ConsumerId::new(id)
+}
+
+/// A consumer for the time of a call.
+struct Visit<'a> {
+    shared: &'a Shared,
+    seat: Seat,
+    /// How it goes. What a call that fails or is given up was to have, others get at once.
+    departure: ConsumerDeparture,
+}
+
+impl Visit<'_> {
+    /// Waits for records until `deadline`, and takes what comes with the first ones.
+    async fn hear(
+        &self,
+        news: &mut mpsc::UnboundedReceiver<News>,
+        deadline: Instant,
+    ) -> Result<Vec<Delivery>, Problem> {
+        // What is ready now comes after it was inspected, which takes a moment.
+        let patience = deadline.max(Instant::now() + Duration::from_millis(50));
+        let mut deliveries = Vec::new();
+        loop {
+            let next = match deliveries.is_empty() {
+                true => timeout_at(patience, news.recv()).await.ok().flatten(),
+                false => news.try_recv().ok(),
+            };
+            match next {
+                Some(News::Event(SubscriptionEvent::Delivered(delivery))) => {
+                    deliveries.push(delivery);
+                }
+                Some(News::Event(SubscriptionEvent::Deleted)) => {
+                    return Err(status::subscription_deleted(&self.seat.name));
+                }
+                Some(News::Event(_) | News::Settled(_) | News::Over(_)) => {}
+                None => return Ok(deliveries),
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        delivery: Delivery,
+        deliveries: &mut Vec<wire::Delivered>,
+    ) -> Result<(), Problem> {
+        let Some(handle) = self.seat.topic.partition(delivery.partition) else {
+            return Ok(());
+        };
+        let partition = delivery.partition;
+        let mut sending = Sending::new(delivery, handle.log());
+        loop {
+            let read = sending.next(&self.shared.reading).await;
+            let read = read.map_err(|failure| {
+                status::read_failed(&failure, self.seat.topic.name(), partition)
+            })?;
+            match read {
+                Sent::Records(records) => deliveries.push(records),
+                // They expire, and are looked for again.
+                Sent::Gone(_) => {}
+                Sent::All => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        let command = ControlCommand::Subscription(SubscriptionCommand::Disconnect {
+            subscription: self.seat.subscription,
+            consumer: self.seat.consumer,
+            session: self.seat.session,
+            departure: self.departure,
+        });
+        drop(self.shared.commands.push_control(command));
+    }
+}

@@ -1,0 +1,290 @@
+//! The sending half of a Receive stream: reads what the consumer is to have, and tells it what is decided.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
+use tonic::Status;
+use towpath_proto::v1;
+use towpath_proto::wire::ReceiveResponse;
+use towpath_proto::wire::receive_response::Response;
+use towpath_storage::OffsetRange;
+
+use super::receive::{News, Seat};
+use super::records::{Sending, Sent};
+use super::{Shared, convert, status};
+use crate::api::fetch::events;
+use crate::api::group::HEARTBEATS_PER_SESSION;
+use crate::core::{DeliveryOutcome, Settlement, SubscriptionEvent};
+use crate::memory::Unread;
+use crate::runtime::command::ControlCommand;
+use crate::runtime::subscription_command::{SubscriptionCommand, SubscriptionSink};
+
+/// Tells one consumer.
+#[derive(Debug)]
+pub(super) struct Teller {
+    shared: Arc<Shared>,
+    seat: Arc<Seat>,
+    news: mpsc::UnboundedReceiver<News>,
+    memory: Arc<Unread>,
+    /// Told before anything else, records included, so that what is lost is not delivered before.
+    waiting: VecDeque<Response>,
+    /// Deliveries that were not sent to their end, oldest first.
+    sending: VecDeque<Sending>,
+    /// How the stream ends, when everything that waits was told.
+    end: Option<Result<(), Status>>,
+    is_draining: bool,
+    /// Set while the broker stops: when the stream ends.
+    closing: Option<Pin<Box<Sleep>>>,
+    /// When it says that it is alive, unless something else is told before.
+    beat_at: Instant,
+    /// Bytes of records that were told since the connection was given something.
+    told_bytes: usize,
+}
+
+enum Step {
+    News(Option<News>),
+    Silence,
+    Draining,
+    Closed,
+}
+
+impl Teller {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        seat: Arc<Seat>,
+        news: mpsc::UnboundedReceiver<News>,
+        memory: Arc<Unread>,
+    ) -> Self {
+        let opened = Response::Opened(opened(&shared, &seat));
+        let beat_at = Instant::now() + shared.heartbeat_interval;
+        Self {
+            shared,
+            seat,
+            news,
+            memory,
+            waiting: VecDeque::from([opened]),
+            sending: VecDeque::new(),
+            end: None,
+            is_draining: false,
+            closing: None,
+            beat_at,
+            told_bytes: events::CHUNK_BYTES,
+        }
+    }
+
+    /// The next message; none after the last.
+    pub(super) async fn next(&mut self) -> Option<Result<ReceiveResponse, Status>> {
+        loop {
+            // What was decided goes before records that wait.
+            while let Ok(news) = self.news.try_recv() {
+                self.take_news(news);
+            }
+            if let Some(response) = self.waiting.pop_front() {
+                return Some(Ok(self.told(response)));
+            }
+            match self.end.take() {
+                Some(Ok(())) => return None,
+                Some(Err(status)) => {
+                    self.end = Some(Ok(()));
+                    return Some(Err(status));
+                }
+                None => {}
+            }
+            if self.told_bytes >= events::CHUNK_BYTES {
+                self.told_bytes = 0;
+                events::end_turn().await;
+            }
+            if let Some(response) = self.send().await {
+                return Some(Ok(self.told(response)));
+            }
+            if !self.sending.is_empty() || self.end.is_some() {
+                continue;
+            }
+            match self.step().await {
+                Step::News(Some(news)) => self.take_news(news),
+                Step::News(None) => self.end = Some(Ok(())),
+                Step::Silence => self.beat(),
+                Step::Draining => self.drain(),
+                Step::Closed => self.end = Some(Err(status::shutting_down().into())),
+            }
+        }
+    }
+
+    fn told(&mut self, response: Response) -> ReceiveResponse {
+        self.beat_at = Instant::now() + self.shared.heartbeat_interval;
+        response.into()
+    }
+
+    async fn step(&mut self) -> Step {
+        if let Some(closing) = &mut self.closing {
+            return tokio::select! {
+                biased;
+                news = self.news.recv() => Step::News(news),
+                () = closing => Step::Closed,
+            };
+        }
+        let drain = self.shared.drain.begun();
+        tokio::select! {
+            biased;
+            news = timeout_at(self.beat_at, self.news.recv()) => match news {
+                Ok(news) => Step::News(news),
+                Err(_elapsed) => Step::Silence,
+            },
+            () = drain, if !self.is_draining => Step::Draining,
+        }
+    }
+
+    /// Reads the next records that are to be sent.
+    async fn send(&mut self) -> Option<Response> {
+        let sending = self.sending.front_mut()?;
+        self.memory.begin_turn().await;
+        let read = {
+            let _reading = self.memory.reading();
+            sending.next(&self.shared.reading).await
+        };
+        match read {
+            Ok(Sent::Records(records)) => {
+                self.told_bytes += records.batch.len();
+                return Some(Response::Delivered(records));
+            }
+            Ok(Sent::Gone(range)) => {
+                let (number, partition) = (sending.number(), sending.partition());
+                self.pass_over(number, partition, range);
+            }
+            Ok(Sent::All) => drop(self.sending.pop_front()),
+            Err(failure) => {
+                let (topic, partition) = (self.seat.topic.name(), sending.partition());
+                let problem = status::read_failed(&failure, topic, partition);
+                self.sending.clear();
+                self.end = Some(Err(problem.into()));
+            }
+        }
+        None
+    }
+
+    /// Settles records that are gone: nobody can ever have them.
+    fn pass_over(&self, delivery: u64, partition: u32, range: OffsetRange) {
+        tracing::warn!(
+            subscription = %self.seat.name,
+            partition,
+            %range,
+            "records were trimmed before they were delivered"
+        );
+        let settlement = Settlement {
+            delivery,
+            partition,
+            ranges: vec![range],
+            outcome: DeliveryOutcome::Ack,
+        };
+        let command = ControlCommand::Subscription(SubscriptionCommand::Settle {
+            subscription: self.seat.subscription,
+            settlements: vec![settlement],
+            sink: Arc::new(Nobody),
+        });
+        // A broker that stops forgets the lease, and finds them gone again.
+        drop(self.shared.commands.push_control(command));
+    }
+
+    fn take_news(&mut self, news: News) {
+        match news {
+            News::Event(SubscriptionEvent::Delivered(delivery)) => {
+                let handle = self.seat.topic.partition(delivery.partition);
+                let log = handle.map(|handle| handle.log());
+                self.sending
+                    .extend(log.map(|log| Sending::new(delivery, log)));
+            }
+            News::Event(SubscriptionEvent::Lost { partition, ranges }) => {
+                self.waiting.push_back(Response::Lost(v1::DeliveryLost {
+                    partition,
+                    ranges: ranges.into_iter().map(convert::range).collect(),
+                }));
+            }
+            News::Event(SubscriptionEvent::Replaced) => {
+                self.sending.clear();
+                self.end = Some(Err(status::consumer_replaced().into()));
+            }
+            News::Event(SubscriptionEvent::Deleted) => {
+                self.sending.clear();
+                self.end = Some(Err(status::subscription_deleted(&self.seat.name).into()));
+            }
+            News::Settled(Ok(expired)) => {
+                let answer = (!expired.is_empty()).then_some(expired);
+                let mut settled = self.seat.pop_settled(answer);
+                while let Some(results) = settled {
+                    self.waiting
+                        .push_back(Response::Settled(v1::Settled { results }));
+                    settled = self.seat.pop_settled(None);
+                }
+            }
+            News::Settled(Err(error)) => {
+                let problem = status::command_failed(error, |never| match never {});
+                self.end = Some(Err(problem.into()));
+            }
+            News::Over(end) => {
+                self.sending.clear();
+                self.end = Some(end.map_err(|status| *status));
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let notice = self.shared.drain.notice();
+        self.is_draining = true;
+        self.closing = Some(Box::pin(sleep(notice)));
+        self.waiting.push_back(Response::Draining(v1::Draining {
+            close_after_ms: millis(notice),
+        }));
+    }
+
+    fn beat(&mut self) {
+        self.waiting.push_back(Response::Heartbeat(v1::Heartbeat {
+            lsn: self.shared.published().durable().get(),
+            broker_time_ms: self.shared.broker_time_ms(),
+        }));
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.seat.closed.cancel();
+    }
+}
+
+/// Takes answers that nobody waits for.
+#[derive(Debug)]
+struct Nobody;
+
+impl SubscriptionSink for Nobody {
+    fn tell(&self, _event: SubscriptionEvent) {}
+
+    fn answer(
+        &self,
+        _expired: Result<
+            Vec<Vec<OffsetRange>>,
+            crate::runtime::command::CommandError<std::convert::Infallible>,
+        >,
+    ) {
+    }
+}
+
+fn opened(shared: &Shared, seat: &Seat) -> v1::ReceiveOpened {
+    v1::ReceiveOpened {
+        subscription_id: seat.subscription.get(),
+        topic: seat.topic.name().to_string(),
+        topic_id: seat.topic.id().get(),
+        partition_count: crate::api::convert::partition_count(&seat.topic),
+        mode: convert::mode(seat.config.mode).into(),
+        ack_deadline_ms: seat.config.ack_deadline_ms,
+        heartbeat_interval_ms: millis(shared.session_timeout / HEARTBEATS_PER_SESSION),
+        session_timeout_ms: millis(shared.session_timeout),
+        broker_id: shared.identity.broker_id.to_string(),
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,127 @@
+//! What is told of a subscription.
+
+use towpath_proto::names::SubscriptionName;
+use towpath_storage::{Offset, TopicId};
+
+use super::consumer::{Consumer, ConsumerId};
+use super::partition::{Halt, SubscriptionPartition};
+use super::subscriptions::CreateSubscription;
+use super::{Mode, Subscription, SubscriptionConfig, SubscriptionId};
+
+/// What is told of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionDescription {
+    /// Its number; none for one that was only validated.
+    pub id: Option<SubscriptionId>,
+    /// Its name.
+    pub name: SubscriptionName,
+    /// The topic whose records it gets.
+    pub topic: TopicId,
+    /// What it was asked to be.
+    pub config: SubscriptionConfig,
+    /// Whether it was paused.
+    pub is_paused: bool,
+    /// Broker time of its creation, milliseconds since the Unix epoch.
+    pub create_time_ms: i64,
+    /// How often it was changed.
+    pub revision: u64,
+    /// How many consumers it has.
+    pub consumer_count: usize,
+    /// Its consumers, with whether each gets records.
+    pub consumers: Vec<(ConsumerId, Consumer, bool)>,
+    /// Its partitions, by number.
+    pub partitions: Vec<PartitionDescription>,
+}
+
+/// What is told of a partition of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionDescription {
+    /// Everything below is settled or has a row.
+    pub floor: Offset,
+    /// The lowest offset that may still be needed.
+    pub first_needed: Offset,
+    /// Settled records, and such with rows, at or beyond the floor.
+    pub beyond_floor_count: u64,
+    /// Records that consumers have.
+    pub in_flight_count: u64,
+    /// Records that have rows.
+    pub waiting_count: u64,
+    /// Records that were gone before they were settled.
+    pub skipped_count: u64,
+    /// Why nothing more is delivered from it.
+    pub halt: Option<Halt>,
+}
+
+impl SubscriptionDescription {
+    /// What a subscription would be.
+    pub fn of_wish(wish: &CreateSubscription) -> Self {
+        Self {
+            id: None,
+            name: wish.name.clone(),
+            topic: wish.topic,
+            config: wish.config.clone(),
+            is_paused: false,
+            create_time_ms: 0,
+            revision: 0,
+            consumer_count: 0,
+            consumers: Vec::new(),
+            partitions: Vec::new(),
+        }
+    }
+}
+
+impl Subscription {
+    /// Everything that is told of it.
+    pub fn describe(&self) -> SubscriptionDescription {
+        let holder = self.consumers.holder();
+        let is_active = |id, consumer: &Consumer| match self.config.mode {
+            Mode::Exclusive => holder == Some(id),
+            Mode::KeyShared | Mode::Shared => consumer.session.is_some(),
+        };
+        let consumers = self.consumers.iter();
+        let consumers = consumers.map(|(id, it)| (id, it.clone(), is_active(id, it)));
+        let partitions = (0..).zip(&self.partitions);
+        let partitions = partitions.map(|(number, it)| self.describe_partition(number, it));
+        SubscriptionDescription {
+            consumers: consumers.collect(),
+            partitions: partitions.collect(),
+            ..self.summary()
+        }
+    }
+
+    /// The same without consumers and partitions.
+    pub fn summary(&self) -> SubscriptionDescription {
+        SubscriptionDescription {
+            id: Some(self.id),
+            name: self.name.clone(),
+            topic: self.topic,
+            config: self.config.clone(),
+            is_paused: self.is_paused,
+            create_time_ms: self.create_time_ms,
+            revision: self.revision,
+            consumer_count: self.consumers.iter().count(),
+            consumers: Vec::new(),
+            partitions: Vec::new(),
+        }
+    }
+
+    fn describe_partition(
+        &self,
+        number: u32,
+        partition: &SubscriptionPartition,
+    ) -> PartitionDescription {
+        let leases = self.leases.iter();
+        let leases = leases.filter(|(_, lease)| lease.partition == number);
+        PartitionDescription {
+            floor: partition.settled.floor(),
+            first_needed: partition.first_needed(),
+            beyond_floor_count: partition.settled.beyond_floor(),
+            in_flight_count: leases
+                .map(|(_, lease)| u64::from(lease.records.count_ones()))
+                .sum(),
+            waiting_count: partition.waiting.len() as u64,
+            skipped_count: partition.skipped_count,
+            halt: partition.halt,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Looking into records for subscriptions, so that the sequencer never does: their keys and lengths.
+
+use std::sync::Arc;
+
+use towpath_proto::batch::Records;
+use towpath_storage::{
+    Frame, LogReader, Offset, PartitionLog, PartitionRef, ReadCursor, ReadLimit, StorageError,
+    TailRead, with_causes,
+};
+
+use super::command::ControlCommand;
+use super::command_queue::CommandQueue;
+use super::published::PublishedState;
+use super::subscription_command::SubscriptionCommand;
+use crate::core::{
+    FilterVerdict, HashKey, InspectFailure, InspectWish, Inspected, InspectedRecord, SubscriptionId,
+};
+
+/// Payloads that are looked at in one go.
+const READ_BYTES: usize = 256 * 1024;
+/// Records beyond the number that was asked for that are looked at to come to the end of a frame: a frame
+/// is walked from its beginning each time.
+const REST_OF_FRAME_MAX: u64 = 4_096;
+
+/// Records to be inspected for a subscription.
+#[derive(Debug, Clone, Copy)]
+pub struct InspectJob {
+    /// For which.
+    pub subscription: SubscriptionId,
+    /// Of which partition.
+    pub partition: PartitionRef,
+    /// Which records.
+    pub wish: InspectWish,
+    /// What keys are hashed with.
+    pub hash_key: HashKey,
+}
+
+/// Inspects.
+#[derive(Debug)]
+pub struct InspectWorker {
+    reader: LogReader,
+    published: Arc<PublishedState>,
+    commands: Arc<CommandQueue>,
+}
+
+/// Why inspecting stopped before it had enough.
+enum Stop {
+    /// There is nothing more that may be seen.
+    End,
+    Failed(InspectFailure),
+}
+
+impl InspectWorker {
+    pub(super) fn new(
+        reader: LogReader,
+        published: Arc<PublishedState>,
+        commands: Arc<CommandQueue>,
+    ) -> Self {
+        Self {
+            reader,
+            published,
+            commands,
+        }
+    }
+
+    /// Inspects what one job asks for, and tells the sequencer. Blocks on the disk.
+    pub fn step(&mut self, job: InspectJob) {
+        let topics = self.published.topics();
+        let topic = topics.with_id(job.partition.topic);
+        let handle = topic.and_then(|topic| topic.partition(job.partition.partition));
+        // The subscriptions of a topic are gone before it is.
+        let Some(handle) = handle else { return };
+        let found = self.inspect(&job, handle.log());
+        let subscription = job.subscription;
+        let command = SubscriptionCommand::Inspected {
+            subscription,
+            found,
+        };
+        // A broker that stops delivers nothing any more.
+        drop(
+            self.commands
+                .push_control(ControlCommand::Subscription(command)),
+        );
+    }
+
+    fn inspect(&self, job: &InspectJob, log: &PartitionLog) -> Inspected {
+        let wish = job.wish;
+        let mut found = Inspected {
+            partition: wish.partition,
+            start: wish.start,
+            ..Inspected::default()
+        };
+        let mut next = wish.start;
+        let log_start = log.log_start();
+        if next < log_start {
+            found.gone_until = Some(log_start);
+            next = log_start;
+        }
+        let mut cursor = None;
+        while (found.records.len() as u64) < wish.count_max {
+            match self.read(log, &mut cursor, next) {
+                Ok(frames) => {
+                    for frame in &frames {
+                        next = inspect_frame(job, frame, next, &mut found);
+                        if found.records.len() as u64 >= wish.count_max {
+                            break;
+                        }
+                    }
+                }
+                Err(Stop::End) => break,
+                Err(Stop::Failed(failure)) => {
+                    found.failure = found.records.is_empty().then_some(failure);
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    fn read(
+        &self,
+        log: &PartitionLog,
+        cursor: &mut Option<ReadCursor>,
+        next: Offset,
+    ) -> Result<Vec<Frame>, Stop> {
+        let limit = ReadLimit {
+            bytes_max: READ_BYTES,
+            lsn_max: self.published.durable(),
+        };
+        let until = match log.read_tail(next, limit) {
+            TailRead::Frames(frames) if frames.is_empty() => return Err(Stop::End),
+            TailRead::Frames(frames) => return Ok(frames),
+            TailRead::AtEnd => return Err(Stop::End),
+            TailRead::OnDisk { until } => until,
+        };
+        let read = self.reader.read(log, *cursor, next, until, limit);
+        let read = read.map_err(|error: StorageError| {
+            let error = with_causes(&error);
+            tracing::error!(%error, "segment cannot be read");
+            Stop::Failed(InspectFailure::Disk)
+        })?;
+        *cursor = read.cursor;
+        match (read.frames.is_empty(), read.loss) {
+            (false, _) => Ok(read.frames),
+            // Trimmed while it was read: the next look begins behind it.
+            (true, Some(_)) if next < log.log_start() => Err(Stop::End),
+            (true, Some(lost)) => Err(Stop::Failed(InspectFailure::Lost(lost))),
+            (true, None) => Err(Stop::End),
+        }
+    }
+}
+
+/// Adds the records of a frame from `next` on, and returns where to go on.
+fn inspect_frame(job: &InspectJob, frame: &Frame, next: Offset, found: &mut Inspected) -> Offset {
+    let base = frame.header.base_offset;
+    found
+        .append_times
+        .push((base.max(next), frame.header.append_time_ms));
+    let enough = job.wish.count_max + REST_OF_FRAME_MAX;
+    let partition = job.partition.partition;
+    let mut offset = base;
+    // Every payload was walked when it came, and has its checksum.
+    for record in Records::new(&frame.payload).map_while(Result::ok) {
+        if found.records.len() as u64 >= enough {
+            return offset;
+        }
+        if offset >= next {
+            let key = match record.key() {
+                Some(key) => job.hash_key.of_key(key),
+                None => job.hash_key.of_keyless(partition, offset),
+            };
+            found.records.push(InspectedRecord {
+                key,
+                bytes: u32::try_from(record.bytes().len()).unwrap_or(u32::MAX),
+                verdict: FilterVerdict::Deliver,
+            });
+        }
+        offset = offset.advance(1);
+    }
+    frame.header.next_offset()
+}
