@@ -33,6 +33,7 @@ mod retention;
 mod scrape;
 mod start;
 mod storage_full;
+mod subscription;
 mod topic_change;
 mod topics;
 mod trim;

@@ -92,12 +92,13 @@ pub(in crate::api) fn seek_subscription_refused(refusal: SeekSubscriptionRefusal
 }
 
 /// Why a consumer is not let in.
-pub(in crate::api) fn connect_refused(error: ConnectError) -> Problem {
+pub(in crate::api) fn connect_refused(error: ConnectError, name: &SubscriptionName) -> Problem {
     let text = error.to_string();
     match error {
         ConnectError::NotFound(missing) => subscription_not_found(missing),
         ConnectError::Refused(ConnectRefusal::Busy) => {
             Problem::new(ErrorReason::SubscriptionBusy, text)
+                .with("subscription", name)
                 .with_hint("it takes over when the other one goes, if it may wait")
         }
         ConnectError::Refused(ConnectRefusal::TooMany { consumer_count_max }) => {

@@ -193,7 +193,9 @@ pub(super) async fn connect(
         subscription,
         topic,
         config,
-    } = connected.map_err(|error| status::command_failed(error, status::connect_refused))?;
+    } = connected.map_err(|error| {
+        status::command_failed(error, |refusal| status::connect_refused(refusal, &name))
+    })?;
     let topics = shared.published().topics();
     let topic = topics.with_id(topic).map(Arc::clone);
     Ok(Seat {

@@ -101,10 +101,6 @@ impl Consumers {
         self.by_id.insert(id, consumer);
     }
 
-    pub(super) fn remove(&mut self, id: ConsumerId) {
-        self.by_id.remove(&id);
-    }
-
     /// The one that has asked for the whole subscription for the longest.
     pub(super) fn holder(&self) -> Option<ConsumerId> {
         let connected = self.connected();

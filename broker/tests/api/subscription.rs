@@ -1,0 +1,617 @@
+//! Durable subscriptions over the wire.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+use towpath_proto::batch::Records;
+use towpath_proto::reason::ErrorReason;
+use towpath_proto::v1;
+use towpath_proto::v1::position::Position;
+use towpath_proto::v1::receive_request::Request;
+use towpath_proto::v1::settlement::Outcome;
+use towpath_proto::v1::subscription_service_client::SubscriptionServiceClient;
+use towpath_proto::wire::receive_response::Response;
+use towpath_proto::wire::{Delivered, ReceiveResponse};
+
+use crate::harness::{
+    TestBroker, check_facts, config_without_cache, position, record, refusal, soon,
+};
+use crate::trim::{before, trim};
+
+fn client(broker: &TestBroker) -> SubscriptionServiceClient<Channel> {
+    SubscriptionServiceClient::new(broker.channel.clone())
+}
+
+fn wish() -> v1::CreateSubscriptionRequest {
+    v1::CreateSubscriptionRequest {
+        name: "billing".to_owned(),
+        topic: "orders".to_owned(),
+        start: Some(position(Position::Beginning(v1::Beginning {}))),
+        config: Some(v1::SubscriptionConfig {
+            backoff_min_ms: Some(1),
+            backoff_max_ms: Some(1),
+            ..v1::SubscriptionConfig::default()
+        }),
+        validate_only: false,
+    }
+}
+
+async fn create(broker: &TestBroker) -> v1::Subscription {
+    create_as(broker, wish()).await.unwrap()
+}
+
+async fn create_as(
+    broker: &TestBroker,
+    wish: v1::CreateSubscriptionRequest,
+) -> Result<v1::Subscription, Status> {
+    let created = soon(client(broker).create_subscription(wish)).await?;
+    Ok(created.into_inner().subscription.expect("a subscription"))
+}
+
+async fn get(broker: &TestBroker) -> v1::Subscription {
+    let request = v1::GetSubscriptionRequest {
+        name: "billing".to_owned(),
+    };
+    let shown = soon(client(broker).get_subscription(request)).await;
+    shown.unwrap().into_inner().subscription.unwrap()
+}
+
+/// A record as a consumer has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Had {
+    value: String,
+    delivery: u64,
+    attempt: u32,
+}
+
+/// The client's end of a Receive stream.
+struct Consumer {
+    requests: mpsc::Sender<v1::ReceiveRequest>,
+    responses: Streaming<ReceiveResponse>,
+    /// By partition and offset.
+    has: BTreeMap<(u32, u64), Had>,
+}
+
+impl Consumer {
+    async fn open(broker: &TestBroker, id: u8) -> Self {
+        let mut consumer = Self::try_open(broker, id).await.unwrap();
+        consumer.credit(1_000).await;
+        consumer
+    }
+
+    async fn try_open(broker: &TestBroker, id: u8) -> Result<Self, Status> {
+        let (requests, receiver) = mpsc::channel(100);
+        let open = Request::Open(v1::OpenReceive {
+            subscription: "billing".to_owned(),
+            consumer_id: vec![id; 16].into(),
+            client_name: format!("consumer {id}"),
+            reports_start: true,
+            refuse_to_wait: id == 99,
+            subscription_id: 0,
+        });
+        let open = v1::ReceiveRequest {
+            request: Some(open),
+        };
+        requests.send(open).await.unwrap();
+        let mut client = client(broker);
+        let responses = soon(client.receive(ReceiverStream::new(receiver))).await?;
+        let mut consumer = Self {
+            requests,
+            responses: responses.into_inner(),
+            has: BTreeMap::new(),
+        };
+        match consumer.next().await {
+            Response::Opened(opened) => assert_eq!(opened.topic, "orders"),
+            other => panic!("{other:?}"),
+        }
+        Ok(consumer)
+    }
+
+    async fn send(&self, request: Request) {
+        let request = v1::ReceiveRequest {
+            request: Some(request),
+        };
+        soon(self.requests.send(request)).await.unwrap();
+    }
+
+    async fn credit(&mut self, records: u64) {
+        let bytes = 1 << 40;
+        self.send(Request::Credit(v1::ReceiveCredit { records, bytes }))
+            .await;
+    }
+
+    async fn try_next(&mut self) -> Result<Option<Response>, Status> {
+        loop {
+            let message = soon(self.responses.message()).await?;
+            match message.map(|it| it.response.expect("a known message")) {
+                Some(Response::Heartbeat(_)) => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Response {
+        self.try_next().await.unwrap().expect("the stream goes on")
+    }
+
+    fn take(&mut self, response: Response) -> Option<v1::Settled> {
+        match response {
+            Response::Delivered(delivered) => {
+                let taken = records_of(&delivered);
+                for (place, had) in taken {
+                    assert_eq!(self.has.insert(place, had), None, "{place:?} came twice");
+                }
+            }
+            Response::Lost(lost) => {
+                for range in lost.ranges {
+                    for offset in range.start..range.end {
+                        self.has.remove(&(lost.partition, offset));
+                    }
+                }
+            }
+            Response::Settled(settled) => return Some(settled),
+            other => panic!("{other:?}"),
+        }
+        None
+    }
+
+    /// Receives until it has so many records.
+    async fn receive(&mut self, count: usize) {
+        while self.has.len() < count {
+            let response = self.next().await;
+            assert_eq!(self.take(response), None);
+        }
+        assert_eq!(self.has.len(), count, "{:?}", self.has);
+    }
+
+    /// Receives until it has these values.
+    async fn receive_values(&mut self, expected: &[&str]) {
+        while self.values() != expected {
+            let response = self.next().await;
+            assert_eq!(self.take(response), None);
+        }
+    }
+
+    fn values(&self) -> Vec<&str> {
+        self.has.values().map(|it| it.value.as_str()).collect()
+    }
+
+    /// Settles one record, and returns whether it was the consumer's.
+    async fn settle(&mut self, place: (u32, u64), outcome: Outcome) -> bool {
+        let had = self.has.remove(&place).expect("it has it");
+        self.settle_of(place, had.delivery, outcome).await
+    }
+
+    async fn settle_of(&mut self, place: (u32, u64), delivery: u64, outcome: Outcome) -> bool {
+        let settlements = vec![settlement(place, delivery, outcome)];
+        self.send(Request::Settle(v1::SettleDeliveries { settlements }))
+            .await;
+        loop {
+            let response = self.next().await;
+            if let Some(settled) = self.take(response) {
+                return settled.results[0].expired.is_empty();
+            }
+        }
+    }
+
+    async fn ack_all(&mut self) {
+        for place in self.has.keys().copied().collect::<Vec<_>>() {
+            assert!(self.settle(place, ack()).await, "{place:?}");
+        }
+    }
+}
+
+fn ack() -> Outcome {
+    Outcome::Ack(v1::Ack {})
+}
+
+fn nack(reason: &str) -> Outcome {
+    Outcome::Nack(v1::Nack {
+        delay_ms: Some(0),
+        reason: reason.to_owned(),
+    })
+}
+
+fn settlement((partition, offset): (u32, u64), delivery: u64, outcome: Outcome) -> v1::Settlement {
+    v1::Settlement {
+        delivery,
+        partition,
+        ranges: vec![v1::OffsetRange {
+            start: offset,
+            end: offset + 1,
+        }],
+        outcome: Some(outcome),
+    }
+}
+
+fn records_of(delivered: &Delivered) -> Vec<((u32, u64), Had)> {
+    assert_eq!(crc32fast::hash(&delivered.batch), delivered.crc);
+    let mut records = Records::new(&delivered.batch);
+    let mut had = Vec::new();
+    for span in &delivered.spans {
+        for number in 0..u64::from(span.record_count) {
+            let record = records.next().expect("a record for each offset").unwrap();
+            let value = record.value().unwrap_or_default();
+            let place = (delivered.partition, span.first_offset + number);
+            let one = Had {
+                value: String::from_utf8(value.to_vec()).unwrap(),
+                delivery: delivered.delivery,
+                attempt: span.attempt,
+            };
+            had.push((place, one));
+        }
+    }
+    assert!(records.next().is_none(), "no record without an offset");
+    had
+}
+
+async fn publish(broker: &TestBroker, records: &[(&str, &str)]) {
+    let records = records.iter().map(|(key, value)| record(Some(key), value));
+    let request = v1::PublishRequest {
+        topic: "orders".to_owned(),
+        records: records.collect(),
+        partition: None,
+    };
+    soon(broker.produce().publish(request)).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_record_is_delivered_and_gone_when_it_is_acknowledged() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 4).await;
+    create(&broker).await;
+    publish(&broker, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive(3).await;
+    publish(&broker, &[("a", "4")]).await;
+    consumer.ack_all().await;
+    consumer.receive(1).await;
+    assert_eq!(consumer.values(), ["4"], "with the key free again");
+    consumer.ack_all().await;
+    let shown = get(&broker).await;
+    let lag: u64 = shown.partitions.iter().map(|it| it.lag_records).sum();
+    assert_eq!((lag, shown.consumer_count), (0, 1));
+    let broker = broker.restart().await;
+    publish(&broker, &[("a", "5")]).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive(1).await;
+    assert_eq!(consumer.values(), ["5"]);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_comes_again_after_a_restart_without_an_attempt() {
+    let broker = TestBroker::start_with(config_without_cache()).await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    publish(&broker, &[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")]).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive(4).await;
+    let old = consumer.has.clone();
+    assert!(consumer.settle((0, 1), ack()).await);
+    assert!(consumer.settle((0, 2), nack("no")).await);
+    let broker = broker.restart().await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive(3).await;
+    assert_eq!(consumer.values(), ["1", "3", "4"]);
+    let attempts: Vec<_> = consumer.has.values().map(|it| it.attempt).collect();
+    assert_eq!(
+        attempts,
+        [1, 2, 1],
+        "the failure is remembered, and counts alone"
+    );
+    let late = consumer
+        .settle_of((0, 0), old[&(0, 0)].delivery, ack())
+        .await;
+    assert!(!late, "the broker that delivered it is gone");
+    assert!(consumer.settle((0, 0), ack()).await, "it has the new lease");
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn behind_a_failed_record_its_key_waits() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    publish(&broker, &[("a", "1"), ("b", "2"), ("a", "3")]).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive(3).await;
+    assert!(consumer.settle((0, 0), nack("no")).await);
+    // The one behind it is taken back.
+    consumer.receive_values(&["1", "2"]).await;
+    assert!(consumer.settle((0, 0), ack()).await);
+    consumer.receive_values(&["2", "3"]).await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_consumer_leaves_behind_goes_to_others() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    publish(&broker, &[("a", "1"), ("b", "2")]).await;
+    let mut first = Consumer::open(&broker, 1).await;
+    first.receive(2).await;
+    first.send(Request::Leave(v1::LeaveReceive {})).await;
+    assert!(first.try_next().await.unwrap().is_none(), "the stream ends");
+    let mut second = Consumer::open(&broker, 2).await;
+    second.receive(2).await;
+    drop(second);
+    let mut third = Consumer::open(&broker, 3).await;
+    third.receive(2).await;
+    let attempts: Vec<_> = third.has.values().map(|it| it.attempt).collect();
+    assert_eq!(attempts, [1, 1], "nobody had begun with them");
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn large_batches_are_delivered_in_parts_and_whole() {
+    let broker = TestBroker::start_with(config_without_cache()).await;
+    broker.create("orders", 1).await;
+    create_as(
+        &broker,
+        v1::CreateSubscriptionRequest {
+            config: Some(v1::SubscriptionConfig {
+                mode: v1::SubscriptionMode::Shared.into(),
+                ..v1::SubscriptionConfig::default()
+            }),
+            ..wish()
+        },
+    )
+    .await
+    .unwrap();
+    let mut producer = broker.producer_of("orders", 1).await;
+    let large = "x".repeat(300_000);
+    for sequence in 0..3 {
+        let batch = crate::harness::batch_of(sequence, &[&large, &large, "small"]);
+        producer.produce(batch).await;
+        producer.accepted().await;
+    }
+    let mut consumer = Consumer::try_open(&broker, 1).await.unwrap();
+    consumer.credit(2).await;
+    consumer.receive(2).await;
+    consumer.credit(7).await;
+    consumer.receive(9).await;
+    let lengths: Vec<_> = consumer.values().iter().map(|it| it.len()).collect();
+    assert_eq!(lengths, [300_000, 300_000, 5].repeat(3));
+    consumer.ack_all().await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_receives_and_another_one_settles() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    publish(&broker, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
+    let mut client = client(&broker);
+    let pull = |records_max| v1::PullRequest {
+        subscription: "billing".to_owned(),
+        records_max,
+        wait_ms: 20_000,
+    };
+    let pulled = soon(client.pull(pull(2))).await.unwrap().into_inner();
+    let had: Vec<_> = pulled.deliveries.iter().flat_map(records_of).collect();
+    let places: Vec<_> = had.iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, [(0, 0), (0, 1)]);
+    let rest = soon(client.pull(pull(10))).await.unwrap().into_inner();
+    let rest: Vec<_> = rest.deliveries.iter().flat_map(records_of).collect();
+    assert_eq!(rest[0].1.value, "3", "the others are taken");
+    let settle = |settlements| v1::SettleRequest {
+        subscription: "billing".to_owned(),
+        settlements,
+    };
+    let settlements = vec![
+        settlement((0, 0), had[0].1.delivery, ack()),
+        settlement((0, 1), had[1].1.delivery, nack("no")),
+        settlement((0, 2), had[1].1.delivery, ack()),
+    ];
+    let settled = soon(client.settle(settle(settlements))).await.unwrap();
+    let expired: Vec<_> = settled.into_inner().results;
+    let expired: Vec<_> = expired.iter().map(|it| it.expired.len()).collect();
+    assert_eq!(expired, [0, 0, 1], "the last one is of another delivery");
+    let again = soon(client.pull(pull(10))).await.unwrap().into_inner();
+    let again: Vec<_> = again.deliveries.iter().flat_map(records_of).collect();
+    assert_eq!((again[0].1.value.as_str(), again[0].1.attempt), ("2", 2));
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_moves_back_delivers_again() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    publish(&broker, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive(3).await;
+    assert!(consumer.settle((0, 0), ack()).await);
+    assert!(consumer.settle((0, 1), nack("no")).await);
+    let seek = |validate_only| v1::SeekSubscriptionRequest {
+        name: "billing".to_owned(),
+        partitions: Vec::new(),
+        position: Some(position(Position::Beginning(v1::Beginning {}))),
+        validate_only,
+    };
+    let mut client = client(&broker);
+    let dry = soon(client.seek_subscription(seek(true))).await.unwrap();
+    let dry = dry.into_inner().partitions;
+    assert_eq!(
+        (dry[0].from_offset, dry[0].to_offset, dry[0].lag_records),
+        (2, 0, 3)
+    );
+    soon(client.seek_subscription(seek(false))).await.unwrap();
+    consumer.receive(3).await;
+    let attempts: Vec<_> = consumer.has.values().map(|it| it.attempt).collect();
+    assert_eq!(attempts, [1, 1, 1], "attempts begin anew");
+    consumer.ack_all().await;
+    let broker = broker.restart().await;
+    assert_eq!(get(&broker).await.partitions[0].floor_offset, 3);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_delivered_while_a_subscription_is_paused() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    let mut client = client(&broker);
+    let name = || "billing".to_owned();
+    let pause = v1::PauseSubscriptionRequest { name: name() };
+    soon(client.pause_subscription(pause)).await.unwrap();
+    let broker = broker.restart().await;
+    let mut client = self::client(&broker);
+    let mut consumer = Consumer::open(&broker, 1).await;
+    publish(&broker, &[("a", "1")]).await;
+    let pull = v1::PullRequest {
+        subscription: name(),
+        records_max: 1,
+        wait_ms: 0,
+    };
+    let pulled = soon(client.pull(pull)).await.unwrap().into_inner();
+    assert_eq!(pulled.deliveries, []);
+    assert!(get(&broker).await.is_paused);
+    let resume = v1::ResumeSubscriptionRequest { name: name() };
+    soon(client.resume_subscription(resume)).await.unwrap();
+    consumer.receive(1).await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn records_that_were_trimmed_are_passed_over() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    publish(&broker, &[("a", "1")]).await;
+    publish(&broker, &[("b", "2")]).await;
+    let cut = v1::TrimTopicRequest {
+        name: "orders".to_owned(),
+        ..before(Position::Offset(1))
+    };
+    trim(&broker, cut).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive(1).await;
+    assert_eq!(consumer.values(), ["2"]);
+    consumer.ack_all().await;
+    let shown = get(&broker).await;
+    assert_eq!(shown.partitions[0].lag_records, 0);
+    assert_eq!(shown.partitions[0].floor_offset, 2);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn an_equal_wish_is_answered_and_another_one_refused_by_its_differences() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    let first = create(&broker).await;
+    let created = soon(client(&broker).create_subscription(wish())).await;
+    let created = created.unwrap().into_inner();
+    assert!(created.existed);
+    assert_eq!(
+        created.subscription.unwrap().subscription_id,
+        first.subscription_id
+    );
+    let other = v1::CreateSubscriptionRequest {
+        config: Some(v1::SubscriptionConfig {
+            attempts_max: Some(3),
+            ..wish().config.unwrap()
+        }),
+        ..wish()
+    };
+    let problem = refusal(
+        create_as(&broker, other).await,
+        ErrorReason::SubscriptionExists,
+    );
+    check_facts(&problem, &[("differing", "attempts_max")]);
+    let unset = v1::CreateSubscriptionRequest {
+        start: None,
+        name: "email".to_owned(),
+        ..wish()
+    };
+    publish(&broker, &[("a", "1")]).await;
+    let problem = refusal(create_as(&broker, unset).await, ErrorReason::StartUnset);
+    check_facts(
+        &problem,
+        &[("beginning_records", "1"), ("end_records", "0")],
+    );
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn settings_are_changed_one_by_one_and_by_etag() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    let before = create(&broker).await;
+    let mut client = client(&broker);
+    let update = |etag: &str| v1::UpdateSubscriptionRequest {
+        name: "billing".to_owned(),
+        config: Some(v1::SubscriptionConfig {
+            attempts_max: Some(3),
+            ..v1::SubscriptionConfig::default()
+        }),
+        update_mask: None,
+        etag: etag.to_owned(),
+        validate_only: false,
+    };
+    let updated = soon(client.update_subscription(update(&before.etag))).await;
+    let updated = updated.unwrap().into_inner().subscription.unwrap();
+    let config = updated.config.unwrap();
+    assert_eq!(config.attempts_max, Some(3));
+    assert_eq!(config.backoff_max_ms, Some(1), "others stay");
+    let again = soon(client.update_subscription(update(&before.etag))).await;
+    refusal(again, ErrorReason::EtagMismatch);
+    let broker = broker.restart().await;
+    let shown = get(&broker).await;
+    assert_eq!(shown.config.unwrap().attempts_max, Some(3));
+    assert_eq!(shown.etag, updated.etag);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn consumers_are_told_when_their_subscription_is_deleted() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    let delete = v1::DeleteSubscriptionRequest {
+        name: "billing".to_owned(),
+        validate_only: false,
+    };
+    soon(client(&broker).delete_subscription(delete))
+        .await
+        .unwrap();
+    refusal(consumer.try_next().await, ErrorReason::SubscriptionNotFound);
+    let gone = Consumer::try_open(&broker, 1).await.map(|_| ());
+    refusal(gone, ErrorReason::SubscriptionNotFound);
+    let first = create(&broker).await;
+    assert_eq!(first.subscription_id, 2, "numbers are never used again");
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn an_exclusive_subscription_refuses_who_does_not_wait() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    let exclusive = v1::CreateSubscriptionRequest {
+        config: Some(v1::SubscriptionConfig {
+            mode: v1::SubscriptionMode::Exclusive.into(),
+            ..v1::SubscriptionConfig::default()
+        }),
+        ..wish()
+    };
+    create_as(&broker, exclusive).await.unwrap();
+    publish(&broker, &[("a", "1")]).await;
+    let mut first = Consumer::open(&broker, 1).await;
+    first.receive(1).await;
+    let busy = Consumer::try_open(&broker, 99).await.map(|_| ());
+    refusal(busy, ErrorReason::SubscriptionBusy);
+    let mut second = Consumer::open(&broker, 2).await;
+    let shown = get(&broker).await;
+    let active: Vec<_> = shown.consumers.iter().map(|it| it.is_active).collect();
+    assert_eq!(active, [true, false]);
+    first.send(Request::Leave(v1::LeaveReceive {})).await;
+    second.receive(1).await;
+    broker.stop().await;
+}
