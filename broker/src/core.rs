@@ -37,8 +37,8 @@ pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
 pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
 pub use subscription::{
-    Connect, ConnectRefusal, Consumer, ConsumerDeparture, ConsumerId, CreateDecision,
-    CreateSubscription, CreateSubscriptionRefusal, Credit, DeliveredSpan, Delivery,
+    BurialWish, BuriedRecord, Connect, ConnectRefusal, Consumer, ConsumerDeparture, ConsumerId,
+    CreateDecision, CreateSubscription, CreateSubscriptionRefusal, Credit, DeliveredSpan, Delivery,
     DeliveryOutcome, Failure, FilterVerdict, Halt, HashKey, InspectFailure, InspectWish, Inspected,
     InspectedRecord, KeyHash, Mode, OnDeadLetter, PartitionDescription, RetryPolicy,
     SUBSCRIPTIONS_MAX, SeekSubscription, SeekSubscriptionRefusal, Settlement,

@@ -5,6 +5,7 @@
 //! plain loop around a struct with a step function, so a simulation can drive the same steps with a
 //! scheduler of its own.
 
+pub mod bury;
 pub mod command;
 pub mod command_queue;
 pub mod engine;

@@ -72,7 +72,8 @@ impl StateMachine for State {
             RowId::Subscription(_)
             | RowId::SubscriptionPartition(..)
             | RowId::SettledBlock(..)
-            | RowId::WaitingRecord(..) => self.apply_subscription_row(id, value),
+            | RowId::WaitingRecord(..)
+            | RowId::ParkedKey(..) => self.apply_subscription_row(id, value),
         }
         self.changes.note(id);
     }
@@ -165,7 +166,8 @@ impl State {
             RowId::Subscription(_)
             | RowId::SubscriptionPartition(..)
             | RowId::SettledBlock(..)
-            | RowId::WaitingRecord(..) => self.subscription_row(id),
+            | RowId::WaitingRecord(..)
+            | RowId::ParkedKey(..) => self.subscription_row(id),
         }
     }
 

@@ -23,6 +23,7 @@ const TABLE_SUBSCRIPTION: u16 = 10;
 const TABLE_SUBSCRIPTION_PARTITION: u16 = 11;
 const TABLE_SETTLED_BLOCK: u16 = 12;
 const TABLE_WAITING_RECORD: u16 = 13;
+const TABLE_PARKED_KEY: u16 = 14;
 
 /// Names a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +54,8 @@ pub(super) enum RowId {
     SettledBlock(SubscriptionId, u32, u64),
     /// A record that waits for another attempt, by the number of the partition.
     WaitingRecord(SubscriptionId, u32, Offset),
+    /// A key of which something is among the dead letters, by the number of the partition.
+    ParkedKey(SubscriptionId, u32, u64),
 }
 
 impl RowId {
@@ -115,6 +118,12 @@ impl RowId {
                 key.put_u64_le(offset.get());
                 TABLE_WAITING_RECORD
             }
+            Self::ParkedKey(subscription, partition, key_hash) => {
+                key.put_u64_le(subscription.get());
+                key.put_u32_le(*partition);
+                key.put_u64_le(*key_hash);
+                TABLE_PARKED_KEY
+            }
         };
         RowKey {
             table,
@@ -158,6 +167,11 @@ impl RowId {
                 let partition = bytes.try_get_u32_le().ok()?;
                 let offset = bytes.try_get_u64_le().ok().map(Offset::new)?;
                 Self::WaitingRecord(subscription, partition, offset)
+            }
+            TABLE_PARKED_KEY => {
+                let subscription = get_subscription(&mut bytes)?;
+                let partition = bytes.try_get_u32_le().ok()?;
+                Self::ParkedKey(subscription, partition, bytes.try_get_u64_le().ok()?)
             }
             _ => return None,
         };
@@ -404,6 +418,7 @@ mod tests {
             RowId::SubscriptionPartition(SubscriptionId::new(5), 3),
             RowId::SettledBlock(SubscriptionId::new(5), 3, 6),
             RowId::WaitingRecord(SubscriptionId::new(5), 3, base),
+            RowId::ParkedKey(SubscriptionId::new(5), 3, 7),
         ] {
             assert_eq!(RowId::parse(&id.key()), Some(id));
         }

@@ -14,6 +14,7 @@ mod audit;
 mod change;
 mod connect;
 mod consumer;
+mod dead;
 mod deliver;
 mod description;
 mod expire;
@@ -49,6 +50,7 @@ pub use change::{
 };
 pub use connect::{Connect, ConnectRefusal, ConsumerDeparture};
 pub use consumer::{Consumer, ConsumerId, Credit};
+pub use dead::{BurialWish, BuriedRecord};
 pub use description::{PartitionDescription, SubscriptionDescription};
 pub use keys::{HashKey, KeyHash};
 pub use partition::{Halt, InspectFailure};
@@ -156,6 +158,12 @@ pub struct Subscription {
     suspect: Option<(u32, Offset)>,
     /// The consumer that gets nothing else until it has nothing, and then such a record.
     reserved: Option<ConsumerId>,
+    /// The topic of its dead letters.
+    dead_letter_topic: TopicId,
+    /// Nothing is moved there before, broker time in milliseconds since the Unix epoch.
+    burial_pause_until_ms: Option<i64>,
+    /// Why something could not be moved there.
+    burial_problem: Option<String>,
 }
 
 /// Records that were delivered together.
@@ -225,6 +233,8 @@ pub struct SubscriptionDecision {
     pub notices: Vec<SubscriptionNotice>,
     /// What is to be inspected.
     pub inspections: Vec<InspectWish>,
+    /// What goes to the dead letters.
+    pub burials: Vec<BurialWish>,
     /// Records of words that leave the window and whose rows are not written yet, by partition.
     done: BTreeMap<u32, Vec<(u64, u64)>>,
 }
@@ -232,7 +242,10 @@ pub struct SubscriptionDecision {
 impl SubscriptionDecision {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.notices.is_empty() && self.inspections.is_empty()
+        self.rows.is_empty()
+            && self.notices.is_empty()
+            && self.inspections.is_empty()
+            && self.burials.is_empty()
     }
 }
 
@@ -255,6 +268,11 @@ impl Subscription {
     /// What it was asked to be.
     pub fn config(&self) -> &SubscriptionConfig {
         &self.config
+    }
+
+    /// The topic of its dead letters.
+    pub fn dead_letter_topic(&self) -> TopicId {
+        self.dead_letter_topic
     }
 
     /// What keys are hashed with.

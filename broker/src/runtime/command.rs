@@ -11,13 +11,15 @@ use towpath_storage::{
     Lsn, Offset, OffsetRange, PartitionRef, ProducerId, ProducerStamp, SegmentRef, TopicId,
 };
 
+use super::bury::Burial;
 use super::group_command::GroupCommand;
 use super::metrics::Tally;
 use super::published::TopicView;
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
-    AcceptedBatch, AppendRefusal, AppendRequest, CreateTopic, CreateTopicRefusal,
-    DeleteTopicRefusal, TopicSettings, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
+    AcceptedBatch, AppendRefusal, AppendRequest, BurialWish, CreateTopic, CreateTopicRefusal,
+    DeleteTopicRefusal, SubscriptionId, TopicSettings, TrimRefusal, TrimTopic, UpdateTopic,
+    UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -148,6 +150,22 @@ pub enum DataCommand {
         /// What it holds of the memory for waiting batches, until it is answered.
         permits: Permits,
     },
+    /// Dead letters, which settle their records with the same entry.
+    Bury {
+        /// Which.
+        burial: Box<Burial>,
+        /// None: what is on its way is bounded by each subscription.
+        permits: Permits,
+    },
+    /// Dead letters that could not be made.
+    BuryFailed {
+        /// Of which subscription.
+        subscription: SubscriptionId,
+        /// Of which records.
+        wish: Box<BurialWish>,
+        /// Why.
+        reason: String,
+    },
     /// Batches for partitions of one topic that become one entry.
     Publish {
         /// The batches, at most one for each partition.
@@ -184,7 +202,8 @@ impl DataCommand {
         const OVERHEAD_BYTES: usize = 256;
         match self {
             Self::Append { payload, .. } => payload.len() + OVERHEAD_BYTES,
-            Self::Reject { .. } => OVERHEAD_BYTES,
+            Self::Reject { .. } | Self::BuryFailed { .. } => OVERHEAD_BYTES,
+            Self::Bury { burial, .. } => burial.payload.len() + OVERHEAD_BYTES,
             Self::Publish { appends, .. } => appends
                 .iter()
                 .map(|(_, payload)| payload.len() + OVERHEAD_BYTES)
@@ -198,7 +217,8 @@ impl DataCommand {
             Self::Append {
                 request, payload, ..
             } => (Some((request, payload)), &[][..]),
-            Self::Reject { .. } => (None, &[][..]),
+            Self::Reject { .. } | Self::BuryFailed { .. } => (None, &[][..]),
+            Self::Bury { burial, .. } => (Some((&burial.request, &burial.payload)), &[][..]),
             Self::Publish { appends, .. } => (None, &appends[..]),
         };
         one.into_iter()
@@ -209,7 +229,10 @@ impl DataCommand {
     pub fn partitions(&self) -> impl Iterator<Item = PartitionRef> {
         let rejected = match self {
             Self::Reject { partition, .. } => Some(*partition),
-            Self::Append { .. } | Self::Publish { .. } => None,
+            Self::Append { .. }
+            | Self::Publish { .. }
+            | Self::Bury { .. }
+            | Self::BuryFailed { .. } => None,
         };
         self.appends()
             .map(|(request, _)| request.partition)
@@ -228,6 +251,7 @@ impl DataCommand {
                 sink.answer(ticket, answer);
             }
             Self::Publish { answer, .. } => fail(answer, is_begun),
+            Self::Bury { .. } | Self::BuryFailed { .. } => {}
         }
     }
 }

@@ -8,6 +8,7 @@ use towpath_storage::{
     TailRead, with_causes,
 };
 
+use super::bury::{BurialJob, Undertaker};
 use super::command::ControlCommand;
 use super::command_queue::CommandQueue;
 use super::published::PublishedState;
@@ -33,6 +34,15 @@ pub struct InspectJob {
     pub wish: InspectWish,
     /// What keys are hashed with.
     pub hash_key: HashKey,
+}
+
+/// What is to be looked at.
+#[derive(Debug)]
+pub enum InspectWork {
+    /// Records that may be delivered.
+    Inspect(InspectJob),
+    /// Records that become dead letters.
+    Bury(Box<BurialJob>),
 }
 
 /// Inspects.
@@ -63,8 +73,20 @@ impl InspectWorker {
         }
     }
 
-    /// Inspects what one job asks for, and tells the sequencer. Blocks on the disk.
-    pub fn step(&mut self, job: InspectJob) {
+    /// Does one piece of work, and tells the sequencer. Blocks on the disk.
+    pub fn step(&mut self, work: InspectWork) {
+        match work {
+            InspectWork::Inspect(job) => self.step_inspect(job),
+            InspectWork::Bury(job) => Undertaker {
+                reader: &self.reader,
+                published: &self.published,
+                commands: &self.commands,
+            }
+            .bury(*job),
+        }
+    }
+
+    fn step_inspect(&self, job: InspectJob) {
         let topics = self.published.topics();
         let topic = topics.with_id(job.partition.topic);
         let handle = topic.and_then(|topic| topic.partition(job.partition.partition));

@@ -26,7 +26,7 @@ use towpath_storage::{
 use super::command::{ControlCommand, DataCommand};
 use super::command_queue::{Appetite, CommandQueue, Event, Taken};
 use super::group_command::GroupSink;
-use super::inspect::InspectJob;
+use super::inspect::InspectWork;
 use super::maintenance::CheckpointJob;
 use super::metrics::EngineMetrics;
 use super::published::{PublishedState, TopicTable, TopicView};
@@ -95,7 +95,7 @@ pub struct Shared {
     /// Work of the maintenance thread.
     pub maintenance: Arc<WorkQueue<CheckpointJob>>,
     /// Work of the inspect thread: at most one job for each partition of a subscription.
-    pub inspect: Arc<WorkQueue<InspectJob>>,
+    pub inspect: Arc<WorkQueue<InspectWork>>,
     /// What they count.
     pub metrics: Arc<EngineMetrics>,
 }
@@ -344,8 +344,8 @@ impl Sequencer {
         answers.into_iter().for_each(|answer| answer.send(now));
         self.tell_members(notices);
         self.tell_consumers(subscription_notices);
-        for job in inspections {
-            self.shared.inspect.push(job);
+        for work in inspections {
+            self.shared.inspect.push(work);
         }
         self.tail.evict(self.shared.progress.settled());
         self.start_checkpoint();
@@ -408,7 +408,7 @@ impl Sequencer {
                 self.wished.remove(&segment.partition);
                 let line = self.lines.remove(&segment.partition).unwrap_or_default();
                 line.into_iter()
-                    .for_each(|command| draft.refuse_full(command));
+                    .for_each(|command| self.refuse_full(command, draft));
             }
             Event::SegmentDamaged { segment } => {
                 self.wished.remove(&segment.partition);

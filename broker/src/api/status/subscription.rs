@@ -4,12 +4,12 @@ use towpath_proto::names::SubscriptionName;
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
 
-use super::{limit_reached, nearest, topic_gone};
+use super::{create_refused, limit_reached, nearest, topic_gone};
 use crate::core::{
     ConnectRefusal, CreateSubscriptionRefusal, SeekSubscriptionRefusal, SubscriptionDescription,
     SubscriptionNotFound, UpdateSubscriptionRefusal,
 };
-use crate::runtime::published::TopicView;
+use crate::runtime::published::{TopicTable, TopicView};
 use crate::runtime::subscription_command::ConnectError;
 
 /// There is no subscription of that name.
@@ -45,8 +45,9 @@ pub(in crate::api) fn consumer_replaced() -> Problem {
 
 /// Why a subscription is not created.
 pub(in crate::api) fn create_subscription_refused(
-    refusal: &CreateSubscriptionRefusal,
+    refusal: CreateSubscriptionRefusal,
     topic: &TopicView,
+    topics: &TopicTable,
 ) -> Problem {
     let text = refusal.to_string();
     match refusal {
@@ -57,6 +58,14 @@ pub(in crate::api) fn create_subscription_refused(
                 .with_hint("change it with an update, or delete it first")
         }
         CreateSubscriptionRefusal::TopicNotFound { .. } => topic_gone(topic.name()),
+        CreateSubscriptionRefusal::DeadLetterPartitions { topic, .. } => {
+            Problem::new(ErrorReason::TopicExists, text)
+                .with("topic", topic)
+                .with_hint("delete that topic, or choose another name for the subscription")
+        }
+        CreateSubscriptionRefusal::DeadLetterCycle { .. } => Problem::invalid_field("topic", text)
+            .with_hint("choose another name for the subscription"),
+        CreateSubscriptionRefusal::DeadLetterTopic(refusal) => create_refused(refusal, topics),
         CreateSubscriptionRefusal::TooMany => {
             limit_reached(text, "subscriptions_max", crate::core::SUBSCRIPTIONS_MAX)
         }

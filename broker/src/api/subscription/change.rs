@@ -38,6 +38,7 @@ pub(super) async fn create(
         config,
         starts,
         hash_key: HashKey::default(),
+        dead_letter_topic: topic_name("name", &format!("{}.dlq", asked.name))?,
     };
     let created = shared.control(|answer| {
         ControlCommand::Subscription(SubscriptionCommand::Create {
@@ -47,8 +48,9 @@ pub(super) async fn create(
         })
     });
     let created = created.await.map_err(|error| {
+        let topics = shared.published().topics();
         status::command_failed(error, |refusal| {
-            status::create_subscription_refused(&refusal, &topic)
+            status::create_subscription_refused(refusal, &topic, &topics)
         })
     })?;
     Ok(v1::CreateSubscriptionResponse {

@@ -54,22 +54,25 @@ impl Subscription {
             assert_eq!(ready & leased, 0, "word {word}");
             assert_eq!(passed & (ready | leased), 0, "word {word}");
             assert_eq!(settled & (ready | leased), 0, "word {word}");
+            let moving = window.moving(word);
+            assert_eq!(moving & (ready | leased | settled), 0, "word {word}");
             let known = offsets_in(word, u64::MAX);
             for offset in known.filter(|it| *it >= floor && *it < window.end()) {
-                let places = ready | leased | passed | settled;
+                let places = ready | leased | passed | settled | moving;
                 assert_ne!(places & bit_of(offset), 0, "offset {offset} is nowhere");
             }
-            for offset in offsets_in(word, ready | leased) {
+            for offset in offsets_in(word, ready | leased | moving) {
                 assert!(floor <= offset && offset < window.end(), "offset {offset}");
             }
-            listed_count += u64::from((ready | leased).count_ones());
+            listed_count += u64::from((ready | leased | moving).count_ones());
         }
         assert_eq!(ready_count, window.ready_count(), "ready records");
         if partition.is_ordered {
             for key in window.keys.iter() {
                 for offset in window.records_of(key) {
                     assert_eq!(window.key(offset), key, "offset {offset}");
-                    let open = window.ready(word_of(offset)) | window.leased(word_of(offset));
+                    let word = word_of(offset);
+                    let open = window.ready(word) | window.leased(word) | window.moving(word);
                     assert_ne!(open & bit_of(offset), 0, "offset {offset} is listed");
                     listed_count -= 1;
                 }

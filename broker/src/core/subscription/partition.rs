@@ -1,8 +1,11 @@
 //! A partition of a subscription: what of it is settled, what waits, and what can be delivered.
 
+use std::collections::BTreeMap;
+
 use towpath_storage::{Offset, OffsetRange};
 
 use super::consumer::Credit;
+use super::dead::{Burials, ParkedKey};
 use super::keys::KeyHash;
 use super::lease::{Held, Lease, LeaseId, Leases};
 use super::rows::SubscriptionPartitionRow;
@@ -72,6 +75,10 @@ pub(super) struct SubscriptionPartition {
     pub(super) skipped_count: u64,
     /// How often it was moved.
     pub(super) seek_count: u64,
+    /// Keys of which something is among the dead letters.
+    pub(super) parked: BTreeMap<KeyHash, ParkedKey>,
+    /// What is on its way there.
+    pub(super) burials: Burials,
 }
 
 impl SubscriptionPartition {
@@ -85,6 +92,8 @@ impl SubscriptionPartition {
             is_ordered,
             skipped_count: 0,
             seek_count: 0,
+            parked: BTreeMap::new(),
+            burials: Burials::default(),
         }
     }
 
@@ -172,6 +181,10 @@ impl SubscriptionPartition {
         {
             if self.window.keys.get(key).leased_count > 0 {
                 // Lined up again when its consumer is done with it.
+                continue;
+            }
+            if self.parked.contains_key(&key) {
+                self.park(key);
                 continue;
             }
             let row = self.waiting.of_key(key).next();
@@ -487,6 +500,8 @@ impl SubscriptionPartition {
         self.window = Window::new(floor, self.is_ordered);
         self.is_inspected = false;
         self.halt = None;
+        // What was on its way stays where it is: its move is refused.
+        self.burials = Burials::default();
     }
 
     /// Takes what was found behind the window.

@@ -3,6 +3,7 @@
 use prost::Message;
 use towpath_storage::{Offset, TopicId};
 
+use super::dead::ParkedKey;
 use super::keys::{HashKey, KeyHash};
 use super::partition::SubscriptionPartition;
 use super::settled::Block;
@@ -42,6 +43,9 @@ pub(in crate::core) struct SubscriptionRow {
     /// What keys are hashed with: 16 bytes.
     #[prost(bytes = "bytes", tag = "14")]
     hash_key: bytes::Bytes,
+    /// Number of the topic of its dead letters.
+    #[prost(uint64, tag = "15")]
+    pub(in crate::core) dead_letter_topic: u64,
 }
 
 const MODE_SHARED: u32 = 1;
@@ -55,6 +59,7 @@ impl SubscriptionRow {
         create_time_ms: i64,
         config: &SubscriptionConfig,
         hash_key: HashKey,
+        dead_letter_topic: TopicId,
     ) -> Self {
         let RetryPolicy {
             backoff_ms_min,
@@ -84,6 +89,7 @@ impl SubscriptionRow {
             filter: config.filter.clone(),
             is_paused: false,
             hash_key: hash_key.0.to_vec().into(),
+            dead_letter_topic: dead_letter_topic.get(),
         }
     }
 
@@ -185,6 +191,39 @@ impl SettledBlockRow {
             .zip(&self.words)
             .for_each(|(to, from)| *to = *from);
         block
+    }
+}
+
+/// Value of the row of a key of which something is among the dead letters.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(in crate::core) struct ParkedKeyRow {
+    #[prost(uint64, tag = "1")]
+    count: u64,
+    /// The highest offset of the source.
+    #[prost(uint64, tag = "2")]
+    highest: u64,
+    /// The lowest offset among the dead letters.
+    #[prost(uint64, tag = "3")]
+    first_dead: u64,
+}
+
+impl ParkedKey {
+    pub(super) fn to_row(self) -> ParkedKeyRow {
+        ParkedKeyRow {
+            count: self.count,
+            highest: self.highest.get(),
+            first_dead: self.first_dead.get(),
+        }
+    }
+}
+
+impl ParkedKeyRow {
+    pub(super) fn key(self) -> ParkedKey {
+        ParkedKey {
+            count: self.count,
+            highest: Offset::new(self.highest),
+            first_dead: Offset::new(self.first_dead),
+        }
     }
 }
 

@@ -2,23 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use towpath_proto::names::SubscriptionName;
+use towpath_proto::names::{SubscriptionName, TopicName};
 use towpath_storage::{Offset, OffsetRange, Row, TopicId};
 
 use super::connect::{Connect, ConnectRefusal, ConsumerDeparture};
 use super::consumer::ConsumerId;
-use super::keys::HashKey;
+use super::dead::BurialWish;
+use super::keys::{HashKey, KeyHash};
 use super::partition::{Halt, InspectFailure, SubscriptionPartition};
-use super::rows::{SettledBlockRow, SubscriptionPartitionRow, SubscriptionRow, WaitingRecordRow};
+use super::rows::{
+    ParkedKeyRow, SettledBlockRow, SubscriptionPartitionRow, SubscriptionRow, WaitingRecordRow,
+};
 use super::settle::Settlement;
 use super::window::InspectedRecord;
 use super::{
     Credit, Subscription, SubscriptionConfig, SubscriptionDecision, SubscriptionEvent,
     SubscriptionId, SubscriptionNotice,
 };
-use crate::core::State;
 use crate::core::group::SessionId;
 use crate::core::row::{BrokerRow, RowId, decode};
+use crate::core::{CreateTopic, CreateTopicRefusal, State, TopicConfig};
 
 /// Subscriptions that a broker may have.
 pub const SUBSCRIPTIONS_MAX: usize = 10_000;
@@ -39,6 +42,8 @@ pub struct CreateSubscription {
     pub starts: Vec<Offset>,
     /// What keys are hashed with.
     pub hash_key: HashKey,
+    /// Name of the topic of its dead letters, which is created unless it is there.
+    pub dead_letter_topic: TopicName,
 }
 
 /// Why a subscription is not created. Nothing changes.
@@ -58,6 +63,23 @@ pub enum CreateSubscriptionRefusal {
         /// Which.
         topic: TopicId,
     },
+    /// There is a topic of the name for its dead letters, with another number of partitions.
+    #[error("topic \"{topic}\" is there already and has not {partition_count} partitions")]
+    DeadLetterPartitions {
+        /// The topic.
+        topic: TopicName,
+        /// How many it would have to have.
+        partition_count: u32,
+    },
+    /// Its dead letters would come back to it.
+    #[error("dead letters in topic \"{topic}\" would come back to the subscription")]
+    DeadLetterCycle {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// The topic for its dead letters cannot be created.
+    #[error(transparent)]
+    DeadLetterTopic(#[from] CreateTopicRefusal),
     /// The broker has all the subscriptions that it may have.
     #[error("the broker has {SUBSCRIPTIONS_MAX} subscriptions, the most that it may have")]
     TooMany,
@@ -66,8 +88,15 @@ pub enum CreateSubscriptionRefusal {
 /// What becomes of a wish for a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CreateDecision {
-    /// It is created, with these rows.
-    Create(SubscriptionId, Vec<Row>),
+    /// It is created.
+    Create {
+        /// Its number.
+        id: SubscriptionId,
+        /// The topic for its dead letters, if there was none of its name.
+        made_topic: Option<TopicId>,
+        /// The rows of one entry.
+        rows: Vec<Row>,
+    },
     /// There is one of that name which is the same.
     Existing(SubscriptionId),
 }
@@ -224,6 +253,9 @@ impl Subscription {
             next_partition: 0,
             suspect: None,
             reserved: None,
+            dead_letter_topic: TopicId::new(row.dead_letter_topic),
+            burial_pause_until_ms: None,
+            burial_problem: None,
         }
     }
 
@@ -271,6 +303,7 @@ impl Subscription {
             self.create_time_ms,
             config,
             self.hash_key,
+            self.dead_letter_topic,
         );
         row.revision = self.revision + 1;
         row.is_paused = self.is_paused;
@@ -325,6 +358,21 @@ impl Subscription {
         }
     }
 
+    /// Takes the row of a key of which something is among the dead letters.
+    pub(in crate::core) fn take_parked_row(
+        &mut self,
+        number: u32,
+        key: KeyHash,
+        row: Option<ParkedKeyRow>,
+    ) {
+        if let Some(partition) = self.partition_mut(number) {
+            match row {
+                Some(row) => drop(partition.parked.insert(key, row.key())),
+                None => drop(partition.parked.remove(&key)),
+            }
+        }
+    }
+
     /// Whether it wants records that are appended from now on.
     fn is_hungry(&self) -> bool {
         !self.is_paused && self.consumers.open_records().is_some()
@@ -343,7 +391,8 @@ impl Subscription {
             Some(Halt::Disk { until_ms }) => Some(until_ms),
             Some(Halt::Lost(_)) | None => None,
         });
-        waiting.into_iter().chain(expiry).chain(pauses).min()
+        let due = waiting.into_iter().chain(expiry).chain(pauses);
+        due.chain(self.burial_pause_until_ms).min()
     }
 
     /// Takes what was found where it asked. What it did not ask for, or not any more, changes nothing.
@@ -422,22 +471,84 @@ impl State {
             return Err(CreateSubscriptionRefusal::TooMany);
         }
         let id = SubscriptionId::new(self.next_subscription);
+        let partition_count = u32::try_from(wish.starts.len()).unwrap_or(u32::MAX);
+        let (dead_letter_topic, made) = self.dead_letter_topic(wish, partition_count, now_ms)?;
         let broker = BrokerRow {
             next_subscription: self.next_subscription + 1,
+            next_topic: self.next_topic + u64::from(made.is_some()),
             ..self.broker_row()
         };
         let name = wish.name.as_str();
-        let row = SubscriptionRow::new(name, topic, now_ms, &wish.config, wish.hash_key);
+        let row = SubscriptionRow::new(
+            name,
+            topic,
+            now_ms,
+            &wish.config,
+            wish.hash_key,
+            dead_letter_topic,
+        );
         let partitions = (0..).zip(&wish.starts).map(|(number, start)| {
             let begun = SubscriptionPartition::new(*start, wish.config.mode.is_ordered());
             RowId::SubscriptionPartition(id, number).put(&begun.to_row())
         });
-        let first = [
-            RowId::Broker.put(&broker),
-            RowId::Subscription(id).put(&row),
-        ];
-        let rows = first.into_iter().chain(partitions).collect();
-        Ok(CreateDecision::Create(id, rows))
+        let made_topic = made.as_ref().map(|_| dead_letter_topic);
+        let first = [RowId::Broker.put(&broker)].into_iter().chain(made);
+        let rows = first
+            .chain([RowId::Subscription(id).put(&row)])
+            .chain(partitions);
+        Ok(CreateDecision::Create {
+            id,
+            made_topic,
+            rows: rows.collect(),
+        })
+    }
+
+    /// The topic for the dead letters of a new subscription, with its row if it has to be made.
+    fn dead_letter_topic(
+        &self,
+        wish: &CreateSubscription,
+        partition_count: u32,
+        now_ms: i64,
+    ) -> Result<(TopicId, Option<Row>), CreateSubscriptionRefusal> {
+        let name = wish.dead_letter_topic.clone();
+        let Some(known) = self.topic_named(&name) else {
+            let wish = CreateTopic {
+                name,
+                partition_count,
+                config: TopicConfig::default(),
+            };
+            let (topic, rows) = self.create_topic(&wish, now_ms)?;
+            let row = rows
+                .into_iter()
+                .find(|row| row.key == RowId::Topic(topic).key());
+            return Ok((topic, row));
+        };
+        if known.partitions().len() != partition_count as usize {
+            return Err(CreateSubscriptionRefusal::DeadLetterPartitions {
+                topic: name,
+                partition_count,
+            });
+        }
+        if self.leads_to(known.id(), wish.topic) {
+            return Err(CreateSubscriptionRefusal::DeadLetterCycle { topic: name });
+        }
+        Ok((known.id(), None))
+    }
+
+    /// Whether dead letters of subscriptions bring what is in one topic into another one, over any number of
+    /// them.
+    fn leads_to(&self, from: TopicId, to: TopicId) -> bool {
+        let mut seen = BTreeSet::from([from]);
+        let mut open = vec![from];
+        while let Some(topic) = open.pop() {
+            if topic == to {
+                return true;
+            }
+            let of_topic = self.subscriptions.iter().filter(|it| it.topic == topic);
+            let targets = of_topic.map(|it| it.dead_letter_topic);
+            open.extend(targets.filter(|target| seen.insert(*target)));
+        }
+        false
     }
 
     /// Decides on deleting a subscription.
@@ -547,6 +658,30 @@ impl State {
         }
     }
 
+    /// Decides on records whose dead letters are appended with the same entry, from `base` on. None if they
+    /// are not on their way any more: nothing may be appended then.
+    pub fn bury(
+        &mut self,
+        id: SubscriptionId,
+        wish: &BurialWish,
+        base: Offset,
+    ) -> Option<Vec<Row>> {
+        self.activate(id)?.bury(wish, base)
+    }
+
+    /// Notes that records could not be moved to the dead letters: they stay, and are tried again.
+    pub fn burial_failed(
+        &mut self,
+        id: SubscriptionId,
+        wish: &BurialWish,
+        reason: String,
+        now_ms: i64,
+    ) {
+        if let Some(subscription) = self.activate(id) {
+            subscription.burial_failed(wish, reason, now_ms);
+        }
+    }
+
     pub(super) fn activate(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
         let found = self.subscriptions.by_id.get_mut(&id)?;
         self.subscriptions.active.insert(id);
@@ -583,6 +718,7 @@ impl State {
                     partition.map_or(Offset::ZERO, |partition| partition.end)
                 };
                 subscription.deliver(now_ms, end_of, &mut decision);
+                subscription.ask_for_burials(now_ms, &mut decision);
             }
         }
         self.subscriptions.settle_down(id);
@@ -609,6 +745,9 @@ impl State {
             }
             for (offset, _, _) in partition.waiting.iter() {
                 self.changes.note(RowId::WaitingRecord(id, number, offset));
+            }
+            for key in partition.parked.keys() {
+                self.changes.note(RowId::ParkedKey(id, number, key.0));
             }
         }
     }
@@ -652,6 +791,12 @@ impl State {
                     known.take_waiting_row(number, offset, row);
                 }
             }
+            RowId::ParkedKey(subscription, number, key) => {
+                let row = value.map(decode::<ParkedKeyRow>);
+                if let Some(known) = self.subscriptions.get_mut(subscription) {
+                    known.take_parked_row(number, KeyHash(key), row);
+                }
+            }
             _ => {}
         }
     }
@@ -679,6 +824,11 @@ impl State {
                 let known = partition(subscription, number);
                 let record = known.and_then(|known| known.waiting.get(offset));
                 record.map(|record| id.put(&record.to_row()))
+            }
+            RowId::ParkedKey(subscription, number, key) => {
+                let known = partition(subscription, number);
+                let parked = known.and_then(|known| known.parked.get(&KeyHash(key)));
+                parked.map(|parked| id.put(&parked.to_row()))
             }
             _ => None,
         };

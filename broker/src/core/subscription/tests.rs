@@ -72,6 +72,10 @@ struct Bench {
     /// Records that their consumers called dead.
     dead: BTreeSet<Place>,
     wishes: Vec<InspectWish>,
+    /// On their way to the dead letters.
+    burials: Vec<BurialWish>,
+    /// The dead letters of each partition, as offsets of the source.
+    letters: Vec<Vec<u64>>,
 }
 
 impl Bench {
@@ -94,6 +98,8 @@ impl Bench {
             open: BTreeMap::new(),
             dead: BTreeSet::new(),
             wishes: Vec::new(),
+            burials: Vec::new(),
+            letters: vec![Vec::new(); partition_count as usize],
         };
         bench.state.begin_incarnation(1);
         let wish = CreateTopic {
@@ -110,9 +116,10 @@ impl Bench {
             config,
             starts: vec![Offset::ZERO; partition_count as usize],
             hash_key: HashKey::default(),
+            dead_letter_topic: "billing.dlq".parse().unwrap(),
         };
         let created = bench.state.create_subscription(&wish, bench.now_ms);
-        let CreateDecision::Create(id, rows) = created.unwrap() else {
+        let CreateDecision::Create { id, rows, .. } = created.unwrap() else {
             panic!("it is new");
         };
         bench.id = id;
@@ -216,9 +223,62 @@ impl Bench {
             }
         }
         self.wishes.extend(decision.inspections);
+        self.burials.extend(decision.burials);
         let windows = self.subscription().partitions.iter();
         if windows.map(|it| it.window.span()).sum::<u64>() < AUDITED_RECORDS_MAX {
             self.subscription().audit();
+        }
+    }
+
+    /// Moves what is on its way to the dead letters, or fails to.
+    fn bury(&mut self, succeeds: bool) {
+        for wish in std::mem::take(&mut self.burials) {
+            if succeeds {
+                self.bury_now(&wish);
+            } else {
+                let reason = "the disk is full".to_owned();
+                self.state
+                    .burial_failed(self.id, &wish, reason, self.now_ms);
+            }
+        }
+        self.subscription().audit();
+        self.step();
+    }
+
+    fn bury_now(&mut self, wish: &BurialWish) {
+        let letters = &self.letters[wish.partition as usize];
+        let base = Offset::new(letters.len() as u64);
+        let Some(rows) = self.state.bury(self.id, wish, base) else {
+            return;
+        };
+        self.apply(rows);
+        for buried in &wish.records {
+            let place = (wish.partition, buried.offset.get());
+            assert!(
+                !self.held.contains_key(&place),
+                "{place:?} is with a consumer"
+            );
+            assert!(!self.done.contains(&place), "{place:?} was handled");
+            let parks = self.config.on_dead_letter == OnDeadLetter::Park;
+            assert_eq!(!buried.is_parked(), self.dead.contains(&place), "{place:?}");
+            assert!(parks || !buried.is_parked(), "{place:?}");
+            self.letters[wish.partition as usize].push(buried.offset.get());
+            self.note_done(place);
+            self.done.remove(&place);
+        }
+        self.check_letters(wish.partition);
+    }
+
+    /// Dead letters of a key stand in the order of the source, and none is there twice.
+    fn check_letters(&self, partition: u32) {
+        let log = &self.logs[partition as usize];
+        let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for offset in self.letters[partition as usize].iter().copied() {
+            assert!(seen.insert(offset), "{partition}/{offset} was moved twice");
+            let before = last.insert(log[offset as usize], offset);
+            let in_order = !self.config.mode.is_ordered() || before.is_none_or(|it| it < offset);
+            assert!(in_order, "{partition}/{offset} was moved behind {before:?}");
         }
     }
 
@@ -393,6 +453,7 @@ impl Bench {
             self.forget(consumer);
         }
         self.wishes.clear();
+        self.burials.clear();
         let ends: Vec<_> = self.logs.iter().map(|log| log.len() as u64).collect();
         let mut state = State::new(CoreLimits::default());
         for row in self.journal.iter().cloned() {

@@ -40,6 +40,8 @@ struct Word {
     leased: u64,
     /// Nobody is to get these.
     passed: u64,
+    /// On their way to the dead letters.
+    moving: u64,
     /// Leases of its records.
     leases: Vec<LeaseId>,
 }
@@ -296,6 +298,43 @@ impl Window {
             word.leased &= !bits;
         }
         self.unlink(word, bits);
+    }
+
+    /// Keeps ready records from consumers: they are on their way to the dead letters.
+    pub(super) fn begin_moving(&mut self, word: u64, bits: u64) {
+        if let Some(found) = self.word_mut(word) {
+            found.ready &= !bits;
+            found.moving |= bits;
+            self.ready_count -= u64::from(bits.count_ones());
+        }
+        if self.is_ordered {
+            for offset in offsets_in(word, bits) {
+                let key = self.key(offset);
+                self.keys.entry(key).leased_count += 1;
+            }
+        }
+    }
+
+    /// Makes records ready that could not be moved.
+    pub(super) fn end_moving(&mut self, word: u64, bits: u64) {
+        if let Some(found) = self.word_mut(word) {
+            found.moving &= !bits;
+        }
+        self.release(word, bits);
+    }
+
+    /// Takes records out of the window that were moved.
+    pub(super) fn finish_moving(&mut self, word: u64, bits: u64) {
+        if let Some(found) = self.word_mut(word) {
+            found.moving &= !bits;
+        }
+        self.finish(word, bits);
+    }
+
+    /// Records of a word that are on their way to the dead letters.
+    #[cfg(test)]
+    pub(super) fn moving(&self, word: u64) -> u64 {
+        self.word(word).map_or(0, |word| word.moving)
     }
 
     /// Takes ready records out of the window.

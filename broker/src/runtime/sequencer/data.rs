@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use towpath_storage::{
     Append, DirectoryLine, FrameForm, Lsn, PartitionRef, PlacementError, Placing, ProducerStamp,
-    StateMachine, step_ahead,
+    Row, StateMachine, step_ahead,
 };
 
-use super::super::command::{AppendAnswer, DataCommand, Published};
+use super::super::bury::Burial;
+use super::super::command::{AppendAnswer, DataCommand, Permits, Published};
 use super::super::settle::SettleWork;
 use super::draft::{Draft, PendingAnswer, Run};
 use super::{JournalWish, RESERVE_BYTES, Sequencer};
@@ -87,7 +88,7 @@ impl Sequencer {
         let room = room_of(&command);
         if !self.fits(draft, room + RESERVE_BYTES) {
             if matches!(self.journal_wish, JournalWish::Full { .. }) {
-                draft.refuse_full(command);
+                self.refuse_full(command, draft);
                 return Verdict::Answered;
             }
             return Verdict::NoRoom(command);
@@ -95,6 +96,17 @@ impl Sequencer {
         match command {
             DataCommand::Append { .. } => self.decide_append(command, draft),
             DataCommand::Publish { .. } => self.decide_publish(command, draft),
+            DataCommand::Bury { burial, permits } => self.decide_burial(burial, permits, draft),
+            DataCommand::BuryFailed {
+                subscription,
+                wish,
+                reason,
+            } => {
+                let now_ms = self.time.now_ms();
+                self.state
+                    .burial_failed(subscription, &wish, reason, now_ms);
+                Verdict::Answered
+            }
             DataCommand::Reject {
                 partition,
                 spends,
@@ -111,6 +123,18 @@ impl Sequencer {
                 });
                 Verdict::Answered
             }
+        }
+    }
+
+    /// Refuses for want of space. Dead letters that have no room stay where they are.
+    pub(super) fn refuse_full(&mut self, command: DataCommand, draft: &mut Draft) {
+        if let DataCommand::Bury { burial, .. } = command {
+            let reason = AppendRefusal::StorageFull.to_string();
+            let now_ms = self.time.now_ms();
+            self.state
+                .burial_failed(burial.subscription, &burial.wish, reason, now_ms);
+        } else {
+            draft.refuse_full(command);
         }
     }
 
@@ -224,6 +248,51 @@ impl Sequencer {
         Verdict::Answered
     }
 
+    /// Appends dead letters and settles their records, with one entry.
+    fn decide_burial(
+        &mut self,
+        burial: Box<Burial>,
+        permits: Permits,
+        draft: &mut Draft,
+    ) -> Verdict {
+        let now_ms = self.time.now_ms();
+        let request = &burial.request;
+        let placed = self
+            .state
+            .append(request, Placing::Inline, self.next_lsn, now_ms);
+        match placed {
+            Ok(AppendDecision::Append(line)) => {
+                let Burial {
+                    subscription,
+                    wish,
+                    payload,
+                    ..
+                } = *burial;
+                let base = line.frame.base_offset;
+                // Else the subscription was moved or deleted meanwhile.
+                if let Some(rows) = self.state.bury(subscription, &wish, base) {
+                    self.apply_rows(&rows);
+                    self.push_entry(vec![Append { line, payload }], rows, draft);
+                }
+            }
+            Ok(AppendDecision::Wait(needs)) => {
+                let partition = request.partition;
+                return Verdict::Wait(DataCommand::Bury { burial, permits }, partition, needs);
+            }
+            // Dead letters carry no sequence.
+            Ok(AppendDecision::Repeated(_)) => {}
+            Err(refusal) => {
+                let Burial {
+                    subscription, wish, ..
+                } = *burial;
+                let reason = refusal.to_string();
+                self.state
+                    .burial_failed(subscription, &wish, reason, now_ms);
+            }
+        }
+        Verdict::Answered
+    }
+
     /// Finds a place for each batch of one entry: all of them, or the first that must wait.
     fn place_all(
         &self,
@@ -245,15 +314,18 @@ impl Sequencer {
 
     /// Adds an entry of batches to the round and applies it.
     fn push_appends(&mut self, appends: Vec<Append>, draft: &mut Draft) {
+        self.push_entry(appends, Vec::new(), draft);
+    }
+
+    /// The same with rows, which were applied.
+    fn push_entry(&mut self, appends: Vec<Append>, rows: Vec<Row>, draft: &mut Draft) {
         for append in &appends {
             self.state.apply_append(&append.line);
             draft.note(&append.line);
             self.step_ahead(append.line.place.segment.partition, draft);
         }
         let lsn = self.take_lsn();
-        draft
-            .round
-            .push(lsn, self.time.now_ms(), appends, Vec::new());
+        draft.round.push(lsn, self.time.now_ms(), appends, rows);
     }
 
     fn step_ahead(&mut self, partition: PartitionRef, draft: &mut Draft) {
@@ -334,7 +406,7 @@ impl Draft {
 }
 
 fn room_of(command: &DataCommand) -> u64 {
-    if let DataCommand::Reject { .. } = command {
+    if let DataCommand::Reject { .. } | DataCommand::BuryFailed { .. } = command {
         return PRODUCER_ROW_BYTES;
     }
     command

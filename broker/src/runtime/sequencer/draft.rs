@@ -11,7 +11,7 @@ use super::super::command::{
     Ticket, TrimmedTopic, UpdatedTopic, send,
 };
 use super::super::group_command::{GroupNotFound, GroupPage, GroupProgress, GroupSink};
-use super::super::inspect::InspectJob;
+use super::super::inspect::InspectWork;
 use super::super::published::TopicView;
 use super::super::settle::SettleWork;
 use super::super::subscription_command::{
@@ -40,7 +40,7 @@ pub(super) struct Draft {
     /// The same for consumers of subscriptions.
     pub(super) subscription_notices: Vec<SubscriptionNotice>,
     /// What is inspected once the round is durable.
-    pub(super) inspections: Vec<InspectJob>,
+    pub(super) inspections: Vec<InspectWork>,
     /// Bytes of batches in the round.
     pub(super) appended_bytes: u64,
 }
@@ -60,6 +60,8 @@ pub(super) enum TableChange {
         Arc<TopicView>,
         Answer<Option<Arc<TopicView>>, CreateTopicRefusal>,
     ),
+    /// One that nobody waits for.
+    CreatedBeside(Arc<TopicView>),
     Deleted(TopicId),
     Updated(TopicSettings),
     Rolled(SegmentRef),
@@ -292,6 +294,8 @@ impl Draft {
                     permits,
                 });
             }
+            // Nobody waits for an answer.
+            DataCommand::Bury { .. } | DataCommand::BuryFailed { .. } => {}
             DataCommand::Publish {
                 answer, permits, ..
             } => {

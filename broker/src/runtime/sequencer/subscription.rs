@@ -5,18 +5,20 @@ use std::sync::Arc;
 use towpath_proto::names::SubscriptionName;
 use towpath_storage::PartitionRef;
 
-use super::super::inspect::InspectJob;
+use super::super::bury::BurialJob;
+use super::super::inspect::{InspectJob, InspectWork};
+use super::super::published::TopicView;
 use super::super::subscription_command::{
     ConnectError, Connected, CreatedSubscription, SubscriptionCommand, SubscriptionPage,
     SubscriptionSink,
 };
-use super::draft::{Draft, PendingAnswer};
+use super::draft::{Draft, PendingAnswer, TableChange};
 use super::{CONTROL_ROOM_BYTES, Sequencer};
 use crate::core::{
-    Connect, CreateDecision, CreateSubscription, CreateSubscriptionRefusal, HashKey, InspectWish,
-    Settlement, Subscription, SubscriptionDecision, SubscriptionDescription, SubscriptionEvent,
-    SubscriptionId, SubscriptionNotFound, SubscriptionNotice, UpdateSubscription,
-    UpdateSubscriptionRefusal,
+    BurialWish, Connect, CreateDecision, CreateSubscription, CreateSubscriptionRefusal, HashKey,
+    InspectWish, Settlement, Subscription, SubscriptionDecision, SubscriptionDescription,
+    SubscriptionEvent, SubscriptionId, SubscriptionNotFound, SubscriptionNotice,
+    UpdateSubscription, UpdateSubscriptionRefusal,
 };
 
 impl Sequencer {
@@ -167,15 +169,24 @@ impl Sequencer {
         let decision = self.state.create_subscription(&wish, self.time.now_ms())?;
         let (id, existed) = match decision {
             CreateDecision::Existing(id) => (id, true),
-            CreateDecision::Create(..) if is_dry_run => {
+            CreateDecision::Create { .. } if is_dry_run => {
                 let subscription = SubscriptionDescription::of_wish(&wish);
                 return Ok(CreatedSubscription {
                     subscription,
                     existed: false,
                 });
             }
-            CreateDecision::Create(id, rows) => {
+            CreateDecision::Create {
+                id,
+                made_topic,
+                rows,
+            } => {
                 self.push_rows(rows, draft);
+                let made = made_topic.and_then(|topic| self.state.topic(topic));
+                let view = made.map(|topic| Arc::new(TopicView::new(topic)));
+                draft
+                    .table_changes
+                    .extend(view.map(TableChange::CreatedBeside));
                 (id, false)
             }
         };
@@ -288,12 +299,29 @@ impl Sequencer {
         draft.subscription_notices.extend(decision.notices);
         let wishes = decision.inspections.into_iter();
         let jobs = wishes.filter_map(|wish| self.inspect_job(id, wish));
-        draft.inspections.extend(jobs);
+        let burials = decision.burials.into_iter();
+        let burials = burials.filter_map(|wish| self.burial_job(id, wish));
+        draft.inspections.extend(jobs.chain(burials));
     }
 
-    fn inspect_job(&self, id: SubscriptionId, wish: InspectWish) -> Option<InspectJob> {
+    fn burial_job(&self, id: SubscriptionId, wish: BurialWish) -> Option<InspectWork> {
         let subscription = self.state.subscription(id)?;
-        Some(InspectJob {
+        let place = |topic| PartitionRef {
+            topic,
+            partition: wish.partition,
+        };
+        Some(InspectWork::Bury(Box::new(BurialJob {
+            subscription: id,
+            name: subscription.name().clone(),
+            source: place(subscription.topic()),
+            target: place(subscription.dead_letter_topic()),
+            wish,
+        })))
+    }
+
+    fn inspect_job(&self, id: SubscriptionId, wish: InspectWish) -> Option<InspectWork> {
+        let subscription = self.state.subscription(id)?;
+        Some(InspectWork::Inspect(InspectJob {
             subscription: id,
             partition: PartitionRef {
                 topic: subscription.topic(),
@@ -301,7 +329,7 @@ impl Sequencer {
             },
             wish,
             hash_key: subscription.hash_key(),
-        })
+        }))
     }
 
     /// Tells consumers what has become durable.

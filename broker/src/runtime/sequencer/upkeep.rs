@@ -157,6 +157,10 @@ impl Sequencer {
                     is_changed = true;
                     created.push((answer, view));
                 }
+                TableChange::CreatedBeside(view) => {
+                    self.table.insert(view);
+                    is_changed = true;
+                }
                 TableChange::Deleted(id) => {
                     if let Some(view) = self.table.remove(id) {
                         view.mark_deleted();

@@ -13,7 +13,15 @@ fn run(seed: u64) {
     let mode = [Mode::KeyShared, Mode::Shared, Mode::Exclusive][random.usize(..3)];
     let key_count = [1, 3, 50][random.usize(..3)];
     let partition_count = random.u32(1..=2);
-    let mut bench = Bench::new(config(mode), partition_count);
+    let on_dead_letter = match mode.is_ordered() && random.bool() {
+        true => OnDeadLetter::Park,
+        false => OnDeadLetter::Skip,
+    };
+    let config = SubscriptionConfig {
+        on_dead_letter,
+        ..config(mode)
+    };
+    let mut bench = Bench::new(config, partition_count);
     for _ in 0..random.usize(20..200) {
         step(&mut bench, &mut random, partition_count, key_count);
     }
@@ -40,8 +48,13 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
         (60..67, Some(place)) => bench.nack(place),
         (67..71, Some(place)) => bench.say(place, DeliveryOutcome::Release),
         (71..78, Some(place)) => bench.say(place, DeliveryOutcome::Start),
-        (78..81, Some(place)) => bench.say(place, DeliveryOutcome::Extend),
-        (81..95, _) => bench.pass(random.i64(0..20_000)),
+        (78..80, Some(place)) => bench.say(place, DeliveryOutcome::Extend),
+        (80..81, Some(place)) => {
+            let reason = "never".to_owned();
+            bench.say(place, DeliveryOutcome::DeadLetter { reason });
+        }
+        (81..84, _) => bench.bury(random.u32(..10) < 7),
+        (84..95, _) => bench.pass(random.i64(0..20_000)),
         (95..97, _) => bench.pass(random.i64(0..400_000)),
         (97..99, _) => bench.restart(),
         // Somebody says again what was said long ago.
@@ -66,10 +79,12 @@ fn finish(bench: &mut Bench) {
     bench.pass(1_000_000);
     bench.connect(200, u64::MAX);
     for _ in 0..10_000 {
+        bench.bury(true);
         let held = bench.held();
         if held.is_empty() {
             let rows = bench.subscription().partitions.iter();
-            if rows.map(|it| it.waiting.len()).sum::<usize>() == 0 {
+            let row_count: usize = rows.map(|it| it.waiting.len()).sum();
+            if row_count == 0 && bench.burials.is_empty() {
                 break;
             }
             bench.pass(10_000);
@@ -78,9 +93,10 @@ fn finish(bench: &mut Bench) {
     }
     for (partition, log) in (0..).zip(&bench.logs) {
         for offset in 0..log.len() as u64 {
+            let is_letter = bench.letters[partition as usize].contains(&offset);
             assert!(
-                bench.is_done(partition, offset),
-                "{partition}/{offset} was lost"
+                bench.is_done(partition, offset) != is_letter,
+                "{partition}/{offset} is not in one place: letter {is_letter}"
             );
         }
         let known = &bench.subscription().partitions[partition as usize];

@@ -1,0 +1,275 @@
+//! Dead letters: records that are not delivered again go, whole, to a topic of their own; and while a key
+//! has a dead letter, what comes behind it follows.
+//!
+//! Moving a record takes three steps. Here it is decided that it goes; elsewhere its bytes are read and
+//! made a dead letter; and one entry appends that and settles the record. Until then the record stays
+//! where it is, and its key with it.
+
+use std::collections::BTreeMap;
+
+use towpath_storage::{Offset, Row};
+
+use super::keys::KeyHash;
+use super::partition::SubscriptionPartition;
+use super::settled::{bit_of, word_of};
+use super::waiting::{Handling, WaitingRecord};
+use super::{OnDeadLetter, Subscription, SubscriptionDecision};
+use crate::core::row::RowId;
+
+/// Records that are on their way to the dead letters at once.
+const BURIED_AT_ONCE_MAX: usize = 256;
+/// Records of one batch of dead letters: with a row for each the entry stays small.
+pub(super) const BURIAL_RECORDS_MAX: usize = 64;
+/// How long nothing is moved after it could not be, milliseconds.
+const PAUSE_MS: i64 = 5_000;
+
+/// Records that go to the dead letters with one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BurialWish {
+    /// Number of the partition, in the source and among the dead letters.
+    pub partition: u32,
+    /// Which life of the partition's positions they belong to.
+    pub seek_count: u64,
+    /// The records, ascending within each key.
+    pub records: Vec<BuriedRecord>,
+}
+
+/// A record that goes to the dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuriedRecord {
+    /// Its offset.
+    pub offset: Offset,
+    /// Hash of its key.
+    pub key: KeyHash,
+    /// What is known of its attempts.
+    pub record: WaitingRecord,
+}
+
+impl BuriedRecord {
+    /// Whether it is only behind a dead one of its key.
+    pub fn is_parked(&self) -> bool {
+        self.record.death.is_none()
+    }
+}
+
+/// A key of which something is among the dead letters. Durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ParkedKey {
+    /// Records of it that are among the dead letters and not settled there.
+    pub(super) count: u64,
+    /// The highest offset of the source among them: what a seek back brings again is not copied again.
+    pub(super) highest: Offset,
+    /// The lowest offset of them among the dead letters.
+    pub(super) first_dead: Offset,
+}
+
+/// What of a partition is on its way to the dead letters. Volatile.
+#[derive(Debug, Default)]
+pub(super) struct Burials {
+    /// Decided, and not asked for yet.
+    pub(super) wished: Vec<BuriedRecord>,
+    /// Asked for.
+    pub(super) moving_count: usize,
+    /// Records that are among the dead letters already, to be settled.
+    pub(super) known: Vec<Offset>,
+    /// Keys to look at when it goes on after a pause.
+    pub(super) held_keys: Vec<KeyHash>,
+}
+
+impl SubscriptionPartition {
+    /// Decides that the next records of a parked key go to the dead letters.
+    pub(super) fn park(&mut self, key: KeyHash) {
+        let Some(parked) = self.parked.get(&key).copied() else {
+            return;
+        };
+        if self.burials.is_full() {
+            self.burials.held_keys.push(key);
+            return;
+        }
+        let row = self.waiting.of_key(key).next();
+        let in_window = self.window.records_of(key).next();
+        match (row, in_window) {
+            (Some(row), in_window) if in_window.is_none_or(|first| row < first) => {
+                self.bury_row(row);
+            }
+            (row, _) => {
+                let end = row.unwrap_or(self.window.end());
+                let run = self.window.records_of(key);
+                let run = run.take_while(|offset| *offset < end);
+                for offset in run.take(BURIAL_RECORDS_MAX).collect::<Vec<_>>() {
+                    if offset <= parked.highest {
+                        self.window.remove_ready(word_of(offset), bit_of(offset));
+                        self.burials.known.push(offset);
+                        self.window.keys.line_up(key);
+                    } else {
+                        self.bury_ready(key, offset);
+                    }
+                }
+            }
+        }
+    }
+
+    fn bury_ready(&mut self, key: KeyHash, offset: Offset) {
+        let record = self.facts(super::lease::Held::Window, offset);
+        self.window.begin_moving(word_of(offset), bit_of(offset));
+        self.burials.wished.push(BuriedRecord {
+            offset,
+            key,
+            record,
+        });
+    }
+
+    /// Decides that a record that has a row goes to the dead letters: a dead one, or one whose key is
+    /// parked.
+    fn bury_row(&mut self, offset: Offset) {
+        let Some(record) = self.waiting.get(offset).cloned() else {
+            return;
+        };
+        if self.waiting.handling(offset) != Some(Handling::None) || offset >= self.window.end() {
+            return;
+        }
+        self.waiting.set_handling(offset, Handling::Moving);
+        if self.is_ordered {
+            self.window.keys.entry(record.key).leased_count += 1;
+        }
+        self.burials.wished.push(BuriedRecord {
+            offset,
+            key: record.key,
+            record,
+        });
+    }
+
+    /// Decides which dead records can go now: in an ordered mode those that are the first of their key.
+    fn bury_dying(&mut self) {
+        for offset in self.waiting.dying.iter().copied().collect::<Vec<_>>() {
+            if self.burials.is_full() {
+                return;
+            }
+            let key = self.waiting.get(offset).map(|record| record.key);
+            let is_next = match key {
+                Some(key) if self.is_ordered => {
+                    let before = self.window.records_of(key).next();
+                    self.window.keys.get(key).leased_count == 0
+                        && self.waiting.of_key(key).next() == Some(offset)
+                        && before.is_none_or(|before| offset < before)
+                }
+                Some(_) => true,
+                None => false,
+            };
+            if is_next {
+                self.bury_row(offset);
+            }
+        }
+    }
+}
+
+impl Burials {
+    fn is_full(&self) -> bool {
+        self.wished.len() + self.moving_count >= BURIED_AT_ONCE_MAX
+    }
+}
+
+impl Subscription {
+    /// Asks for what is to go to the dead letters.
+    pub(super) fn ask_for_burials(&mut self, now_ms: i64, decision: &mut SubscriptionDecision) {
+        if self
+            .burial_pause_until_ms
+            .is_some_and(|until| now_ms < until)
+        {
+            return;
+        }
+        self.burial_pause_until_ms = None;
+        for (number, partition) in (0..).zip(&mut self.partitions) {
+            for key in std::mem::take(&mut partition.burials.held_keys) {
+                partition.window.keys.line_up(key);
+            }
+            partition.bury_dying();
+            for offset in std::mem::take(&mut partition.burials.known) {
+                decision.note_done(number, word_of(offset), bit_of(offset));
+            }
+            let wished = std::mem::take(&mut partition.burials.wished);
+            partition.burials.moving_count += wished.len();
+            let seek_count = partition.seek_count;
+            let chunks = wished.chunks(BURIAL_RECORDS_MAX).map(|records| BurialWish {
+                partition: number,
+                seek_count,
+                records: records.to_vec(),
+            });
+            decision.burials.extend(chunks);
+        }
+        self.write_settled(decision);
+    }
+
+    /// Decides on records whose dead letters are appended with the same entry, from `base` on. None if they
+    /// are not on their way any more: nothing may be appended then.
+    pub(super) fn bury(&mut self, wish: &BurialWish, base: Offset) -> Option<Vec<Row>> {
+        let (id, is_park) = (self.id, self.config.on_dead_letter == OnDeadLetter::Park);
+        let number = wish.partition;
+        let partition = self.partitions.get_mut(number as usize)?;
+        if partition.seek_count != wish.seek_count {
+            return None;
+        }
+        let mut decision = SubscriptionDecision::default();
+        let mut parked: BTreeMap<KeyHash, ParkedKey> = BTreeMap::new();
+        partition.burials.moving_count -= wish.records.len();
+        for (place, buried) in (0..).zip(&wish.records) {
+            let (word, records) = (word_of(buried.offset), bit_of(buried.offset));
+            match partition.waiting.handling(buried.offset) {
+                Some(_) => {
+                    partition.unlock_row(buried.offset);
+                    let row = RowId::WaitingRecord(id, number, buried.offset);
+                    decision.rows.push(row.gone());
+                }
+                None => {
+                    partition.window.finish_moving(word, records);
+                    decision.note_done(number, word, records);
+                }
+            }
+            if is_park {
+                let known = partition.parked.get(&buried.key).copied();
+                let dead = base.advance(place);
+                let known = parked
+                    .entry(buried.key)
+                    .or_insert(known.unwrap_or(ParkedKey {
+                        count: 0,
+                        highest: buried.offset,
+                        first_dead: dead,
+                    }));
+                known.count += 1;
+                known.highest = known.highest.max(buried.offset);
+                known.first_dead = known.first_dead.min(dead);
+            }
+        }
+        let parked = parked
+            .into_iter()
+            .map(|(key, parked)| RowId::ParkedKey(id, number, key.0).put(&parked.to_row()));
+        decision.rows.extend(parked);
+        self.write_settled(&mut decision);
+        Some(decision.rows)
+    }
+
+    /// Notes that records could not be moved: they stay, and are tried again.
+    pub(super) fn burial_failed(&mut self, wish: &BurialWish, reason: String, now_ms: i64) {
+        let Some(partition) = self.partitions.get_mut(wish.partition as usize) else {
+            return;
+        };
+        if partition.seek_count != wish.seek_count {
+            return;
+        }
+        partition.burials.moving_count -= wish.records.len();
+        for buried in &wish.records {
+            let (word, records) = (word_of(buried.offset), bit_of(buried.offset));
+            match partition.waiting.handling(buried.offset) {
+                Some(_) => {
+                    partition
+                        .waiting
+                        .set_handling(buried.offset, Handling::None);
+                    partition.unlock_row(buried.offset);
+                }
+                None => partition.window.end_moving(word, records),
+            }
+        }
+        self.burial_pause_until_ms = Some(now_ms + PAUSE_MS);
+        self.burial_problem = Some(reason);
+    }
+}

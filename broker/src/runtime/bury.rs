@@ -1,0 +1,221 @@
+//! Making dead letters: the record as it was, with what became of it in headers behind its own.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::encoding::{WireType, encode_key, encode_varint, message};
+use towpath_proto::batch::{self, Records};
+use towpath_proto::names::SubscriptionName;
+use towpath_proto::v1;
+use towpath_storage::{
+    LogReader, Lsn, Offset, PartitionLog, PartitionRef, ReadCursor, ReadLimit, TailRead,
+    with_causes,
+};
+
+use super::command::{DataCommand, Permits};
+use super::command_queue::CommandQueue;
+use super::published::PublishedState;
+use crate::core::{AppendRequest, BurialWish, BuriedRecord, SubscriptionId};
+
+/// Number of the field of a record in a batch, and of a header in a record.
+const RECORD_TAG: u32 = 1;
+const HEADER_TAG: u32 = 3;
+/// Payloads that are read at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Records that go to the dead letters of a subscription.
+#[derive(Debug, Clone)]
+pub struct BurialJob {
+    /// Of which.
+    pub subscription: SubscriptionId,
+    /// Its name.
+    pub name: SubscriptionName,
+    /// Where the records are.
+    pub source: PartitionRef,
+    /// Where their dead letters go.
+    pub target: PartitionRef,
+    /// Which records.
+    pub wish: BurialWish,
+}
+
+/// Dead letters that are ready to be appended.
+#[derive(Debug)]
+pub struct Burial {
+    /// Of which subscription.
+    pub subscription: SubscriptionId,
+    /// Which records.
+    pub wish: BurialWish,
+    /// The batch, without its bytes.
+    pub request: AppendRequest,
+    /// Its bytes.
+    pub payload: Bytes,
+}
+
+/// Makes dead letters.
+#[derive(Debug)]
+pub(super) struct Undertaker<'a> {
+    pub(super) reader: &'a LogReader,
+    pub(super) published: &'a PublishedState,
+    pub(super) commands: &'a CommandQueue,
+}
+
+impl Undertaker<'_> {
+    /// Makes the dead letters of one job, and has them appended. Blocks on the disk.
+    pub(super) fn bury(&self, job: BurialJob) {
+        let burial = self.prepare(job);
+        let command = match burial {
+            Ok(burial) => DataCommand::Bury {
+                burial: Box::new(burial),
+                permits: Permits::default(),
+            },
+            Err((job, reason)) => DataCommand::BuryFailed {
+                subscription: job.subscription,
+                wish: Box::new(job.wish),
+                reason,
+            },
+        };
+        // A broker that stops moves nothing any more: the records are where they were.
+        drop(self.commands.push_data(command));
+    }
+
+    fn prepare(&self, job: BurialJob) -> Result<Burial, (BurialJob, String)> {
+        let topics = self.published.topics();
+        let topic = topics.with_id(job.source.topic).map(Arc::clone);
+        let log = topic.as_ref().and_then(|topic| {
+            let handle = topic.partition(job.source.partition)?;
+            Some((topic.name().as_str(), Arc::clone(handle.log())))
+        });
+        let Some((topic, log)) = log else {
+            return Err((job, "the topic of the subscription is gone".to_owned()));
+        };
+        let mut payload = BytesMut::new();
+        let mut cursor = None;
+        for buried in &job.wish.records {
+            match self.record(&log, &mut cursor, buried.offset) {
+                Ok(record) => put(&mut payload, &record, &headers(&job, topic, buried)),
+                Err(reason) => return Err((job, reason)),
+            }
+        }
+        let payload = payload.freeze();
+        let request = AppendRequest {
+            partition: job.target,
+            producer: None,
+            payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+            payload_crc: batch::crc(&payload),
+            record_count: u32::try_from(job.wish.records.len()).unwrap_or(u32::MAX),
+        };
+        Ok(Burial {
+            subscription: job.subscription,
+            wish: job.wish,
+            request,
+            payload,
+        })
+    }
+
+    /// The encoded record at an offset, without its tag and length.
+    fn record(
+        &self,
+        log: &PartitionLog,
+        cursor: &mut Option<ReadCursor>,
+        offset: Offset,
+    ) -> Result<Bytes, String> {
+        let limit = ReadLimit {
+            bytes_max: READ_BYTES,
+            lsn_max: Lsn::new(u64::MAX),
+        };
+        let frames = match log.read_tail(offset, limit) {
+            TailRead::Frames(frames) => frames,
+            TailRead::AtEnd => Vec::new(),
+            TailRead::OnDisk { until } => {
+                let read = self.reader.read(log, *cursor, offset, until, limit);
+                let read = read.map_err(|error| with_causes(&error).to_string())?;
+                *cursor = read.start;
+                read.frames
+            }
+        };
+        let frame = frames.first();
+        let frame = frame.ok_or_else(|| format!("the record at offset {offset} cannot be read"))?;
+        let place = offset.since(frame.header.base_offset);
+        let mut records = Records::new(&frame.payload).map_while(Result::ok);
+        let record = records.nth(usize::try_from(place).unwrap_or(usize::MAX));
+        let record =
+            record.ok_or_else(|| format!("the record at offset {offset} cannot be read"))?;
+        let start = record.position();
+        Ok(frame.payload.slice(start..start + record.bytes().len()))
+    }
+}
+
+/// What a dead letter says of its record.
+fn headers(job: &BurialJob, topic: &str, buried: &BuriedRecord) -> Vec<v1::Header> {
+    let header = |name: &str, value: String| v1::Header {
+        name: format!("towpath-dlq-{name}"),
+        value: value.into(),
+    };
+    let record = &buried.record;
+    let kind = match buried.is_parked() {
+        true => "parked",
+        false => "dead",
+    };
+    let mut headers = vec![
+        header("kind", kind.to_owned()),
+        header("subscription", job.name.to_string()),
+        header("topic", topic.to_owned()),
+        header("partition", job.source.partition.to_string()),
+        header("offset", buried.offset.to_string()),
+        header("append-time-ms", record.append_time_ms.to_string()),
+        header("attempts", record.attempts.to_string()),
+    ];
+    headers.extend(record.death.clone().map(|death| header("reason", death)));
+    headers.extend(
+        record
+            .failures
+            .iter()
+            .map(|it| header("failure", format!("{} {}", it.time_ms, it.reason))),
+    );
+    headers
+}
+
+/// Adds a record with more headers to a batch.
+fn put(payload: &mut BytesMut, record: &[u8], headers: &[v1::Header]) {
+    let added = headers
+        .iter()
+        .map(|it| message::encoded_len(HEADER_TAG, it));
+    let bytes = record.len() + added.sum::<usize>();
+    encode_key(RECORD_TAG, WireType::LengthDelimited, payload);
+    encode_varint(bytes as u64, payload);
+    payload.put_slice(record);
+    for header in headers {
+        message::encode(HEADER_TAG, header, payload);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_is_the_record_with_more_headers() {
+        let original = v1::Record {
+            key: Some(Bytes::from_static(b"k")),
+            value: Some(Bytes::from_static(b"v")),
+            headers: vec![v1::Header {
+                name: "own".to_owned(),
+                value: Bytes::from_static(b"1"),
+            }],
+            event_time_ms: Some(-5),
+        };
+        let more = v1::Header {
+            name: "towpath-dlq-reason".to_owned(),
+            value: Bytes::from_static(b"no"),
+        };
+        let mut payload = BytesMut::new();
+        put(&mut payload, &original.encode_to_vec(), &[more.clone()]);
+        put(&mut payload, &original.encode_to_vec(), &[]);
+        let read = v1::RecordBatch::decode(payload.freeze()).unwrap();
+        let mut expected = original.clone();
+        expected.headers.push(more);
+        assert_eq!(read.records, [expected, original]);
+    }
+}
