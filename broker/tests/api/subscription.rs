@@ -17,7 +17,7 @@ use towpath_proto::wire::receive_response::Response;
 use towpath_proto::wire::{Delivered, ReceiveResponse};
 
 use crate::harness::{
-    TestBroker, check_facts, config_without_cache, position, record, refusal, soon,
+    TestBroker, check_facts, config_without_cache, position, record, refusal, soon, source,
 };
 use crate::trim::{before, trim};
 
@@ -613,5 +613,132 @@ async fn an_exclusive_subscription_refuses_who_does_not_wait() {
     assert_eq!(active, [true, false]);
     first.send(Request::Leave(v1::LeaveReceive {})).await;
     second.receive(1).await;
+    broker.stop().await;
+}
+
+fn dead(reason: &str) -> Outcome {
+    Outcome::DeadLetter(v1::DeadLetter {
+        reason: reason.to_owned(),
+    })
+}
+
+/// The dead letters so far, as values with their headers, when there are so many.
+async fn letters(broker: &TestBroker, count: usize) -> Vec<(String, BTreeMap<String, String>)> {
+    let request = v1::FetchRequest {
+        sources: vec![source("billing.dlq")],
+        follow: true,
+        ..v1::FetchRequest::default()
+    };
+    let mut reader = broker.reader(request).await;
+    let mut letters = Vec::new();
+    while letters.len() < count {
+        let batch = reader.batch().await;
+        for record in Records::new(&batch.batch) {
+            let record = record.unwrap();
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            let headers = record.headers();
+            let headers = headers.map(|(name, value)| (name.to_owned(), text(value)));
+            let value = text(record.value().unwrap_or_default());
+            letters.push((value, headers.collect()));
+        }
+    }
+    letters
+}
+
+#[tokio::test]
+async fn a_dead_letter_brings_its_record_whole_and_those_behind_it() {
+    let broker = TestBroker::start_with(config_without_cache()).await;
+    broker.create("orders", 1).await;
+    let created = create(&broker).await;
+    assert_eq!(created.dead_letter_topic, "billing.dlq");
+    publish(&broker, &[("a", "1"), ("b", "2"), ("a", "3")]).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive(3).await;
+    assert!(consumer.settle((0, 0), nack("try again")).await);
+    consumer.receive_values(&["1", "2"]).await;
+    assert!(consumer.settle((0, 0), dead("no such customer")).await);
+    let found = letters(&broker, 2).await;
+    let values: Vec<_> = found.iter().map(|(value, _)| value.as_str()).collect();
+    assert_eq!(values, ["1", "3"]);
+    let header = |letter: usize, name: &str| found[letter].1.get(name).map(String::as_str);
+    for (name, value) in [
+        ("towpath-dlq-kind", "dead"),
+        ("towpath-dlq-subscription", "billing"),
+        ("towpath-dlq-topic", "orders"),
+        ("towpath-dlq-partition", "0"),
+        ("towpath-dlq-offset", "0"),
+        ("towpath-dlq-attempts", "2"),
+        ("towpath-dlq-reason", "no such customer"),
+    ] {
+        assert_eq!(header(0, name), Some(value), "{name}");
+    }
+    assert_eq!(header(1, "towpath-dlq-kind"), Some("parked"));
+    assert_eq!(header(1, "towpath-dlq-reason"), None);
+    let broker = broker.restart().await;
+    publish(&broker, &[("a", "4"), ("c", "5")]).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive_values(&["2", "5"]).await;
+    assert_eq!(
+        letters(&broker, 3).await[2].0,
+        "4",
+        "the key is parked still"
+    );
+    consumer.ack_all().await;
+    let partition = &get(&broker).await.partitions[0];
+    assert_eq!((partition.lag_records, partition.parked_keys), (0, 1));
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn without_their_topic_dead_records_stay_and_it_says_so() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    broker.delete("billing.dlq").await;
+    publish(&broker, &[("a", "1"), ("b", "2")]).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive(2).await;
+    assert!(consumer.settle((0, 0), dead("no")).await);
+    assert!(consumer.settle((0, 1), ack()).await);
+    let mut shown = get(&broker).await;
+    while shown.dead_letter_problem.is_empty() {
+        shown = get(&broker).await;
+    }
+    assert_eq!(shown.dead_letter_problem, "topic 2 not found");
+    assert_eq!(shown.dead_letter_topic, "");
+    let partition = &shown.partitions[0];
+    assert_eq!((partition.lag_records, partition.waiting_records), (1, 1));
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn dead_letters_that_would_come_back_are_refused() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    let named = |name: &str, topic: &str| v1::CreateSubscriptionRequest {
+        name: name.to_owned(),
+        topic: topic.to_owned(),
+        ..wish()
+    };
+    create_as(&broker, named("second", "billing.dlq"))
+        .await
+        .unwrap();
+    for name in ["billing", "second"] {
+        let delete = v1::DeleteSubscriptionRequest {
+            name: name.to_owned(),
+            validate_only: false,
+        };
+        soon(client(&broker).delete_subscription(delete))
+            .await
+            .unwrap();
+    }
+    let own = create_as(&broker, named("billing", "billing.dlq")).await;
+    refusal(own, ErrorReason::InvalidArgument);
+    create_as(&broker, named("second", "billing.dlq"))
+        .await
+        .unwrap();
+    let round = create_as(&broker, named("billing", "second.dlq")).await;
+    refusal(round, ErrorReason::InvalidArgument);
     broker.stop().await;
 }

@@ -1530,6 +1530,13 @@ pub struct Subscription {
     /// Every partition, by number. Default: none; ListSubscriptions leaves them out.
     #[prost(message, repeated, tag = "11")]
     pub partitions: ::prost::alloc::vec::Vec<SubscriptionPartition>,
+    /// Name of the topic of its dead letters. Default: empty, which means that it was deleted.
+    #[prost(string, tag = "12")]
+    pub dead_letter_topic: ::prost::alloc::string::String,
+    /// Why something could last not be moved there; it stays where it is and is tried again.
+    /// Default: empty, which means that nothing waits for that.
+    #[prost(string, tag = "13")]
+    pub dead_letter_problem: ::prost::alloc::string::String,
 }
 /// Somebody who receives.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1586,6 +1593,9 @@ pub struct SubscriptionPartition {
     /// Why nothing more is delivered from it. Default: empty, which means that it goes on.
     #[prost(string, tag = "10")]
     pub halt_reason: ::prost::alloc::string::String,
+    /// Keys of which something is among the dead letters, so that what comes follows. Default: 0.
+    #[prost(uint64, tag = "11")]
+    pub parked_keys: u64,
 }
 /// What to create.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

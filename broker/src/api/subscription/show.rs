@@ -141,6 +141,12 @@ pub(super) fn summary(shared: &Shared, known: &SubscriptionDescription) -> v1::S
         consumer_count: u32::try_from(known.consumer_count).unwrap_or(u32::MAX),
         consumers: Vec::new(),
         partitions: Vec::new(),
+        dead_letter_topic: known
+            .dead_letter_topic
+            .and_then(|id| topics.with_id(id))
+            .map(|it| it.name().to_string())
+            .unwrap_or_default(),
+        dead_letter_problem: known.dead_letter_problem.clone().unwrap_or_default(),
     }
 }
 
@@ -165,6 +171,7 @@ async fn partition(
         in_flight_records: known.in_flight_count,
         waiting_records: known.waiting_count,
         skipped_records: known.skipped_count,
+        parked_keys: known.parked_count,
         halt_reason: known.halt.map(|halt| describe(&halt)).unwrap_or_default(),
     })
 }

@@ -209,6 +209,7 @@ impl Subscription {
         if partition.seek_count != wish.seek_count {
             return None;
         }
+        self.burial_problem = None;
         let mut decision = SubscriptionDecision::default();
         let mut parked: BTreeMap<KeyHash, ParkedKey> = BTreeMap::new();
         partition.burials.moving_count -= wish.records.len();

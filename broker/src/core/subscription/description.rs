@@ -25,6 +25,10 @@ pub struct SubscriptionDescription {
     pub create_time_ms: i64,
     /// How often it was changed.
     pub revision: u64,
+    /// The topic of its dead letters; none for one that was only validated.
+    pub dead_letter_topic: Option<TopicId>,
+    /// Why something could last not be moved there.
+    pub dead_letter_problem: Option<String>,
     /// How many consumers it has.
     pub consumer_count: usize,
     /// Its consumers, with whether each gets records.
@@ -48,6 +52,8 @@ pub struct PartitionDescription {
     pub waiting_count: u64,
     /// Records that were gone before they were settled.
     pub skipped_count: u64,
+    /// Keys of which something is among the dead letters.
+    pub parked_count: u64,
     /// Why nothing more is delivered from it.
     pub halt: Option<Halt>,
 }
@@ -63,6 +69,8 @@ impl SubscriptionDescription {
             is_paused: false,
             create_time_ms: 0,
             revision: 0,
+            dead_letter_topic: None,
+            dead_letter_problem: None,
             consumer_count: 0,
             consumers: Vec::new(),
             partitions: Vec::new(),
@@ -99,6 +107,8 @@ impl Subscription {
             is_paused: self.is_paused,
             create_time_ms: self.create_time_ms,
             revision: self.revision,
+            dead_letter_topic: Some(self.dead_letter_topic),
+            dead_letter_problem: self.burial_problem.clone(),
             consumer_count: self.consumers.iter().count(),
             consumers: Vec::new(),
             partitions: Vec::new(),
@@ -121,6 +131,7 @@ impl Subscription {
                 .sum(),
             waiting_count: partition.waiting.len() as u64,
             skipped_count: partition.skipped_count,
+            parked_count: partition.parked.len() as u64,
             halt: partition.halt,
         }
     }
