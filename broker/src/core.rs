@@ -38,14 +38,14 @@ pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
 pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
 pub use subscription::{
     BurialWish, BuriedRecord, Connect, ConnectRefusal, Consumer, ConsumerDeparture, ConsumerId,
-    CreateDecision, CreateSubscription, CreateSubscriptionRefusal, Credit, DeliveredSpan, Delivery,
-    DeliveryOutcome, Failure, FilterVerdict, Halt, HashKey, InspectFailure, InspectWish, Inspected,
-    InspectedRecord, KeyHash, Mode, OnDeadLetter, PartitionDescription, RetryPolicy,
-    SUBSCRIPTIONS_MAX, SeekSubscription, SeekSubscriptionRefusal, Settlement,
-    SoughtSubscriptionPartition, Subscription, SubscriptionConfig, SubscriptionDecision,
-    SubscriptionDescription, SubscriptionEvent, SubscriptionId, SubscriptionNotFound,
-    SubscriptionNotice, SubscriptionRevision, UpdateSubscription, UpdateSubscriptionRefusal,
-    WaitingRecord,
+    CreateDecision, CreateSubscription, CreateSubscriptionRefusal, Credit, DeadLetter,
+    DeadLetterCounts, DeadLetterState, DeliveredSpan, Delivery, DeliveryOutcome, Failure,
+    FilterVerdict, Halt, HashKey, InspectFailure, InspectWish, Inspected, InspectedRecord, KeyHash,
+    Mode, OnDeadLetter, PartitionDescription, REDRIVEN_RECORDS_MAX, RetryPolicy, SUBSCRIPTIONS_MAX,
+    SeekSubscription, SeekSubscriptionRefusal, Settlement, SoughtSubscriptionPartition,
+    Subscription, SubscriptionConfig, SubscriptionDecision, SubscriptionDescription,
+    SubscriptionEvent, SubscriptionId, SubscriptionNotFound, SubscriptionNotice,
+    SubscriptionRevision, UpdateSubscription, UpdateSubscriptionRefusal, WaitingRecord,
 };
 pub use topic::{
     CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicRevision, TopicSettings,

@@ -22,6 +22,7 @@ mod keys;
 mod lease;
 mod partition;
 mod pass;
+mod redrive;
 mod retry;
 mod rows;
 mod settle;
@@ -54,6 +55,7 @@ pub use dead::{BurialWish, BuriedRecord};
 pub use description::{PartitionDescription, SubscriptionDescription};
 pub use keys::{HashKey, KeyHash};
 pub use partition::{Halt, InspectFailure};
+pub use redrive::{DeadLetter, DeadLetterCounts, DeadLetterState, REDRIVEN_RECORDS_MAX};
 pub use retry::RetryPolicy;
 pub use settle::{DeliveryOutcome, Settlement};
 pub(super) use subscriptions::Subscriptions;
@@ -145,7 +147,10 @@ pub struct Subscription {
     config: SubscriptionConfig,
     hash_key: HashKey,
     is_paused: bool,
-    /// By number.
+    /// How many partitions its topic has.
+    topic_partition_count: u32,
+    /// By number; behind the partitions of the topic those of its dead letters, each a lane of records that
+    /// are delivered again.
     partitions: Vec<SubscriptionPartition>,
     consumers: Consumers,
     leases: Leases,
@@ -237,6 +242,8 @@ pub struct SubscriptionDecision {
     pub burials: Vec<BurialWish>,
     /// Records of words that leave the window and whose rows are not written yet, by partition.
     done: BTreeMap<u32, Vec<(u64, u64)>>,
+    /// Dead letters that are settled, by the partition of the source and the key.
+    freed: BTreeMap<(u32, KeyHash), u64>,
 }
 
 impl SubscriptionDecision {
@@ -282,7 +289,7 @@ impl Subscription {
 
     /// How many partitions its topic has.
     pub fn partition_count(&self) -> u32 {
-        u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
+        self.topic_partition_count
     }
 
     fn partition_mut(&mut self, number: u32) -> Option<&mut SubscriptionPartition> {

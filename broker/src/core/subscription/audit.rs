@@ -26,7 +26,9 @@ impl Subscription {
         }
         assert!(in_flight.is_empty(), "leases of nobody: {in_flight:?}");
         for number in (0..).take(self.partitions.len()) {
-            self.audit_window(number);
+            if self.source_of(number).is_none() {
+                self.audit_window(number);
+            }
             self.audit_rows(number);
         }
     }
@@ -121,7 +123,9 @@ impl Subscription {
     pub(super) fn durable(&self, number: u32) -> (Offset, Vec<u64>, Vec<(Offset, u32)>) {
         let partition = &self.partitions[number as usize];
         let settled = &partition.settled;
-        let words = word_of(settled.floor())..word_of(partition.window.end()) + 1;
+        let end = settled.block_numbers().last().unwrap_or(0) * super::settled::BLOCK_RECORDS;
+        let end = partition.window.end().max(Offset::new(end));
+        let words = word_of(settled.floor())..word_of(end) + 1;
         let words = words.map(|word| match word == word_of(settled.floor()) {
             true => settled.word(word) | (bit_of(settled.floor()) - 1),
             false => settled.word(word),

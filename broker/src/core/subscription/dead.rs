@@ -5,12 +5,12 @@
 //! made a dead letter; and one entry appends that and settles the record. Until then the record stays
 //! where it is, and its key with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_storage::{Offset, Row};
 
 use super::keys::KeyHash;
-use super::partition::SubscriptionPartition;
+use super::partition::{Lane, SubscriptionPartition};
 use super::settled::{bit_of, word_of};
 use super::waiting::{Handling, WaitingRecord};
 use super::{OnDeadLetter, Subscription, SubscriptionDecision};
@@ -125,7 +125,7 @@ impl SubscriptionPartition {
         let Some(record) = self.waiting.get(offset).cloned() else {
             return;
         };
-        if self.waiting.handling(offset) != Some(Handling::None) || offset >= self.window.end() {
+        if self.waiting.handling(offset) != Some(Handling::None) || !self.has_come_to(offset) {
             return;
         }
         self.waiting.set_handling(offset, Handling::Moving);
@@ -139,8 +139,27 @@ impl SubscriptionPartition {
         });
     }
 
+    /// Leaves records where they are that were on their way.
+    fn leave(&mut self, wish: &BurialWish) {
+        self.burials.moving_count -= wish.records.len();
+        for buried in &wish.records {
+            let (word, records) = (word_of(buried.offset), bit_of(buried.offset));
+            match self.waiting.handling(buried.offset) {
+                Some(_) => {
+                    self.waiting.set_handling(buried.offset, Handling::None);
+                    self.unlock_row(buried.offset);
+                }
+                None => self.window.end_moving(word, records),
+            }
+        }
+    }
+
     /// Decides which dead records can go now: in an ordered mode those that are the first of their key.
     fn bury_dying(&mut self) {
+        if self.lane == Lane::DeadLetters {
+            // They are among the dead letters already.
+            return;
+        }
         for offset in self.waiting.dying.iter().copied().collect::<Vec<_>>() {
             if self.burials.is_full() {
                 return;
@@ -210,6 +229,18 @@ impl Subscription {
             return None;
         }
         self.burial_problem = None;
+        let mut fresh: BTreeSet<KeyHash> = BTreeSet::new();
+        let is_late = wish.records.iter().any(|buried| {
+            let key = buried.key;
+            let is_open = partition.parked.contains_key(&key) || fresh.contains(&key);
+            fresh.insert(key);
+            // Nothing of its key is dead any more: it is delivered instead.
+            buried.is_parked() && !is_open
+        });
+        if is_late {
+            partition.leave(wish);
+            return None;
+        }
         let mut decision = SubscriptionDecision::default();
         let mut parked: BTreeMap<KeyHash, ParkedKey> = BTreeMap::new();
         partition.burials.moving_count -= wish.records.len();
@@ -257,19 +288,7 @@ impl Subscription {
         if partition.seek_count != wish.seek_count {
             return;
         }
-        partition.burials.moving_count -= wish.records.len();
-        for buried in &wish.records {
-            let (word, records) = (word_of(buried.offset), bit_of(buried.offset));
-            match partition.waiting.handling(buried.offset) {
-                Some(_) => {
-                    partition
-                        .waiting
-                        .set_handling(buried.offset, Handling::None);
-                    partition.unlock_row(buried.offset);
-                }
-                None => partition.window.end_moving(word, records),
-            }
-        }
+        partition.leave(wish);
         self.burial_pause_until_ms = Some(now_ms + PAUSE_MS);
         self.burial_problem = Some(reason);
     }

@@ -4,7 +4,7 @@ use towpath_storage::{Offset, OffsetRange};
 
 use super::consumer::ConsumerId;
 use super::lease::{Held, Lease};
-use super::partition::Delivered;
+use super::partition::{Delivered, Lane};
 use super::{
     Credit, DeliveredSpan, Delivery, InspectWish, Mode, Subscription, SubscriptionDecision,
     SubscriptionEvent, SubscriptionNotice,
@@ -72,10 +72,20 @@ impl Subscription {
             records: known.credit.records.min(TURN_RECORDS_MAX),
             ..known.credit
         };
-        let Some(found) = self.partitions.get_mut(partition as usize) else {
+        let (sources, lanes) = self
+            .partitions
+            .split_at_mut(self.topic_partition_count as usize);
+        let place = partition as usize;
+        let found = match place.checked_sub(sources.len()) {
+            None => sources
+                .get_mut(place)
+                .map(|it| (it, lanes.get(place).map(|lane| &lane.waiting))),
+            Some(lane) => lanes.get_mut(lane).map(|it| (it, None)),
+        };
+        let Some((found, letters)) = found else {
             return;
         };
-        let delivered = found.deliver(&mut self.leases, &lease, &mut turn, now_ms);
+        let delivered = found.deliver(&mut self.leases, &lease, &mut turn, letters, now_ms);
         let count = delivered.len() as u64;
         known.credit.records -= count;
         known.credit.bytes = turn.bytes;
@@ -207,6 +217,9 @@ impl Subscription {
         let count_max = open_records.clamp(AHEAD_RECORDS, INSPECT_RECORDS_MAX);
         for (number, partition) in (0..).zip(&mut self.partitions) {
             let start = partition.window.end();
+            if partition.lane == Lane::DeadLetters {
+                break;
+            }
             let wants = is_short || partition.window.ready_count() < AHEAD_RECORDS;
             let has_room =
                 partition.window.span() < WINDOW_RECORDS_MAX && partition.can_go_on(now_ms);

@@ -88,7 +88,7 @@ impl Subscription {
         };
         let consumers = self.consumers.iter();
         let consumers = consumers.map(|(id, it)| (id, it.clone(), is_active(id, it)));
-        let partitions = (0..).zip(&self.partitions);
+        let partitions = (0..self.topic_partition_count).zip(&self.partitions);
         let partitions = partitions.map(|(number, it)| self.describe_partition(number, it));
         SubscriptionDescription {
             consumers: consumers.collect(),

@@ -58,6 +58,15 @@ pub enum Halt {
 /// How long reading rests after the operating system could not, milliseconds.
 const DISK_PAUSE_MS: i64 = 1_000;
 
+/// What a lane of records brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// The records of a partition of the topic.
+    Source,
+    /// Dead letters of one, of those that are delivered again: all have rows, and it has no window.
+    DeadLetters,
+}
+
 /// A partition of a subscription.
 #[derive(Debug)]
 pub(super) struct SubscriptionPartition {
@@ -71,6 +80,7 @@ pub(super) struct SubscriptionPartition {
     pub(super) halt: Option<Halt>,
     /// Whether the records of a key are handled in their order.
     pub(super) is_ordered: bool,
+    pub(super) lane: Lane,
     /// Records that were gone before they were settled.
     pub(super) skipped_count: u64,
     /// How often it was moved.
@@ -82,7 +92,7 @@ pub(super) struct SubscriptionPartition {
 }
 
 impl SubscriptionPartition {
-    pub(super) fn new(floor: Offset, is_ordered: bool) -> Self {
+    pub(super) fn new(floor: Offset, is_ordered: bool, lane: Lane) -> Self {
         Self {
             settled: Settled::below(floor),
             waiting: WaitingRecords::default(),
@@ -90,6 +100,7 @@ impl SubscriptionPartition {
             is_inspected: false,
             halt: None,
             is_ordered,
+            lane,
             skipped_count: 0,
             seek_count: 0,
             parked: BTreeMap::new(),
@@ -123,16 +134,18 @@ impl SubscriptionPartition {
         }
     }
 
-    /// Gives what can be delivered to a consumer, within its credit.
+    /// Gives what can be delivered to a consumer, within its credit. `letters` are its dead letters that are
+    /// delivered again.
     pub(super) fn deliver(
         &mut self,
         leases: &mut Leases,
         to: &Lease,
         credit: &mut Credit,
+        letters: Option<&WaitingRecords>,
         now_ms: i64,
     ) -> Vec<Delivered> {
         let mut delivered = match self.is_ordered {
-            true => self.deliver_keys(leases, to, credit, now_ms),
+            true => self.deliver_keys(leases, to, credit, letters, now_ms),
             false => self.deliver_any(leases, to, credit),
         };
         delivered.sort_unstable();
@@ -173,6 +186,7 @@ impl SubscriptionPartition {
         leases: &mut Leases,
         to: &Lease,
         credit: &mut Credit,
+        letters: Option<&WaitingRecords>,
         now_ms: i64,
     ) -> Vec<Delivered> {
         let mut delivered = Vec::new();
@@ -184,7 +198,10 @@ impl SubscriptionPartition {
                 continue;
             }
             if self.parked.contains_key(&key) {
-                self.park(key);
+                // While its dead letters are delivered again, it waits for the last of them instead.
+                if !letters.is_some_and(|letters| letters.has_living(key)) {
+                    self.park(key);
+                }
                 continue;
             }
             let row = self.waiting.of_key(key).next();
@@ -218,7 +235,7 @@ impl SubscriptionPartition {
         let record = self.waiting.get(offset)?;
         let is_free = self.waiting.handling(offset) == Some(Handling::None);
         // Until the window has come so far, there may be others of its key before it.
-        let is_first = offset < self.window.end();
+        let is_first = self.has_come_to(offset);
         if !is_free || !is_first || record.due_ms > now_ms || record.death.is_some() {
             // Lined up again when it is due, or when it is gone.
             return None;
@@ -253,6 +270,20 @@ impl SubscriptionPartition {
             credit.spend(self.window.bytes(offset));
             self.lease_window(word_of(offset), bit_of(offset), leases, to);
             delivered.push(Delivered { offset, attempt: 1 });
+        }
+    }
+
+    /// Whether everything before a record was looked at.
+    pub(super) fn has_come_to(&self, offset: Offset) -> bool {
+        self.lane == Lane::DeadLetters || offset < self.window.end()
+    }
+
+    /// Where everything may be settled at most.
+    pub(super) fn settled_end(&self) -> Offset {
+        match self.lane {
+            Lane::Source => self.window.end(),
+            // No bit is set behind the last of them.
+            Lane::DeadLetters => Offset::new(u64::MAX),
         }
     }
 
@@ -489,10 +520,12 @@ impl SubscriptionPartition {
             self.begin_window(row.floor());
         }
         gone.extend(self.settled.set_floor(row.floor()));
-        if row.floor() > self.window.end() {
-            self.begin_window(row.floor());
+        if self.lane == Lane::Source {
+            if row.floor() > self.window.end() {
+                self.begin_window(row.floor());
+            }
+            self.window.set_floor(row.floor());
         }
-        self.window.set_floor(row.floor());
         (gone, forgotten)
     }
 

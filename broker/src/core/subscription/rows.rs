@@ -46,6 +46,9 @@ pub(in crate::core) struct SubscriptionRow {
     /// Number of the topic of its dead letters.
     #[prost(uint64, tag = "15")]
     pub(in crate::core) dead_letter_topic: u64,
+    /// How many partitions its topic has.
+    #[prost(uint32, tag = "16")]
+    pub(in crate::core) partition_count: u32,
 }
 
 const MODE_SHARED: u32 = 1;
@@ -90,6 +93,7 @@ impl SubscriptionRow {
             is_paused: false,
             hash_key: hash_key.0.to_vec().into(),
             dead_letter_topic: dead_letter_topic.get(),
+            partition_count: 0,
         }
     }
 

@@ -111,10 +111,11 @@ impl Subscription {
         for found in found {
             self.outage.note_success();
             self.take_off(number, found);
-            let id = self.id;
+            let (id, is_letter) = (self.id, self.source_of(number).is_some());
             let Some(partition) = self.partition_mut(number) else {
                 return;
             };
+            let mut letters = Vec::new();
             match found.held {
                 Held::Window => {
                     partition.window.finish(found.word, found.records);
@@ -123,10 +124,16 @@ impl Subscription {
                 Held::Rows => {
                     for offset in offsets_in(found.word, found.records) {
                         partition.unlock_row(offset);
+                        if is_letter {
+                            letters.push(partition.key_of(found.held, offset));
+                        }
                         let row = RowId::WaitingRecord(id, number, offset).gone();
                         decision.rows.push(row);
                     }
                 }
+            }
+            for key in letters {
+                self.note_letters_settled(number, key, 1, decision);
             }
         }
     }
@@ -291,6 +298,9 @@ impl Subscription {
         }
         let id = RowId::WaitingRecord(self.id, number, offset);
         decision.rows.push(id.put(&row.to_row()));
+        if row.death.is_some() {
+            self.look_at_source(number, row.key);
+        }
     }
 
     /// What the row of a record says after a failure of its handler.
@@ -338,7 +348,7 @@ impl Subscription {
                 draft.settle(word, records);
             }
             let passed = |word| partition.window.passed(word);
-            let floor = draft.floor(partition.window.end(), passed);
+            let floor = draft.floor(partition.settled_end(), passed);
             let blocks = draft.blocks(floor).map(|(block, bits)| {
                 RowId::SettledBlock(self.id, number, block).put(&block_row(&bits))
             });
@@ -347,6 +357,7 @@ impl Subscription {
                 decision.rows.push(self.partition_row(number, floor));
             }
         }
+        self.write_freed(decision);
     }
 
     /// The row of a partition whose floor is moved.

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_proto::names::{SubscriptionName, TopicName};
-use towpath_storage::{Offset, OffsetRange, Row, TopicId};
+use towpath_storage::{Offset, OffsetRange, PartitionRef, Row, TopicId};
 
 use super::connect::{Connect, ConnectRefusal, ConsumerDeparture};
 use super::consumer::ConsumerId;
 use super::dead::BurialWish;
 use super::keys::{HashKey, KeyHash};
-use super::partition::{Halt, InspectFailure, SubscriptionPartition};
+use super::partition::{Halt, InspectFailure, Lane, SubscriptionPartition};
+use super::redrive::{DeadLetter, DeadLetterCounts};
 use super::rows::{
     ParkedKeyRow, SettledBlockRow, SubscriptionPartitionRow, SubscriptionRow, WaitingRecordRow,
 };
@@ -245,6 +246,7 @@ impl Subscription {
             config: row.config(),
             hash_key: row.hash_key(),
             is_paused: row.is_paused,
+            topic_partition_count: row.partition_count,
             partitions: Vec::new(),
             consumers: super::Consumers::default(),
             leases: super::Leases::default(),
@@ -307,6 +309,7 @@ impl Subscription {
         );
         row.revision = self.revision + 1;
         row.is_paused = self.is_paused;
+        row.partition_count = self.topic_partition_count;
         row
     }
 
@@ -325,7 +328,11 @@ impl Subscription {
         let is_ordered = self.config.mode.is_ordered();
         let count = number as usize + 1;
         if self.partitions.len() < count {
-            let fresh = || SubscriptionPartition::new(row.floor(), is_ordered);
+            let lane = match self.source_of(number) {
+                Some(_) => Lane::DeadLetters,
+                None => Lane::Source,
+            };
+            let fresh = || SubscriptionPartition::new(row.floor(), is_ordered, lane);
             self.partitions.resize_with(count, fresh);
         }
         let partition = self.partition_mut(number);
@@ -368,7 +375,11 @@ impl Subscription {
         if let Some(partition) = self.partition_mut(number) {
             match row {
                 Some(row) => drop(partition.parked.insert(key, row.key())),
-                None => drop(partition.parked.remove(&key)),
+                None => {
+                    partition.parked.remove(&key);
+                    // What it has kept from consumers may be theirs now.
+                    partition.window.keys.line_up(key);
+                }
             }
         }
     }
@@ -479,7 +490,7 @@ impl State {
             ..self.broker_row()
         };
         let name = wish.name.as_str();
-        let row = SubscriptionRow::new(
+        let mut row = SubscriptionRow::new(
             name,
             topic,
             now_ms,
@@ -487,8 +498,20 @@ impl State {
             wish.hash_key,
             dead_letter_topic,
         );
-        let partitions = (0..).zip(&wish.starts).map(|(number, start)| {
-            let begun = SubscriptionPartition::new(*start, wish.config.mode.is_ordered());
+        row.partition_count = partition_count;
+        let is_ordered = wish.config.mode.is_ordered();
+        let letters = (0..partition_count).map(|partition| {
+            let place = PartitionRef {
+                topic: dead_letter_topic,
+                partition,
+            };
+            let known = self.partition(place);
+            known.map_or(Offset::ZERO, |known| known.log_start())
+        });
+        let lanes = wish.starts.iter().map(|start| (*start, Lane::Source));
+        let lanes = lanes.chain(letters.map(|start| (start, Lane::DeadLetters)));
+        let partitions = (0..).zip(lanes).map(|(number, (start, lane))| {
+            let begun = SubscriptionPartition::new(start, is_ordered, lane);
             RowId::SubscriptionPartition(id, number).put(&begun.to_row())
         });
         let made_topic = made.as_ref().map(|_| dead_letter_topic);
@@ -680,6 +703,33 @@ impl State {
         if let Some(subscription) = self.activate(id) {
             subscription.burial_failed(wish, reason, now_ms);
         }
+    }
+
+    /// Decides that dead letters of a partition are delivered again; at most [`super::REDRIVEN_RECORDS_MAX`],
+    /// in their order.
+    pub fn redrive(
+        &mut self,
+        id: SubscriptionId,
+        partition: u32,
+        letters: &[DeadLetter],
+    ) -> (DeadLetterCounts, SubscriptionDecision) {
+        let mut decision = SubscriptionDecision::default();
+        let subscription = self.activate(id);
+        let counts = subscription.map(|it| it.redrive(partition, letters, &mut decision));
+        (counts.unwrap_or_default(), decision)
+    }
+
+    /// Decides that dead letters of a partition are done with; at most [`super::REDRIVEN_RECORDS_MAX`].
+    pub fn discard(
+        &mut self,
+        id: SubscriptionId,
+        partition: u32,
+        letters: &[DeadLetter],
+    ) -> (DeadLetterCounts, SubscriptionDecision) {
+        let mut decision = SubscriptionDecision::default();
+        let subscription = self.activate(id);
+        let counts = subscription.map(|it| it.discard(partition, letters, &mut decision));
+        (counts.unwrap_or_default(), decision)
     }
 
     pub(super) fn activate(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {

@@ -76,6 +76,8 @@ struct Bench {
     burials: Vec<BurialWish>,
     /// The dead letters of each partition, as offsets of the source.
     letters: Vec<Vec<u64>>,
+    /// Those that are neither handled nor discarded, as places of the source.
+    unsettled_letters: BTreeSet<Place>,
 }
 
 impl Bench {
@@ -100,6 +102,7 @@ impl Bench {
             wishes: Vec::new(),
             burials: Vec::new(),
             letters: vec![Vec::new(); partition_count as usize],
+            unsettled_letters: BTreeSet::new(),
         };
         bench.state.begin_incarnation(1);
         let wish = CreateTopic {
@@ -265,8 +268,86 @@ impl Bench {
             self.letters[wish.partition as usize].push(buried.offset.get());
             self.note_done(place);
             self.done.remove(&place);
+            self.unsettled_letters.insert(place);
         }
         self.check_letters(wish.partition);
+    }
+
+    /// The place in the source of a record that was delivered: of a dead letter where it came from.
+    fn origin(&self, (number, offset): Place) -> Place {
+        match (number as usize).checked_sub(self.logs.len()) {
+            None => (number, offset),
+            Some(partition) => (partition as u32, self.letters[partition][offset as usize]),
+        }
+    }
+
+    fn key_of(&self, (partition, offset): Place) -> u64 {
+        self.logs[partition as usize][offset as usize]
+    }
+
+    /// The dead letters of a partition that `is_wanted`, by their places in the source.
+    fn letters_of(&self, partition: u32, is_wanted: impl Fn(Place) -> bool) -> Vec<DeadLetter> {
+        let letters = (0..).zip(&self.letters[partition as usize]);
+        let wanted = letters.filter(|(_, offset)| is_wanted((partition, **offset)));
+        let wanted = wanted.map(|(offset, source)| DeadLetter {
+            offset: Offset::new(offset),
+            key: KeyHash(self.key_of((partition, *source))),
+            bytes: 10,
+            append_time_ms: self.now_ms,
+        });
+        wanted.collect()
+    }
+
+    /// Has dead letters delivered again.
+    fn redrive(&mut self, partition: u32, letters: &[DeadLetter]) {
+        for letters in letters.chunks(3) {
+            let states = letters.iter().map(|it| {
+                let subscription = self.subscription();
+                subscription.dead_letter_state(partition, it.offset) == DeadLetterState::Dead
+            });
+            let states: Vec<_> = states.collect();
+            let (counts, decision) = self.state.redrive(self.id, partition, letters);
+            assert_eq!(counts.done, states.iter().filter(|it| **it).count());
+            assert_eq!(counts.done + counts.passed, letters.len());
+            for letter in letters
+                .iter()
+                .zip(states)
+                .filter_map(|(it, is)| is.then_some(it))
+            {
+                let source = self.letters[partition as usize][letter.offset.get() as usize];
+                let open = self.open.entry((partition, letter.key.0)).or_default();
+                open.insert(source);
+                // Its attempts begin anew.
+                let lane = self.logs.len() as u32 + partition;
+                self.attempts.remove(&(lane, letter.offset.get()));
+                self.dead.remove(&(lane, letter.offset.get()));
+            }
+            self.carry_out(decision);
+            self.step();
+        }
+    }
+
+    fn discard(&mut self, partition: u32, letters: &[DeadLetter]) {
+        let lane = self.logs.len() as u32 + partition;
+        let with_consumers = letters.iter().filter(|it| {
+            let waiting = &self.subscription().partitions[lane as usize].waiting;
+            matches!(
+                waiting.handling(it.offset),
+                Some(super::waiting::Handling::Leased(_))
+            )
+        });
+        let left: BTreeSet<_> = with_consumers.map(|it| it.offset).collect();
+        let (counts, decision) = self.state.discard(self.id, partition, letters);
+        assert_eq!(counts.left, left.len());
+        for letter in letters.iter().filter(|it| !left.contains(&it.offset)) {
+            let source = self.letters[partition as usize][letter.offset.get() as usize];
+            let place = (partition, source);
+            if self.unsettled_letters.remove(&place) {
+                self.note_done(place);
+            }
+        }
+        self.carry_out(decision);
+        self.step();
     }
 
     /// Dead letters of a key stand in the order of the source, and none is there twice.
@@ -342,8 +423,9 @@ impl Bench {
     }
 
     fn take_delivery(&mut self, place: Place, held: Held) {
-        let (partition, offset) = place;
-        assert!(!self.done.contains(&place), "{place:?} was handled");
+        let source = self.origin(place);
+        let (partition, offset) = source;
+        assert!(!self.done.contains(&source), "{place:?} was handled");
         assert!(!self.dead.contains(&place), "{place:?} is dead");
         let other = self.held.insert(place, held);
         assert_eq!(other, None, "{place:?} is with two consumers");
@@ -356,13 +438,24 @@ impl Bench {
         if !self.config.mode.is_ordered() {
             return;
         }
-        let log = &self.logs[partition as usize];
-        let key = log[offset as usize];
+        let key = self.key_of(source);
+        if place == source && self.config.on_dead_letter == OnDeadLetter::Park {
+            let mut letters = self.unsettled_letters.iter();
+            let letter = letters.find(|it| it.0 == partition && self.key_of(**it) == key);
+            assert_eq!(letter, None, "{place:?}: its key has a dead letter");
+        }
+        if self.config.on_dead_letter == OnDeadLetter::Skip && !self.unsettled_letters.is_empty() {
+            // Then order is given up for what died.
+            return;
+        }
         for earlier in self.open[&(partition, key)].range(..offset) {
             let before = (partition, *earlier);
-            let with = self.held.get(&before).map(|it| it.consumer);
+            let mut with = self
+                .held
+                .iter()
+                .filter(|(it, _)| self.origin(**it) == before);
             assert_eq!(
-                with,
+                with.next().map(|(_, it)| it.consumer),
                 Some(held.consumer),
                 "{place:?} has overtaken {before:?} of its key"
             );
@@ -379,7 +472,9 @@ impl Bench {
         match outcome {
             DeliveryOutcome::Ack => {
                 self.held.remove(&place);
-                self.note_done(place);
+                let source = self.origin(place);
+                self.unsettled_letters.remove(&source);
+                self.note_done(source);
             }
             DeliveryOutcome::Nack { .. } | DeliveryOutcome::Release => {
                 self.held.remove(&place);
@@ -387,6 +482,15 @@ impl Bench {
             DeliveryOutcome::DeadLetter { .. } => {
                 self.held.remove(&place);
                 self.dead.insert(place);
+                let (partition, offset) = self.origin(place);
+                if (partition, offset) != place {
+                    // It is a dead letter again, where it is.
+                    let key = self.key_of((partition, offset));
+                    self.open
+                        .get_mut(&(partition, key))
+                        .unwrap()
+                        .remove(&offset);
+                }
             }
             DeliveryOutcome::Start | DeliveryOutcome::Extend => {}
         }
@@ -446,7 +550,7 @@ impl Bench {
 
     /// Stops the broker at once, and starts it again with what was journaled.
     fn restart(&mut self) {
-        let before: Vec<_> = (0..self.logs.len())
+        let before: Vec<_> = (0..2 * self.logs.len())
             .map(|number| self.subscription().durable(number as u32))
             .collect();
         for consumer in self.sessions.keys().copied().collect::<Vec<_>>() {
@@ -469,6 +573,8 @@ impl Bench {
             state.partition_mut(place).unwrap().end = Offset::new(end);
         }
         self.state = state;
+        let lanes = self.subscription().partitions.len();
+        assert_eq!(lanes, 2 * self.logs.len());
         for (number, before) in (0..).zip(before) {
             let after = self.subscription().durable(number);
             assert_eq!(after.0, before.0, "floor");

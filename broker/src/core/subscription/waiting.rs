@@ -113,6 +113,12 @@ impl WaitingRecords {
         self.by_key.range(range).map(|(_, offset)| *offset)
     }
 
+    /// Whether a record of a key has a row and is not dead.
+    pub(super) fn has_living(&self, key: KeyHash) -> bool {
+        let mut records = self.of_key(key).filter_map(|offset| self.get(offset));
+        records.any(|record| record.death.is_none())
+    }
+
     /// Puts or removes a row. Nothing is being done with the record then, unless
     /// [`WaitingRecords::keep_leased`] was told otherwise.
     pub(super) fn put(&mut self, offset: Offset, record: Option<WaitingRecord>) {

@@ -403,3 +403,55 @@ fn a_seek_back_copies_no_parked_record_twice() {
     bench.ack((0, 2));
     assert_eq!(bench.subscription().partitions[0].settled.floor().get(), 3);
 }
+
+#[test]
+fn a_key_that_is_redriven_comes_back_in_order_and_is_free_with_its_last_dead_letter() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 1, 1, 2]);
+    bench.connect(1, 1_000);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0, 1, 2]);
+    let all = bench.letters_of(0, |_| true);
+    bench.redrive(0, &all);
+    bench.append(0, &[1]);
+    bench.step();
+    bench.bury(true);
+    assert_eq!(
+        bench.letters[0].len(),
+        3,
+        "what is new waits for the last one"
+    );
+    assert_eq!(bench.held(), [(0, 3), (1, 0)], "one after the other");
+    bench.ack((1, 0));
+    bench.restart();
+    bench.connect(1, 1_000);
+    assert_eq!(bench.held(), [(0, 3), (1, 1)]);
+    bench.ack((1, 1));
+    bench.ack((1, 2));
+    assert_eq!(bench.held(), [(0, 3), (0, 4)], "the key is free");
+}
+
+#[test]
+fn a_redriven_record_that_fails_for_good_is_dead_where_it_is() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 1]);
+    bench.connect(1, 1_000);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    bench.bury(true);
+    let all = bench.letters_of(0, |_| true);
+    bench.redrive(0, &all);
+    bench.say((1, 0), dead());
+    bench.bury(true);
+    assert_eq!((bench.letters[0].len(), bench.held()), (2, vec![]));
+    let state = |bench: &Bench, offset| {
+        let subscription = bench.subscription();
+        subscription.dead_letter_state(0, Offset::new(offset))
+    };
+    assert_eq!(state(&bench, 0), DeadLetterState::Dead);
+    bench.discard(0, &all[..1]);
+    assert_eq!(state(&bench, 0), DeadLetterState::Settled);
+    assert_eq!(bench.held(), [(1, 1)], "the next one of its key goes on");
+}

@@ -54,7 +54,15 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
             bench.say(place, DeliveryOutcome::DeadLetter { reason });
         }
         (81..84, _) => bench.bury(random.u32(..10) < 7),
-        (84..95, _) => bench.pass(random.i64(0..20_000)),
+        (84..87, _) => {
+            let partition = random.u32(..partition_count);
+            let letters = wanted_letters(bench, random, partition, key_count);
+            match random.u32(..4) {
+                0 => bench.discard(partition, &letters),
+                _ => bench.redrive(partition, &letters),
+            }
+        }
+        (87..95, _) => bench.pass(random.i64(0..20_000)),
         (95..97, _) => bench.pass(random.i64(0..400_000)),
         (97..99, _) => bench.restart(),
         // Somebody says again what was said long ago.
@@ -71,6 +79,23 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
     }
 }
 
+/// Some dead letters: whole keys where their order counts.
+fn wanted_letters(
+    bench: &Bench,
+    random: &mut fastrand::Rng,
+    partition: u32,
+    key_count: u64,
+) -> Vec<DeadLetter> {
+    let key = random.u64(..key_count);
+    match bench.config.on_dead_letter {
+        OnDeadLetter::Park => bench.letters_of(partition, |place| bench.key_of(place) == key),
+        OnDeadLetter::Skip => {
+            let share = random.u64(1..5);
+            bench.letters_of(partition, |(_, offset)| offset % share == 0)
+        }
+    }
+}
+
 /// Lets everything be handled, and checks that it was.
 fn finish(bench: &mut Bench) {
     for number in 0..CONSUMERS {
@@ -84,8 +109,13 @@ fn finish(bench: &mut Bench) {
         if held.is_empty() {
             let rows = bench.subscription().partitions.iter();
             let row_count: usize = rows.map(|it| it.waiting.len()).sum();
-            if row_count == 0 && bench.burials.is_empty() {
+            let is_idle = bench.burials.is_empty() && bench.unsettled_letters.is_empty();
+            if row_count == 0 && is_idle {
                 break;
+            }
+            for partition in (0..).take(bench.logs.len()) {
+                let letters = bench.letters_of(partition, |_| true);
+                bench.redrive(partition, &letters);
             }
             bench.pass(10_000);
         }
@@ -93,10 +123,9 @@ fn finish(bench: &mut Bench) {
     }
     for (partition, log) in (0..).zip(&bench.logs) {
         for offset in 0..log.len() as u64 {
-            let is_letter = bench.letters[partition as usize].contains(&offset);
             assert!(
-                bench.is_done(partition, offset) != is_letter,
-                "{partition}/{offset} is not in one place: letter {is_letter}"
+                bench.is_done(partition, offset),
+                "{partition}/{offset} was lost"
             );
         }
         let known = &bench.subscription().partitions[partition as usize];
@@ -107,6 +136,9 @@ fn finish(bench: &mut Bench) {
         );
     }
     assert_eq!(bench.subscription().leases.len(), 0);
+    for known in &bench.subscription().partitions {
+        assert_eq!(known.parked.len(), 0, "no key is parked any more");
+    }
 }
 
 #[test]
