@@ -155,7 +155,6 @@ impl Subscription {
             counts.done += 1;
             *settled.entry(letter.key).or_default() += 1;
         }
-        self.write_settled(decision);
         for (key, count) in settled {
             self.note_letters_settled(number, key, count, decision);
             // Those behind it in the lane may go on.
@@ -163,6 +162,7 @@ impl Subscription {
                 lane.window.keys.line_up(key);
             }
         }
+        self.write_settled(decision);
         counts
     }
 

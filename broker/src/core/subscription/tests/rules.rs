@@ -454,4 +454,8 @@ fn a_redriven_record_that_fails_for_good_is_dead_where_it_is() {
     bench.discard(0, &all[..1]);
     assert_eq!(state(&bench, 0), DeadLetterState::Settled);
     assert_eq!(bench.held(), [(1, 1)], "the next one of its key goes on");
+    bench.ack((1, 1));
+    bench.append(0, &[1]);
+    bench.step();
+    assert_eq!(bench.held(), [(0, 2)], "no dead letter of the key is left");
 }
