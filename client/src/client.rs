@@ -184,6 +184,14 @@ impl Shared {
         }
     }
 
+    /// A stream was silent for longer than a broker ever is; also logged, once.
+    pub(crate) fn silence(&self) -> Error {
+        let text = "the broker has not been heard of for too long";
+        let error = Error::timeout(Effects::None, text).with("url", &self.url);
+        self.outage.begin(&self.url, &error);
+        error
+    }
+
     /// No answer came in time; the outage, if there is one, tells why.
     pub(crate) fn timed_out(&self, patience: Duration, repetition: Repetition) -> Error {
         let effects = match repetition {

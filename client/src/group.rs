@@ -38,7 +38,7 @@ pub use item::{
     StoppedPartition,
 };
 pub use offset::{GroupOffset, ToGroupOffsets};
-pub use shutdown::{Drain, GroupShutdownHandle};
+pub use shutdown::GroupShutdownHandle;
 
 /// Commits that nobody waits for are gathered for so long: each message is a sync of its own unless others
 /// write as well.

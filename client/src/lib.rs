@@ -70,8 +70,10 @@ mod backoff;
 mod client;
 mod error;
 mod event;
+mod flow;
 mod group;
 mod outage;
+mod perseverance;
 mod position;
 mod producer;
 mod publish;
@@ -92,7 +94,7 @@ pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind, SendError};
 pub use event::Event;
 pub use group::{
-    AssignedPartition, Assignment, ByKey, Drain, ForEachError, GroupBatch, GroupConsumer,
+    AssignedPartition, Assignment, ByKey, ForEachError, GroupBatch, GroupConsumer,
     GroupConsumerBuilder, GroupItem, GroupOffset, GroupRecord, GroupRecords, GroupShutdownHandle,
     Revoking, StoppedPartition, ToGroupOffsets,
 };
@@ -102,7 +104,7 @@ pub use reader::{
     Batch, BatchRecords, CaughtUp, Gap, GapReason, Reader, ReaderBuilder, ReaderItem, Source, Start,
 };
 pub use record::{Header, ReceivedRecord, Record};
-pub use shutdown::ShutdownHandle;
+pub use shutdown::{Drain, ShutdownHandle};
 
 pub use bytes::Bytes;
 pub use towpath_proto::address::{Address, AddressError};

@@ -1,5 +1,7 @@
 //! Ending something from somewhere else.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 /// Ends what it was taken from. Cheap to clone; dropping it ends nothing.
@@ -19,4 +21,14 @@ impl ShutdownHandle {
     pub fn shutdown(&self) {
         self.stop.cancel();
     }
+}
+
+/// What becomes of the work that a consumer has begun when it is shut down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Drain {
+    /// It is finished and said to be done; what is not finished after this time is dropped.
+    FinishWithin(Duration),
+    /// It is dropped at once; what was finished before is said to be done.
+    StopNow,
 }

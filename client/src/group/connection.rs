@@ -18,12 +18,10 @@ use towpath_proto::wire::join_response::Response;
 use super::COMMIT_INTERVAL;
 use super::membership::{Heard, Membership};
 use super::seat::Seat;
-use crate::backoff::Backoff;
+use crate::Error;
 use crate::client::Shared;
-use crate::error::Effects;
-use crate::outage::{PauseEnd, Recovery};
+use crate::perseverance::Perseverance;
 use crate::time::{Alarm, later};
-use crate::{Error, ErrorKind, RetryAdvice};
 
 /// A broker that has sent nothing for this long, not even a heartbeat, is taken for lost.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
@@ -39,10 +37,7 @@ const REQUESTS_MAX: usize = 16;
 pub(super) struct Connection {
     client: Arc<Shared>,
     seat: Arc<Seat>,
-    give_up_after: Option<Duration>,
-    backoff: Backoff,
-    /// Since when nothing good was heard.
-    trouble: Option<Instant>,
+    perseverance: Perseverance,
 }
 
 /// Why a stream ended.
@@ -62,9 +57,7 @@ impl Connection {
         Self {
             client,
             seat,
-            give_up_after,
-            backoff: Backoff::new(),
-            trouble: None,
+            perseverance: Perseverance::new(give_up_after),
         }
     }
 
@@ -83,37 +76,14 @@ impl Connection {
                 Ended::Left => return,
                 Ended::Broken(trouble) => trouble,
             };
-            if let Some(error) = self.is_hopeless(trouble.as_ref()) {
+            if let Some(error) = self.perseverance.give_up(trouble.as_ref()) {
                 return self.seat.with(|it| it.fail(error));
             }
             let seat = Arc::clone(&self.seat);
             tokio::select! {
                 () = seat.left() => return,
-                () = self.pause(recovery, trouble.as_ref()) => {}
+                () = self.perseverance.pause(recovery, trouble.as_ref()) => {}
             }
-        }
-    }
-
-    fn is_hopeless(&mut self, trouble: Option<&Error>) -> Option<Error> {
-        let error = trouble?;
-        let is_final = matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Internal)
-            || error.kind() == ErrorKind::Overloaded && error.retry_advice() == RetryAdvice::Never;
-        if is_final && error.retry_advice() != RetryAdvice::Same {
-            return Some(error.clone());
-        }
-        let now = Instant::now();
-        let since = *self.trouble.get_or_insert(now);
-        let deadline = self.give_up_after.map(|patience| later(since, patience));
-        deadline
-            .is_some_and(|deadline| deadline <= now)
-            .then(|| error.clone())
-    }
-
-    async fn pause(&mut self, recovery: Recovery, trouble: Option<&Error>) {
-        let asked = trouble.and_then(Error::retry_after);
-        let wait = asked.unwrap_or_else(|| self.backoff.next_wait());
-        if recovery.pause(trouble, wait).await == PauseEnd::BrokerBack {
-            self.backoff.reset();
         }
     }
 
@@ -132,7 +102,7 @@ impl Connection {
         match joined {
             Ok(Ok(responses)) => self.serve(sender, responses.into_inner()).await,
             Ok(Err(status)) => Ended::Broken(Some(self.client.error_of(status))),
-            Err(_elapsed) => Ended::Broken(Some(silence(&self.client))),
+            Err(_elapsed) => Ended::Broken(Some(self.client.silence())),
         }
     }
 
@@ -144,11 +114,10 @@ impl Connection {
         let ended = self.talk(&sender, &mut responses).await;
         let is_well = self.seat.look(Membership::is_open);
         if is_well {
-            self.backoff.reset();
-            self.trouble = None;
+            self.perseverance.reset();
         }
         if let Ended::Broken(trouble) = &ended
-            && let Some(error) = self.is_hopeless(trouble.as_ref())
+            && let Some(error) = self.perseverance.give_up(trouble.as_ref())
         {
             self.seat.with(|it| it.fail(error));
         }
@@ -214,7 +183,7 @@ impl Connection {
                     said_at = Instant::now();
                 }
                 () = silence_alarm.reached(heard_at + SILENCE_MAX) => {
-                    break Ended::Broken(Some(silence(&self.client)));
+                    break Ended::Broken(Some(self.client.silence()));
                 }
                 () = &mut leaving => break Ended::Left,
             }
@@ -277,11 +246,4 @@ const fn heartbeat() -> v1::JoinRequest {
     v1::JoinRequest {
         request: Some(Request::Heartbeat(v1::MemberHeartbeat {})),
     }
-}
-
-fn silence(client: &Shared) -> Error {
-    let text = "the broker has not been heard of for too long";
-    let error = Error::timeout(Effects::None, text).with("url", &client.url);
-    client.outage.begin(&client.url, &error);
-    error
 }

@@ -6,7 +6,6 @@
 
 mod buffer;
 mod commits;
-mod flow;
 mod hearing;
 mod holding;
 
@@ -22,9 +21,9 @@ use super::item::{Assignment, GroupItem};
 use super::offset::GroupOffset;
 use crate::Error;
 use crate::error::Effects;
+use crate::flow::Cost;
 use buffer::Buffer;
 use commits::Commits;
-use flow::Cost;
 use holding::{Holding, Place, Stage};
 
 pub(super) use commits::CommitAnswer;
@@ -74,8 +73,8 @@ enum Phase {
 impl Membership {
     pub(super) fn new(options: GroupOptions, member_id: [u8; 16]) -> Self {
         let max = Cost {
-            records: options.records_max.clamp(1, flow::LIMIT_MAX),
-            bytes: options.bytes_max.clamp(1, flow::LIMIT_MAX),
+            records: options.records_max,
+            bytes: options.bytes_max,
         };
         let failure = options.check().err();
         Self {

@@ -1,22 +1,12 @@
 //! Ending a consumer from somewhere else.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::shutdown::Drain;
 use crate::time::later;
-
-/// What becomes of the work that a consumer has begun when it is shut down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Drain {
-    /// It is finished and committed; what is not finished after this time is dropped.
-    FinishWithin(Duration),
-    /// It is dropped at once; what was finished before is committed.
-    StopNow,
-}
 
 /// Ends the consumer that it was taken from. Cheap to clone; dropping it ends nothing.
 #[derive(Debug, Clone, Default)]

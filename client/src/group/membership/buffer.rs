@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use towpath_proto::v1;
 
-use super::flow::{Cost, Flow};
 use super::holding::Place;
 use crate::Error;
+use crate::flow::{Cost, Flow};
 use crate::group::item::GroupItem;
 
 /// Items in the order in which they came, and the room that is left for more.
@@ -25,7 +25,7 @@ struct Buffered {
 }
 
 impl Buffer {
-    pub(super) const fn new(max: Cost) -> Self {
+    pub(super) fn new(max: Cost) -> Self {
         Self {
             items: VecDeque::new(),
             flow: Flow::new(max),
@@ -106,6 +106,7 @@ impl Buffer {
     }
 
     pub(super) const fn take_credit(&mut self) -> v1::GroupCredit {
-        self.flow.take_credit()
+        let Cost { records, bytes } = self.flow.take_credit();
+        v1::GroupCredit { records, bytes }
     }
 }

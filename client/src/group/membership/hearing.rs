@@ -10,8 +10,8 @@ use towpath_proto::v1::join_request::Request;
 use towpath_proto::wire::FetchedBatch;
 use towpath_proto::wire::join_response::Response;
 
-use super::flow::Cost;
 use super::{Holding, Membership, Phase, Place, Stage};
+use crate::flow::Cost;
 use crate::group::item::{
     AssignedPartition, Assignment, GroupBatch, GroupItem, Revoking, StoppedPartition,
 };
