@@ -1,8 +1,10 @@
-//! Topics, groups, offsets and the broker itself: calls that are made now and then.
+//! Topics, groups, subscriptions, offsets and the broker itself: calls that are made now and then.
 
 mod group;
 mod group_calls;
 mod server;
+mod subscription;
+mod subscription_calls;
 mod topic;
 mod topic_change;
 
@@ -22,6 +24,11 @@ pub use group::{
     Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState, SoughtPartition,
 };
 pub use server::{Limits, ServerInfo};
+pub use subscription::{
+    CreatedSubscription, NewSubscription, OnDeadLetter, SoughtSubscriptionPartition, Subscription,
+    SubscriptionConfig, SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode,
+    SubscriptionPartition, SubscriptionSeek, SubscriptionUpdate,
+};
 pub use topic::{LookedUpOffset, LookedUpOffsets, NewTopic, Topic, TopicDeletion, TopicPartition};
 pub use topic_change::{TopicTrim, TopicUpdate, TrimmedPartition, TrimmedTopic};
 
@@ -266,4 +273,9 @@ impl Admin {
 
 fn topic_of(topic: Option<v1::Topic>) -> Result<Topic, Error> {
     Topic::from_proto(topic.ok_or_else(|| Error::protocol("the answer holds no topic"))?)
+}
+
+/// The id as 32 hexadecimal digits; empty if it is not one.
+fn hex(id: &[u8]) -> String {
+    uuid::Uuid::from_slice(id).map_or_else(|_| String::new(), |id| id.simple().to_string())
 }

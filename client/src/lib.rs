@@ -7,7 +7,7 @@
 //!   no duplicate, and the records of a key keep their order;
 //! - a [`Reader`] for topics that are read: each record once, to the end or onwards for ever;
 //! - a [`GroupConsumer`] for topics that several share: the broker remembers how far they are;
-//! - [`Admin`] for topics, groups, offsets and the broker itself.
+//! - [`Admin`] for topics, groups, subscriptions, offsets and the broker itself.
 //!
 //! ```no_run
 //! use towpath_client::{Client, Event, Start};
@@ -86,9 +86,12 @@ mod time;
 mod transport;
 
 pub use admin::{
-    Admin, Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState, Limits,
-    LookedUpOffset, LookedUpOffsets, NewTopic, ServerInfo, SoughtPartition, Topic, TopicDeletion,
-    TopicPartition, TopicTrim, TopicUpdate, TrimmedPartition, TrimmedTopic,
+    Admin, CreatedSubscription, Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek,
+    GroupState, Limits, LookedUpOffset, LookedUpOffsets, NewSubscription, NewTopic, OnDeadLetter,
+    ServerInfo, SoughtPartition, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
+    SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
+    SubscriptionSeek, SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim,
+    TopicUpdate, TrimmedPartition, TrimmedTopic,
 };
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind, SendError};
@@ -109,5 +112,5 @@ pub use shutdown::{Drain, ShutdownHandle};
 pub use bytes::Bytes;
 pub use towpath_proto::address::{Address, AddressError};
 pub use towpath_proto::ids::{Generation, Lsn, Offset, OffsetRange, PartitionId, TopicId};
-pub use towpath_proto::names::{GroupName, NameError, TopicName};
+pub use towpath_proto::names::{GroupName, NameError, SubscriptionName, TopicName};
 pub use towpath_proto::reason::{ErrorReason, RetryAdvice, UnknownReason};

@@ -7,6 +7,7 @@ use towpath_proto::names::{GroupName, TopicName};
 use towpath_proto::v1;
 use towpath_proto::v1::seek_group_request::Target;
 
+use super::hex;
 use crate::Error;
 use crate::reader::Start;
 use crate::time::from_ms;
@@ -299,9 +300,4 @@ impl SoughtPartition {
 fn topic_name(name: &str) -> Result<TopicName, Error> {
     TopicName::new(name)
         .map_err(|error| Error::protocol("the broker sent a bad topic name").because(error))
-}
-
-/// The id as 32 hexadecimal digits; empty if it is not one.
-fn hex(id: &[u8]) -> String {
-    uuid::Uuid::from_slice(id).map_or_else(|_| String::new(), |id| id.simple().to_string())
 }
