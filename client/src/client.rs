@@ -17,6 +17,7 @@ use crate::group::GroupConsumerBuilder;
 use crate::outage::{Outage, PauseEnd};
 use crate::producer::ProducerBuilder;
 use crate::reader::{ReaderBuilder, Source};
+use crate::subscriber::SubscriberBuilder;
 use crate::time::later;
 use crate::transport::Transport;
 use crate::{Admin, Error, ErrorKind, RetryAdvice};
@@ -100,7 +101,12 @@ impl Client {
         GroupConsumerBuilder::new(Arc::clone(&self.inner), name.into())
     }
 
-    /// Topics, groups, offsets and the broker itself.
+    /// Starts to set up a consumer of a durable subscription.
+    pub fn subscriber(&self, subscription: impl Into<String>) -> SubscriberBuilder {
+        SubscriberBuilder::new(Arc::clone(&self.inner), subscription.into())
+    }
+
+    /// Topics, groups, subscriptions, offsets and the broker itself.
     pub fn admin(&self) -> Admin {
         Admin::new(Arc::clone(&self.inner), self.inner.give_up_after)
     }
@@ -112,7 +118,7 @@ impl Client {
 
     /// Closes every producer of this client as [`Producer::close`](crate::Producer::close) does
     /// and returns when all of them have ended; their receipts tell what became of the records.
-    /// Readers, consumers of groups and calls are not affected.
+    /// Readers, consumers and calls are not affected.
     ///
     /// Dropping the future leaves the producers closing.
     pub async fn close(&self) {

@@ -7,6 +7,8 @@
 //!   no duplicate, and the records of a key keep their order;
 //! - a [`Reader`] for topics that are read: each record once, to the end or onwards for ever;
 //! - a [`GroupConsumer`] for topics that several share: the broker remembers how far they are;
+//! - a [`Subscriber`] for durable subscriptions: each record is settled by itself, retried, and keeps its
+//!   place behind others of its key;
 //! - [`Admin`] for topics, groups, subscriptions, offsets and the broker itself.
 //!
 //! ```no_run
@@ -80,6 +82,7 @@ mod publish;
 mod reader;
 mod record;
 mod shutdown;
+mod subscriber;
 #[cfg(test)]
 mod testing;
 mod time;
@@ -108,6 +111,10 @@ pub use reader::{
 };
 pub use record::{Header, ReceivedRecord, Record};
 pub use shutdown::{Drain, ShutdownHandle};
+pub use subscriber::{
+    DeliveredRecord, Delivery, DeliveryOutcome, IntoDeliveryOutcome, Parallel, Parallelism,
+    Subscriber, SubscriberBuilder, SubscriberShutdownHandle,
+};
 
 pub use bytes::Bytes;
 pub use towpath_proto::address::{Address, AddressError};

@@ -1,5 +1,5 @@
 //! The connections of a client: one for short calls, a few for producers, one for each reader
-//! and each consumer of a group.
+//! and each consumer of a group or subscription.
 //!
 //! A connection is made when it is first used and made again when it is used after it broke. The
 //! only place that knows how: nothing of it is seen outside the crate.
@@ -21,6 +21,7 @@ use towpath_proto::v1::ProduceResponse;
 use towpath_proto::v1::fetch_service_client::FetchServiceClient;
 use towpath_proto::v1::group_service_client::GroupServiceClient;
 use towpath_proto::v1::produce_service_client::ProduceServiceClient;
+use towpath_proto::v1::subscription_service_client::SubscriptionServiceClient;
 use towpath_proto::wire::ProduceRequest;
 
 use crate::Error;
@@ -116,6 +117,11 @@ impl Transport {
     /// A stub for Join on a connection of its own, for the same reason.
     pub(crate) fn group(&self) -> GroupServiceClient<Channel> {
         GroupServiceClient::new(self.open()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// A stub for Receive on a connection of its own, for the same reason.
+    pub(crate) fn subscription(&self) -> SubscriptionServiceClient<Channel> {
+        SubscriptionServiceClient::new(self.open()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     fn data_channel(&self, connection: u32) -> Channel {

@@ -1,0 +1,135 @@
+//! Records that a consumer has, as far as it knows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use towpath_proto::ids::{Offset, PartitionId};
+
+use super::ticket::{DeliveryId, Place, Ticket};
+use crate::flow::Cost;
+use crate::subscriber::delivery::DeliveredRecord;
+
+/// A record is kept for so long after it came, and once more after it was begun with.
+pub(super) const KEPT_MAX: Duration = Duration::from_hours(1);
+
+/// Records that came and are neither settled nor lost.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    by_place: BTreeMap<Place, HeldRecord>,
+}
+
+#[derive(Debug)]
+struct HeldRecord {
+    delivery: DeliveryId,
+    cost: Cost,
+    stage: Stage,
+    /// When it came to this stage.
+    since: Instant,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Waiting(DeliveredRecord),
+    Begun,
+}
+
+impl Held {
+    /// A record came. Returns what an earlier delivery of it took, which is over.
+    pub(super) fn insert(
+        &mut self,
+        ticket: &Ticket,
+        record: DeliveredRecord,
+        cost: Cost,
+        now: Instant,
+    ) -> Option<Cost> {
+        let held = HeldRecord {
+            delivery: ticket.delivery,
+            cost,
+            stage: Stage::Waiting(record),
+            since: now,
+        };
+        let earlier = self.by_place.insert(ticket.place, held);
+        earlier.map(|it| it.cost)
+    }
+
+    /// Whether this delivery waits to be begun with.
+    pub(super) fn is_waiting(&self, ticket: &Ticket) -> bool {
+        let held = self.by_place.get(&ticket.place);
+        held.is_some_and(|it| it.delivery == ticket.delivery && it.is_waiting())
+    }
+
+    /// A handler begins with a record that waits.
+    pub(super) fn begin(&mut self, ticket: &Ticket, now: Instant) -> Option<DeliveredRecord> {
+        let held = self.by_place.get_mut(&ticket.place)?;
+        if held.delivery != ticket.delivery || !held.is_waiting() {
+            return None;
+        }
+        held.since = now;
+        match std::mem::replace(&mut held.stage, Stage::Begun) {
+            Stage::Waiting(record) => Some(record),
+            Stage::Begun => None,
+        }
+    }
+
+    /// A record is settled. Returns what it took; none if it is not held any more.
+    pub(super) fn remove(&mut self, ticket: &Ticket) -> Option<Cost> {
+        let held = self.by_place.get(&ticket.place);
+        held.filter(|it| it.delivery == ticket.delivery)?;
+        let removed = self.by_place.remove(&ticket.place);
+        removed.map(|it| it.cost)
+    }
+
+    /// Records are lost, all or those of one delivery. Returns what they took.
+    pub(super) fn lose(
+        &mut self,
+        partition: PartitionId,
+        (start, end): (Offset, Offset),
+        delivery: Option<DeliveryId>,
+    ) -> Cost {
+        let place = |offset| Place { partition, offset };
+        let mut lost = Cost::default();
+        if start < end {
+            let is_lost = |it: &HeldRecord| delivery.is_none_or(|delivery| it.delivery == delivery);
+            let places = place(start)..place(end);
+            let taken = self.by_place.extract_if(places, |_, it| is_lost(it));
+            taken.for_each(|(_, it)| lost.add(it.cost));
+        }
+        lost
+    }
+
+    /// Drops what waits. Returns which records those are, and what they took.
+    pub(super) fn drop_waiting(&mut self) -> (Vec<(DeliveryId, Place)>, Cost) {
+        let mut total = Cost::default();
+        let waiting = self.by_place.extract_if(.., |_, it| it.is_waiting());
+        let dropped = waiting.map(|(place, it)| {
+            total.add(it.cost);
+            (it.delivery, place)
+        });
+        (dropped.collect(), total)
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        self.by_place.clear();
+    }
+
+    /// Records that a handler has begun with.
+    pub(super) fn begun(&self) -> impl Iterator<Item = (DeliveryId, Place)> {
+        let begun = self.by_place.iter().filter(|(_, it)| !it.is_waiting());
+        begun.map(|(place, it)| (it.delivery, *place))
+    }
+
+    /// Records that are not held for too long already.
+    pub(super) fn extendable(&self, now: Instant) -> impl Iterator<Item = (DeliveryId, Place)> {
+        let is_recent = move |it: &HeldRecord| now < it.since + KEPT_MAX;
+        let recent = self.by_place.iter().filter(move |(_, it)| is_recent(it));
+        recent.map(|(place, it)| (it.delivery, *place))
+    }
+}
+
+impl HeldRecord {
+    const fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Waiting(_))
+    }
+}
