@@ -2,10 +2,11 @@
 
 mod records;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use towpath_proto::ids::{Offset, PartitionId, TopicId};
+use towpath_proto::ids::{Offset, OffsetRange, PartitionId, TopicId};
 use towpath_proto::names::TopicName;
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
@@ -42,10 +43,7 @@ impl Receiving {
             Some(Response::Opened(opened)) => return self.take_opened(&opened, now),
             Some(Response::Delivered(delivered)) => return self.take_delivered(&delivered, now),
             Some(Response::Settled(settled)) => self.take_settled(&settled),
-            Some(Response::Lost(lost)) => {
-                self.take_lost(&lost);
-                Ok(())
-            }
+            Some(Response::Lost(lost)) => self.take_lost(&lost),
             Some(Response::Draining(_)) => {
                 // What is begun with now could not be settled in time.
                 self.give_back_waiting();
@@ -162,18 +160,34 @@ impl Receiving {
             self.turns.release(lane);
         }
         for ((delivery, partition), range) in confirmed.expired {
-            let lost = self.held.lose(partition, range, Some(delivery));
+            let lost = self.held.lose_delivered(delivery, partition, range);
             self.flow.release(lost);
         }
         Ok(())
     }
 
-    fn take_lost(&mut self, lost: &v1::DeliveryLost) {
+    fn take_lost(&mut self, lost: &v1::DeliveryLost) -> Result<(), Error> {
         let partition = PartitionId::new(lost.partition);
-        for range in &lost.ranges {
-            let range = (Offset::new(range.start), Offset::new(range.end));
-            let lost = self.held.lose(partition, range, None);
+        let mut keys = HashMap::new();
+        for range in to_ranges(&lost.ranges)? {
+            let lost = self.held.lose(partition, range, &mut keys);
             self.flow.release(lost);
         }
+        // The broker has taken back what waits behind them too, but may say so only later.
+        if self.known.as_ref().is_some_and(|it| it.is_ordered) {
+            let behind = self.held.lose_behind(partition, &keys);
+            self.flow.release(behind);
+        }
+        Ok(())
     }
+}
+
+/// Offsets as the broker tells them.
+pub(super) fn to_ranges(ranges: &[v1::OffsetRange]) -> Result<Vec<OffsetRange>, Error> {
+    let text = "the broker told a range that ends before it starts";
+    let ranges = ranges.iter().map(|it| {
+        OffsetRange::new(Offset::new(it.start), Offset::new(it.end))
+            .ok_or_else(|| Error::protocol(text))
+    });
+    ranges.collect()
 }

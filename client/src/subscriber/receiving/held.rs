@@ -1,10 +1,12 @@
 //! Records that a consumer has, as far as it knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
-use towpath_proto::ids::{Offset, PartitionId};
+use towpath_proto::ids::{Offset, OffsetRange, PartitionId};
 
 use super::ticket::{DeliveryId, Place, Ticket};
 use crate::flow::Cost;
@@ -22,6 +24,7 @@ pub(super) struct Held {
 #[derive(Debug)]
 struct HeldRecord {
     delivery: DeliveryId,
+    key: Option<Bytes>,
     cost: Cost,
     stage: Stage,
     /// When it came to this stage.
@@ -45,6 +48,7 @@ impl Held {
     ) -> Option<Cost> {
         let held = HeldRecord {
             delivery: ticket.delivery,
+            key: ticket.lane.as_ref().map(|lane| lane.key.clone()),
             cost,
             stage: Stage::Waiting(record),
             since: now,
@@ -80,22 +84,59 @@ impl Held {
         removed.map(|it| it.cost)
     }
 
-    /// Records are lost, all or those of one delivery. Returns what they took.
+    /// Records are lost. Returns what they took. Of each of their keys, `keys` holds the first one then.
     pub(super) fn lose(
         &mut self,
         partition: PartitionId,
-        (start, end): (Offset, Offset),
-        delivery: Option<DeliveryId>,
+        range: OffsetRange,
+        keys: &mut HashMap<Bytes, Offset>,
     ) -> Cost {
-        let place = |offset| Place { partition, offset };
-        let mut lost = Cost::default();
-        if start < end {
-            let is_lost = |it: &HeldRecord| delivery.is_none_or(|delivery| it.delivery == delivery);
-            let places = place(start)..place(end);
-            let taken = self.by_place.extract_if(places, |_, it| is_lost(it));
-            taken.for_each(|(_, it)| lost.add(it.cost));
+        let mut total = Cost::default();
+        let lost = self
+            .by_place
+            .extract_if(places(partition, range), |_, _| true);
+        for (place, it) in lost {
+            total.add(it.cost);
+            if let Some(key) = it.key {
+                let first = keys.entry(key).or_insert(place.offset);
+                *first = place.offset.min(*first);
+            }
         }
-        lost
+        total
+    }
+
+    /// Records that wait are lost behind others of their key. Returns what they took.
+    pub(super) fn lose_behind(
+        &mut self,
+        partition: PartitionId,
+        keys: &HashMap<Bytes, Offset>,
+    ) -> Cost {
+        let Some(first) = keys.values().min().copied() else {
+            return Cost::default();
+        };
+        let is_behind = |place: &Place, it: &mut HeldRecord| {
+            let first = it.key.as_ref().and_then(|key| keys.get(key));
+            it.is_waiting() && first.is_some_and(|first| *first < place.offset)
+        };
+        let behind = places_from(partition, first);
+        let mut total = Cost::default();
+        let lost = self.by_place.extract_if(behind, is_behind);
+        lost.for_each(|(_, it)| total.add(it.cost));
+        total
+    }
+
+    /// Records of one delivery are lost. Returns what they took.
+    pub(super) fn lose_delivered(
+        &mut self,
+        delivery: DeliveryId,
+        partition: PartitionId,
+        range: OffsetRange,
+    ) -> Cost {
+        let mut total = Cost::default();
+        let is_lost = |_: &Place, it: &mut HeldRecord| it.delivery == delivery;
+        let lost = self.by_place.extract_if(places(partition, range), is_lost);
+        lost.for_each(|(_, it)| total.add(it.cost));
+        total
     }
 
     /// Drops what waits. Returns which records those are, and what they took.
@@ -132,4 +173,15 @@ impl HeldRecord {
     const fn is_waiting(&self) -> bool {
         matches!(self.stage, Stage::Waiting(_))
     }
+}
+
+fn places(partition: PartitionId, range: OffsetRange) -> Range<Place> {
+    let place = |offset| Place { partition, offset };
+    place(range.start())..place(range.end())
+}
+
+fn places_from(partition: PartitionId, offset: Offset) -> RangeInclusive<Place> {
+    let last = Offset::new(u64::MAX);
+    let place = |offset| Place { partition, offset };
+    place(offset)..=place(last)
 }

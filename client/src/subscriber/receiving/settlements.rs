@@ -5,9 +5,10 @@ mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use towpath_proto::ids::{Offset, PartitionId};
+use towpath_proto::ids::{Offset, OffsetRange, PartitionId};
 use towpath_proto::v1;
 
+use super::hearing::to_ranges;
 use super::ranges::Ranges;
 use super::ticket::{DeliveryId, LaneKey, Place, Ticket};
 use crate::Error;
@@ -74,7 +75,7 @@ pub(super) struct Confirmed {
     /// Are not held up any more by what was confirmed.
     pub(super) lanes: Vec<LaneKey>,
     /// Turned out to be expired before they were settled.
-    pub(super) expired: Vec<(Group, (Offset, Offset))>,
+    pub(super) expired: Vec<(Group, OffsetRange)>,
 }
 
 impl Settlements {
@@ -200,9 +201,7 @@ impl Settlements {
             .ok_or_else(|| Error::protocol("the broker confirms what was not said"))?;
         let mut confirmed = Confirmed::default();
         for (settlement, result) in request.settlements.into_iter().zip(&settled.results) {
-            let expired = result.expired.iter();
-            let expired = expired.map(|it| (Offset::new(it.start), Offset::new(it.end)));
-            let expired: Vec<_> = expired.collect();
+            let expired = to_ranges(&result.expired)?;
             if matches!(settlement.verdict, Verdict::Settled(_)) {
                 let ranges = settlement.ranges.iter();
                 self.answers.tell(settlement.group, ranges, &expired);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
-use towpath_proto::ids::Offset;
+use towpath_proto::ids::{Offset, OffsetRange};
 use towpath_proto::problem::Problem;
 
 use super::Group;
@@ -62,7 +62,7 @@ impl Answers {
         &mut self,
         (delivery, partition): Group,
         ranges: impl Iterator<Item = (Offset, Offset)>,
-        expired: &[(Offset, Offset)],
+        expired: &[OffsetRange],
     ) {
         if self.by_record.is_empty() {
             return;
@@ -71,8 +71,7 @@ impl Answers {
         for (start, end) in ranges {
             let answers = self.by_record.extract_if(key(start)..key(end), |_, _| true);
             for ((_, place), answer) in answers {
-                let mut ranges = expired.iter();
-                let is_expired = ranges.any(|(start, end)| (start..end).contains(&&place.offset));
+                let is_expired = expired.iter().any(|it| it.contains(place.offset));
                 tell(
                     answer,
                     if is_expired {
