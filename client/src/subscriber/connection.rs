@@ -71,9 +71,7 @@ impl Connection {
         let seat = Arc::clone(&self.seat);
         let patience = async {
             seat.left().await;
-            if seat.look(Receiving::has_more_to_say) {
-                sleep(LEAVE_PATIENCE).await;
-            }
+            sleep(LEAVE_PATIENCE).await;
         };
         let mut patience = std::pin::pin!(patience);
         let mut stub = self.client.transport.subscription();
@@ -91,6 +89,7 @@ impl Connection {
             }
             tokio::select! {
                 () = &mut patience => return,
+                () = gone(&seat) => return,
                 () = self.perseverance.pause(recovery, trouble.as_ref()) => {}
             }
         }
@@ -111,6 +110,7 @@ impl Connection {
         let opened = tokio::select! {
             opened = opening => opened,
             () = patience.as_mut() => return Ended::Left,
+            () = gone(&self.seat) => return Ended::Left,
         };
         match opened {
             Ok(Ok(responses)) => self.serve(sender, responses.into_inner(), patience).await,
@@ -213,6 +213,14 @@ impl Drop for FinishOnDrop {
 const fn heartbeat() -> v1::ReceiveRequest {
     v1::ReceiveRequest {
         request: Some(Request::Heartbeat(v1::ReceiveHeartbeat {})),
+    }
+}
+
+/// Waits until the consumer goes, if it has nothing to say for which to connect.
+async fn gone(seat: &Seat) {
+    seat.left().await;
+    if seat.look(Receiving::has_more_to_say) {
+        pending::<()>().await;
     }
 }
 

@@ -55,6 +55,8 @@ pub(super) struct Receiving {
     begun_count: usize,
     settlements: Settlements,
     flow: Flow,
+    /// Whether the broker may send records over the present stream.
+    is_wanting: bool,
     /// To be sent before all else.
     outbox: VecDeque<Request>,
     /// When leases are extended next.
@@ -121,6 +123,7 @@ impl Receiving {
             begun_count: 0,
             settlements: Settlements::default(),
             flow,
+            is_wanting: false,
             outbox: VecDeque::new(),
             extend_at: None,
             damaged: None,
@@ -136,6 +139,7 @@ impl Receiving {
     /// A new stream is made: it begins by opening.
     pub(super) fn begin(&mut self) {
         self.phase = Phase::Opening;
+        self.is_wanting = false;
         self.outbox = VecDeque::from([Request::Open(v1::OpenReceive {
             subscription: self.options.subscription.clone(),
             consumer_id: self.consumer_id.to_vec().into(),
@@ -155,15 +159,14 @@ impl Receiving {
         self.outbox.clear();
         self.extend_at = None;
         self.settlements.disconnect();
-        let (_, cost) = self.held.drop_waiting();
-        self.flow.release(cost);
-        self.turns.drop_waiting();
+        self.drop_waiting();
     }
 
     /// Whether something is to be sent over the present stream.
     pub(super) fn has_request(&self) -> bool {
-        let is_heard = self.is_open() && self.settlements.is_due();
-        !self.outbox.is_empty() || is_heard || self.is_credit_due() || self.is_leave_due()
+        let can_settle = self.is_open() && self.settlements.is_due();
+        let can_change = self.is_credit_due() || self.is_stop_due() || self.is_leave_due();
+        !self.outbox.is_empty() || can_settle || can_change
     }
 
     /// Takes what is to be sent next over the present stream.
@@ -178,7 +181,12 @@ impl Receiving {
             (None, Some(settle)) => Request::Settle(settle),
             (None, None) if self.is_credit_due() => {
                 let Cost { records, bytes } = self.flow.take_credit();
+                self.is_wanting = true;
                 Request::Credit(v1::ReceiveCredit { records, bytes })
+            }
+            (None, None) if self.is_stop_due() => {
+                self.is_wanting = false;
+                Request::Stop(v1::StopReceive {})
             }
             (None, None) if self.is_leave_due() => {
                 self.ending = Ending::Left;

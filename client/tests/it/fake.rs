@@ -6,6 +6,7 @@ mod fetch;
 mod group;
 mod log;
 mod produce;
+mod subscription;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,10 +22,12 @@ use towpath_proto::v1::admin_service_server::AdminServiceServer;
 use towpath_proto::v1::fetch_service_server::FetchServiceServer;
 use towpath_proto::v1::group_service_server::GroupServiceServer;
 use towpath_proto::v1::produce_service_server::ProduceServiceServer;
+use towpath_proto::v1::subscription_service_server::SubscriptionServiceServer;
 use towpath_proto::v1::topic_service_server::TopicServiceServer;
 
 use connection::Listener;
 pub(crate) use log::{Log, StoredBatch};
+pub(crate) use subscription::{FakeSubscription, OnSettle};
 
 /// What to do with a batch instead of appending and answering it.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +75,8 @@ pub(crate) struct State {
     pub(crate) on_call: VecDeque<ErrorReason>,
     /// What the one consumer group remembers.
     pub(crate) group: group::FakeGroup,
+    /// Durable subscriptions, by name.
+    pub(crate) subscriptions: BTreeMap<String, FakeSubscription>,
     /// How often another broker took the place of the one before.
     replaced_count: u32,
 }
@@ -165,6 +170,9 @@ impl FakeBroker {
             )
             .add_service(FetchServiceServer::new(fetch))
             .add_service(GroupServiceServer::new(group::Groups(Arc::clone(&shared))))
+            .add_service(SubscriptionServiceServer::new(subscription::Subscriptions(
+                Arc::clone(&shared),
+            )))
             .add_service(TopicServiceServer::new(control.clone()))
             .add_service(AdminServiceServer::new(control));
         tokio::spawn(server.serve_with_incoming(incoming));
@@ -205,6 +213,15 @@ impl FakeBroker {
     /// Appends a batch as if a producer had sent it, and returns its LSN.
     pub(crate) fn append(&self, topic: &str, partition: u32, values: &[&str]) -> u64 {
         let lsn = self.state().log.append_values(topic, partition, values);
+        self.shared.changed();
+        lsn
+    }
+
+    /// Appends a batch of records with keys, and returns its LSN.
+    pub(crate) fn append_keyed(&self, topic: &str, records: &[(&str, &str)]) -> u64 {
+        let records = records.iter().map(|(key, value)| (Some(*key), *value));
+        let records: Vec<_> = records.collect();
+        let lsn = self.state().log.append_records(topic, 0, &records);
         self.shared.changed();
         lsn
     }

@@ -16,4 +16,6 @@ mod outages;
 mod producer;
 mod public_api;
 mod reader;
+mod subscriber;
+mod subscription_admin;
 mod topic_change;

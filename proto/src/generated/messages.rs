@@ -1779,7 +1779,7 @@ pub struct DeleteSubscriptionResponse {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReceiveRequest {
     /// Which step. The first is `open`, which comes once. Default: none set, which is refused.
-    #[prost(oneof = "receive_request::Request", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "receive_request::Request", tags = "1, 2, 3, 4, 5, 6")]
     pub request: ::core::option::Option<receive_request::Request>,
 }
 /// Nested message and enum types in `ReceiveRequest`.
@@ -1803,6 +1803,10 @@ pub mod receive_request {
         /// Says that the consumer is alive. Sent when nothing else was for `Received.heartbeat_interval_ms`.
         #[prost(message, tag = "5")]
         Heartbeat(super::ReceiveHeartbeat),
+        /// Takes no more: what the consumer has not begun with is ready for others at once, without an attempt
+        /// that counts, and nothing more is sent, whatever was allowed. What it has begun with, it settles.
+        #[prost(message, tag = "6")]
+        Stop(super::StopReceive),
     }
 }
 /// Who receives.
@@ -1840,7 +1844,7 @@ pub struct ReceiveCredit {
     /// Records. Default: 0.
     #[prost(uint64, tag = "1")]
     pub records: u64,
-    /// Bytes of records. Default: 0.
+    /// Bytes of `Delivered.batch`. Default: 0.
     #[prost(uint64, tag = "2")]
     pub bytes: u64,
 }
@@ -1928,6 +1932,9 @@ pub struct LeaveReceive {}
 /// The consumer is alive.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReceiveHeartbeat {}
+/// Takes no more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopReceive {}
 /// One message of a Receive stream. The first is always `opened`.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReceiveResponse {
@@ -2030,7 +2037,7 @@ pub struct DeliveredSpan {
     #[prost(int64, tag = "5")]
     pub append_time_ms: i64,
 }
-/// What became of one SettleDeliveries; durable.
+/// What became of one SettleDeliveries; durable. What the consumer has lost by it was told before.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Settled {
     /// One for each settlement, in the order of the request. Default: none.
@@ -2045,7 +2052,8 @@ pub struct SettleResult {
     #[prost(message, repeated, tag = "1")]
     pub expired: ::prost::alloc::vec::Vec<OffsetRange>,
 }
-/// The consumer has these no more: they expired, or were given back behind another one of their key.
+/// The consumer has these no more: they expired, or were given back behind another one of their key. In
+/// ordered modes it has no later one of their keys any more either, which may be told separately.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeliveryLost {
     /// Number of the partition. Default: 0, the first partition.

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{Phase, Receiving};
 use crate::subscriber::outcome::DeliveryOutcome;
-use crate::subscriber::receiving::ticket::Ticket;
+use crate::subscriber::receiving::ticket::{DeliveryId, Place, Ticket};
 
 /// How far the consumer has come with its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Receiving {
     pub(in crate::subscriber) fn drain(&mut self, until: Instant) {
         self.ending = match self.ending {
             Ending::No => {
-                self.give_back_waiting();
+                self.drop_waiting();
                 Ending::Draining(until)
             }
             Ending::Draining(known) => Ending::Draining(known.min(until)),
@@ -64,6 +64,15 @@ impl Receiving {
         !self.settlements.is_empty()
     }
 
+    /// The broker gives back what it was not told to be begun with: that has to be said before.
+    pub(super) fn is_stop_due(&self) -> bool {
+        let is_draining = matches!(self.ending, Ending::Draining(_));
+        is_draining
+            && self.phase == Phase::Open
+            && self.is_wanting
+            && !self.settlements.has_gathered()
+    }
+
     /// The stream of a consumer that leaves ends at once: what it has to say and to hear comes before.
     pub(super) fn is_leave_due(&self) -> bool {
         let is_quiet = self.outbox.is_empty() && self.settlements.is_empty();
@@ -87,13 +96,7 @@ impl Receiving {
 
     /// Says of everything that waits for a handler that it will not be handled here.
     pub(super) fn give_back_waiting(&mut self) {
-        let (waiting, cost) = self.held.drop_waiting();
-        self.flow.release(cost);
-        self.turns.drop_waiting();
-        if matches!(self.phase, Phase::Ended | Phase::Absent) {
-            return;
-        }
-        for (delivery, place) in waiting {
+        for (delivery, place) in self.drop_waiting() {
             let ticket = Ticket {
                 delivery,
                 place,
@@ -103,5 +106,13 @@ impl Receiving {
             let outcome = DeliveryOutcome::Release;
             self.settlements.settle(&ticket, outcome, None, None);
         }
+    }
+
+    /// Forgets what waits for a handler, and returns which records those are.
+    pub(super) fn drop_waiting(&mut self) -> Vec<(DeliveryId, Place)> {
+        let (waiting, cost) = self.held.drop_waiting();
+        self.flow.release(cost);
+        self.turns.drop_waiting();
+        waiting
     }
 }

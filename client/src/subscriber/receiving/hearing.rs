@@ -131,8 +131,9 @@ impl Receiving {
             }
             self.turns.push(ticket);
         }
+        // Others get it as soon as the broker hears that this consumer takes no more.
         if self.ending != Ending::No {
-            self.give_back_waiting();
+            self.drop_waiting();
         }
         Heard::GoOn
     }

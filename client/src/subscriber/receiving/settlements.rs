@@ -128,7 +128,8 @@ impl Settlements {
         self.unconfirmed.is_empty() && !self.has_gathered()
     }
 
-    fn has_gathered(&self) -> bool {
+    /// Whether something that was said was not sent yet.
+    pub(super) fn has_gathered(&self) -> bool {
         let gathered = [&self.starts, &self.extends, &self.acks];
         gathered.iter().any(|it| !it.is_empty()) || !self.given_back.is_empty()
     }

@@ -136,7 +136,6 @@ fn settled(count: usize) -> Response {
     Response::Settled(v1::Settled { results })
 }
 
-
 fn lost(start: u64, end: u64) -> Response {
     let ranges = vec![v1::OffsetRange { start, end }];
     Response::Lost(v1::DeliveryLost {

@@ -199,17 +199,28 @@ impl Log {
     }
 
     pub(crate) fn append_values(&mut self, topic: &str, partition: u32, values: &[&str]) -> u64 {
+        let records: Vec<_> = values.iter().map(|value| (None, *value)).collect();
+        self.append_records(topic, partition, &records)
+    }
+
+    /// Appends records of which each is a key and a value.
+    pub(crate) fn append_records(
+        &mut self,
+        topic: &str,
+        partition: u32,
+        records: &[(Option<&str>, &str)],
+    ) -> u64 {
         let mut bytes = BytesMut::new();
-        for value in values {
+        for (key, value) in records {
             let record = NewRecord {
-                key: None,
+                key: key.map(str::as_bytes),
                 value: Some(value.as_bytes()),
                 headers: std::iter::empty(),
                 event_time_ms: None,
             };
             record.put(&mut bytes);
         }
-        let count = u32::try_from(values.len()).unwrap();
+        let count = u32::try_from(records.len()).unwrap();
         self.append(topic, partition, count, bytes.freeze())
     }
 

@@ -22,24 +22,45 @@ fn has_left(said: &[Request]) -> bool {
 }
 
 #[test]
-fn a_drain_gives_back_what_waits_and_waits_for_what_was_begun() {
-    let (mut receiving, ticket) = busy();
+fn a_drain_takes_no_more_and_waits_for_what_was_begun() {
+    let mut receiving = open();
+    hear(&mut receiving, [delivered(1, 0, &THREE)]);
+    let Taken::Record(_, ticket) = receiving.take(Instant::now()) else {
+        panic!("there are three");
+    };
     receiving.drain(Instant::now() + Duration::from_secs(10));
     assert!(
         matches!(receiving.take(Instant::now()), Taken::End),
         "no more"
     );
-    assert_eq!(settlements(&mut receiving), ["1: release 1..3"]);
-    hear(&mut receiving, [settled(1)]);
-    // What was on its way goes back, too.
-    hear(&mut receiving, [delivered(2, 0, &[(7, None)])]);
-    assert_eq!(settlements(&mut receiving), ["2: release 7..8"]);
-    hear(&mut receiving, [settled(1)]);
+    let said = requests(&mut receiving);
+    let [Request::Settle(start), Request::Stop(_)] = &said[..] else {
+        panic!("first what was begun, which is not to be given back: {said:?}")
+    };
+    assert_eq!(describe(start), "1: start 0..1");
+    // What was on its way is given back by the broker, too.
+    hear(&mut receiving, [delivered(2, 0, &[(7, None)]), settled(1)]);
+    let said = requests(&mut receiving);
+    assert!(said.is_empty(), "one is busy: {said:?}");
     assert!(!receiving.is_leaving(), "one is busy");
     receiving.settle(ticket, DeliveryOutcome::Ack, None);
     let said = requests(&mut receiving);
     assert!(!has_left(&said), "not confirmed: {said:?}");
     hear(&mut receiving, [settled(1)]);
+    assert!(has_left(&requests(&mut receiving)), "that was all");
+}
+
+#[test]
+fn a_drain_goes_on_over_the_next_connection() {
+    let (mut receiving, ticket) = busy();
+    receiving.drain(Instant::now() + Duration::from_secs(10));
+    receiving.disconnect();
+    let said = connect(&mut receiving, opened());
+    let is_asking = |it: &Request| matches!(it, Request::Credit(_) | Request::Stop(_));
+    assert!(!said.iter().any(is_asking), "no more, by itself: {said:?}");
+    receiving.settle(ticket, DeliveryOutcome::Ack, None);
+    requests(&mut receiving);
+    hear(&mut receiving, [settled(1), settled(1)]);
     assert!(has_left(&requests(&mut receiving)), "that was all");
 }
 
@@ -50,7 +71,6 @@ fn a_drain_ends_in_time() {
     receiving.drain(Instant::now() + Duration::from_hours(1));
     receiving.drain(deadline);
     requests(&mut receiving);
-    hear(&mut receiving, [settled(1)]);
     assert_eq!(receiving.next_time(), Some(deadline), "the shorter one");
     receiving.pass_time(deadline);
     assert!(has_left(&requests(&mut receiving)), "whatever was begun");
