@@ -147,6 +147,13 @@ pub enum SubscriptionCommand {
         /// How much more.
         more: Credit,
     },
+    /// A consumer takes no more, and gives back what it has not begun with.
+    Stop {
+        /// Of which subscription.
+        subscription: SubscriptionId,
+        /// Which consumer.
+        consumer: ConsumerId,
+    },
     /// A consumer settles records.
     Settle {
         /// Of which subscription.
@@ -212,7 +219,10 @@ impl SubscriptionCommand {
             })),
             Self::Get { answer, .. } => fail(answer, is_begun),
             Self::List { answer, .. } => fail(answer, is_begun),
-            Self::Credit { .. } | Self::Disconnect { .. } | Self::Inspected { .. } => {}
+            Self::Credit { .. }
+            | Self::Stop { .. }
+            | Self::Disconnect { .. }
+            | Self::Inspected { .. } => {}
         }
     }
 }

@@ -1804,7 +1804,7 @@ pub mod receive_request {
         #[prost(message, tag = "5")]
         Heartbeat(super::ReceiveHeartbeat),
         /// Takes no more: what the consumer has not begun with is ready for others at once, without an attempt
-        /// that counts, and nothing more is sent, whatever was allowed. What it has begun with, it settles.
+        /// that counts, and what was allowed before is not any more. What it has begun with, it settles.
         #[prost(message, tag = "6")]
         Stop(super::StopReceive),
     }
@@ -1953,10 +1953,11 @@ pub mod receive_response {
         /// Records.
         #[prost(message, tag = "2")]
         Delivered(super::Delivered),
-        /// What became of a SettleDeliveries.
+        /// What became of a SettleDeliveries. It comes behind all records that were delivered before that was
+        /// decided.
         #[prost(message, tag = "3")]
         Settled(super::Settled),
-        /// The consumer has records no more.
+        /// The consumer has records no more. It comes behind the records that it is about.
         #[prost(message, tag = "4")]
         Lost(super::DeliveryLost),
         /// Nothing new, but the stream is alive.

@@ -97,6 +97,10 @@ impl Listener {
                     bytes: credit.bytes,
                 },
             }),
+            Some(Request::Stop(_)) => self.push(SubscriptionCommand::Stop {
+                subscription: self.seat.subscription,
+                consumer: self.seat.consumer,
+            }),
             Some(Request::Settle(request)) => self.settle(&request).await?,
             Some(Request::Heartbeat(_)) => {}
             Some(Request::Leave(_)) => return Ok(false),

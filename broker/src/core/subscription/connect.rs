@@ -136,6 +136,15 @@ impl Subscription {
         self.consumers.forget_absent();
     }
 
+    /// Sends nothing more to a consumer until it allows that, and gives back what its handlers have not
+    /// begun with.
+    pub(super) fn stop(&mut self, id: ConsumerId, decision: &mut SubscriptionDecision) {
+        if let Some(consumer) = self.consumers.get_mut(id) {
+            consumer.credit = Credit::default();
+            self.give_back_not_begun(id, decision);
+        }
+    }
+
     fn leases_of(&self, consumer: ConsumerId) -> Vec<LeaseId> {
         let of_consumer = self.leases.iter().filter(|(_, it)| it.consumer == consumer);
         of_consumer.map(|(id, _)| id).collect()

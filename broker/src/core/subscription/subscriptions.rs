@@ -658,6 +658,19 @@ impl State {
         }
     }
 
+    /// Sends nothing more to a consumer until it allows that, and gives back what it has not begun with.
+    pub fn stop_consumer(
+        &mut self,
+        id: SubscriptionId,
+        consumer: ConsumerId,
+    ) -> SubscriptionDecision {
+        let mut decision = SubscriptionDecision::default();
+        if let Some(subscription) = self.activate(id) {
+            subscription.stop(consumer, &mut decision);
+        }
+        decision
+    }
+
     /// Decides on what a consumer says of its records. Returns what of it the consumer does not have any
     /// more: nothing happens to that.
     pub fn settle_deliveries(

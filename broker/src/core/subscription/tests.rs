@@ -217,6 +217,12 @@ impl Bench {
         self.step();
     }
 
+    fn stop(&mut self, number: u8) {
+        let decision = self.state.stop_consumer(self.id, consumer_id(number));
+        self.carry_out(decision);
+        self.step();
+    }
+
     fn carry_out(&mut self, decision: SubscriptionDecision) {
         self.apply(decision.rows);
         for notice in decision.notices {

@@ -96,6 +96,13 @@ impl Sequencer {
                 consumer,
                 more,
             } => self.state.credit_consumer(subscription, consumer, more),
+            SubscriptionCommand::Stop {
+                subscription,
+                consumer,
+            } => {
+                let decision = self.state.stop_consumer(subscription, consumer);
+                self.carry_out_subscription(subscription, decision, draft);
+            }
             SubscriptionCommand::Settle {
                 subscription,
                 settlements,

@@ -162,6 +162,22 @@ fn who_dies_gives_back_at_once_what_it_had_not_begun_with() {
 }
 
 #[test]
+fn who_stops_keeps_what_it_has_begun_with_and_gets_no_more() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 2, 3, 4]);
+    bench.connect(1, 100);
+    bench.say((0, 1), DeliveryOutcome::Start);
+    bench.stop(1);
+    assert_eq!(bench.held(), [(0, 1)], "the rest is given back");
+    bench.connect(2, 100);
+    let others = bench.held.values().filter(|it| it.consumer == consumer_id(2));
+    assert_eq!(others.count(), 3, "others have it at once");
+    bench.ack((0, 1));
+    bench.disconnect(2, ConsumerDeparture::Left);
+    assert_eq!(bench.held(), [], "nobody is there who wants more");
+}
+
+#[test]
 fn who_leaves_pays_nothing_however_often() {
     let mut bench = Bench::new(config(Mode::KeyShared), 1);
     bench.append(0, &[1, 2, 2, 2, 3]);
