@@ -20,6 +20,7 @@ use super::receiving::{Heard, Receiving};
 use super::seat::Seat;
 use crate::client::Shared;
 use crate::perseverance::Perseverance;
+use crate::time::later;
 use crate::{Error, ErrorReason};
 
 /// A broker that has sent nothing for this long, not even a heartbeat, is taken for lost.
@@ -151,7 +152,7 @@ impl Connection {
                 }
                 () = self.seat.requested() => {}
                 () = until(next_time) => self.seat.with(|it| it.pass_time(Instant::now())),
-                () = sleep_until(said_at + heartbeat_interval) => {
+                () = sleep_until(later(said_at, heartbeat_interval)) => {
                     drop(sender.try_send(heartbeat()));
                     said_at = Instant::now();
                 }

@@ -99,6 +99,8 @@ fn everything_is_send() {
     check::<towpath_client::Reader>();
     check::<towpath_client::Batch>();
     check::<towpath_client::ReceivedRecord>();
+    check::<towpath_client::Subscriber>();
+    check::<towpath_client::Delivery>();
     check::<towpath_client::Error>();
     check_sync::<towpath_client::Client>();
     check_sync::<towpath_client::Producer>();

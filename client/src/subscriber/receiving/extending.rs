@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::Receiving;
+use crate::time::later;
 
 /// Leases are extended so many times within an ack deadline, so that one request may be late.
 const EXTENDS_PER_DEADLINE: u32 = 3;
@@ -27,7 +28,7 @@ impl Receiving {
     /// Leases begin anew by this time, and are to be extended before they end.
     pub(super) fn extend_later(&mut self, now: Instant) {
         let deadline = self.known.as_ref().map(|it| it.ack_deadline);
-        self.extend_at = deadline.map(|deadline| now + deadline / EXTENDS_PER_DEADLINE);
+        self.extend_at = deadline.map(|deadline| later(now, deadline / EXTENDS_PER_DEADLINE));
     }
 
     fn extend(&mut self, now: Instant) {
