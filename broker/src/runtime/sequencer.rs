@@ -341,9 +341,10 @@ impl Sequencer {
         }
         let now = self.shared.environment.clock.boot();
         // DURABILITY: an answer leaves only now, when the entry on which it rests is on disk.
+        // A consumer hears what else a settlement has taken from it before it hears that it is settled.
+        self.tell_consumers(subscription_notices);
         answers.into_iter().for_each(|answer| answer.send(now));
         self.tell_members(notices);
-        self.tell_consumers(subscription_notices);
         for work in inspections {
             self.shared.inspect.push(work);
         }

@@ -30,10 +30,9 @@ pub(super) struct Teller {
     seat: Arc<Seat>,
     news: mpsc::UnboundedReceiver<News>,
     memory: Arc<Unread>,
-    /// Told before anything else, records included, so that what is lost is not delivered before.
-    waiting: VecDeque<Response>,
-    /// Deliveries that were not sent to their end, oldest first.
-    sending: VecDeque<Sending>,
+    /// What is to be told, in the order in which it was decided: a consumer has heard of records before it
+    /// hears that it lost them, or that what took them from it is settled.
+    queue: VecDeque<Queued>,
     /// How the stream ends, when everything that waits was told.
     end: Option<Result<(), Status>>,
     is_draining: bool,
@@ -43,6 +42,15 @@ pub(super) struct Teller {
     beat_at: Instant,
     /// Bytes of records that were told since the connection was given something.
     told_bytes: usize,
+}
+
+/// Something that is to be told.
+#[derive(Debug)]
+enum Queued {
+    /// A message.
+    Response(Response),
+    /// A delivery that was not sent to its end.
+    Records(Sending),
 }
 
 enum Step {
@@ -66,8 +74,7 @@ impl Teller {
             seat,
             news,
             memory,
-            waiting: VecDeque::from([opened]),
-            sending: VecDeque::new(),
+            queue: VecDeque::from([Queued::Response(opened)]),
             end: None,
             is_draining: false,
             closing: None,
@@ -79,11 +86,11 @@ impl Teller {
     /// The next message; none after the last.
     pub(super) async fn next(&mut self) -> Option<Result<ReceiveResponse, Status>> {
         loop {
-            // What was decided goes before records that wait.
             while let Ok(news) = self.news.try_recv() {
                 self.take_news(news);
             }
-            if let Some(response) = self.waiting.pop_front() {
+            let is_response = |it: &mut Queued| matches!(it, Queued::Response(_));
+            if let Some(Queued::Response(response)) = self.queue.pop_front_if(is_response) {
                 return Some(Ok(self.told(response)));
             }
             match self.end.take() {
@@ -101,7 +108,7 @@ impl Teller {
             if let Some(response) = self.send().await {
                 return Some(Ok(self.told(response)));
             }
-            if !self.sending.is_empty() || self.end.is_some() {
+            if !self.queue.is_empty() || self.end.is_some() {
                 continue;
             }
             match self.step().await {
@@ -140,7 +147,9 @@ impl Teller {
 
     /// Reads the next records that are to be sent.
     async fn send(&mut self) -> Option<Response> {
-        let sending = self.sending.front_mut()?;
+        let Some(Queued::Records(sending)) = self.queue.front_mut() else {
+            return None;
+        };
         self.memory.begin_turn().await;
         let read = {
             let _reading = self.memory.reading();
@@ -155,11 +164,11 @@ impl Teller {
                 let (number, partition) = (sending.number(), sending.partition());
                 self.pass_over(number, partition, range);
             }
-            Ok(Sent::All) => drop(self.sending.pop_front()),
+            Ok(Sent::All) => drop(self.queue.pop_front()),
             Err(failure) => {
                 let (topic, partition) = (self.seat.topic.name(), sending.partition());
                 let problem = status::read_failed(&failure, topic, partition);
-                self.sending.clear();
+                self.drop_records();
                 self.end = Some(Err(problem.into()));
             }
         }
@@ -194,29 +203,28 @@ impl Teller {
             News::Event(SubscriptionEvent::Delivered(delivery)) => {
                 let handle = self.seat.topic.partition(delivery.partition);
                 let log = handle.map(|handle| handle.log());
-                self.sending
-                    .extend(log.map(|log| Sending::new(delivery, log)));
+                self.queue
+                    .extend(log.map(|log| Queued::Records(Sending::new(delivery, log))));
             }
             News::Event(SubscriptionEvent::Lost { partition, ranges }) => {
-                self.waiting.push_back(Response::Lost(v1::DeliveryLost {
+                self.tell(Response::Lost(v1::DeliveryLost {
                     partition,
                     ranges: ranges.into_iter().map(convert::range).collect(),
                 }));
             }
             News::Event(SubscriptionEvent::Replaced) => {
-                self.sending.clear();
+                self.drop_records();
                 self.end = Some(Err(status::consumer_replaced().into()));
             }
             News::Event(SubscriptionEvent::Deleted) => {
-                self.sending.clear();
+                self.drop_records();
                 self.end = Some(Err(status::subscription_deleted(&self.seat.name).into()));
             }
             News::Settled(Ok(expired)) => {
                 let answer = (!expired.is_empty()).then_some(expired);
                 let mut settled = self.seat.pop_settled(answer);
                 while let Some(results) = settled {
-                    self.waiting
-                        .push_back(Response::Settled(v1::Settled { results }));
+                    self.tell(Response::Settled(v1::Settled { results }));
                     settled = self.seat.pop_settled(None);
                 }
             }
@@ -225,23 +233,31 @@ impl Teller {
                 self.end = Some(Err(problem.into()));
             }
             News::Over(end) => {
-                self.sending.clear();
+                self.drop_records();
                 self.end = Some(end.map_err(|status| *status));
             }
         }
+    }
+
+    fn tell(&mut self, response: Response) {
+        self.queue.push_back(Queued::Response(response));
+    }
+
+    fn drop_records(&mut self) {
+        self.queue.retain(|it| matches!(it, Queued::Response(_)));
     }
 
     fn drain(&mut self) {
         let notice = self.shared.drain.notice();
         self.is_draining = true;
         self.closing = Some(Box::pin(sleep(notice)));
-        self.waiting.push_back(Response::Draining(v1::Draining {
+        self.tell(Response::Draining(v1::Draining {
             close_after_ms: millis(notice),
         }));
     }
 
     fn beat(&mut self) {
-        self.waiting.push_back(Response::Heartbeat(v1::Heartbeat {
+        self.tell(Response::Heartbeat(v1::Heartbeat {
             lsn: self.shared.published().durable().get(),
             broker_time_ms: self.shared.broker_time_ms(),
         }));

@@ -170,7 +170,10 @@ fn who_stops_keeps_what_it_has_begun_with_and_gets_no_more() {
     bench.stop(1);
     assert_eq!(bench.held(), [(0, 1)], "the rest is given back");
     bench.connect(2, 100);
-    let others = bench.held.values().filter(|it| it.consumer == consumer_id(2));
+    let others = bench
+        .held
+        .values()
+        .filter(|it| it.consumer == consumer_id(2));
     assert_eq!(others.count(), 3, "others have it at once");
     bench.ack((0, 1));
     bench.disconnect(2, ConsumerDeparture::Left);
