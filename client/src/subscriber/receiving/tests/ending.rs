@@ -51,6 +51,30 @@ fn a_drain_takes_no_more_and_waits_for_what_was_begun() {
 }
 
 #[test]
+fn what_was_begun_is_said_before_the_rest_is_given_back_also_while_the_broker_is_busy() {
+    let mut receiving = open();
+    let records: Vec<_> = (0..6).map(|offset| (offset, None)).collect();
+    hear(&mut receiving, [delivered(1, 0, &records)]);
+    let mut tickets = Vec::new();
+    for _ in 0..5 {
+        let Taken::Record(_, ticket) = receiving.take(Instant::now()) else {
+            panic!("there are six");
+        };
+        tickets.push(ticket);
+        requests(&mut receiving);
+    }
+    receiving.drain(Instant::now() + Duration::from_secs(10));
+    let said = requests(&mut receiving);
+    assert!(said.is_empty(), "four are not confirmed: {said:?}");
+    hear(&mut receiving, [settled(1)]);
+    let said = requests(&mut receiving);
+    assert!(
+        matches!(&said[..], [Request::Settle(_), Request::Stop(_)]),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn a_drain_goes_on_over_the_next_connection() {
     let (mut receiving, ticket) = busy();
     receiving.drain(Instant::now() + Duration::from_secs(10));

@@ -90,6 +90,26 @@ fn credit_comes_back_for_what_is_settled_or_lost() {
 }
 
 #[test]
+fn credit_comes_back_for_bytes_however_they_were_encoded() {
+    let mut receiving = open();
+    let Response::Delivered(mut delivered) = delivered(1, 0, &[(0, None)]) else {
+        unreachable!()
+    };
+    // The length of the record in one byte more than it takes.
+    let mut bytes = delivered.batch.to_vec();
+    bytes[1] |= 0x80;
+    bytes.insert(2, 0);
+    delivered.crc = batch::crc(&bytes);
+    delivered.batch = bytes.into();
+    let expected = delivered.batch.len() as u64;
+    hear(&mut receiving, [Response::Delivered(delivered)]);
+    for ticket in take_all(&mut receiving).into_values() {
+        receiving.settle(ticket, DeliveryOutcome::Ack, None);
+    }
+    assert_eq!(receiving.flow.take_credit().bytes, expected, "all of it");
+}
+
+#[test]
 fn what_waits_is_gone_with_its_connection_and_what_was_begun_is_not() {
     let mut receiving = open();
     hear(&mut receiving, [delivered(1, 0, &SAME)]);
