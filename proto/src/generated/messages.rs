@@ -1844,7 +1844,7 @@ pub struct ReceiveCredit {
     /// Records. Default: 0.
     #[prost(uint64, tag = "1")]
     pub records: u64,
-    /// Bytes of `Delivered.batch`. Default: 0.
+    /// Bytes of encoded records, each without its tag and length in `Delivered.batch`. Default: 0.
     #[prost(uint64, tag = "2")]
     pub bytes: u64,
 }

@@ -29,18 +29,15 @@ pub(super) fn read(
             let Some(Ok(record)) = left.next() else {
                 return Err(Error::corrupt("a delivery is malformed"));
             };
-            let bytes = record.encoded_len();
-            let bytes = bytes + 1 + prost::length_delimiter_len(bytes);
             let cost = Cost {
                 records: 1,
-                bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+                bytes: u64::try_from(record.encoded_len()).unwrap_or(u64::MAX),
             };
             let offset = first.advance(index.into());
             let record = ReceivedRecord::new(Arc::clone(&origin), offset, record);
             records.push((DeliveredRecord::new(record, span.attempt), cost));
         }
     }
-    count_rest(delivered, &mut records);
     Ok(records)
 }
 
@@ -67,16 +64,6 @@ fn check(delivered: &Delivered) -> Result<(), Error> {
         return Err(Error::corrupt("a delivery has offsets that do not rise"));
     }
     Ok(())
-}
-
-/// Bytes that belong to no record, however they were encoded, count as the last one's: the broker gets
-/// back for a delivery what it has spent on it.
-fn count_rest(delivered: &Delivered, records: &mut [(DeliveredRecord, Cost)]) {
-    let total = u64::try_from(delivered.batch.len()).unwrap_or(u64::MAX);
-    if let Some(((_, last), before)) = records.split_last_mut() {
-        let before: u64 = before.iter().map(|(_, it)| it.bytes).sum();
-        last.bytes = total.saturating_sub(before);
-    }
 }
 
 fn origin(delivered: &Delivered, span: &v1::DeliveredSpan, topic: &TopicName) -> Origin {
