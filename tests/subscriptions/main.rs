@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use towpath_client::{
-    ByKey, DeliveredRecord, Drain, Subscriber, SubscriberShutdownHandle, SubscriptionMode,
+    ByKey, DeliveredRecord, DeliveryOutcome, Drain, Subscriber, SubscriberShutdownHandle,
+    SubscriptionMode,
 };
 
 use harness::{NAME, TestBroker, soon};
@@ -23,13 +24,17 @@ struct Seen {
 
 impl Seen {
     /// Handles a record: one of ten fails.
-    fn handle(&self, record: &DeliveredRecord) -> Result<(), &'static str> {
+    fn handle(&self, record: &DeliveredRecord) -> DeliveryOutcome {
         let is_ok = fastrand::u32(0..10) > 0;
         let key = record.key_str().expect("a key").to_owned();
         let mut by_key = self.by_key.lock().expect("no panic");
         let of_key = by_key.entry(key).or_default();
         of_key.push((record.offset().get(), is_ok));
-        is_ok.then_some(()).ok_or("not this time")
+        if is_ok {
+            DeliveryOutcome::Ack
+        } else {
+            DeliveryOutcome::nack("not this time")
+        }
     }
 
     /// Nothing of a key was begun with before all that comes before it had succeeded.
