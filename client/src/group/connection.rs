@@ -21,7 +21,7 @@ use super::seat::Seat;
 use crate::Error;
 use crate::client::Shared;
 use crate::perseverance::Perseverance;
-use crate::time::{Alarm, later};
+use crate::time::Alarm;
 
 /// A broker that has sent nothing for this long, not even a heartbeat, is taken for lost.
 const SILENCE_MAX: Duration = Duration::from_secs(15);

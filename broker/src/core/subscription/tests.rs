@@ -7,6 +7,7 @@ use towpath_proto::names::{SubscriptionName, TopicName};
 use towpath_storage::{Offset, OffsetRange, PartitionRef, Row, StateMachine, TopicId};
 
 use super::connect::RECONNECT_GRACE_MS;
+use super::waiting::Handling;
 use super::*;
 use crate::core::group::SessionId;
 use crate::core::partition::Partition;
@@ -337,10 +338,7 @@ impl Bench {
         let lane = self.logs.len() as u32 + partition;
         let with_consumers = letters.iter().filter(|it| {
             let waiting = &self.subscription().partitions[lane as usize].waiting;
-            matches!(
-                waiting.handling(it.offset),
-                Some(super::waiting::Handling::Leased(_))
-            )
+            matches!(waiting.handling(it.offset), Some(Handling::Leased(_)))
         });
         let left: BTreeSet<_> = with_consumers.map(|it| it.offset).collect();
         let (counts, decision) = self.state.discard(self.id, partition, letters);
