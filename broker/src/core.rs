@@ -41,11 +41,12 @@ pub use subscription::{
     CreateDecision, CreateSubscription, CreateSubscriptionRefusal, Credit, DeadLetter,
     DeadLetterCounts, DeadLetterState, DeliveredSpan, Delivery, DeliveryOutcome, Failure,
     FilterVerdict, Halt, HashKey, InspectFailure, InspectWish, Inspected, InspectedRecord, KeyHash,
-    Mode, OnDeadLetter, PartitionDescription, REDRIVEN_RECORDS_MAX, RetryPolicy, SUBSCRIPTIONS_MAX,
-    SeekSubscription, SeekSubscriptionRefusal, Settlement, SoughtSubscriptionPartition,
-    Subscription, SubscriptionConfig, SubscriptionDecision, SubscriptionDescription,
-    SubscriptionEvent, SubscriptionId, SubscriptionNotFound, SubscriptionNotice,
-    SubscriptionRevision, UpdateSubscription, UpdateSubscriptionRefusal, WaitingRecord,
+    Mode, OnDeadLetter, OpenDeadLetter, OpenDeadLetters, PartitionDescription,
+    REDRIVEN_RECORDS_MAX, RetryPolicy, SUBSCRIPTIONS_MAX, SeekSubscription,
+    SeekSubscriptionRefusal, Settlement, SoughtSubscriptionPartition, Subscription,
+    SubscriptionConfig, SubscriptionDecision, SubscriptionDescription, SubscriptionEvent,
+    SubscriptionId, SubscriptionNotFound, SubscriptionNotice, SubscriptionRevision,
+    UpdateSubscription, UpdateSubscriptionRefusal, WaitingRecord,
 };
 pub use topic::{
     CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicRevision, TopicSettings,

@@ -7,6 +7,7 @@
 mod change;
 mod convert;
 mod listener;
+mod place;
 mod pull;
 mod receive;
 mod records;

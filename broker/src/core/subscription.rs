@@ -55,7 +55,10 @@ pub use dead::{BurialWish, BuriedRecord};
 pub use description::{PartitionDescription, SubscriptionDescription};
 pub use keys::{HashKey, KeyHash};
 pub use partition::{Halt, InspectFailure};
-pub use redrive::{DeadLetter, DeadLetterCounts, DeadLetterState, REDRIVEN_RECORDS_MAX};
+pub use redrive::{
+    DeadLetter, DeadLetterCounts, DeadLetterState, OpenDeadLetter, OpenDeadLetters,
+    REDRIVEN_RECORDS_MAX,
+};
 pub use retry::RetryPolicy;
 pub use settle::{DeliveryOutcome, Settlement};
 pub(super) use subscriptions::Subscriptions;

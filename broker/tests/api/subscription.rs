@@ -224,6 +224,7 @@ fn settlement((partition, offset): (u32, u64), delivery: u64, outcome: Outcome) 
             end: offset + 1,
         }],
         outcome: Some(outcome),
+        is_dead_letter: false,
     }
 }
 
@@ -617,7 +618,7 @@ async fn an_exclusive_subscription_refuses_who_does_not_wait() {
 }
 
 fn dead(reason: &str) -> Outcome {
-    Outcome::DeadLetter(v1::DeadLetter {
+    Outcome::DeadLetter(v1::ToDeadLetters {
         reason: reason.to_owned(),
     })
 }

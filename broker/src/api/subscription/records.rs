@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use towpath_proto::batch::{self, Records};
+use towpath_proto::batch;
 use towpath_proto::v1::DeliveredSpan;
 use towpath_proto::wire;
 use towpath_storage::{Frame, Offset, OffsetRange, PartitionLog};
 
+use super::place::Place;
 use crate::core::{DeliveredSpan as Span, Delivery};
 use crate::fetch::{ReadFailure, Readable, Reading};
 
@@ -28,11 +29,19 @@ pub(super) struct Sending {
 #[derive(Debug)]
 pub(super) enum Sent {
     /// Records.
-    Records(wire::Delivered),
+    Records(Records),
     /// These are not there any more.
     Gone(OffsetRange),
     /// Nothing: all was sent.
     All,
+}
+
+/// The records of one message.
+#[derive(Debug)]
+pub(super) struct Records {
+    spans: Vec<DeliveredSpan>,
+    /// Encoded, as a batch.
+    pub(super) batch: Bytes,
 }
 
 /// The records of one message, as they come together.
@@ -51,11 +60,11 @@ impl Collected {
 }
 
 impl Sending {
-    pub(super) fn new(delivery: Delivery, log: &Arc<PartitionLog>) -> Self {
+    pub(super) fn new(delivery: Delivery, log: Arc<PartitionLog>) -> Self {
         let next = delivery.spans.first().map(|span| span.range.start);
         Self {
             delivery,
-            log: Arc::clone(log),
+            log,
             place: 0,
             next: next.unwrap_or(Offset::ZERO),
         }
@@ -97,13 +106,23 @@ impl Sending {
             return Ok(Sent::All);
         }
         let batch = collected.whole.unwrap_or_else(|| collected.copied.freeze());
-        Ok(Sent::Records(wire::Delivered {
-            delivery: self.delivery.number,
-            partition: self.delivery.partition,
+        Ok(Sent::Records(Records {
             spans: collected.spans,
-            crc: batch::crc(&batch),
             batch,
         }))
+    }
+
+    /// The message for records of it. The topic has so many partitions.
+    pub(super) fn delivered(&self, records: Records, partition_count: u32) -> wire::Delivered {
+        let place = Place::of_number(self.delivery.partition, partition_count);
+        wire::Delivered {
+            delivery: self.delivery.number,
+            partition: place.partition,
+            spans: records.spans,
+            is_dead_letter: place.is_dead_letter,
+            crc: batch::crc(&records.batch),
+            batch: records.batch,
+        }
     }
 
     /// Takes from frames what is wanted of them. Returns whether the message has room for more.
@@ -167,7 +186,7 @@ fn copy(frame: &Frame, start: Offset, end: Offset, to: &mut BytesMut) -> Offset 
     let mut offset = frame.header.base_offset;
     let (mut record_start, mut copied) = (0, start);
     // Every payload was walked when it came, and has its checksum.
-    for record in Records::new(&frame.payload).map_while(Result::ok) {
+    for record in batch::Records::new(&frame.payload).map_while(Result::ok) {
         let record_end = record.position() + record.bytes().len();
         if offset >= end {
             break;

@@ -10,7 +10,6 @@ use super::consumer::ConsumerId;
 use super::dead::BurialWish;
 use super::keys::{HashKey, KeyHash};
 use super::partition::{Halt, InspectFailure, Lane, SubscriptionPartition};
-use super::redrive::{DeadLetter, DeadLetterCounts};
 use super::rows::{
     ParkedKeyRow, SettledBlockRow, SubscriptionPartitionRow, SubscriptionRow, WaitingRecordRow,
 };
@@ -716,33 +715,6 @@ impl State {
         if let Some(subscription) = self.activate(id) {
             subscription.burial_failed(wish, reason, now_ms);
         }
-    }
-
-    /// Decides that dead letters of a partition are delivered again; at most [`super::REDRIVEN_RECORDS_MAX`],
-    /// in their order.
-    pub fn redrive(
-        &mut self,
-        id: SubscriptionId,
-        partition: u32,
-        letters: &[DeadLetter],
-    ) -> (DeadLetterCounts, SubscriptionDecision) {
-        let mut decision = SubscriptionDecision::default();
-        let subscription = self.activate(id);
-        let counts = subscription.map(|it| it.redrive(partition, letters, &mut decision));
-        (counts.unwrap_or_default(), decision)
-    }
-
-    /// Decides that dead letters of a partition are done with; at most [`super::REDRIVEN_RECORDS_MAX`].
-    pub fn discard(
-        &mut self,
-        id: SubscriptionId,
-        partition: u32,
-        letters: &[DeadLetter],
-    ) -> (DeadLetterCounts, SubscriptionDecision) {
-        let mut decision = SubscriptionDecision::default();
-        let subscription = self.activate(id);
-        let counts = subscription.map(|it| it.discard(partition, letters, &mut decision));
-        (counts.unwrap_or_default(), decision)
     }
 
     pub(super) fn activate(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
