@@ -17,6 +17,8 @@ mod show;
 mod teller;
 mod update;
 
+pub(super) use show::find;
+
 use std::pin::Pin;
 use std::sync::Arc;
 
