@@ -1,5 +1,6 @@
 //! Topics, groups, subscriptions, offsets and the broker itself: calls that are made now and then.
 
+mod dead_letter;
 mod group;
 mod group_calls;
 mod server;
@@ -20,6 +21,10 @@ use crate::client::{Repetition, Shared};
 use crate::reader::Source;
 use crate::{Error, ErrorReason};
 
+pub use dead_letter::{
+    DeadLetter, DeadLetterFilter, DeadLetterJob, DeadLetterKind, DeadLetterList,
+    DeadLetterProgress, DeadLetterState, DiscardDeadLetters, FailedAttempt, RedriveDeadLetters,
+};
 pub use group::{
     Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState, SoughtPartition,
 };

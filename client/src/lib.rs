@@ -70,6 +70,7 @@
 mod admin;
 mod backoff;
 mod client;
+pub mod dead_letter;
 mod error;
 mod event;
 mod flow;
@@ -89,9 +90,11 @@ mod time;
 mod transport;
 
 pub use admin::{
-    Admin, CreatedSubscription, Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek,
-    GroupState, Limits, LookedUpOffset, LookedUpOffsets, NewSubscription, NewTopic, OnDeadLetter,
-    ServerInfo, SoughtPartition, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
+    Admin, CreatedSubscription, DeadLetter, DeadLetterFilter, DeadLetterJob, DeadLetterKind,
+    DeadLetterList, DeadLetterProgress, DeadLetterState, DiscardDeadLetters, FailedAttempt, Group,
+    GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState, Limits, LookedUpOffset,
+    LookedUpOffsets, NewSubscription, NewTopic, OnDeadLetter, RedriveDeadLetters, ServerInfo,
+    SoughtPartition, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
     SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
     SubscriptionSeek, SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim,
     TopicUpdate, TrimmedPartition, TrimmedTopic,

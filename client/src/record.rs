@@ -121,6 +121,17 @@ impl Record {
         }
     }
 
+    pub(crate) fn from_proto(record: towpath_proto::v1::Record) -> Self {
+        let headers = record.headers.into_iter();
+        Self {
+            key: record.key,
+            value: record.value,
+            headers: headers.map(|it| Header::new(it.name, it.value)).collect(),
+            event_time_ms: record.event_time_ms,
+            ..Self::default()
+        }
+    }
+
     /// The record as a unary call takes it.
     pub(crate) fn to_proto(&self, source: &str) -> towpath_proto::v1::Record {
         let mut headers: Vec<_> = self.headers.iter().map(Header::to_proto).collect();

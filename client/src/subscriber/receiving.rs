@@ -87,6 +87,8 @@ struct Known {
     broker_id: String,
     subscription_id: u64,
     topic: TopicName,
+    /// None if it was deleted.
+    dead_letter_topic: Option<TopicName>,
     topic_id: TopicId,
     /// Whether the records of one key are in order.
     is_ordered: bool,
