@@ -9,17 +9,24 @@
 //! In the ordered modes a key is with one consumer at a time, in runs of a few records, and what comes
 //! behind a record that waits stays behind it. Nothing else waits for it.
 
+mod apply;
 #[cfg(test)]
 mod audit;
 mod change;
 mod connect;
 mod consumer;
+mod create;
 mod dead;
+mod delete;
 mod deliver;
 mod description;
+mod entry;
 mod expire;
+mod hand_over;
+mod inspected;
 mod keys;
 mod lease;
+mod leased;
 mod partition;
 mod pass;
 mod redrive;
@@ -51,18 +58,18 @@ pub use change::{
 };
 pub use connect::{Connect, ConnectRefusal, ConsumerDeparture};
 pub use consumer::{Consumer, ConsumerId, Credit};
+pub use create::{
+    CreateDecision, CreateSubscription, CreateSubscriptionRefusal, SUBSCRIPTIONS_MAX,
+};
 pub use dead::{BurialWish, BuriedRecord};
+pub use delete::SubscriptionNotFound;
 pub use description::{PartitionDescription, SubscriptionDescription};
+pub use inspected::{Halt, InspectFailure, Inspected};
 pub use keys::{HashKey, KeyHash};
-pub use partition::{Halt, InspectFailure};
 pub use redrive::{DeadLetter, DeadLetterCounts, DeadLetterState, REDRIVEN_RECORDS_MAX};
 pub use retry::RetryPolicy;
 pub use settle::{DeliveryOutcome, Settlement};
 pub(super) use subscriptions::Subscriptions;
-pub use subscriptions::{
-    CreateDecision, CreateSubscription, CreateSubscriptionRefusal, Inspected, SUBSCRIPTIONS_MAX,
-    SubscriptionNotFound,
-};
 pub use waiting::{Failure, WaitingRecord};
 pub use window::{FilterVerdict, InspectedRecord};
 

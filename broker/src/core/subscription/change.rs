@@ -1,14 +1,12 @@
-//! Changing the settings of a subscription, and moving it.
+//! Changing the settings of a subscription, pausing it, and moving it.
 
 use towpath_proto::names::SubscriptionName;
 use towpath_storage::{Offset, Row};
 
-use super::partition::Found;
+use super::delete::SubscriptionNotFound;
+use super::leased::Found;
 use super::settle::Told;
-use super::{
-    RetryPolicy, Subscription, SubscriptionConfig, SubscriptionDecision, SubscriptionId,
-    SubscriptionNotFound,
-};
+use super::{RetryPolicy, Subscription, SubscriptionConfig, SubscriptionDecision, SubscriptionId};
 use crate::core::State;
 use crate::core::row::RowId;
 
@@ -149,6 +147,23 @@ impl State {
         let is_changed = config != *before;
         let row = is_changed.then(|| RowId::Subscription(known.id).put(&known.row_with(&config)));
         Ok((known.id, config, row.into_iter().collect()))
+    }
+
+    /// Decides on pausing a subscription, or letting it go on. No rows if nothing would change.
+    ///
+    /// # Errors
+    /// [`SubscriptionNotFound`].
+    pub fn pause_subscription(
+        &self,
+        name: &SubscriptionName,
+        is_paused: bool,
+    ) -> Result<Vec<Row>, SubscriptionNotFound> {
+        let found = self.subscription_named(name);
+        let found = found.ok_or_else(|| SubscriptionNotFound { name: name.clone() })?;
+        let mut row = found.to_row();
+        let is_changed = std::mem::replace(&mut row.is_paused, is_paused) != is_paused;
+        let row = is_changed.then(|| RowId::Subscription(found.id).put(&row));
+        Ok(row.into_iter().collect())
     }
 
     /// Decides on moving a subscription: what that does to each partition. Consumers lose what they have of

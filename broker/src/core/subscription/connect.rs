@@ -2,7 +2,7 @@
 
 use super::consumer::{Consumer, ConsumerId, Credit};
 use super::lease::LeaseId;
-use super::partition::Found;
+use super::leased::Found;
 use super::settle::Told;
 use super::{Mode, Subscription, SubscriptionDecision, SubscriptionEvent, SubscriptionNotice};
 use crate::core::group::SessionId;

@@ -3,8 +3,9 @@
 use towpath_storage::{Offset, OffsetRange};
 
 use super::consumer::ConsumerId;
+use super::hand_over::Delivered;
 use super::lease::{Held, Lease};
-use super::partition::{Delivered, Lane};
+use super::partition::Lane;
 use super::{
     Credit, DeliveredSpan, Delivery, InspectWish, Mode, Subscription, SubscriptionDecision,
     SubscriptionEvent, SubscriptionNotice,

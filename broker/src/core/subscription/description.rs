@@ -4,8 +4,9 @@ use towpath_proto::names::SubscriptionName;
 use towpath_storage::{Offset, TopicId};
 
 use super::consumer::{Consumer, ConsumerId};
-use super::partition::{Halt, SubscriptionPartition};
-use super::subscriptions::CreateSubscription;
+use super::create::CreateSubscription;
+use super::inspected::Halt;
+use super::partition::SubscriptionPartition;
 use super::{Mode, Subscription, SubscriptionConfig, SubscriptionId};
 
 /// What is told of a subscription.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::consumer::ConsumerId;
 use super::lease::LeaseId;
-use super::partition::Found;
+use super::leased::Found;
 use super::settle::{Failed, Told};
 use super::settled::offsets_in;
 use super::{Subscription, SubscriptionDecision};

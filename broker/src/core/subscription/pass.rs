@@ -6,7 +6,8 @@
 use towpath_storage::Offset;
 
 use super::lease::{Held, Lease};
-use super::partition::{Found, SubscriptionPartition};
+use super::leased::Found;
+use super::partition::SubscriptionPartition;
 use super::settled::{SettledDraft, bit_of, offsets_in, word_of};
 use super::{Subscription, SubscriptionDecision};
 use crate::core::row::RowId;

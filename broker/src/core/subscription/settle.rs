@@ -4,7 +4,8 @@ use towpath_storage::{Offset, OffsetRange, Row};
 
 use super::consumer::ConsumerId;
 use super::lease::Held;
-use super::partition::{Found, ranges};
+use super::leased::Found;
+use super::partition::ranges;
 use super::rows::block_row;
 use super::settled::{SettledDraft, offsets_in};
 use super::waiting::{Failure, WaitingRecord};

@@ -1,0 +1,239 @@
+//! Handing records of a partition over to a consumer: any, or those of a key one after the other.
+
+use towpath_storage::Offset;
+
+use super::consumer::Credit;
+use super::keys::KeyHash;
+use super::lease::{Held, Lease, Leases};
+use super::partition::SubscriptionPartition;
+use super::settled::{bit_of, offsets_in, word_of};
+use super::waiting::{Handling, WaitingRecords};
+
+/// Most records of one key that are with a consumer at once.
+const KEY_RUN_RECORDS_MAX: usize = 32;
+
+/// A record that is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Delivered {
+    pub(super) offset: Offset,
+    /// Number of this attempt, from 1.
+    pub(super) attempt: u32,
+}
+
+impl SubscriptionPartition {
+    /// Whether there may be something to deliver.
+    pub(super) fn may_deliver(&self) -> bool {
+        match self.is_ordered {
+            true => self.window.keys.has_line(),
+            false => self.window.ready_count() > 0 || !self.waiting.ready.is_empty(),
+        }
+    }
+
+    /// Lets records that have become due be delivered.
+    pub(super) fn take_due(&mut self, now_ms: i64) {
+        while let Some(offset) = self.waiting.take_due(now_ms) {
+            match self.is_ordered {
+                true => self.line_up(offset),
+                false => self.waiting.make_ready(offset),
+            }
+        }
+    }
+
+    /// Looks at the key of a record that has a row.
+    pub(super) fn line_up(&mut self, offset: Offset) {
+        if let Some(record) = self.waiting.get(offset) {
+            let key = record.key;
+            self.window.keys.line_up(key);
+        }
+    }
+
+    /// Gives what can be delivered to a consumer, within its credit. `letters` are its dead letters that are
+    /// delivered again.
+    pub(super) fn deliver(
+        &mut self,
+        leases: &mut Leases,
+        to: &Lease,
+        credit: &mut Credit,
+        letters: Option<&WaitingRecords>,
+        now_ms: i64,
+    ) -> Vec<Delivered> {
+        let mut delivered = match self.is_ordered {
+            true => self.deliver_keys(leases, to, credit, letters, now_ms),
+            false => self.deliver_any(leases, to, credit),
+        };
+        delivered.sort_unstable();
+        delivered
+    }
+
+    fn deliver_any(
+        &mut self,
+        leases: &mut Leases,
+        to: &Lease,
+        credit: &mut Credit,
+    ) -> Vec<Delivered> {
+        let mut delivered = Vec::new();
+        while credit.is_open()
+            && let Some(offset) = self.waiting.ready.first().copied()
+        {
+            delivered.push(self.lease_row(offset, leases, to, credit));
+        }
+        while credit.is_open()
+            && let Some((word, ready)) = self.window.first_ready()
+        {
+            let mut bits = 0;
+            for offset in offsets_in(word, ready) {
+                if !credit.is_open() {
+                    break;
+                }
+                credit.spend(self.window.bytes(offset));
+                bits |= bit_of(offset);
+                delivered.push(Delivered { offset, attempt: 1 });
+            }
+            self.lease_window(word, bits, leases, to);
+        }
+        delivered
+    }
+
+    fn deliver_keys(
+        &mut self,
+        leases: &mut Leases,
+        to: &Lease,
+        credit: &mut Credit,
+        letters: Option<&WaitingRecords>,
+        now_ms: i64,
+    ) -> Vec<Delivered> {
+        let mut delivered = Vec::new();
+        while credit.is_open()
+            && let Some(key) = self.window.keys.next()
+        {
+            if self.window.keys.get(key).leased_count > 0 {
+                // Lined up again when its consumer is done with it.
+                continue;
+            }
+            if self.parked.contains_key(&key) {
+                // While its dead letters are delivered again, it waits for the last of them instead.
+                if !letters.is_some_and(|letters| letters.has_living(key)) {
+                    self.park(key);
+                }
+                continue;
+            }
+            let row = self.waiting.of_key(key).next();
+            let in_window = self.window.records_of(key).next();
+            match (row, in_window) {
+                (Some(row), None) => {
+                    delivered.extend(self.deliver_row(row, leases, to, credit, now_ms));
+                }
+                (Some(row), Some(first)) if row < first => {
+                    delivered.extend(self.deliver_row(row, leases, to, credit, now_ms));
+                }
+                (row, Some(_)) => {
+                    let end = row.unwrap_or(self.window.end());
+                    self.deliver_run(key, end, leases, to, credit, &mut delivered);
+                }
+                (None, None) => self.window.keys.forget_idle(key),
+            }
+        }
+        delivered
+    }
+
+    /// Delivers the first record of a key that has rows, if it is due.
+    fn deliver_row(
+        &mut self,
+        offset: Offset,
+        leases: &mut Leases,
+        to: &Lease,
+        credit: &mut Credit,
+        now_ms: i64,
+    ) -> Option<Delivered> {
+        let record = self.waiting.get(offset)?;
+        let is_free = self.waiting.handling(offset) == Some(Handling::None);
+        // Until the window has come so far, there may be others of its key before it.
+        let is_first = self.has_come_to(offset);
+        if !is_free || !is_first || record.due_ms > now_ms || record.death.is_some() {
+            // Lined up again when it is due, or when it is gone.
+            return None;
+        }
+        if record.is_suspect {
+            self.waiting.make_ready(offset);
+            return None;
+        }
+        Some(self.lease_row(offset, leases, to, credit))
+    }
+
+    /// Delivers the next records of a key in the window, those before `end`.
+    fn deliver_run(
+        &mut self,
+        key: KeyHash,
+        end: Offset,
+        leases: &mut Leases,
+        to: &Lease,
+        credit: &mut Credit,
+        delivered: &mut Vec<Delivered>,
+    ) {
+        let run: Vec<_> = self
+            .window
+            .records_of(key)
+            .take_while(|offset| *offset < end)
+            .take(KEY_RUN_RECORDS_MAX)
+            .collect();
+        for offset in run {
+            if !credit.is_open() {
+                break;
+            }
+            credit.spend(self.window.bytes(offset));
+            self.lease_window(word_of(offset), bit_of(offset), leases, to);
+            delivered.push(Delivered { offset, attempt: 1 });
+        }
+    }
+
+    /// Gives a record that has a row to a consumer.
+    pub(super) fn lease_row(
+        &mut self,
+        offset: Offset,
+        leases: &mut Leases,
+        to: &Lease,
+        credit: &mut Credit,
+    ) -> Delivered {
+        let record = self.waiting.get(offset);
+        let attempt = record.map_or(0, |record| record.attempts) + 1;
+        let key = record.map(|record| record.key);
+        credit.spend(record.map_or(0, |record| record.bytes));
+        if self.is_ordered
+            && let Some(key) = key
+        {
+            self.window.keys.entry(key).leased_count += 1;
+        }
+        let records = bit_of(offset);
+        let lease = leases.push(Lease {
+            word: word_of(offset),
+            held: Held::Rows,
+            records,
+            started: to.started & records,
+            ..*to
+        });
+        self.waiting.set_handling(offset, Handling::Leased(lease));
+        Delivered { offset, attempt }
+    }
+
+    /// Gives ready records of a word to a consumer: with those that came with the same delivery.
+    fn lease_window(&mut self, word: u64, records: u64, leases: &mut Leases, to: &Lease) {
+        let last = self.window.leases(word).last().copied();
+        if let Some(id) = last
+            && let Some(lease) = leases.get_mut(id)
+            && lease.delivery == to.delivery
+        {
+            lease.records |= records;
+            lease.started |= to.started & records;
+            self.window.lease(word, records, None);
+            return;
+        }
+        let lease = leases.push(Lease {
+            word,
+            held: Held::Window,
+            records,
+            started: to.started & records,
+            ..*to
+        });
+        self.window.lease(word, records, Some(lease));
+    }
+}

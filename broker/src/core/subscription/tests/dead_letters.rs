@@ -1,0 +1,156 @@
+//! Dead letters: when a record becomes one, what follows it, and how it comes back.
+
+use super::*;
+
+fn dead() -> DeliveryOutcome {
+    DeliveryOutcome::DeadLetter {
+        reason: "never".to_owned(),
+    }
+}
+
+#[test]
+fn what_comes_behind_a_dead_letter_of_its_key_is_parked_in_order() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 2, 1, 2, 1]);
+    bench.connect(1, 100);
+    bench.say((0, 2), dead());
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [], "one of its key is before it");
+    bench.ack((0, 0));
+    bench.bury(true);
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [2, 4]);
+    assert_eq!(bench.held(), [(0, 1), (0, 3)], "other keys go on");
+    bench.append(0, &[1, 1]);
+    bench.step();
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [2, 4, 5, 6], "also what comes later");
+    bench.restart();
+    bench.append(0, &[1, 3]);
+    bench.connect(1, 100);
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [2, 4, 5, 6, 7], "and after a restart");
+    assert_eq!(bench.held(), [(0, 1), (0, 3), (0, 8)]);
+}
+
+#[test]
+fn a_dead_letter_that_cannot_be_moved_stays_and_is_tried_again() {
+    for mode in [Mode::KeyShared, Mode::Shared] {
+        let mut bench = Bench::new(config(mode), 1);
+        bench.append(0, &[1, 2]);
+        bench.connect(1, 100);
+        bench.say((0, 0), dead());
+        bench.bury(false);
+        assert_eq!((bench.letters[0].len(), bench.held()), (0, vec![(0, 1)]));
+        bench.bury(true);
+        assert_eq!(bench.letters[0].len(), 0, "not at once");
+        bench.pass(5_000);
+        bench.bury(true);
+        assert_eq!(bench.letters[0], [0], "{mode:?}");
+    }
+}
+
+#[test]
+fn a_record_is_dead_after_so_many_attempts_and_nobody_waits_for_it() {
+    let retry = RetryPolicy {
+        attempts_max: 3,
+        ..RetryPolicy::default()
+    };
+    let skipping = SubscriptionConfig {
+        retry,
+        on_dead_letter: OnDeadLetter::Skip,
+        ..config(Mode::KeyShared)
+    };
+    let mut bench = Bench::new(skipping, 1);
+    bench.append(0, &[1, 1]);
+    bench.connect(1, 100);
+    for attempt in 1..=3 {
+        assert_eq!(bench.held[&(0, 0)].attempt, attempt);
+        bench.nack((0, 0));
+        bench.pass(10_000);
+    }
+    bench.dead.insert((0, 0));
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0]);
+    assert_eq!(bench.held(), [(0, 1)], "the next one of its key goes on");
+}
+
+#[test]
+fn a_seek_back_copies_no_parked_record_twice() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 1, 2]);
+    bench.connect(1, 100);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0, 1]);
+    let wish = SeekSubscription {
+        name: "billing".parse().unwrap(),
+        positions: vec![(0, Offset::ZERO)],
+    };
+    let (_, sought, decision) = bench.state.seek_subscription(&wish, false).unwrap();
+    assert_eq!(sought[0].in_flight_count, 1);
+    bench.carry_out(decision);
+    bench.step();
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0, 1]);
+    assert_eq!(bench.held(), [(0, 2)]);
+    bench.ack((0, 2));
+    assert_eq!(bench.subscription().partitions[0].settled.floor().get(), 3);
+}
+
+#[test]
+fn a_key_that_is_redriven_comes_back_in_order_and_is_free_with_its_last_dead_letter() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 1, 1, 2]);
+    bench.connect(1, 1_000);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0, 1, 2]);
+    let all = bench.letters_of(0, |_| true);
+    bench.redrive(0, &all);
+    bench.append(0, &[1]);
+    bench.step();
+    bench.bury(true);
+    assert_eq!(
+        bench.letters[0].len(),
+        3,
+        "what is new waits for the last one"
+    );
+    assert_eq!(bench.held(), [(0, 3), (1, 0)], "one after the other");
+    bench.ack((1, 0));
+    bench.restart();
+    bench.connect(1, 1_000);
+    assert_eq!(bench.held(), [(0, 3), (1, 1)]);
+    bench.ack((1, 1));
+    bench.ack((1, 2));
+    assert_eq!(bench.held(), [(0, 3), (0, 4)], "the key is free");
+}
+
+#[test]
+fn a_redriven_record_that_fails_for_good_is_dead_where_it_is() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 1]);
+    bench.connect(1, 1_000);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    bench.bury(true);
+    let all = bench.letters_of(0, |_| true);
+    bench.redrive(0, &all);
+    bench.say((1, 0), dead());
+    bench.bury(true);
+    assert_eq!((bench.letters[0].len(), bench.held()), (2, vec![]));
+    let state = |bench: &Bench, offset| {
+        let subscription = bench.subscription();
+        subscription.dead_letter_state(0, Offset::new(offset))
+    };
+    assert_eq!(state(&bench, 0), DeadLetterState::Dead);
+    bench.discard(0, &all[..1]);
+    assert_eq!(state(&bench, 0), DeadLetterState::Settled);
+    assert_eq!(bench.held(), [(1, 1)], "the next one of its key goes on");
+    bench.ack((1, 1));
+    bench.append(0, &[1]);
+    bench.step();
+    assert_eq!(bench.held(), [(0, 2)], "no dead letter of the key is left");
+}

@@ -1,0 +1,136 @@
+//! What becomes of dead letters on the bench, and what is checked of them.
+
+use super::*;
+
+impl Bench {
+    /// Moves what is on its way to the dead letters, or fails to.
+    pub(super) fn bury(&mut self, succeeds: bool) {
+        for wish in std::mem::take(&mut self.burials) {
+            if succeeds {
+                self.bury_now(&wish);
+            } else {
+                let reason = "the disk is full".to_owned();
+                self.state
+                    .burial_failed(self.id, &wish, reason, self.now_ms);
+            }
+        }
+        self.subscription().audit();
+        self.step();
+    }
+
+    pub(super) fn bury_now(&mut self, wish: &BurialWish) {
+        let letters = &self.letters[wish.partition as usize];
+        let base = Offset::new(letters.len() as u64);
+        let Some(rows) = self.state.bury(self.id, wish, base) else {
+            return;
+        };
+        self.apply(rows);
+        for buried in &wish.records {
+            let place = (wish.partition, buried.offset.get());
+            assert!(
+                !self.held.contains_key(&place),
+                "{place:?} is with a consumer"
+            );
+            assert!(!self.done.contains(&place), "{place:?} was handled");
+            let parks = self.config.on_dead_letter == OnDeadLetter::Park;
+            assert_eq!(!buried.is_parked(), self.dead.contains(&place), "{place:?}");
+            assert!(parks || !buried.is_parked(), "{place:?}");
+            self.letters[wish.partition as usize].push(buried.offset.get());
+            self.note_done(place);
+            self.done.remove(&place);
+            self.unsettled_letters.insert(place);
+        }
+        self.check_letters(wish.partition);
+    }
+
+    /// The place in the source of a record that was delivered: of a dead letter where it came from.
+    pub(super) fn origin(&self, (number, offset): Place) -> Place {
+        match (number as usize).checked_sub(self.logs.len()) {
+            None => (number, offset),
+            Some(partition) => (partition as u32, self.letters[partition][offset as usize]),
+        }
+    }
+
+    pub(super) fn key_of(&self, (partition, offset): Place) -> u64 {
+        self.logs[partition as usize][offset as usize]
+    }
+
+    /// The dead letters of a partition that `is_wanted`, by their places in the source.
+    pub(super) fn letters_of(
+        &self,
+        partition: u32,
+        is_wanted: impl Fn(Place) -> bool,
+    ) -> Vec<DeadLetter> {
+        let letters = (0..).zip(&self.letters[partition as usize]);
+        let wanted = letters.filter(|(_, offset)| is_wanted((partition, **offset)));
+        let wanted = wanted.map(|(offset, source)| DeadLetter {
+            offset: Offset::new(offset),
+            key: KeyHash(self.key_of((partition, *source))),
+            bytes: 10,
+            append_time_ms: self.now_ms,
+        });
+        wanted.collect()
+    }
+
+    /// Has dead letters delivered again.
+    pub(super) fn redrive(&mut self, partition: u32, letters: &[DeadLetter]) {
+        for letters in letters.chunks(3) {
+            let states = letters.iter().map(|it| {
+                let subscription = self.subscription();
+                subscription.dead_letter_state(partition, it.offset) == DeadLetterState::Dead
+            });
+            let states: Vec<_> = states.collect();
+            let (counts, decision) = self.state.redrive(self.id, partition, letters);
+            assert_eq!(counts.done, states.iter().filter(|it| **it).count());
+            assert_eq!(counts.done + counts.passed, letters.len());
+            for letter in letters
+                .iter()
+                .zip(states)
+                .filter_map(|(it, is)| is.then_some(it))
+            {
+                let source = self.letters[partition as usize][letter.offset.get() as usize];
+                let open = self.open.entry((partition, letter.key.0)).or_default();
+                open.insert(source);
+                // Its attempts begin anew.
+                let lane = self.logs.len() as u32 + partition;
+                self.attempts.remove(&(lane, letter.offset.get()));
+                self.dead.remove(&(lane, letter.offset.get()));
+            }
+            self.carry_out(decision);
+            self.step();
+        }
+    }
+
+    pub(super) fn discard(&mut self, partition: u32, letters: &[DeadLetter]) {
+        let lane = self.logs.len() as u32 + partition;
+        let with_consumers = letters.iter().filter(|it| {
+            let waiting = &self.subscription().partitions[lane as usize].waiting;
+            matches!(waiting.handling(it.offset), Some(Handling::Leased(_)))
+        });
+        let left: BTreeSet<_> = with_consumers.map(|it| it.offset).collect();
+        let (counts, decision) = self.state.discard(self.id, partition, letters);
+        assert_eq!(counts.left, left.len());
+        for letter in letters.iter().filter(|it| !left.contains(&it.offset)) {
+            let source = self.letters[partition as usize][letter.offset.get() as usize];
+            let place = (partition, source);
+            if self.unsettled_letters.remove(&place) {
+                self.note_done(place);
+            }
+        }
+        self.carry_out(decision);
+        self.step();
+    }
+
+    /// Dead letters of a key stand in the order of the source, and none is there twice.
+    pub(super) fn check_letters(&self, partition: u32) {
+        let log = &self.logs[partition as usize];
+        let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for offset in self.letters[partition as usize].iter().copied() {
+            assert!(seen.insert(offset), "{partition}/{offset} was moved twice");
+            let before = last.insert(log[offset as usize], offset);
+            let in_order = !self.config.mode.is_ordered() || before.is_none_or(|it| it < offset);
+            assert!(in_order, "{partition}/{offset} was moved behind {before:?}");
+        }
+    }
+}
