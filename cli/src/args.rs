@@ -23,7 +23,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::output::Format;
 
-pub(crate) use bench::{BenchArgs, BenchCommand, BenchLoad};
+pub(crate) use bench::{BenchArgs, BenchCommand, BenchLoad, BenchMode, BenchSubscription};
 pub(crate) use consume::{CommitWhen, ConsumeArgs};
 pub(crate) use demo::DemoArgs;
 pub(crate) use from::ReadFrom;

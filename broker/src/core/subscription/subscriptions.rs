@@ -139,7 +139,8 @@ impl Subscription {
             Some(Halt::Lost(_)) | None => None,
         });
         let due = waiting.into_iter().chain(expiry).chain(pauses);
-        due.chain(self.burial_pause_until_ms).min()
+        let due = due.chain(self.burial_pause_until_ms);
+        due.chain(self.next_pass_ms()).min()
     }
 }
 
@@ -207,7 +208,7 @@ impl State {
         if let Some(subscription) = self.subscriptions.by_id.get_mut(&id) {
             subscription.expire(now_ms, &mut decision);
             if decision.rows.is_empty() {
-                subscription.pass_over(&mut decision);
+                subscription.pass_over(now_ms, &mut decision);
             }
             if decision.rows.is_empty() {
                 let topic = subscription.topic;

@@ -226,6 +226,7 @@ impl Window {
     }
 
     /// Records of a word that are with a consumer.
+    #[cfg(test)]
     pub(super) fn leased(&self, word: u64) -> u64 {
         self.word(word).map_or(0, |word| word.leased)
     }
