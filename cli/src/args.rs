@@ -27,7 +27,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::output::Format;
 
 pub(crate) use bench::{BenchArgs, BenchCommand, BenchLoad};
-pub(crate) use consume::{AckWhen, CommitWhen, ConsumeArgs, ExecArgs};
+pub(crate) use consume::{AckWhen, CommitWhen, ConsumeArgs, Exec};
 pub(crate) use demo::DemoArgs;
 pub(crate) use from::ReadFrom;
 pub(crate) use group::{GroupArgs, GroupCommand, SeekGroupArgs};
@@ -119,7 +119,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Write records to a topic
     Produce(ProduceArgs),
-    /// Read records of a topic, alone, as a member of a group, or as a subscription hands them out
+    /// Read records of a topic, alone, as a member of a group, or through a subscription
     Consume(ConsumeArgs),
     /// Create, show, list, change, trim and delete topics
     Topic(TopicArgs),

@@ -45,7 +45,7 @@ pub(crate) enum Format {
 }
 
 /// Standard output and standard error of the process.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Output {
     format: Format,
     is_terminal: bool,

@@ -14,7 +14,7 @@ use super::place::Place;
 use crate::failure::Failure;
 
 use subscription::ConsumeSubscriptionArgs;
-pub(crate) use subscription::{AckWhen, ExecArgs};
+pub(crate) use subscription::{AckWhen, Exec};
 
 /// What to read, from where and how far.
 #[derive(Debug, Args)]

@@ -88,8 +88,8 @@ fn a_command_gets_the_value_and_all_else_of_a_record() {
         "event_time": "2026-11-21T09:00:00.000Z",
     });
     broker.ok_with(record.to_string(), &["produce", "t", "--input", "json"]);
-    let command = "cat; for name in TOPIC PARTITION OFFSET ATTEMPT APPEND_TIME EVENT_TIME KEY \
-                   HEADER_CE_TYPE HEADER_RAW HEADER_RAW_B64 TOMBSTONE; \
+    let command = "cat; for name in SUBSCRIPTION TOPIC PARTITION OFFSET LSN ATTEMPT APPEND_TIME \
+                   EVENT_TIME KEY HEADER_CE_TYPE HEADER_RAW HEADER_RAW_B64 TOMBSTONE; \
                    do eval echo \"$name=\\${TOWPATH_$name-absent}\"; done";
     let args = exec(command, &["-n", "1"]);
     // As if this consumer ran in a command for another record.
@@ -98,10 +98,12 @@ fn a_command_gets_the_value_and_all_else_of_a_record() {
         .env("TOWPATH_HEADER_RAW", "inherited")
         .env("TOWPATH_TOMBSTONE", "inherited");
     let printed = stdout_of(&mut consumer);
-    let time = broker.records("t")[0]["timestamp"].clone();
-    let time = time.as_str().expect("a time");
+    let read = &broker.records("t")[0];
+    let (lsn, time) = (&read["lsn"], read["timestamp"].as_str());
+    let time = time.expect("a time");
     let expected = format!(
-        "{{\"a\":1}}\nTOPIC=t\nPARTITION=0\nOFFSET=0\nATTEMPT=1\nAPPEND_TIME={time}\n\
+        "{{\"a\":1}}\nSUBSCRIPTION=s\nTOPIC=t\nPARTITION=0\nOFFSET=0\nLSN={lsn}\nATTEMPT=1\n\
+         APPEND_TIME={time}\n\
          EVENT_TIME=2026-11-21T09:00:00.000Z\nKEY=4'2\nHEADER_CE_TYPE=order.placed\n\
          HEADER_RAW=absent\nHEADER_RAW_B64=/w==\nTOMBSTONE=absent\n"
     );
@@ -270,8 +272,10 @@ fn keys_are_handled_side_by_side_and_each_in_order() {
     let (there, back) = (Gate::new(), Gate::new());
     // The first of each key come to an end only together.
     let command = format!(
-        "read -r value; case $value in 0) echo >{there}; read -r _ <{back};; 1) read -r _ <{there}; echo >{back};; esac; \
-         echo $TOWPATH_KEY $value",
+        "read -r value; case $value in \
+         0) echo >{there}; read -r _ <{back};; \
+         1) read -r _ <{there}; echo >{back};; \
+         esac; echo $TOWPATH_KEY $value",
         there = there.path().display(),
         back = back.path().display(),
     );

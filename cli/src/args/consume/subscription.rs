@@ -35,13 +35,19 @@ pub(crate) struct ConsumeSubscriptionArgs {
 /// What to run for each record.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "With a subscription")]
-pub(crate) struct ExecArgs {
-    /// Run this for each record, with `sh -c`: the value on standard input, all else in TOWPATH_TOPIC,
-    /// _PARTITION, _OFFSET, _KEY, _ATTEMPT, _APPEND_TIME, and _HEADER_CE_TYPE for header ce-type.
-    /// Status 0 acks; 75 gives it back, and no attempt counts; any other is a failed attempt, with
-    /// the last line of standard error as its reason
-    #[arg(long, value_name = "COMMAND", requires = "subscription",
-          value_parser = clap::builder::NonEmptyStringValueParser::new())]
+struct ExecArgs {
+    /// What a shell is to run for each record; none if records are printed.
+    #[arg(
+        long,
+        help = "Run this for each record, with `sh -c`: the value on standard input, all else in \
+                TOWPATH_TOPIC, _PARTITION, _OFFSET, _KEY, _ATTEMPT, _APPEND_TIME, and \
+                _HEADER_CE_TYPE for header ce-type. Status 0 acks; 75 gives it back, and no attempt \
+                counts; any other is a failed attempt, with the last line of standard error as its \
+                reason",
+        value_name = "COMMAND",
+        requires = "subscription",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
     exec: Option<String>,
     /// With --exec: run it for so many keys at a time, each key in order [default: 1]
     #[arg(long, value_name = "N", requires = "exec", allow_negative_numbers = true,
@@ -53,6 +59,17 @@ pub(crate) struct ExecArgs {
     drain: Option<Duration>,
 }
 
+/// A command for each record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exec<'a> {
+    /// What a shell is to run.
+    pub(crate) command: &'a str,
+    /// For how many keys at a time.
+    pub(crate) parallel: u16,
+    /// How long commands may run on when the consumer is to end.
+    pub(crate) drain: Duration,
+}
+
 /// When a record of a subscription is acked that was printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AckWhen {
@@ -62,7 +79,7 @@ pub(crate) enum AckWhen {
     Never,
 }
 
-/// How long commands may run on when the consumer is to end.
+/// Default of [`Exec::drain`].
 const DRAIN_DEFAULT: Duration = Duration::from_secs(10);
 
 impl ConsumeSubscriptionArgs {
@@ -71,21 +88,13 @@ impl ConsumeSubscriptionArgs {
         self.subscription.as_ref()
     }
 
-    /// The command and how to run it; none if records are printed.
-    pub(crate) fn command(&self) -> Option<(&str, &ExecArgs)> {
+    /// The command; none if records are printed.
+    pub(crate) fn exec(&self) -> Option<Exec<'_>> {
         let command = self.exec.exec.as_deref()?;
-        Some((command, &self.exec))
-    }
-}
-
-impl ExecArgs {
-    /// For how many keys at a time.
-    pub(crate) fn parallel(&self) -> usize {
-        self.parallel.unwrap_or(1).into()
-    }
-
-    /// How long commands may run on when the consumer is to end.
-    pub(crate) fn drain(&self) -> Duration {
-        self.drain.unwrap_or(DRAIN_DEFAULT)
+        Some(Exec {
+            command,
+            parallel: self.exec.parallel.unwrap_or(1),
+            drain: self.exec.drain.unwrap_or(DRAIN_DEFAULT),
+        })
     }
 }

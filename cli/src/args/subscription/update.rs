@@ -19,6 +19,7 @@ use super::super::number::parse_count;
   etag=$(towpath subscription get email -o json | jq -r .etag)
   towpath subscription update email --ack-deadline 2m --etag $etag
 ",
+    override_usage = "towpath subscription update [OPTIONS] <SETTINGS> <NAME>",
     group = clap::ArgGroup::new("settings").required(true).multiple(true)
 )]
 pub(crate) struct UpdateSubscriptionArgs {

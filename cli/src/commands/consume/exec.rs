@@ -22,7 +22,7 @@ use towpath_client::{
 use super::subscription::{Lookout, Rest, ahead};
 use super::until::{Next, Until, at};
 use super::{Outcome, Session};
-use crate::args::ExecArgs;
+use crate::args::Exec;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{count_of, exact_duration};
@@ -39,26 +39,24 @@ const UNTIL_DONE: Drain = Drain::FinishWithin(Duration::MAX);
 /// Handles what the subscription hands out; with `ends_at_end` until nothing is left now.
 pub(super) async fn run(
     name: &SubscriptionName,
-    command: &str,
-    how: &ExecArgs,
+    exec: Exec<'_>,
     builder: SubscriberBuilder,
     until: Until<'_>,
     ends_at_end: Option<Admin>,
     session: &Session<'_>,
 ) -> Result<Outcome, Failure> {
-    let parallel = how.parallel();
-    let records = AHEAD_RECORDS.saturating_mul(parallel as u64);
+    let records = AHEAD_RECORDS * u64::from(exec.parallel);
     let records = records.min(AHEAD_RECORDS_MAX);
     let subscriber = ahead(builder, records, until.count).build();
     let lookout = ends_at_end.map(|admin| Lookout::new(admin, name, &subscriber));
     let shutdown = subscriber.shutdown_handle();
     let children = session.interrupt.children().clone();
     let handler = Arc::new(Handler::new(
-        command,
+        exec.command,
         name,
         children,
         shutdown.clone(),
-        *session.output,
+        session.output.clone(),
     ));
     let handle = {
         let (handler, shutdown) = (Arc::clone(&handler), shutdown.clone());
@@ -71,12 +69,12 @@ pub(super) async fn run(
             Arc::clone(&handler).handle(record)
         }
     };
-    let handling = subscriber.for_each(ByKey(parallel), handle);
+    let handling = subscriber.for_each(ByKey(exec.parallel.into()), handle);
     let ending = Ending {
         handler: &handler,
         shutdown,
         until,
-        drain: how.drain(),
+        drain: exec.drain,
         session,
     };
     let (end, ended) = ending.of(handling, lookout).await;

@@ -41,9 +41,9 @@ pub(super) async fn run(
         interrupt: &session.interrupt,
     };
     let builder = client.subscriber(name.as_str());
-    if let Some((command, how)) = args.subscription.command() {
+    if let Some(command) = args.subscription.exec() {
         let ends_at_end = args.end.then_some(admin);
-        return exec::run(name, command, how, builder, until, ends_at_end, session).await;
+        return exec::run(name, command, builder, until, ends_at_end, session).await;
     }
     let ack = args.subscription.ack;
     let subscriber = ahead(builder, in_flight(ack), args.count).build();
