@@ -9,6 +9,7 @@ mod produce;
 mod serve;
 mod session;
 mod storage;
+mod subscription;
 mod topic;
 mod version;
 
@@ -52,6 +53,11 @@ pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Out
         Command::Group(args) => {
             session
                 .until_interrupted(group::run(&args.command, &session))
+                .await
+        }
+        Command::Subscription(args) => {
+            session
+                .until_interrupted(subscription::run(&args.command, &session))
                 .await
         }
         Command::Storage(args) => storage::run(&args.command, &session),

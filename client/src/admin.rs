@@ -281,6 +281,6 @@ fn topic_of(topic: Option<v1::Topic>) -> Result<Topic, Error> {
 }
 
 /// The id as 32 hexadecimal digits; empty if it is not one.
-fn hex(id: &[u8]) -> String {
+pub(crate) fn hex(id: &[u8]) -> String {
     uuid::Uuid::from_slice(id).map_or_else(|_| String::new(), |id| id.simple().to_string())
 }

@@ -128,6 +128,13 @@ impl Settlements {
         self.unconfirmed.is_empty() && !self.has_gathered()
     }
 
+    /// Whether what became of a record is not confirmed.
+    pub(super) fn has_unconfirmed(&self) -> bool {
+        let is_settlement = |it: &Settlement| matches!(it.verdict, Verdict::Settled(_));
+        let mut sent = self.unconfirmed.iter().flat_map(|it| &it.settlements);
+        !self.acks.is_empty() || !self.given_back.is_empty() || sent.any(is_settlement)
+    }
+
     /// Whether something that was said was not sent yet.
     pub(super) fn has_gathered(&self) -> bool {
         let gathered = [&self.starts, &self.extends, &self.acks];
