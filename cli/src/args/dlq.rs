@@ -106,7 +106,7 @@ impl RedriveArgs {
     pub(crate) fn to_redrive(&self, filter: &DeadLetterFilter) -> RedriveDeadLetters {
         let redrive = RedriveDeadLetters::new(self.subscription.as_str()).filter(filter);
         let redrive = match &self.to_topic {
-            Some(topic) => redrive.to_topic(topic.as_str()),
+            Some(topic) => redrive.append_to(topic.as_str()),
             None => redrive,
         };
         let redrive = match self.rate {
