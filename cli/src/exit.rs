@@ -81,6 +81,7 @@ impl Exit {
             | ErrorReason::SubscriptionNotFound => Self::NotFound,
             ErrorReason::TopicExists
             | ErrorReason::EtagMismatch
+            | ErrorReason::TopicInUse
             | ErrorReason::SubscriptionExists
             | ErrorReason::GroupNotEmpty
             | ErrorReason::OffsetOutOfRange

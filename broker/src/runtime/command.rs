@@ -18,8 +18,8 @@ use super::published::TopicView;
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
     AcceptedBatch, AppendRefusal, AppendRequest, BurialWish, CreateTopic, CreateTopicRefusal,
-    DeleteTopicRefusal, SubscriptionId, TopicSettings, TrimRefusal, TrimTopic, UpdateTopic,
-    UpdateTopicRefusal,
+    DeleteTopicRefusal, SubscriptionId, TopicNotFound, TopicSettings, TrimRefusal, TrimTopic,
+    UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -309,7 +309,7 @@ pub enum ControlCommand {
         /// For whom.
         producer: ProducerId,
         /// Where the answer goes.
-        answer: Answer<OpenedTopic, DeleteTopicRefusal>,
+        answer: Answer<OpenedTopic, TopicNotFound>,
     },
     /// Something about a consumer group.
     Group(GroupCommand),

@@ -10,10 +10,10 @@ use towpath_storage::{OffsetRange, TopicId};
 use super::command::{Answer, CommandError, fail};
 use crate::core::{
     Connect, ConnectRefusal, ConsumerDeparture, ConsumerId, CreateSubscription,
-    CreateSubscriptionRefusal, Credit, Inspected, SeekSubscription, SeekSubscriptionRefusal,
-    SessionId, Settlement, SoughtSubscriptionPartition, SubscriptionConfig,
-    SubscriptionDescription, SubscriptionEvent, SubscriptionId, SubscriptionNotFound,
-    UpdateSubscription, UpdateSubscriptionRefusal,
+    CreateSubscriptionRefusal, Credit, DeleteSubscription, DeleteSubscriptionRefusal, Hold,
+    Inspected, SeekSubscription, SeekSubscriptionRefusal, SessionId, Settlement,
+    SoughtSubscriptionPartition, SubscriptionConfig, SubscriptionDescription, SubscriptionEvent,
+    SubscriptionId, SubscriptionNotFound, UpdateSubscription, UpdateSubscriptionRefusal,
 };
 
 /// Settlements that one command may hold.
@@ -118,12 +118,12 @@ pub enum SubscriptionCommand {
     },
     /// Delete one.
     Delete {
-        /// Which.
-        name: SubscriptionName,
+        /// Which, and what goes with it.
+        wish: DeleteSubscription,
         /// Only say whether it would be deleted.
         is_dry_run: bool,
         /// Where the answer goes.
-        answer: Answer<(), SubscriptionNotFound>,
+        answer: Answer<(), DeleteSubscriptionRefusal>,
     },
     /// A consumer connects.
     Connect {
@@ -186,7 +186,7 @@ pub enum SubscriptionCommand {
         /// Which.
         name: SubscriptionName,
         /// Where the answer goes.
-        answer: Answer<SubscriptionDescription, SubscriptionNotFound>,
+        answer: Answer<(SubscriptionDescription, Hold), SubscriptionNotFound>,
     },
     /// Show a page of them.
     List {
@@ -210,7 +210,8 @@ impl SubscriptionCommand {
             Self::Create { answer, .. } => fail(answer, is_begun),
             Self::Update { answer, .. } => fail(answer, is_begun),
             Self::Seek { answer, .. } => fail(answer, is_begun),
-            Self::Pause { answer, .. } | Self::Delete { answer, .. } => fail(answer, is_begun),
+            Self::Pause { answer, .. } => fail(answer, is_begun),
+            Self::Delete { answer, .. } => fail(answer, is_begun),
             Self::Connect { answer, .. } => fail(answer, is_begun),
             Self::Settle { sink, .. } => sink.answer(Err(if is_begun {
                 CommandError::Failed

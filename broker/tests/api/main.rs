@@ -34,6 +34,8 @@ mod scrape;
 mod start;
 mod storage_full;
 mod subscription;
+mod subscription_delete;
+mod subscription_hold;
 mod topic_change;
 mod topics;
 mod trim;

@@ -50,6 +50,14 @@ pub struct Subscription {
     pub consumers: Vec<SubscriptionConsumer>,
     /// Every partition, by number; none in a list of subscriptions.
     pub partitions: Vec<SubscriptionPartition>,
+    /// Bytes that its topic keeps past its retention because the subscription has not settled them; 0 in a
+    /// list of subscriptions.
+    pub held_bytes: u64,
+    /// What it holds past the retention of its topic of what it may, in percent; at 100 records are let go
+    /// of unsettled. 0 in a list of subscriptions.
+    pub held_percent: u32,
+    /// What an operator should know of that, from 80 percent on.
+    pub hold_warning: Option<String>,
     /// The durable LSN that the offsets of the partitions belong to; 0 without partitions.
     pub lsn: Lsn,
 }
@@ -94,6 +102,10 @@ pub struct SubscriptionPartition {
     pub waiting_records: u64,
     /// Records that were gone before they were settled.
     pub skipped_records: u64,
+    /// Bytes kept past the retention of the topic because the subscription has not settled them.
+    pub held_bytes: u64,
+    /// For how long the oldest of them is past the retention age; zero for a topic without one.
+    pub held: Duration,
     /// Why nothing more is delivered from it; none while it goes on.
     pub halt_reason: Option<String>,
 }
@@ -121,6 +133,9 @@ impl Subscription {
             consumer_count: subscription.consumer_count,
             consumers: consumers.map(SubscriptionConsumer::from_proto).collect(),
             partitions: partitions.map(SubscriptionPartition::from_proto).collect(),
+            held_bytes: subscription.held_bytes,
+            held_percent: subscription.held_percent,
+            hold_warning: Some(subscription.hold_warning).filter(|it| !it.is_empty()),
             lsn: Lsn::ZERO,
         })
     }
@@ -156,6 +171,8 @@ impl SubscriptionPartition {
             in_flight_records: partition.in_flight_records,
             waiting_records: partition.waiting_records,
             skipped_records: partition.skipped_records,
+            held_bytes: partition.held_bytes,
+            held: Duration::from_millis(partition.held_ms),
             halt_reason: Some(partition.halt_reason).filter(|reason| !reason.is_empty()),
         }
     }

@@ -30,6 +30,7 @@ pub(super) fn kind_of(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::SubscriptionNotFound
         | ErrorReason::SubscriptionExists
         | ErrorReason::GroupNotEmpty
+        | ErrorReason::TopicInUse
         | ErrorReason::OffsetOutOfRange
         | ErrorReason::SequenceGap
         | ErrorReason::ProducerFenced

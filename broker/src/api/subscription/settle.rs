@@ -208,7 +208,7 @@ pub(super) async fn settle(
         let message = "there is nothing to settle";
         return Err(Problem::invalid_field("settlements", message));
     }
-    let found = show::find(shared, "subscription", &request.subscription).await?;
+    let (found, _) = show::find(shared, "subscription", &request.subscription).await?;
     shared.refuse_when_draining()?;
     let Some(subscription) = found.id else {
         return Err(status::subscription_deleted(&found.name));

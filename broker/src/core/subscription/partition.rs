@@ -135,7 +135,20 @@ impl SubscriptionPartition {
         self.is_inspected = false;
         self.halt = None;
         // What was on its way stays where it is: its move is refused.
-        self.burials = Burials::default();
+        self.burials.call_back();
+    }
+
+    /// Records from the floor up to `end` that are not settled and that somebody was to get.
+    pub(super) fn open_count(&self, end: Offset) -> u64 {
+        let floor = self.settled.floor();
+        let passed_count = self
+            .window
+            .passed_below(end)
+            .saturating_sub(self.window.passed_below(floor));
+        let done_count = self.settled.beyond_floor_below(end) + passed_count;
+        end.get()
+            .saturating_sub(floor.get())
+            .saturating_sub(done_count)
     }
 
     /// The lowest offset whose record may still be needed.

@@ -19,10 +19,10 @@ use super::super::subscription_command::{
 };
 use crate::core::{
     AppendRefusal, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal,
-    DeleteGroupRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice, JoinRefusal, SeekRefusal,
-    SeekSubscriptionRefusal, SoughtPartition, SoughtSubscriptionPartition, SubscriptionDescription,
-    SubscriptionNotFound, SubscriptionNotice, TopicSettings, Trim, TrimRefusal,
-    UpdateSubscriptionRefusal, UpdateTopicRefusal,
+    DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice,
+    Hold, JoinRefusal, SeekRefusal, SeekSubscriptionRefusal, SoughtPartition,
+    SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound, SubscriptionNotice,
+    TopicNotFound, TopicSettings, Trim, TrimRefusal, UpdateSubscriptionRefusal, UpdateTopicRefusal,
 };
 
 /// What one round adds up to.
@@ -99,8 +99,8 @@ pub(super) enum PendingAnswer {
         result: Result<TrimmedTopic, TrimRefusal>,
     },
     OpenTopic {
-        answer: Answer<OpenedTopic, DeleteTopicRefusal>,
-        result: Result<OpenedTopic, DeleteTopicRefusal>,
+        answer: Answer<OpenedTopic, TopicNotFound>,
+        result: Result<OpenedTopic, TopicNotFound>,
     },
     JoinGroup {
         answer: Answer<GroupId, JoinRefusal>,
@@ -142,6 +142,10 @@ pub(super) enum PendingAnswer {
         answer: Answer<Vec<SoughtSubscriptionPartition>, SeekSubscriptionRefusal>,
         result: Result<Vec<SoughtSubscriptionPartition>, SeekSubscriptionRefusal>,
     },
+    DeleteSubscription {
+        answer: Answer<(), DeleteSubscriptionRefusal>,
+        result: Result<(), DeleteSubscriptionRefusal>,
+    },
     ChangeSubscription {
         answer: Answer<(), SubscriptionNotFound>,
         result: Result<(), SubscriptionNotFound>,
@@ -155,8 +159,8 @@ pub(super) enum PendingAnswer {
         expired: Vec<Vec<OffsetRange>>,
     },
     GetSubscription {
-        answer: Answer<SubscriptionDescription, SubscriptionNotFound>,
-        result: Result<SubscriptionDescription, SubscriptionNotFound>,
+        answer: Answer<(SubscriptionDescription, Hold), SubscriptionNotFound>,
+        result: Result<(SubscriptionDescription, Hold), SubscriptionNotFound>,
     },
     ListSubscriptions {
         answer: Answer<SubscriptionPage, Infallible>,
@@ -226,6 +230,9 @@ impl PendingAnswer {
             Self::SeekSubscription { answer, result } => {
                 send(answer, result.map_err(CommandError::Refused));
             }
+            Self::DeleteSubscription { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
             Self::ChangeSubscription { answer, result } => {
                 send(answer, result.map_err(CommandError::Refused));
             }
@@ -261,6 +268,7 @@ impl PendingAnswer {
             Self::CreateSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::UpdateSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::SeekSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::DeleteSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ChangeSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ConnectConsumer { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::SettleDeliveries { sink, .. } => sink.answer(Err(CommandError::Failed)),

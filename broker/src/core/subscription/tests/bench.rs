@@ -40,6 +40,10 @@ pub(super) struct Bench {
     pub(super) open: BTreeMap<(u32, u64), BTreeSet<u64>>,
     /// Records that their consumers called dead.
     pub(super) dead: BTreeSet<Place>,
+    /// Records that were let go of.
+    pub(super) gone: BTreeSet<Place>,
+    /// What was told of that.
+    pub(super) skipped: Vec<SkippedRecords>,
     pub(super) wishes: Vec<InspectWish>,
     /// On their way to the dead letters.
     pub(super) burials: Vec<BurialWish>,
@@ -68,6 +72,8 @@ impl Bench {
             done: BTreeSet::new(),
             open: BTreeMap::new(),
             dead: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            skipped: Vec::new(),
             wishes: Vec::new(),
             burials: Vec::new(),
             letters: vec![Vec::new(); partition_count as usize],
@@ -202,6 +208,10 @@ impl Bench {
         }
         self.wishes.extend(decision.inspections);
         self.burials.extend(decision.burials);
+        for skipped in decision.skipped {
+            self.skipped.push(skipped);
+            self.note_gone(skipped.partition, skipped.range.end.get());
+        }
         let windows = self.subscription().partitions.iter();
         if windows.map(|it| it.window.span()).sum::<u64>() < AUDITED_RECORDS_MAX {
             self.subscription().audit();

@@ -25,7 +25,9 @@ impl Bench {
                     assert!(lost == Some(consumer) || is_forgotten, "{place:?}");
                 }
             }
-            SubscriptionEvent::Replaced | SubscriptionEvent::Deleted => {}
+            SubscriptionEvent::Skipped(_)
+            | SubscriptionEvent::Replaced
+            | SubscriptionEvent::Deleted => {}
         }
     }
 
@@ -34,6 +36,7 @@ impl Bench {
         let (partition, offset) = source;
         assert!(!self.done.contains(&source), "{place:?} was handled");
         assert!(!self.dead.contains(&place), "{place:?} is dead");
+        assert!(!self.gone.contains(&source), "{place:?} is gone");
         let other = self.held.insert(place, held);
         assert_eq!(other, None, "{place:?} is with two consumers");
         self.orphans.remove(&place);
