@@ -92,10 +92,7 @@ impl Listener {
             Some(Request::Credit(credit)) => self.push(SubscriptionCommand::Credit {
                 subscription: self.seat.subscription,
                 consumer: self.seat.consumer,
-                more: Credit {
-                    records: credit.records,
-                    bytes: credit.bytes,
-                },
+                more: Credit::new(credit.records, credit.bytes),
             }),
             Some(Request::Stop(_)) => self.push(SubscriptionCommand::Stop {
                 subscription: self.seat.subscription,

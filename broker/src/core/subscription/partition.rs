@@ -1,6 +1,6 @@
 //! A partition of a subscription: what of it is settled, what waits, and what can be delivered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_storage::{Offset, OffsetRange};
 
@@ -44,6 +44,8 @@ pub(super) struct SubscriptionPartition {
     pub(super) parked: BTreeMap<KeyHash, ParkedKey>,
     /// What is on its way there.
     pub(super) burials: Burials,
+    /// Keys that wait because they are delivered from the lane beside.
+    pub(super) behind: BTreeSet<KeyHash>,
 }
 
 impl SubscriptionPartition {
@@ -60,6 +62,7 @@ impl SubscriptionPartition {
             seek_count: 0,
             parked: BTreeMap::new(),
             burials: Burials::default(),
+            behind: BTreeSet::new(),
         }
     }
 

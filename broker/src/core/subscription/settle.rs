@@ -78,6 +78,9 @@ impl Subscription {
             expired.extend(partition.not_found(range, &of_range));
             found.extend(of_range);
         }
+        if let Some(first) = found.first() {
+            self.note_outcome(first, outcome, now_ms);
+        }
         match outcome {
             DeliveryOutcome::Ack => self.ack(*number, &found, decision),
             DeliveryOutcome::Release => self.give_back(*number, &found, Told::Already, decision),
@@ -106,6 +109,20 @@ impl Subscription {
         }
         self.write_settled(decision);
         expired
+    }
+
+    /// Notes whether the consumer works, or only gives back what it gets.
+    fn note_outcome(&mut self, found: &Found, outcome: &DeliveryOutcome, now_ms: i64) {
+        let Some(consumer) = self.leases.get(found.lease).map(|lease| lease.consumer) else {
+            return;
+        };
+        match outcome {
+            DeliveryOutcome::Release => self.consumers.note_release(consumer, now_ms),
+            DeliveryOutcome::Ack
+            | DeliveryOutcome::Nack { .. }
+            | DeliveryOutcome::DeadLetter { .. } => self.consumers.note_work(consumer),
+            DeliveryOutcome::Start | DeliveryOutcome::Extend => {}
+        }
     }
 
     fn ack(&mut self, number: u32, found: &[Found], decision: &mut SubscriptionDecision) {

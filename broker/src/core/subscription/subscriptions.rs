@@ -179,7 +179,7 @@ impl Subscription {
     }
 
     /// When something is due in it without being asked, broker time in milliseconds since the Unix epoch.
-    fn next_due_ms(&self) -> Option<i64> {
+    pub(super) fn next_due_ms(&self) -> Option<i64> {
         let waiting = self.partitions.iter();
         let waiting = waiting.filter_map(|partition| partition.waiting.next_due_ms());
         let waiting = match self.is_paused || self.consumers.open_records().is_none() {
@@ -192,6 +192,7 @@ impl Subscription {
             Some(Halt::Lost(_)) | None => None,
         });
         let due = waiting.into_iter().chain(expiry).chain(pauses);
+        let due = due.chain(self.consumers.next_wake_ms());
         due.chain(self.burial_pause_until_ms).min()
     }
 }

@@ -150,10 +150,7 @@ impl Bench {
             consumer,
             session,
             client_name: String::new(),
-            credit: Credit {
-                records: credit,
-                bytes: u64::MAX,
-            },
+            credit: Credit::new(credit, u64::MAX),
             reports_start,
             refuses_to_wait: false,
         };
@@ -186,7 +183,7 @@ impl Bench {
     }
 
     pub(super) fn credit(&mut self, number: u8, records: u64) {
-        let more = Credit { records, bytes: 0 };
+        let more = Credit::new(records, 0);
         self.state
             .credit_consumer(self.id, consumer_id(number), more);
         self.step();

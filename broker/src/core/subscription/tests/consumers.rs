@@ -49,6 +49,15 @@ impl Bench {
             return;
         }
         let key = self.key_of(source);
+        for (other, held) in &self.held {
+            let (of_partition, of_offset) = self.origin(*other);
+            let is_beside = of_partition == partition && other.0 != place.0;
+            let is_of_key = is_beside && self.key_of((of_partition, of_offset)) == key;
+            assert!(
+                !is_of_key,
+                "{place:?} runs beside {other:?} of its key, which {held:?} has"
+            );
+        }
         if place == source && self.config.on_dead_letter == OnDeadLetter::Park {
             let mut letters = self.unsettled_letters.iter();
             let letter = letters.find(|it| it.0 == partition && self.key_of(**it) == key);

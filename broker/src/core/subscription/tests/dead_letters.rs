@@ -163,3 +163,28 @@ fn a_redriven_record_that_fails_for_good_is_dead_where_it_is() {
     bench.step();
     assert_eq!(bench.held(), [(0, 2)], "no dead letter of the key is left");
 }
+
+#[test]
+fn where_keys_are_not_parked_what_is_redriven_runs_beside_nothing_of_its_key() {
+    let skipping = SubscriptionConfig {
+        on_dead_letter: OnDeadLetter::Skip,
+        ..config(Mode::KeyShared)
+    };
+    let mut bench = Bench::new(skipping, 1);
+    bench.append(0, &[1, 1, 2]);
+    bench.connect(1, 100);
+    bench.connect(2, 100);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    assert_eq!(bench.held(), [(0, 1), (0, 2)]);
+    let all = bench.letters_of(0, |_| true);
+    bench.redrive(0, &all);
+    assert_eq!(bench.held(), [(0, 1), (0, 2)], "its key is with a consumer");
+    bench.ack((0, 1));
+    assert_eq!(bench.held(), [(0, 2), (1, 0)]);
+    bench.append(0, &[1]);
+    bench.step();
+    assert_eq!(bench.held(), [(0, 2), (1, 0)], "and the other way round");
+    bench.ack((1, 0));
+    assert_eq!(bench.held(), [(0, 2), (0, 3)]);
+}
