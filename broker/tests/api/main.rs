@@ -34,6 +34,7 @@ mod scrape;
 mod start;
 mod storage_full;
 mod subscription;
+mod subscription_dead;
 mod subscription_delete;
 mod subscription_hold;
 mod topic_change;
