@@ -42,12 +42,13 @@ pub use subscription::{
     DeadLetterCounts, DeadLetterState, DeleteSubscription, DeleteSubscriptionRefusal,
     DeletedSubscription, DeliveredSpan, Delivery, DeliveryOutcome, Failure, FilterVerdict,
     HOLD_WARNING_PERCENT, Halt, HashKey, Hold, HoldEnd, InspectFailure, InspectWish, Inspected,
-    InspectedRecord, KeyHash, LettersFull, Mode, OnDeadLetter, PartitionDescription, PartitionHold,
-    REDRIVEN_RECORDS_MAX, RetryPolicy, SUBSCRIPTIONS_MAX, SeekSubscription,
+    InspectedRecord, KeyHash, LaneProgress, LettersFull, Mode, OnDeadLetter, PartitionDescription,
+    PartitionHold, REDRIVEN_RECORDS_MAX, RetryPolicy, SUBSCRIPTIONS_MAX, SeekSubscription,
     SeekSubscriptionRefusal, Settlement, SkippedRecords, SoughtSubscriptionPartition, Subscription,
-    SubscriptionConfig, SubscriptionDecision, SubscriptionDescription, SubscriptionEvent,
-    SubscriptionId, SubscriptionNotFound, SubscriptionNotice, SubscriptionRevision,
-    UpdateSubscription, UpdateSubscriptionRefusal, WaitingRecord,
+    SubscriptionConfig, SubscriptionCounts, SubscriptionDecision, SubscriptionDescription,
+    SubscriptionEvent, SubscriptionId, SubscriptionNotFound, SubscriptionNotice,
+    SubscriptionProgress, SubscriptionRevision, UpdateSubscription, UpdateSubscriptionRefusal,
+    WaitingRecord,
 };
 pub use topic::{
     CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicInUse, TopicNotFound,

@@ -31,6 +31,7 @@ mod leased;
 mod let_go;
 mod partition;
 mod pass;
+mod progress;
 mod redrive;
 mod retry;
 mod rows;
@@ -72,6 +73,7 @@ pub use description::{PartitionDescription, SubscriptionDescription};
 pub use hold::{HOLD_WARNING_PERCENT, Hold, HoldEnd, PartitionHold};
 pub use inspected::{Halt, InspectFailure, Inspected};
 pub use keys::{HashKey, KeyHash};
+pub use progress::{LaneProgress, SubscriptionCounts, SubscriptionProgress};
 pub use redrive::{DeadLetter, DeadLetterCounts, DeadLetterState, REDRIVEN_RECORDS_MAX};
 pub use retry::RetryPolicy;
 pub use settle::{DeliveryOutcome, Settlement};
@@ -183,6 +185,8 @@ pub struct Subscription {
     /// Why something could not be moved there.
     burial_problem: Option<String>,
     leaving: Leaving,
+    /// What it has done. Volatile.
+    counts: SubscriptionCounts,
 }
 
 /// Records that were delivered together.

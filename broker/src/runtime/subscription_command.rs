@@ -13,7 +13,8 @@ use crate::core::{
     CreateSubscriptionRefusal, Credit, DeleteSubscription, DeleteSubscriptionRefusal, Hold,
     Inspected, SeekSubscription, SeekSubscriptionRefusal, SessionId, Settlement,
     SoughtSubscriptionPartition, SubscriptionConfig, SubscriptionDescription, SubscriptionEvent,
-    SubscriptionId, SubscriptionNotFound, UpdateSubscription, UpdateSubscriptionRefusal,
+    SubscriptionId, SubscriptionNotFound, SubscriptionProgress, UpdateSubscription,
+    UpdateSubscriptionRefusal,
 };
 
 /// Settlements that one command may hold.
@@ -188,6 +189,15 @@ pub enum SubscriptionCommand {
         /// Where the answer goes.
         answer: Answer<(SubscriptionDescription, Hold), SubscriptionNotFound>,
     },
+    /// Tell how far they have come.
+    Watch {
+        /// Those behind this name.
+        after: Option<SubscriptionName>,
+        /// Subscriptions until they have so many partitions, one at least.
+        partition_count_max: usize,
+        /// Where the answer goes: nothing if there are no more.
+        answer: Answer<Vec<SubscriptionProgress>, Infallible>,
+    },
     /// Show a page of them.
     List {
         /// Those behind this name.
@@ -220,6 +230,7 @@ impl SubscriptionCommand {
             })),
             Self::Get { answer, .. } => fail(answer, is_begun),
             Self::List { answer, .. } => fail(answer, is_begun),
+            Self::Watch { answer, .. } => fail(answer, is_begun),
             Self::Credit { .. }
             | Self::Stop { .. }
             | Self::Disconnect { .. }

@@ -47,7 +47,7 @@ impl TimedBroker {
 
 impl Consumer {
     /// Hears until it is told of records that are gone.
-    async fn hear_of_gap(&mut self) -> v1::DeliveryGap {
+    pub(crate) async fn hear_of_gap(&mut self) -> v1::DeliveryGap {
         loop {
             match self.next().await {
                 Response::Gap(gap) => return gap,

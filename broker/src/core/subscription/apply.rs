@@ -8,6 +8,7 @@ use super::keys::KeyHash;
 use super::lease::Leases;
 use super::let_go::Leaving;
 use super::partition::{Lane, SubscriptionPartition};
+use super::progress::SubscriptionCounts;
 use super::retry::OutageWatch;
 use super::rows::{
     ParkedKeyRow, SettledBlockRow, SubscriptionPartitionRow, SubscriptionRow, WaitingRecordRow,
@@ -158,6 +159,7 @@ impl Subscription {
             burial_pause_until_ms: None,
             burial_problem: None,
             leaving: Leaving::at_start(),
+            counts: SubscriptionCounts::default(),
         }
     }
 

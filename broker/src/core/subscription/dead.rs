@@ -318,6 +318,9 @@ impl Subscription {
         let mut decision = SubscriptionDecision::default();
         let mut parked: BTreeMap<KeyHash, ParkedKey> = BTreeMap::new();
         partition.burials.moving_count -= wish.records.len();
+        let parked_count = wish.records.iter().filter(|it| it.is_parked()).count();
+        self.counts.parked += parked_count as u64;
+        self.counts.died += (wish.records.len() - parked_count) as u64;
         for (place, buried) in (0..).zip(&wish.records) {
             let (word, records) = (word_of(buried.offset), bit_of(buried.offset));
             match partition.waiting.handling(buried.offset) {

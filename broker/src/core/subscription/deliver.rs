@@ -159,6 +159,7 @@ impl Subscription {
             return;
         }
         self.next_delivery += 1;
+        self.counts.delivered += delivered.len() as u64;
         decision
             .notices
             .extend(session.map(|session| SubscriptionNotice {

@@ -128,6 +128,7 @@ impl Subscription {
     fn ack(&mut self, number: u32, found: &[Found], decision: &mut SubscriptionDecision) {
         for found in found {
             self.outage.note_success();
+            self.counts.acked += u64::from(found.records.count_ones());
             self.take_off(number, found);
             let (id, is_letter) = (self.id, self.source_of(number).is_some());
             let Some(partition) = self.partition_mut(number) else {
@@ -171,6 +172,7 @@ impl Subscription {
             }
             // Some of them may have been given back just now, behind others of their key.
             let left = self.still_leased(found);
+            self.counts.released += u64::from(left.records.count_ones());
             let consumer = self.take_off(number, &left);
             self.tell_taken(consumer, number, &left, told, decision);
             if let Some(partition) = self.partition_mut(number) {
@@ -203,6 +205,7 @@ impl Subscription {
         let key = partition.key_of(held, offset);
         let behind = partition.leased_behind(&self.leases, offset, key);
         for found in &behind {
+            self.counts.released += u64::from(found.records.count_ones());
             let consumer = self.take_off(number, found);
             self.tell_taken(consumer, number, found, Told::Now, decision);
             if let Some(partition) = self.partition_mut(number) {
@@ -287,6 +290,11 @@ impl Subscription {
                 let Some(row) = self.failed_row(number, &one, offset, failed) else {
                     continue;
                 };
+                match failed.told {
+                    Told::Already if !failed.is_dead => self.counts.nacked += 1,
+                    Told::Already => {}
+                    Told::Now => self.counts.expired += 1,
+                }
                 self.put_row(number, &one, offset, &row, failed.told, decision);
             }
         }

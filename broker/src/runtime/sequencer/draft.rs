@@ -22,7 +22,8 @@ use crate::core::{
     DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice,
     Hold, JoinRefusal, SeekRefusal, SeekSubscriptionRefusal, SoughtPartition,
     SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound, SubscriptionNotice,
-    TopicNotFound, TopicSettings, Trim, TrimRefusal, UpdateSubscriptionRefusal, UpdateTopicRefusal,
+    SubscriptionProgress, TopicNotFound, TopicSettings, Trim, TrimRefusal,
+    UpdateSubscriptionRefusal, UpdateTopicRefusal,
 };
 
 /// What one round adds up to.
@@ -162,6 +163,10 @@ pub(super) enum PendingAnswer {
         answer: Answer<(SubscriptionDescription, Hold), SubscriptionNotFound>,
         result: Result<(SubscriptionDescription, Hold), SubscriptionNotFound>,
     },
+    WatchSubscriptions {
+        answer: Answer<Vec<SubscriptionProgress>, Infallible>,
+        subscriptions: Vec<SubscriptionProgress>,
+    },
     ListSubscriptions {
         answer: Answer<SubscriptionPage, Infallible>,
         page: SubscriptionPage,
@@ -243,6 +248,10 @@ impl PendingAnswer {
             Self::GetSubscription { answer, result } => {
                 send(answer, result.map_err(CommandError::Refused));
             }
+            Self::WatchSubscriptions {
+                answer,
+                subscriptions,
+            } => send(answer, Ok(subscriptions)),
             Self::ListSubscriptions { answer, page } => send(answer, Ok(page)),
         }
     }
@@ -273,6 +282,7 @@ impl PendingAnswer {
             Self::ConnectConsumer { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::SettleDeliveries { sink, .. } => sink.answer(Err(CommandError::Failed)),
             Self::GetSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::WatchSubscriptions { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ListSubscriptions { answer, .. } => send(answer, Err(CommandError::Failed)),
         }
     }

@@ -20,7 +20,8 @@ use crate::core::{
     BurialWish, Connect, CreateDecision, CreateSubscription, CreateSubscriptionRefusal,
     DeleteSubscription, DeleteSubscriptionRefusal, HashKey, InspectWish, Settlement, Subscription,
     SubscriptionDecision, SubscriptionDescription, SubscriptionEvent, SubscriptionId,
-    SubscriptionNotFound, SubscriptionNotice, UpdateSubscription, UpdateSubscriptionRefusal,
+    SubscriptionNotFound, SubscriptionNotice, SubscriptionProgress, UpdateSubscription,
+    UpdateSubscriptionRefusal,
 };
 
 impl Sequencer {
@@ -142,6 +143,18 @@ impl Sequencer {
                 let answer = PendingAnswer::GetSubscription { answer, result };
                 draft.answers.push(answer);
             }
+            SubscriptionCommand::Watch {
+                after,
+                partition_count_max,
+                answer,
+            } => {
+                let subscriptions = self.watch_subscriptions(after.as_ref(), partition_count_max);
+                let answer = PendingAnswer::WatchSubscriptions {
+                    answer,
+                    subscriptions,
+                };
+                draft.answers.push(answer);
+            }
             SubscriptionCommand::List {
                 after,
                 prefix,
@@ -163,6 +176,26 @@ impl Sequencer {
                 draft.answers.push(answer);
             }
         }
+    }
+
+    fn watch_subscriptions(
+        &self,
+        after: Option<&SubscriptionName>,
+        partition_count_max: usize,
+    ) -> Vec<SubscriptionProgress> {
+        let now_ms = self.time.now_ms();
+        let trusts_age = now_ms >= self.time.trusts_age_from_ms();
+        let mut told = Vec::new();
+        let mut partition_count = 0;
+        for subscription in self.state.subscriptions_after(after) {
+            if partition_count >= partition_count_max {
+                break;
+            }
+            partition_count += subscription.partition_count() as usize + 1;
+            let hold = self.state.hold_of(subscription.id(), now_ms, trusts_age);
+            told.push(subscription.progress(hold));
+        }
+        told
     }
 
     fn create_subscription(
