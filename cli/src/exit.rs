@@ -82,6 +82,7 @@ impl Exit {
             | ErrorReason::DeadLetterNotFound => Self::NotFound,
             ErrorReason::TopicExists
             | ErrorReason::EtagMismatch
+            | ErrorReason::TopicInUse
             | ErrorReason::SubscriptionExists
             | ErrorReason::GroupNotEmpty
             | ErrorReason::OffsetOutOfRange

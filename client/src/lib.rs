@@ -115,8 +115,8 @@ pub use reader::{
 pub use record::{Header, ReceivedRecord, Record};
 pub use shutdown::{Drain, ShutdownHandle};
 pub use subscriber::{
-    DeliveredRecord, Delivery, DeliveryOutcome, IntoDeliveryOutcome, Parallel, Parallelism,
-    Subscriber, SubscriberBuilder, SubscriberShutdownHandle,
+    DeliveredRecord, Delivery, DeliveryGap, DeliveryOutcome, IntoDeliveryOutcome, Parallel,
+    Parallelism, Subscriber, SubscriberBuilder, SubscriberShutdownHandle,
 };
 
 pub use bytes::Bytes;

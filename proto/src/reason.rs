@@ -65,6 +65,8 @@ reasons! {
     TopicExists = "TOPIC_EXISTS",
     /// The topic was changed since its etag was read.
     EtagMismatch = "ETAG_MISMATCH",
+    /// Subscriptions need the topic, or what is to be trimmed of it.
+    TopicInUse = "TOPIC_IN_USE",
     /// There is no consumer group of this name.
     GroupNotFound = "GROUP_NOT_FOUND",
     /// There is no subscription of this name.
@@ -150,6 +152,7 @@ impl ErrorReason {
             | Self::TopicNotFound
             | Self::PartitionNotFound
             | Self::TopicExists
+            | Self::TopicInUse
             | Self::GroupNotFound
             | Self::SubscriptionNotFound
             | Self::SubscriptionExists
@@ -178,6 +181,7 @@ impl ErrorReason {
             | Self::PartitionNotFound
             | Self::TopicExists
             | Self::EtagMismatch
+            | Self::TopicInUse
             | Self::GroupNotFound
             | Self::SubscriptionNotFound
             | Self::SubscriptionExists

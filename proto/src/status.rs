@@ -97,6 +97,7 @@ pub const fn code_of(reason: ErrorReason) -> Code {
         | ErrorReason::StaleEntityVersion
         | ErrorReason::LeaseExpired
         | ErrorReason::SubscriptionBusy
+        | ErrorReason::TopicInUse
         | ErrorReason::GroupNotEmpty => Code::FailedPrecondition,
         ErrorReason::EtagMismatch
         | ErrorReason::ExpectedOffsetMismatch
@@ -125,6 +126,7 @@ const fn resource_kind(reason: ErrorReason) -> Option<&'static str> {
         | ErrorReason::BatchTooLarge
         | ErrorReason::StartUnset
         | ErrorReason::EtagMismatch
+        | ErrorReason::TopicInUse
         | ErrorReason::GroupNotEmpty
         | ErrorReason::OffsetOutOfRange
         | ErrorReason::LogCorrupt

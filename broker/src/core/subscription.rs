@@ -23,12 +23,15 @@ mod description;
 mod entry;
 mod expire;
 mod hand_over;
+mod hold;
 mod inspected;
 mod keys;
 mod lease;
 mod leased;
+mod let_go;
 mod partition;
 mod pass;
+mod progress;
 mod redrive;
 mod retry;
 mod rows;
@@ -49,6 +52,7 @@ use towpath_storage::{Offset, OffsetRange, Row, TopicId};
 use super::group::SessionId;
 use consumer::Consumers;
 use lease::Leases;
+use let_go::Leaving;
 use partition::SubscriptionPartition;
 use retry::OutageWatch;
 
@@ -61,11 +65,15 @@ pub use consumer::{Consumer, ConsumerId, Credit};
 pub use create::{
     CreateDecision, CreateSubscription, CreateSubscriptionRefusal, SUBSCRIPTIONS_MAX,
 };
-pub use dead::{BurialWish, BuriedRecord};
-pub use delete::SubscriptionNotFound;
+pub use dead::{BurialWish, BuriedRecord, LettersFull};
+pub use delete::{
+    DeleteSubscription, DeleteSubscriptionRefusal, DeletedSubscription, SubscriptionNotFound,
+};
 pub use description::{PartitionDescription, SubscriptionDescription};
+pub use hold::{HOLD_WARNING_PERCENT, Hold, HoldEnd, PartitionHold};
 pub use inspected::{Halt, InspectFailure, Inspected};
 pub use keys::{HashKey, KeyHash};
+pub use progress::{LaneProgress, SubscriptionCounts, SubscriptionProgress};
 pub use redrive::{
     DeadLetter, DeadLetterCounts, DeadLetterState, OpenDeadLetter, OpenDeadLetters,
     REDRIVEN_RECORDS_MAX,
@@ -179,6 +187,9 @@ pub struct Subscription {
     burial_pause_until_ms: Option<i64>,
     /// Why something could not be moved there.
     burial_problem: Option<String>,
+    leaving: Leaving,
+    /// What it has done. Volatile.
+    counts: SubscriptionCounts,
 }
 
 /// Records that were delivered together.
@@ -213,10 +224,23 @@ pub enum SubscriptionEvent {
         /// Which.
         ranges: Vec<OffsetRange>,
     },
+    /// These records are gone, and nobody gets them.
+    Skipped(SkippedRecords),
     /// Another connection of the same consumer has taken over.
     Replaced,
     /// The subscription was deleted.
     Deleted,
+}
+
+/// Records that are gone without having been settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SkippedRecords {
+    /// Number of the partition.
+    pub partition: u32,
+    /// Where they were: between others that were settled, or are dead.
+    pub range: OffsetRange,
+    /// How many they were.
+    pub count: u64,
 }
 
 /// Something to be told to a connection.
@@ -250,6 +274,8 @@ pub struct SubscriptionDecision {
     pub inspections: Vec<InspectWish>,
     /// What goes to the dead letters.
     pub burials: Vec<BurialWish>,
+    /// What is gone.
+    pub skipped: Vec<SkippedRecords>,
     /// Records of words that leave the window and whose rows are not written yet, by partition.
     done: BTreeMap<u32, Vec<(u64, u64)>>,
     /// Dead letters that are settled, by the partition of the source and the key.
@@ -263,6 +289,7 @@ impl SubscriptionDecision {
             && self.notices.is_empty()
             && self.inspections.is_empty()
             && self.burials.is_empty()
+            && self.skipped.is_empty()
     }
 }
 

@@ -75,8 +75,8 @@ pub(crate) struct Had {
 
 /// The client's end of a Receive stream.
 pub(crate) struct Consumer {
-    requests: mpsc::Sender<v1::ReceiveRequest>,
-    responses: Streaming<ReceiveResponse>,
+    pub(crate) requests: mpsc::Sender<v1::ReceiveRequest>,
+    pub(crate) responses: Streaming<ReceiveResponse>,
     /// By partition and offset; see [`DEAD`].
     pub(crate) has: BTreeMap<(u32, u64), Had>,
 }
@@ -89,6 +89,11 @@ impl Consumer {
     }
 
     pub(crate) async fn try_open(broker: &TestBroker, id: u8) -> Result<Self, Status> {
+        Self::open_over(broker.channel.clone(), id).await
+    }
+
+    /// Opens over a connection of its own.
+    pub(crate) async fn open_over(channel: Channel, id: u8) -> Result<Self, Status> {
         let (requests, receiver) = mpsc::channel(100);
         let open = Request::Open(v1::OpenReceive {
             subscription: "billing".to_owned(),
@@ -102,7 +107,7 @@ impl Consumer {
             request: Some(open),
         };
         requests.send(open).await.unwrap();
-        let mut client = client(broker);
+        let mut client = SubscriptionServiceClient::new(channel);
         let responses = soon(client.receive(ReceiverStream::new(receiver))).await?;
         let mut consumer = Self {
             requests,

@@ -31,6 +31,7 @@ pub(super) fn kind_of(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::SubscriptionExists
         | ErrorReason::GroupNotEmpty
         | ErrorReason::DeadLetterNotFound
+        | ErrorReason::TopicInUse
         | ErrorReason::OffsetOutOfRange
         | ErrorReason::SequenceGap
         | ErrorReason::ProducerFenced

@@ -500,6 +500,8 @@ pub enum ErrorReason {
     TopicExists = 22,
     /// The topic was changed since its etag was read. Nothing happened.
     EtagMismatch = 23,
+    /// Subscriptions need the topic, or what is to be trimmed of it. Nothing happened.
+    TopicInUse = 24,
     /// There is no consumer group of this name. Nothing happened.
     GroupNotFound = 30,
     /// There is no subscription of this name. Nothing happened.
@@ -563,6 +565,7 @@ impl ErrorReason {
             Self::PartitionNotFound => "ERROR_REASON_PARTITION_NOT_FOUND",
             Self::TopicExists => "ERROR_REASON_TOPIC_EXISTS",
             Self::EtagMismatch => "ERROR_REASON_ETAG_MISMATCH",
+            Self::TopicInUse => "ERROR_REASON_TOPIC_IN_USE",
             Self::GroupNotFound => "ERROR_REASON_GROUP_NOT_FOUND",
             Self::SubscriptionNotFound => "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
             Self::SubscriptionExists => "ERROR_REASON_SUBSCRIPTION_EXISTS",
@@ -600,6 +603,7 @@ impl ErrorReason {
             "ERROR_REASON_PARTITION_NOT_FOUND" => Some(Self::PartitionNotFound),
             "ERROR_REASON_TOPIC_EXISTS" => Some(Self::TopicExists),
             "ERROR_REASON_ETAG_MISMATCH" => Some(Self::EtagMismatch),
+            "ERROR_REASON_TOPIC_IN_USE" => Some(Self::TopicInUse),
             "ERROR_REASON_GROUP_NOT_FOUND" => Some(Self::GroupNotFound),
             "ERROR_REASON_SUBSCRIPTION_NOT_FOUND" => Some(Self::SubscriptionNotFound),
             "ERROR_REASON_SUBSCRIPTION_EXISTS" => Some(Self::SubscriptionExists),
@@ -1842,6 +1846,17 @@ pub struct Subscription {
     /// Default: empty, which means that nothing waits for that.
     #[prost(string, tag = "13")]
     pub dead_letter_problem: ::prost::alloc::string::String,
+    /// Bytes that its topic keeps past its retention because the subscription has not settled them.
+    /// Default: 0; ListSubscriptions leaves it out.
+    #[prost(uint64, tag = "20")]
+    pub held_bytes: u64,
+    /// What it holds past the retention of its topic of what it may, in percent: of 7 days or of 10 GiB,
+    /// whichever is more. At 100 records are let go unsettled. Default: 0; ListSubscriptions leaves it out.
+    #[prost(uint32, tag = "21")]
+    pub held_percent: u32,
+    /// What an operator should know of that, from 80 percent on. Default: empty, which means nothing.
+    #[prost(string, tag = "22")]
+    pub hold_warning: ::prost::alloc::string::String,
 }
 /// Somebody who receives.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1892,7 +1907,8 @@ pub struct SubscriptionPartition {
     /// Records that wait for another attempt, or behind one of their key that does. Default: 0.
     #[prost(uint64, tag = "8")]
     pub waiting_records: u64,
-    /// Records that were gone before they were settled. Default: 0.
+    /// Records that were gone before they were settled: trimmed, or held for as long as they may be. Those
+    /// among the dead letters are not among them. Default: 0.
     #[prost(uint64, tag = "9")]
     pub skipped_records: u64,
     /// Why nothing more is delivered from it. Default: empty, which means that it goes on.
@@ -1901,6 +1917,13 @@ pub struct SubscriptionPartition {
     /// Keys of which something is among the dead letters, so that what comes follows. Default: 0.
     #[prost(uint64, tag = "11")]
     pub parked_keys: u64,
+    /// Bytes kept past the retention of the topic because the subscription has not settled them. Default: 0.
+    #[prost(uint64, tag = "20")]
+    pub held_bytes: u64,
+    /// For how long the oldest of them is past the retention age, in milliseconds. Default: 0, also for a
+    /// topic without one.
+    #[prost(uint64, tag = "21")]
+    pub held_ms: u64,
 }
 /// What to create.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2076,6 +2099,10 @@ pub struct DeleteSubscriptionRequest {
     /// Only answers whether it would succeed. Default: false.
     #[prost(bool, tag = "2")]
     pub validate_only: bool,
+    /// Deletes the topic of its dead letters as well, with all that is in it; both or neither.
+    /// TOPIC_IN_USE while that topic has subscriptions of its own. Default: false, which keeps it.
+    #[prost(bool, tag = "3")]
+    pub with_dlq: bool,
 }
 /// The subscription is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2247,7 +2274,7 @@ pub struct StopReceive {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReceiveResponse {
     /// Which message. Default: none set, to be skipped by clients that do not know it.
-    #[prost(oneof = "receive_response::Response", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "receive_response::Response", tags = "1, 2, 3, 4, 5, 6, 10")]
     pub response: ::core::option::Option<receive_response::Response>,
 }
 /// Nested message and enum types in `ReceiveResponse`.
@@ -2274,6 +2301,9 @@ pub mod receive_response {
         /// The broker is stopping; settlements are answered until the stream ends.
         #[prost(message, tag = "6")]
         Draining(super::Draining),
+        /// Records are gone that were not settled: nobody gets them any more.
+        #[prost(message, tag = "10")]
+        Gap(super::DeliveryGap),
     }
 }
 /// The consumer receives.
@@ -2381,6 +2411,24 @@ pub struct DeliveryLost {
     /// `Delivered.is_dead_letter`. Default: false.
     #[prost(bool, tag = "3")]
     pub is_dead_letter: bool,
+}
+/// Records that are gone without having been settled. All consumers are told, since any of them might have
+/// had them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeliveryGap {
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Where they were. Between them may be others that were settled, or are among the dead letters.
+    /// Default: always set.
+    #[prost(message, optional, tag = "2")]
+    pub range: ::core::option::Option<OffsetRange>,
+    /// How many. Default: never 0.
+    #[prost(uint64, tag = "3")]
+    pub records: u64,
+    /// Why they are gone. Default: unspecified, to be treated as data loss.
+    #[prost(enumeration = "GapReason", tag = "4")]
+    pub reason: i32,
 }
 /// What to receive with one call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -4,10 +4,10 @@ use towpath_proto::names::SubscriptionName;
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
 
-use super::{create_refused, limit_reached, nearest, topic_gone};
+use super::{create_refused, limit_reached, nearest, topic_gone, topic_in_use};
 use crate::core::{
-    ConnectRefusal, CreateSubscriptionRefusal, SeekSubscriptionRefusal, SubscriptionDescription,
-    SubscriptionNotFound, UpdateSubscriptionRefusal,
+    ConnectRefusal, CreateSubscriptionRefusal, DeleteSubscriptionRefusal, SeekSubscriptionRefusal,
+    SubscriptionDescription, SubscriptionNotFound, UpdateSubscriptionRefusal,
 };
 use crate::runtime::published::{TopicTable, TopicView};
 use crate::runtime::subscription_command::ConnectError;
@@ -86,11 +86,26 @@ pub(in crate::api) fn create_subscription_refused(
                 .with("topic", topic)
                 .with_hint("delete that topic, or choose another name for the subscription")
         }
+        CreateSubscriptionRefusal::DeadLetterAge { topic } => {
+            Problem::new(ErrorReason::TopicExists, text)
+                .with("topic", topic)
+                .with_hint("take its retention age away, or choose another name")
+        }
         CreateSubscriptionRefusal::DeadLetterCycle { .. } => Problem::invalid_field("topic", text)
             .with_hint("choose another name for the subscription"),
         CreateSubscriptionRefusal::DeadLetterTopic(refusal) => create_refused(refusal, topics),
         CreateSubscriptionRefusal::TooMany => {
             limit_reached(text, "subscriptions_max", crate::core::SUBSCRIPTIONS_MAX)
+        }
+    }
+}
+
+/// Why a subscription is not deleted.
+pub(in crate::api) fn delete_subscription_refused(refusal: DeleteSubscriptionRefusal) -> Problem {
+    match refusal {
+        DeleteSubscriptionRefusal::NotFound(missing) => subscription_not_found(missing),
+        DeleteSubscriptionRefusal::DeadLettersInUse(in_use) => {
+            topic_in_use(in_use).with_hint("delete those subscriptions first, or keep the topic")
         }
     }
 }

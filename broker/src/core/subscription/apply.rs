@@ -6,7 +6,9 @@ use towpath_storage::{Offset, Row, TopicId};
 use super::consumer::Consumers;
 use super::keys::KeyHash;
 use super::lease::Leases;
+use super::let_go::Leaving;
 use super::partition::{Lane, SubscriptionPartition};
+use super::progress::SubscriptionCounts;
 use super::retry::OutageWatch;
 use super::rows::{
     ParkedKeyRow, SettledBlockRow, SubscriptionPartitionRow, SubscriptionRow, WaitingRecordRow,
@@ -156,6 +158,8 @@ impl Subscription {
             dead_letter_topic: TopicId::new(row.dead_letter_topic),
             burial_pause_until_ms: None,
             burial_problem: None,
+            leaving: Leaving::at_start(),
+            counts: SubscriptionCounts::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A partition of a subscription: what of it is settled, what waits, and what can be delivered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_storage::{Offset, OffsetRange};
 
@@ -44,6 +44,8 @@ pub(super) struct SubscriptionPartition {
     pub(super) parked: BTreeMap<KeyHash, ParkedKey>,
     /// What is on its way there.
     pub(super) burials: Burials,
+    /// Keys that wait because they are delivered from the lane beside.
+    pub(super) behind: BTreeSet<KeyHash>,
 }
 
 impl SubscriptionPartition {
@@ -60,6 +62,7 @@ impl SubscriptionPartition {
             seek_count: 0,
             parked: BTreeMap::new(),
             burials: Burials::default(),
+            behind: BTreeSet::new(),
         }
     }
 
@@ -135,7 +138,20 @@ impl SubscriptionPartition {
         self.is_inspected = false;
         self.halt = None;
         // What was on its way stays where it is: its move is refused.
-        self.burials = Burials::default();
+        self.burials.call_back();
+    }
+
+    /// Records from the floor up to `end` that are not settled and that somebody was to get.
+    pub(super) fn open_count(&self, end: Offset) -> u64 {
+        let floor = self.settled.floor();
+        let passed_count = self
+            .window
+            .passed_below(end)
+            .saturating_sub(self.window.passed_below(floor));
+        let done_count = self.settled.beyond_floor_below(end) + passed_count;
+        end.get()
+            .saturating_sub(floor.get())
+            .saturating_sub(done_count)
     }
 
     /// The lowest offset whose record may still be needed.

@@ -161,6 +161,11 @@ impl SubscriptionPartitionRow {
     pub(super) fn skipped_count(&self) -> u64 {
         self.skipped_count
     }
+
+    /// Counts records that were gone before they were settled.
+    pub(super) fn skip(&mut self, count: u64) {
+        self.skipped_count = self.skipped_count.saturating_add(count);
+    }
 }
 
 impl SubscriptionPartition {

@@ -116,16 +116,33 @@ impl Settled {
 
     /// Settled records at or beyond the floor.
     pub(super) fn beyond_floor(&self) -> u64 {
-        let words = self.blocks.iter().flat_map(|(number, block)| {
+        self.settled_beyond_floor()
+            .map(|(_, bits)| u64::from(bits.count_ones()))
+            .sum()
+    }
+
+    /// Settled records at or beyond the floor and below `end`.
+    pub(super) fn beyond_floor_below(&self, end: Offset) -> u64 {
+        let words = self.settled_beyond_floor();
+        let words = words.take_while(|(word, _)| offset_of(*word, 0) < end);
+        let below = words.map(|(word, bits)| match end.since(offset_of(word, 0)) {
+            count @ 0..WORD_RECORDS => bits & ((1 << count) - 1),
+            _ => bits,
+        });
+        below.map(|bits| u64::from(bits.count_ones())).sum()
+    }
+
+    /// Words with their bits that are settled at or beyond the floor.
+    fn settled_beyond_floor(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.blocks.iter().flat_map(|(number, block)| {
             (number * BLOCK_WORDS..).zip(block).map(|(word, bits)| {
                 let below = self.floor.get().saturating_sub(word * WORD_RECORDS);
                 match below {
-                    0..WORD_RECORDS => bits & (u64::MAX << below),
-                    _ => 0,
+                    0..WORD_RECORDS => (word, bits & (u64::MAX << below)),
+                    _ => (word, 0),
                 }
             })
-        });
-        words.map(|bits| u64::from(bits.count_ones())).sum()
+        })
     }
 }
 
@@ -261,6 +278,10 @@ mod tests {
             }
             let beyond = all.iter().filter(|it| **it >= floor).count() as u64;
             prop_assert_eq!(kept.beyond_floor(), beyond);
+            for limit in [0, floor, floor + 1, 700, 1_024, end] {
+                let below = all.iter().filter(|it| (floor..limit).contains(*it)).count() as u64;
+                prop_assert_eq!(kept.beyond_floor_below(offset(limit)), below, "below {}", limit);
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::core::{CoreLimits, CreateTopic, State, TopicConfig};
 mod bench;
 mod consumers;
 mod dead_letters;
+mod hold;
 mod letters;
 mod rules;
 mod schedule;
@@ -28,6 +29,12 @@ const AUDITED_RECORDS_MAX: u64 = 4_000;
 
 fn consumer_id(number: u8) -> ConsumerId {
     ConsumerId::new([number; 16])
+}
+
+fn dead() -> DeliveryOutcome {
+    DeliveryOutcome::DeadLetter {
+        reason: "never".to_owned(),
+    }
 }
 
 fn config(mode: Mode) -> SubscriptionConfig {

@@ -107,6 +107,22 @@ impl WaitingRecords {
         self.rows.range(range).map(|(offset, _)| *offset)
     }
 
+    /// Records from `start` up to `end` that have rows.
+    pub(super) fn rows_in(
+        &self,
+        start: Offset,
+        end: Offset,
+    ) -> impl Iterator<Item = (Offset, &WaitingRecord)> {
+        let rows = self.rows.range(start..end.max(start));
+        rows.map(|(offset, row)| (*offset, &row.record))
+    }
+
+    /// Records that are on their way to the dead letters.
+    pub(super) fn moving(&self) -> Vec<Offset> {
+        let moving = self.iter().filter(|(_, _, it)| *it == Handling::Moving);
+        moving.map(|(offset, _, _)| offset).collect()
+    }
+
     /// Records of a key that have rows, oldest first.
     pub(super) fn of_key(&self, key: KeyHash) -> impl Iterator<Item = Offset> {
         let range = (key, Offset::ZERO)..=(key, Offset::new(u64::MAX));

@@ -332,6 +332,24 @@ impl Window {
         self.finish(word, bits);
     }
 
+    /// Records below `end` that nobody is to get.
+    pub(super) fn passed_below(&self, end: Offset) -> u64 {
+        let words = (self.first_word..).zip(&self.words);
+        let words = words.take_while(|(word, _)| offset_of(*word, 0) < end);
+        let passed = words.map(|(word, it)| match end.since(offset_of(word, 0)) {
+            count @ 0..WORD_RECORDS => it.passed & ((1 << count) - 1),
+            _ => it.passed,
+        });
+        passed.map(|bits| u64::from(bits.count_ones())).sum()
+    }
+
+    /// Words with their records that are on their way to the dead letters.
+    pub(super) fn all_moving(&self) -> Vec<(u64, u64)> {
+        let words = (self.first_word..).zip(&self.words);
+        let moving = words.filter(|(_, it)| it.moving != 0);
+        moving.map(|(word, it)| (word, it.moving)).collect()
+    }
+
     /// Records of a word that are on their way to the dead letters.
     #[cfg(test)]
     pub(super) fn moving(&self, word: u64) -> u64 {

@@ -191,6 +191,7 @@ impl SoughtSubscriptionPartition {
 #[must_use = "does nothing before it is given to `Admin::delete_subscription`"]
 pub struct SubscriptionDeletion {
     name: String,
+    with_dlq: bool,
     is_dry_run: bool,
 }
 
@@ -199,8 +200,15 @@ impl SubscriptionDeletion {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            with_dlq: false,
             is_dry_run: false,
         }
+    }
+
+    /// Deletes the topic of its dead letters as well, with all that is in it. Default: that stays.
+    pub const fn with_dead_letters(mut self) -> Self {
+        self.with_dlq = true;
+        self
     }
 
     /// Only asks whether it would succeed.
@@ -213,6 +221,7 @@ impl SubscriptionDeletion {
         v1::DeleteSubscriptionRequest {
             name: self.name.clone(),
             validate_only: self.is_dry_run,
+            with_dlq: self.with_dlq,
         }
     }
 }

@@ -40,6 +40,10 @@ pub(super) struct Bench {
     pub(super) open: BTreeMap<(u32, u64), BTreeSet<u64>>,
     /// Records that their consumers called dead.
     pub(super) dead: BTreeSet<Place>,
+    /// Records that were let go of.
+    pub(super) gone: BTreeSet<Place>,
+    /// What was told of that.
+    pub(super) skipped: Vec<SkippedRecords>,
     pub(super) wishes: Vec<InspectWish>,
     /// On their way to the dead letters.
     pub(super) burials: Vec<BurialWish>,
@@ -68,6 +72,8 @@ impl Bench {
             done: BTreeSet::new(),
             open: BTreeMap::new(),
             dead: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            skipped: Vec::new(),
             wishes: Vec::new(),
             burials: Vec::new(),
             letters: vec![Vec::new(); partition_count as usize],
@@ -144,10 +150,7 @@ impl Bench {
             consumer,
             session,
             client_name: String::new(),
-            credit: Credit {
-                records: credit,
-                bytes: u64::MAX,
-            },
+            credit: Credit::new(credit, u64::MAX),
             reports_start,
             refuses_to_wait: false,
         };
@@ -180,7 +183,7 @@ impl Bench {
     }
 
     pub(super) fn credit(&mut self, number: u8, records: u64) {
-        let more = Credit { records, bytes: 0 };
+        let more = Credit::new(records, 0);
         self.state
             .credit_consumer(self.id, consumer_id(number), more);
         self.step();
@@ -202,6 +205,10 @@ impl Bench {
         }
         self.wishes.extend(decision.inspections);
         self.burials.extend(decision.burials);
+        for skipped in decision.skipped {
+            self.skipped.push(skipped);
+            self.note_gone(skipped.partition, skipped.range.end.get());
+        }
         let windows = self.subscription().partitions.iter();
         if windows.map(|it| it.window.span()).sum::<u64>() < AUDITED_RECORDS_MAX {
             self.subscription().audit();

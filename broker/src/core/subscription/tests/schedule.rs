@@ -65,7 +65,19 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
         }
         (87..95, _) => bench.pass(random.i64(0..20_000)),
         (95..97, _) => bench.pass(random.i64(0..400_000)),
-        (97..99, _) => bench.restart(),
+        (97..98, _) => bench.restart(),
+        (98..99, _) => {
+            let partition = random.u32(..partition_count);
+            let end = bench.logs[partition as usize].len() as u64;
+            let floor = bench.subscription().partitions[partition as usize]
+                .settled
+                .floor();
+            let below = (floor.get() + random.u64(..100)).min(end);
+            match random.bool() {
+                true => bench.trim(partition, below),
+                false => bench.end_hold(partition, below),
+            }
+        }
         // Somebody says again what was said long ago.
         (99.., _) => {
             let partition = random.u32(..partition_count);
@@ -125,7 +137,7 @@ fn finish(bench: &mut Bench) {
     for (partition, log) in (0..).zip(&bench.logs) {
         for offset in 0..log.len() as u64 {
             assert!(
-                bench.is_done(partition, offset),
+                bench.is_done(partition, offset) || bench.gone.contains(&(partition, offset)),
                 "{partition}/{offset} was lost"
             );
         }
