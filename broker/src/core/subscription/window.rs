@@ -46,20 +46,29 @@ struct Word {
     leases: Vec<LeaseId>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Record {
-    key: KeyHash,
-    bytes: u32,
-    /// Distance to the next one of its key; 0 for the last one.
-    next: u32,
+/// What is kept of each record, column by column: there are many.
+#[derive(Debug, Default)]
+struct Records {
+    /// Lengths of the encoded records; 0 for those that are settled.
+    bytes: VecDeque<u32>,
+    /// Hashes of their keys; empty in a mode without order, as the next column.
+    keys: VecDeque<KeyHash>,
+    /// Distance to the next one of the same key; 0 for the last one.
+    nexts: VecDeque<u32>,
 }
 
-impl Record {
-    const SETTLED: Self = Self {
-        key: KeyHash(0),
-        bytes: 0,
-        next: 0,
-    };
+impl Records {
+    fn push(&mut self, key: Option<KeyHash>, bytes: u32) {
+        self.bytes.push_back(bytes);
+        self.keys.extend(key);
+        self.nexts.extend(key.map(|_| 0));
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        drop(self.bytes.drain(..count.min(self.bytes.len())));
+        drop(self.keys.drain(..count.min(self.keys.len())));
+        drop(self.nexts.drain(..count.min(self.nexts.len())));
+    }
 }
 
 /// Inspected records from near the floor to where inspection has come.
@@ -67,7 +76,7 @@ impl Record {
 pub(super) struct Window {
     first_word: u64,
     words: VecDeque<Word>,
-    records: VecDeque<Record>,
+    records: Records,
     end: Offset,
     /// First offsets of frames, with their append times.
     times: VecDeque<(Offset, i64)>,
@@ -85,7 +94,7 @@ impl Window {
         Self {
             first_word: word_of(floor),
             words: VecDeque::new(),
-            records: VecDeque::new(),
+            records: Records::default(),
             end: floor,
             times: VecDeque::new(),
             ready_count: 0,
@@ -110,16 +119,18 @@ impl Window {
         self.ready_count
     }
 
-    fn push_record(&mut self, record: Record) {
+    fn push_record(&mut self, key: KeyHash, bytes: u32) {
+        let key = self.is_ordered.then_some(key);
         if self.words.is_empty() {
             // Nothing is kept for a partition that nobody reads.
-            let settled_count = self.end.since(offset_of(self.first_word, 0)) as usize;
-            self.records.resize(settled_count, Record::SETTLED);
+            let settled_count = self.end.since(offset_of(self.first_word, 0));
+            self.records = Records::default();
+            (0..settled_count).for_each(|_| self.records.push(key.map(|_| KeyHash(0)), 0));
         }
         if self.words.is_empty() || self.end.get() % WORD_RECORDS == 0 {
             self.words.push_back(Word::default());
         }
-        self.records.push_back(record);
+        self.records.push(key, bytes);
         self.end = self.end.advance(1);
     }
 
@@ -138,11 +149,7 @@ impl Window {
     /// Adds the next record.
     pub(super) fn push(&mut self, found: InspectedRecord, settled: &Settled) {
         let offset = self.end;
-        self.push_record(Record {
-            key: found.key,
-            bytes: found.bytes,
-            next: 0,
-        });
+        self.push_record(found.key, found.bytes);
         if settled.contains(offset) {
             return;
         }
@@ -165,7 +172,7 @@ impl Window {
     /// Goes on behind records that are gone.
     pub(super) fn pass_to(&mut self, offset: Offset) {
         while self.end < offset {
-            self.push_record(Record::SETTLED);
+            self.push_record(KeyHash(0), 0);
             if let Some(word) = self.words.back_mut() {
                 word.passed |= bit_of(Offset::new(self.end.get() - 1));
             }
@@ -176,7 +183,7 @@ impl Window {
     pub(super) fn set_floor(&mut self, floor: Offset) {
         while self.first_word < word_of(floor) && !self.words.is_empty() {
             self.words.pop_front();
-            self.records.drain(..WORD_RECORDS as usize);
+            self.records.drop_first(WORD_RECORDS as usize);
             self.first_word += 1;
         }
         while self.times.get(1).is_some_and(|(first, _)| *first <= floor) {
@@ -198,26 +205,29 @@ impl Window {
         self.words.get_mut(place)
     }
 
-    fn record(&self, offset: Offset) -> Record {
+    /// Place of a record in the columns.
+    fn index(&self, offset: Offset) -> Option<usize> {
         let first = offset_of(self.first_word, 0);
-        let place = usize::try_from(offset.since(first)).ok();
-        let found = place.and_then(|place| self.records.get(place));
-        found.copied().unwrap_or(Record::SETTLED)
+        usize::try_from(offset.get().checked_sub(first.get())?).ok()
     }
 
-    fn record_mut(&mut self, offset: Offset) -> Option<&mut Record> {
-        let place = offset.since(offset_of(self.first_word, 0));
-        self.records.get_mut(usize::try_from(place).ok()?)
-    }
-
-    /// Hash of the key of a record.
+    /// Hash of the key of a record; 0 in a mode without order.
     pub(super) fn key(&self, offset: Offset) -> KeyHash {
-        self.record(offset).key
+        let key = self.index(offset).and_then(|it| self.records.keys.get(it));
+        key.copied().unwrap_or(KeyHash(0))
     }
 
     /// Length of an encoded record.
     pub(super) fn bytes(&self, offset: Offset) -> u32 {
-        self.record(offset).bytes
+        let bytes = self.index(offset).and_then(|it| self.records.bytes.get(it));
+        bytes.copied().unwrap_or(0)
+    }
+
+    /// The next record of the same key.
+    fn next_of_key(&self, offset: Offset) -> Option<Offset> {
+        let step = self.index(offset).and_then(|it| self.records.nexts.get(it));
+        let step = step.filter(|step| **step > 0)?;
+        Some(offset.advance(u64::from(*step)))
     }
 
     /// Records of a word that nobody is to get.
@@ -396,8 +406,7 @@ impl Window {
         let mut next = self.keys.get(key).records.map(|(first, _)| first);
         std::iter::from_fn(move || {
             let offset = next?;
-            let step = self.record(offset).next;
-            next = (step > 0).then(|| offset.advance(u64::from(step)));
+            next = self.next_of_key(offset);
             Some(offset)
         })
     }
@@ -414,16 +423,16 @@ impl Window {
 
     fn set_next(&mut self, offset: Offset, next: Option<Offset>) {
         let step = next.map_or(0, |next| next.since(offset));
-        if let Some(record) = self.record_mut(offset) {
+        let place = self.index(offset);
+        if let Some(known) = place.and_then(|it| self.records.nexts.get_mut(it)) {
             // A window spans far fewer records.
-            record.next = u32::try_from(step).unwrap_or(0);
+            *known = u32::try_from(step).unwrap_or(0);
         }
     }
 
     fn remove_from_list(&mut self, offset: Offset) {
         let key = self.key(offset);
-        let step = self.record(offset).next;
-        let next = (step > 0).then(|| offset.advance(u64::from(step)));
+        let next = self.next_of_key(offset);
         let Some((first, last)) = self.keys.get(key).records else {
             return;
         };
