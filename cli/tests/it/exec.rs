@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+use rustix::io::Errno;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,6 +18,9 @@ use crate::harness::{
 use crate::running::Running;
 use crate::serve_process::ServeProcess;
 use crate::subscription::{get, number, subscribed};
+
+/// How often something is looked at that is to happen.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 const CONSUME: [&str; 4] = ["consume", "--subscription", "s", "--exec"];
 
@@ -54,9 +59,15 @@ impl Gate {
         format!("echo started; cat {}; echo done", self.path().display())
     }
 
-    /// Lets one command go on that is there.
+    /// Lets one command go on, once it has come here.
     fn open(&self) {
-        std::fs::write(self.path(), "").expect("a command waits");
+        let deadline = Instant::now() + COMMAND_WAIT;
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+        while let Err(error) = open(self.path(), flags, Mode::empty()) {
+            assert_eq!(error, Errno::NXIO, "nobody reads yet");
+            assert!(Instant::now() < deadline, "no command waits");
+            std::thread::park_timeout(LOOK_INTERVAL);
+        }
     }
 }
 
@@ -361,7 +372,7 @@ fn wait_for_end(pid: &str) {
     let deadline = Instant::now() + COMMAND_WAIT;
     while is_running(pid) {
         assert!(Instant::now() < deadline, "process {pid} does not end");
-        std::thread::park_timeout(std::time::Duration::from_millis(5));
+        std::thread::park_timeout(LOOK_INTERVAL);
     }
 }
 
