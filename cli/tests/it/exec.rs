@@ -284,12 +284,14 @@ fn keys_are_handled_side_by_side_and_each_in_order() {
     // The first record of one key takes until the third of the other one is handled, or for ever.
     let command = format!(
         "read -r value; case $value in \
-         0) i=0; until [ -e {done} ]; do sleep 0.01; i=$((i+1)); [ $i -lt 3000 ] || exit 1; done;; \
+         0) i=0; until [ -e {done} ]; do sleep 0.01; i=$((i+1)); [ $i -lt 1000 ] || exit 1; done;; \
          5) touch {done};; \
          esac; echo $TOWPATH_KEY $value",
         done = folder.path().join("done").display(),
     );
-    let printed = broker.ok(&exec(&command, &["-e", "--parallel", "2"]));
+    let output = run(&mut broker.command(&exec(&command, &["-e", "--parallel", "2"])));
+    let (printed, said) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(said, "", "none waited in vain");
     for (key, values) in [("a", ["0", "2", "4", "6"]), ("b", ["1", "3", "5", "7"])] {
         let of_key = printed.lines().filter_map(|line| line.strip_prefix(key));
         let of_key: Vec<_> = of_key.map(str::trim).collect();
