@@ -48,7 +48,7 @@ pub(super) async fn run(
     let records = AHEAD_RECORDS * u64::from(exec.parallel);
     let records = records.min(AHEAD_RECORDS_MAX);
     let subscriber = ahead(builder, records, until.count).build();
-    let lookout = ends_at_end.map(|admin| Lookout::new(admin, name, &subscriber));
+    let lookout = ends_at_end.map(|admin| Lookout::new(admin, name, &subscriber, session.output));
     let shutdown = subscriber.shutdown_handle();
     let children = session.interrupt.children().clone();
     let handler = Arc::new(Handler::new(
