@@ -39,13 +39,16 @@ pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
 pub use subscription::{
     BurialWish, BuriedRecord, Connect, ConnectRefusal, Consumer, ConsumerDeparture, ConsumerId,
     CreateDecision, CreateSubscription, CreateSubscriptionRefusal, Credit, DeadLetter,
-    DeadLetterCounts, DeadLetterState, DeliveredSpan, Delivery, DeliveryOutcome, Failure,
-    FilterVerdict, Halt, HashKey, InspectFailure, InspectWish, Inspected, InspectedRecord, KeyHash,
-    Mode, OnDeadLetter, PartitionDescription, REDRIVEN_RECORDS_MAX, RetryPolicy, SUBSCRIPTIONS_MAX,
-    SeekSubscription, SeekSubscriptionRefusal, Settlement, SoughtSubscriptionPartition,
-    Subscription, SubscriptionConfig, SubscriptionDecision, SubscriptionDescription,
-    SubscriptionEvent, SubscriptionId, SubscriptionNotFound, SubscriptionNotice,
-    SubscriptionRevision, UpdateSubscription, UpdateSubscriptionRefusal, WaitingRecord,
+    DeadLetterCounts, DeadLetterState, DeliveredSpan, Delivery, DeliveryOutcome, ExplainedKey,
+    Failure, FilterDoubt, FilterVerdict, Halt, HashKey, InspectFailure, InspectWish, Inspected,
+    InspectedRecord, KeyHash, ListPending, Mode, Obstacle, OnDeadLetter, OnFilterError,
+    PartitionDescription, PartitionFilters, PendingPage, PendingPosition, PendingRecord,
+    REDRIVEN_RECORDS_MAX, RecordExplanation, RecordFilter, RecordHolder, RecordPlace, RetryPolicy,
+    SUBSCRIPTIONS_MAX, SeekSubscription, SeekSubscriptionRefusal, Settlement,
+    SoughtSubscriptionPartition, Subscription, SubscriptionConfig, SubscriptionDecision,
+    SubscriptionDescription, SubscriptionEvent, SubscriptionId, SubscriptionNotFound,
+    SubscriptionNotice, SubscriptionRevision, UpdateSubscription, UpdateSubscriptionRefusal,
+    WaitingRecord,
 };
 pub use topic::{
     CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicRevision, TopicSettings,

@@ -73,7 +73,8 @@ impl StateMachine for State {
             | RowId::SubscriptionPartition(..)
             | RowId::SettledBlock(..)
             | RowId::WaitingRecord(..)
-            | RowId::ParkedKey(..) => self.apply_subscription_row(id, value),
+            | RowId::ParkedKey(..)
+            | RowId::SupersededFilter(..) => self.apply_subscription_row(id, value),
         }
         self.changes.note(id);
     }
@@ -167,7 +168,8 @@ impl State {
             | RowId::SubscriptionPartition(..)
             | RowId::SettledBlock(..)
             | RowId::WaitingRecord(..)
-            | RowId::ParkedKey(..) => self.subscription_row(id),
+            | RowId::ParkedKey(..)
+            | RowId::SupersededFilter(..) => self.subscription_row(id),
         }
     }
 

@@ -22,6 +22,8 @@ mod deliver;
 mod description;
 mod entry;
 mod expire;
+mod explain;
+mod filter;
 mod hand_over;
 mod inspected;
 mod keys;
@@ -29,6 +31,7 @@ mod lease;
 mod leased;
 mod partition;
 mod pass;
+mod pending;
 mod redrive;
 mod retry;
 mod rows;
@@ -48,6 +51,7 @@ use towpath_storage::{Offset, OffsetRange, Row, TopicId};
 
 use super::group::SessionId;
 use consumer::Consumers;
+use filter::SupersededFilter;
 use lease::Leases;
 use partition::SubscriptionPartition;
 use retry::OutageWatch;
@@ -64,14 +68,19 @@ pub use create::{
 pub use dead::{BurialWish, BuriedRecord};
 pub use delete::SubscriptionNotFound;
 pub use description::{PartitionDescription, SubscriptionDescription};
+pub use explain::{ExplainedKey, Obstacle, RecordExplanation};
+pub use filter::{FilterDoubt, FilterVerdict, OnFilterError, PartitionFilters, RecordFilter};
 pub use inspected::{Halt, InspectFailure, Inspected};
 pub use keys::{HashKey, KeyHash};
+pub use pending::{
+    ListPending, PendingPage, PendingPosition, PendingRecord, RecordHolder, RecordPlace,
+};
 pub use redrive::{DeadLetter, DeadLetterCounts, DeadLetterState, REDRIVEN_RECORDS_MAX};
 pub use retry::RetryPolicy;
 pub use settle::{DeliveryOutcome, Settlement};
 pub(super) use subscriptions::Subscriptions;
 pub use waiting::{Failure, WaitingRecord};
-pub use window::{FilterVerdict, InspectedRecord};
+pub use window::InspectedRecord;
 
 /// Number of a subscription; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,6 +148,8 @@ pub struct SubscriptionConfig {
     pub ack_deadline_ms: u64,
     /// Which records are delivered: an expression; none for all.
     pub filter: Option<String>,
+    /// What becomes of records that the filter cannot judge.
+    pub on_filter_error: OnFilterError,
 }
 
 /// One subscription.
@@ -153,6 +164,8 @@ pub struct Subscription {
     revision: u64,
     config: SubscriptionConfig,
     hash_key: HashKey,
+    /// Filters that it had before and that still hold for some records, by the revision that was theirs.
+    superseded: BTreeMap<u64, SupersededFilter>,
     is_paused: bool,
     /// How many partitions its topic has.
     topic_partition_count: u32,
@@ -228,6 +241,8 @@ pub struct SubscriptionNotice {
 /// Records that are to be inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InspectWish {
+    /// Its number, to be named with what was found.
+    pub number: u64,
     /// Number of the partition.
     pub partition: u32,
     /// From here on.

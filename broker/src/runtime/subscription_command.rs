@@ -8,6 +8,7 @@ use towpath_proto::names::SubscriptionName;
 use towpath_storage::{OffsetRange, TopicId};
 
 use super::command::{Answer, CommandError, fail};
+use super::subscription_question::SubscriptionQuestion;
 use crate::core::{
     Connect, ConnectRefusal, ConsumerDeparture, ConsumerId, CreateSubscription,
     CreateSubscriptionRefusal, Credit, Inspected, SeekSubscription, SeekSubscriptionRefusal,
@@ -181,6 +182,8 @@ pub enum SubscriptionCommand {
         /// What was found.
         found: Inspected,
     },
+    /// Ask about single records of one.
+    Ask(SubscriptionQuestion),
     /// Show one.
     Get {
         /// Which.
@@ -217,6 +220,7 @@ impl SubscriptionCommand {
             } else {
                 CommandError::ShuttingDown
             })),
+            Self::Ask(question) => question.fail(is_begun),
             Self::Get { answer, .. } => fail(answer, is_begun),
             Self::List { answer, .. } => fail(answer, is_begun),
             Self::Credit { .. }

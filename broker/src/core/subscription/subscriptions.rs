@@ -207,7 +207,11 @@ impl State {
         if let Some(subscription) = self.subscriptions.by_id.get_mut(&id) {
             subscription.expire(now_ms, &mut decision);
             if decision.rows.is_empty() {
+                subscription.doom(&mut decision);
+            }
+            if decision.rows.is_empty() {
                 subscription.pass_over(&mut decision);
+                subscription.drop_superseded(&mut decision);
             }
             if decision.rows.is_empty() {
                 let topic = subscription.topic;

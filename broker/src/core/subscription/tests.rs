@@ -16,7 +16,9 @@ use crate::core::{CoreLimits, CreateTopic, State, TopicConfig};
 mod bench;
 mod consumers;
 mod dead_letters;
+mod filters;
 mod letters;
+mod pending;
 mod rules;
 mod schedule;
 
@@ -37,5 +39,6 @@ fn config(mode: Mode) -> SubscriptionConfig {
         retry: RetryPolicy::default(),
         ack_deadline_ms: ACK_DEADLINE_MS,
         filter: None,
+        on_filter_error: OnFilterError::Deliver,
     }
 }

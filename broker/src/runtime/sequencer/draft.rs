@@ -17,6 +17,7 @@ use super::super::settle::SettleWork;
 use super::super::subscription_command::{
     ConnectError, Connected, CreatedSubscription, SubscriptionPage, SubscriptionSink,
 };
+use super::super::subscription_question::AnsweredQuestion;
 use crate::core::{
     AppendRefusal, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal,
     DeleteGroupRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice, JoinRefusal, SeekRefusal,
@@ -162,6 +163,7 @@ pub(super) enum PendingAnswer {
         answer: Answer<SubscriptionPage, Infallible>,
         page: SubscriptionPage,
     },
+    Question(AnsweredQuestion),
 }
 
 impl PendingAnswer {
@@ -237,6 +239,7 @@ impl PendingAnswer {
                 send(answer, result.map_err(CommandError::Refused));
             }
             Self::ListSubscriptions { answer, page } => send(answer, Ok(page)),
+            Self::Question(answered) => answered.send(),
         }
     }
 
@@ -266,6 +269,7 @@ impl PendingAnswer {
             Self::SettleDeliveries { sink, .. } => sink.answer(Err(CommandError::Failed)),
             Self::GetSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ListSubscriptions { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::Question(answered) => answered.fail(),
         }
     }
 }

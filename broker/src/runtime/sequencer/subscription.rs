@@ -128,6 +128,10 @@ impl Sequencer {
                 subscription,
                 found,
             } => self.state.take_inspected(subscription, found, now_ms),
+            SubscriptionCommand::Ask(question) => {
+                let answered = question.ask(&self.state, now_ms);
+                draft.answers.push(PendingAnswer::Question(answered));
+            }
             SubscriptionCommand::Get { name, answer } => {
                 let found = self.state.subscription_named(&name);
                 let result = found.map(Subscription::describe);
@@ -336,6 +340,7 @@ impl Sequencer {
             },
             wish,
             hash_key: subscription.hash_key(),
+            filters: subscription.filters_of(wish.partition),
         }))
     }
 
