@@ -123,8 +123,8 @@ impl Filter {
             return Err(FilterError::new(message));
         }
         let root = parser::parse(expression)?;
-        match root.result() {
-            None | Some(expression::Kind::Bool) => Ok(Self { root }),
+        match root.never_bool() {
+            None => Ok(Self { root }),
             Some(other) => {
                 let message = format!("a filter is true or false, and this is {other}");
                 Err(FilterError::new(message))

@@ -89,9 +89,11 @@ mod time;
 mod transport;
 
 pub use admin::{
-    Admin, CreatedSubscription, Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek,
-    GroupState, Limits, LookedUpOffset, LookedUpOffsets, NewSubscription, NewTopic, OnDeadLetter,
-    ServerInfo, SoughtPartition, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
+    Admin, CreatedSubscription, DeliveryFailure, FilterVerdict, Group, GroupDeletion, GroupMember,
+    GroupPartition, GroupSeek, GroupState, Limits, LookedUpOffset, LookedUpOffsets,
+    NewSubscription, NewTopic, Obstacle, ObstacleKind, OnDeadLetter, OnFilterError, PendingList,
+    PendingPage, PendingRecord, RecordExplanation, RecordHolder, RecordState, ServerInfo,
+    SoughtPartition, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
     SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
     SubscriptionSeek, SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim,
     TopicUpdate, TrimmedPartition, TrimmedTopic,

@@ -266,6 +266,16 @@ impl Expression {
         Ok(Self { node, depth })
     }
 
+    /// What it results in, if that is certainly neither true nor false.
+    pub(super) fn never_bool(&self) -> Option<String> {
+        match (self.result(), &self.node) {
+            (Some(Kind::Bool), _) => None,
+            (Some(kind), _) => Some(kind.to_string()),
+            (None, Node::Binary(..) | Node::Negate(_)) => Some("a calculation".to_owned()),
+            (None, _) => None,
+        }
+    }
+
     /// What it results in, if that can be said.
     pub(super) fn result(&self) -> Option<Kind> {
         match &self.node {

@@ -230,6 +230,8 @@ fn an_expression_that_is_none_is_refused_where_it_goes_wrong() {
     check("let == 1", Some(1), "reserved");
     check("size + 1 == 2 ? 1 : 2", None, "a number");
     check("headers", None, "a map");
+    check("1 + 1", None, "a calculation");
+    check("-json.total", None, "a calculation");
     check("'a'", None, "a string");
     check(&format!("key == '{}'", "x".repeat(3_000)), None, "at most");
     let deep = format!("{}true{}", "(".repeat(60), ")".repeat(60));

@@ -2,7 +2,9 @@
 
 mod change;
 mod config;
+mod explain;
 mod new;
+mod pending;
 
 use std::time::{Duration, SystemTime};
 
@@ -17,8 +19,12 @@ use crate::time::from_ms;
 pub use change::{
     SoughtSubscriptionPartition, SubscriptionDeletion, SubscriptionSeek, SubscriptionUpdate,
 };
-pub use config::{OnDeadLetter, SubscriptionConfig, SubscriptionMode};
+pub use config::{OnDeadLetter, OnFilterError, SubscriptionConfig, SubscriptionMode};
+pub use explain::{FilterVerdict, Obstacle, ObstacleKind, RecordExplanation};
 pub use new::{CreatedSubscription, NewSubscription};
+pub use pending::{
+    DeliveryFailure, PendingList, PendingPage, PendingRecord, RecordHolder, RecordState,
+};
 
 /// A durable subscription.
 #[expect(clippy::struct_field_names, reason = "an id says of what it is")]
@@ -94,6 +100,10 @@ pub struct SubscriptionPartition {
     pub waiting_records: u64,
     /// Records that were gone before they were settled.
     pub skipped_records: u64,
+    /// Records that the filter was not true of, since the subscription was created.
+    pub filtered_records: u64,
+    /// Records that the filter could not judge, counted alike.
+    pub unjudged_records: u64,
     /// Why nothing more is delivered from it; none while it goes on.
     pub halt_reason: Option<String>,
 }
@@ -156,6 +166,8 @@ impl SubscriptionPartition {
             in_flight_records: partition.in_flight_records,
             waiting_records: partition.waiting_records,
             skipped_records: partition.skipped_records,
+            filtered_records: partition.filtered_records,
+            unjudged_records: partition.unjudged_records,
             halt_reason: Some(partition.halt_reason).filter(|reason| !reason.is_empty()),
         }
     }
