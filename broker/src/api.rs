@@ -2,6 +2,7 @@
 
 mod admin;
 mod convert;
+mod dead_letter;
 mod fetch;
 mod group;
 mod produce;
@@ -86,6 +87,7 @@ pub(crate) struct InFlight {
 /// All services of the broker.
 pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) -> Routes {
     use v1::admin_service_server::AdminServiceServer;
+    use v1::dead_letter_service_server::DeadLetterServiceServer;
     use v1::fetch_service_server::FetchServiceServer;
     use v1::group_service_server::GroupServiceServer;
     use v1::produce_service_server::ProduceServiceServer;
@@ -97,6 +99,8 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
     let group = GroupServiceServer::new(group::GroupApi::new(Arc::clone(shared)));
     let subscription =
         SubscriptionServiceServer::new(subscription::SubscriptionApi::new(Arc::clone(shared)));
+    let dead_letter =
+        DeadLetterServiceServer::new(dead_letter::DeadLetterApi::new(Arc::clone(shared)));
     let topic = TopicServiceServer::new(topic::TopicApi::new(Arc::clone(shared)));
     let admin = AdminServiceServer::new(admin::AdminApi::new(Arc::clone(shared)));
     let mut routes = Routes::builder();
@@ -112,6 +116,9 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
         ))
         .add_service(Explained::new(
             subscription.max_decoding_message_size(MESSAGE_BYTES_MAX),
+        ))
+        .add_service(Explained::new(
+            dead_letter.max_decoding_message_size(MESSAGE_BYTES_MAX),
         ))
         .add_service(Explained::new(
             topic.max_decoding_message_size(MESSAGE_BYTES_MAX),

@@ -80,7 +80,7 @@ impl Broker {
         let (engine_shared, reader) = (engine.shared.clone(), engine.reader.clone());
         let threads = Threads::start(engine, pool.clone())
             .map_err(|source| StartError::NoThread { source })?;
-        let reading = Reading::new(Arc::clone(&engine_shared.published), reader, pool);
+        let reading = Reading::new(&engine_shared, reader, pool);
         let drain = Drain::new(config.drain_deadline);
         let shared = share(&config, &engine_shared, reading, identity, &drain);
         let limits = server_limits(&config);

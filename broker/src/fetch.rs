@@ -19,8 +19,10 @@ use towpath_storage::{
 };
 
 use crate::memory::Unread;
+use crate::runtime::inspected_frames::InspectedFrames;
 use crate::runtime::published::{PublishedState, TopicView};
 use crate::runtime::read_pool::ReadPool;
+use crate::runtime::sequencer::Shared as EngineShared;
 use crate::shutdown::Drain;
 
 pub(crate) use cut::Cut;
@@ -34,6 +36,7 @@ pub(crate) struct Reading {
     published: Arc<PublishedState>,
     reader: LogReader,
     pool: ReadPool,
+    inspected: Arc<InspectedFrames>,
 }
 
 /// A topic that is read, and where in each partition reading begins.
@@ -174,11 +177,12 @@ const DELIVERY_READ_BYTES: usize = 256 * 1024;
 
 impl Reading {
     /// Reads what is published, through the pool where it is not in memory.
-    pub(crate) fn new(published: Arc<PublishedState>, reader: LogReader, pool: ReadPool) -> Self {
+    pub(crate) fn new(shared: &EngineShared, reader: LogReader, pool: ReadPool) -> Self {
         Self {
-            published,
+            published: Arc::clone(&shared.published),
             reader,
             pool,
+            inspected: Arc::clone(&shared.inspected),
         }
     }
 
@@ -233,6 +237,12 @@ impl Reading {
             TailRead::Frames(_) | TailRead::AtEnd => return Err(ReadFailure::Stopped),
             TailRead::OnDisk { until } => until,
         };
+        let kept = self
+            .inspected
+            .read(log.partition(), offset, limit.bytes_max);
+        if !kept.is_empty() {
+            return Ok(Readable::Frames(kept));
+        }
         let reading = Arc::clone(log);
         let read = self.run(move |reader| reader.read(&reading, None, offset, until, limit));
         let read = read.await?;

@@ -11,6 +11,7 @@ pub mod command_queue;
 pub mod engine;
 pub mod group_command;
 pub mod inspect;
+pub mod inspected_frames;
 mod judge;
 pub mod maintenance;
 pub mod metrics;

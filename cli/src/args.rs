@@ -3,8 +3,10 @@
 //! Everything that can be refused without a broker is refused here, with exit code 2.
 
 mod bench;
+mod bound;
 mod consume;
 mod demo;
+mod dlq;
 mod duration;
 mod from;
 mod group;
@@ -14,24 +16,33 @@ mod manual;
 mod number;
 mod place;
 mod produce;
+mod seek_to;
 mod serve;
 mod size;
 mod storage;
+mod subscription;
 mod topic;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::output::Format;
 
-pub(crate) use bench::{BenchArgs, BenchCommand, BenchLoad};
-pub(crate) use consume::{CommitWhen, ConsumeArgs};
+pub(crate) use bench::{BenchArgs, BenchCommand, BenchLoad, BenchMode, BenchSubscription};
+pub(crate) use consume::{AckWhen, CommitWhen, ConsumeArgs, Exec};
 pub(crate) use demo::DemoArgs;
+pub(crate) use dlq::{DiscardArgs, DlqArgs, DlqCommand, ListLettersArgs, RedriveArgs};
 pub(crate) use from::ReadFrom;
 pub(crate) use group::{GroupArgs, GroupCommand, SeekGroupArgs};
 pub(crate) use manual::{CompletionsArgs, ManArgs};
+pub(crate) use place::Place;
 pub(crate) use produce::{InputPlace, ProduceArgs};
+pub(crate) use seek_to::SeekTo;
 pub(crate) use serve::ServeArgs;
 pub(crate) use storage::{DumpArgs, StorageArgs, StorageCommand};
+pub(crate) use subscription::{
+    CreateSubscriptionArgs, SeekSubscriptionArgs, SubscriptionArgs, SubscriptionCommand,
+    UpdateSubscriptionArgs,
+};
 pub(crate) use topic::{CreateTopicArgs, TopicArgs, TopicCommand, TrimTopicArgs, UpdateTopicArgs};
 
 /// Examples stand above everything else that help says.
@@ -110,12 +121,16 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Write records to a topic
     Produce(ProduceArgs),
-    /// Read records of a topic, alone or as a member of a group
+    /// Read records of a topic, alone, as a member of a group, or through a subscription
     Consume(ConsumeArgs),
     /// Create, show, list, change, trim and delete topics
     Topic(TopicArgs),
     /// List, show, move and delete consumer groups
     Group(GroupArgs),
+    /// Create, show, list, change, pause, move and delete durable subscriptions
+    Subscription(SubscriptionArgs),
+    /// List, show, redrive and discard the dead letters of a subscription
+    Dlq(DlqArgs),
     /// Look at data folders, without a broker
     Storage(StorageArgs),
     /// Measure a running broker

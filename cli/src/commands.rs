@@ -3,12 +3,14 @@
 mod bench;
 mod consume;
 mod demo;
+mod dlq;
 mod group;
 mod manual;
 mod produce;
 mod serve;
 mod session;
 mod storage;
+mod subscription;
 mod topic;
 mod version;
 
@@ -52,6 +54,16 @@ pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Out
         Command::Group(args) => {
             session
                 .until_interrupted(group::run(&args.command, &session))
+                .await
+        }
+        Command::Subscription(args) => {
+            session
+                .until_interrupted(subscription::run(&args.command, &session))
+                .await
+        }
+        Command::Dlq(args) => {
+            session
+                .until_interrupted(dlq::run(&args.command, &session))
                 .await
         }
         Command::Storage(args) => storage::run(&args.command, &session),

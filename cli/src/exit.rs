@@ -79,7 +79,8 @@ impl Exit {
             ErrorReason::TopicNotFound
             | ErrorReason::PartitionNotFound
             | ErrorReason::GroupNotFound
-            | ErrorReason::SubscriptionNotFound => Self::NotFound,
+            | ErrorReason::SubscriptionNotFound
+            | ErrorReason::DeadLetterNotFound => Self::NotFound,
             ErrorReason::TopicExists
             | ErrorReason::EtagMismatch
             | ErrorReason::SubscriptionExists

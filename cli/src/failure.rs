@@ -153,6 +153,9 @@ fn advice(error: &Error) -> Option<String> {
         (_, Some(ErrorReason::GroupNotFound)) => {
             Some("to see what there is: towpath group list".to_owned())
         }
+        (_, Some(ErrorReason::SubscriptionNotFound)) => {
+            Some("to see what there is: towpath subscription list".to_owned())
+        }
         (_, Some(ErrorReason::GroupNotEmpty)) => {
             Some("stop its members first, or say --force".to_owned())
         }

@@ -3,13 +3,15 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::children::Children;
 use crate::exit::{Exit, exit_now};
 use crate::failure::Failure;
 
-/// Tells once that the process is to end; a second signal ends it at once.
+/// Tells once that the process is to end; a second signal ends it at once, and its children with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupt {
     token: CancellationToken,
+    children: Children,
 }
 
 impl Interrupt {
@@ -23,8 +25,14 @@ impl Interrupt {
             |kind| signal(kind).map_err(|error| Failure::io("cannot wait for signals", &error));
         let (terminate, interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
         let token = CancellationToken::new();
-        tokio::spawn(tell(terminate, interrupt, token.clone()));
-        Ok(Self { token })
+        let children = Children::default();
+        tokio::spawn(tell(terminate, interrupt, token.clone(), children.clone()));
+        Ok(Self { token, children })
+    }
+
+    /// Those who end with this process however it is interrupted.
+    pub(crate) const fn children(&self) -> &Children {
+        &self.children
     }
 
     /// Whether the process is to end.
@@ -38,7 +46,12 @@ impl Interrupt {
     }
 }
 
-async fn tell(mut terminate: Signal, mut interrupt: Signal, token: CancellationToken) {
+async fn tell(
+    mut terminate: Signal,
+    mut interrupt: Signal,
+    token: CancellationToken,
+    children: Children,
+) {
     let mut next = async || {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -48,5 +61,6 @@ async fn tell(mut terminate: Signal, mut interrupt: Signal, token: CancellationT
     next().await;
     token.cancel();
     next().await;
+    children.kill_all();
     exit_now(Exit::Interrupted);
 }

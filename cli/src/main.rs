@@ -6,6 +6,7 @@
 
 mod allocator;
 mod args;
+mod children;
 mod commands;
 mod exit;
 mod failure;

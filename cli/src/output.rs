@@ -7,6 +7,7 @@ mod base64_text;
 mod json;
 mod log;
 mod number;
+mod printable;
 mod progress;
 mod record;
 mod report;
@@ -23,9 +24,11 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 
+pub(crate) use base64_text::base64_text;
 pub(crate) use json::json_line;
 pub(crate) use log::{LogUse, start_logging};
 pub(crate) use number::{bytes, count, count_of, duration, exact_bytes, exact_duration, rate};
+pub(crate) use printable::printable;
 pub(crate) use progress::Progress;
 pub(crate) use record::RecordPrinter;
 pub(crate) use report::Report;
@@ -42,7 +45,7 @@ pub(crate) enum Format {
 }
 
 /// Standard output and standard error of the process.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Output {
     format: Format,
     is_terminal: bool,
@@ -105,6 +108,17 @@ impl Output {
     /// What prints results of which there are many.
     pub(crate) fn reports(&self) -> ReportPrinter<io::Stdout> {
         ReportPrinter::new(io::stdout(), self.format)
+    }
+
+    /// Whether data is printed as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Passes on what another program said on its standard error, byte for byte.
+    #[expect(clippy::unused_self, reason = "whoever prints must hold the output")]
+    pub(crate) fn pass_on(&self, said: &[u8]) {
+        drop(io::stderr().write_all(said));
     }
 
     /// Prints a line of a story while it happens; as JSON only its end is told.

@@ -1,5 +1,6 @@
 //! Topics, groups, subscriptions, offsets and the broker itself: calls that are made now and then.
 
+mod dead_letter;
 mod group;
 mod group_calls;
 mod pending_calls;
@@ -21,14 +22,18 @@ use crate::client::{Repetition, Shared};
 use crate::reader::Source;
 use crate::{Error, ErrorReason};
 
+pub use dead_letter::{
+    DeadLetter, DeadLetterFilter, DeadLetterJob, DeadLetterKind, DeadLetterList,
+    DeadLetterProgress, DeadLetterState, DiscardDeadLetters, FailedAttempt, RedriveDeadLetters,
+};
 pub use group::{
     Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState, SoughtPartition,
 };
 pub use server::{Limits, ServerInfo};
 pub use subscription::{
-    CreatedSubscription, DeliveryFailure, FilterVerdict, NewSubscription, Obstacle, ObstacleKind,
-    OnDeadLetter, OnFilterError, PendingList, PendingPage, PendingRecord, RecordExplanation,
-    RecordHolder, RecordState, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
+    CreatedSubscription, FilterVerdict, NewSubscription, Obstacle, ObstacleKind, OnDeadLetter,
+    OnFilterError, PendingList, PendingPage, PendingRecord, RecordExplanation, RecordHolder,
+    RecordState, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
     SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
     SubscriptionSeek, SubscriptionUpdate,
 };
@@ -279,6 +284,6 @@ fn topic_of(topic: Option<v1::Topic>) -> Result<Topic, Error> {
 }
 
 /// The id as 32 hexadecimal digits; empty if it is not one.
-fn hex(id: &[u8]) -> String {
+pub(crate) fn hex(id: &[u8]) -> String {
     uuid::Uuid::from_slice(id).map_or_else(|_| String::new(), |id| id.simple().to_string())
 }

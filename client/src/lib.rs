@@ -70,6 +70,7 @@
 mod admin;
 mod backoff;
 mod client;
+pub mod dead_letter;
 mod error;
 mod event;
 mod flow;
@@ -89,14 +90,16 @@ mod time;
 mod transport;
 
 pub use admin::{
-    Admin, CreatedSubscription, DeliveryFailure, FilterVerdict, Group, GroupDeletion, GroupMember,
-    GroupPartition, GroupSeek, GroupState, Limits, LookedUpOffset, LookedUpOffsets,
-    NewSubscription, NewTopic, Obstacle, ObstacleKind, OnDeadLetter, OnFilterError, PendingList,
-    PendingPage, PendingRecord, RecordExplanation, RecordHolder, RecordState, ServerInfo,
-    SoughtPartition, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
-    SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
-    SubscriptionSeek, SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim,
-    TopicUpdate, TrimmedPartition, TrimmedTopic,
+    Admin, CreatedSubscription, DeadLetter, DeadLetterFilter, DeadLetterJob, DeadLetterKind,
+    DeadLetterList, DeadLetterProgress, DeadLetterState, DiscardDeadLetters, FailedAttempt,
+    FilterVerdict, Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState,
+    Limits, LookedUpOffset, LookedUpOffsets, NewSubscription, NewTopic, Obstacle, ObstacleKind,
+    OnDeadLetter, OnFilterError, PendingList, PendingPage, PendingRecord, RecordExplanation,
+    RecordHolder, RecordState, RedriveDeadLetters, ServerInfo, SoughtPartition,
+    SoughtSubscriptionPartition, Subscription, SubscriptionConfig, SubscriptionConsumer,
+    SubscriptionDeletion, SubscriptionMode, SubscriptionPartition, SubscriptionSeek,
+    SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim, TopicUpdate,
+    TrimmedPartition, TrimmedTopic,
 };
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind, SendError};

@@ -51,6 +51,13 @@ impl Record {
         Self::default().key(key)
     }
 
+    /// Sets the value.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<Bytes>) -> Self {
+        self.value = Some(value.into());
+        self
+    }
+
     /// Sets the key, which picks the partition and names the entity the record is about. Records of
     /// one key keep their order.
     #[must_use]
@@ -118,6 +125,17 @@ impl Record {
                 source: self.wants_source.then_some(source),
             },
             event_time_ms: self.event_time_ms,
+        }
+    }
+
+    pub(crate) fn from_proto(record: towpath_proto::v1::Record) -> Self {
+        let headers = record.headers.into_iter();
+        Self {
+            key: record.key,
+            value: record.value,
+            headers: headers.map(|it| Header::new(it.name, it.value)).collect(),
+            event_time_ms: record.event_time_ms,
+            ..Self::default()
         }
     }
 

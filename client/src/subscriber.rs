@@ -118,6 +118,12 @@ impl Subscriber {
         next.await.transpose()
     }
 
+    /// The id that this consumer drew, by which it stands among
+    /// [`Subscription::consumers`](crate::Subscription::consumers).
+    pub fn consumer_id(&self) -> String {
+        self.seat.look(Receiving::consumer_id)
+    }
+
     /// Waits until all that was said of deliveries before is confirmed: it is durable, or it had no
     /// effect because the record was not this consumer's any more. Dropping the future changes nothing.
     ///

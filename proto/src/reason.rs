@@ -75,6 +75,8 @@ reasons! {
     SubscriptionExists = "SUBSCRIPTION_EXISTS",
     /// The group has connected members.
     GroupNotEmpty = "GROUP_NOT_EMPTY",
+    /// There is no such dead letter, or it is settled.
+    DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND",
     /// The offset is outside of what may be read.
     OffsetOutOfRange = "OFFSET_OUT_OF_RANGE",
     /// Stored records are damaged or gone.
@@ -155,6 +157,7 @@ impl ErrorReason {
             | Self::SubscriptionNotFound
             | Self::SubscriptionExists
             | Self::GroupNotEmpty
+            | Self::DeadLetterNotFound
             | Self::OffsetOutOfRange
             | Self::LogCorrupt
             | Self::ProducerFenced
@@ -183,6 +186,7 @@ impl ErrorReason {
             | Self::SubscriptionNotFound
             | Self::SubscriptionExists
             | Self::GroupNotEmpty
+            | Self::DeadLetterNotFound
             | Self::OffsetOutOfRange
             | Self::LogCorrupt
             | Self::SequenceGap

@@ -87,7 +87,8 @@ pub const fn code_of(reason: ErrorReason) -> Code {
         ErrorReason::TopicNotFound
         | ErrorReason::PartitionNotFound
         | ErrorReason::GroupNotFound
-        | ErrorReason::SubscriptionNotFound => Code::NotFound,
+        | ErrorReason::SubscriptionNotFound
+        | ErrorReason::DeadLetterNotFound => Code::NotFound,
         ErrorReason::TopicExists | ErrorReason::SubscriptionExists => Code::AlreadyExists,
         ErrorReason::OffsetOutOfRange => Code::OutOfRange,
         ErrorReason::LogCorrupt => Code::DataLoss,
@@ -119,6 +120,7 @@ const fn resource_kind(reason: ErrorReason) -> Option<&'static str> {
         ErrorReason::PartitionNotFound => Some("partition"),
         ErrorReason::GroupNotFound => Some("group"),
         ErrorReason::SubscriptionNotFound | ErrorReason::SubscriptionExists => Some("subscription"),
+        ErrorReason::DeadLetterNotFound => Some("offset"),
         ErrorReason::InvalidArgument
         | ErrorReason::RecordTooLarge
         | ErrorReason::BatchTooLarge

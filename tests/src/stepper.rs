@@ -302,6 +302,7 @@ impl Stepper {
         let (answer, published) = oneshot::channel();
         let command = DataCommand::Publish {
             appends: vec![(request, payload.clone())],
+            letters: None,
             answer,
             permits: Permits::default(),
         };

@@ -2,6 +2,7 @@
 //! nothing that waits is kept from others.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+mod dead_letters;
 mod harness;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -23,9 +23,10 @@ use crate::runtime::command::CommandError;
 use crate::runtime::published::{PartitionHandle, TopicTable, TopicView};
 
 pub(super) use subscription::{
-    connect_refused, consumer_replaced, create_subscription_refused, invalid_filter,
-    record_not_written, seek_subscription_refused, subscription_deleted, subscription_not_among,
-    subscription_not_found, subscription_start_unset, update_subscription_refused,
+    connect_refused, consumer_replaced, create_subscription_refused, dead_letter_not_found,
+    dead_letter_topic_gone, invalid_filter, record_not_written, seek_subscription_refused,
+    subscription_deleted, subscription_gone, subscription_not_among, subscription_not_found,
+    subscription_start_unset, update_subscription_refused,
 };
 
 /// When a client should try again after a stop has begun.
@@ -363,7 +364,11 @@ pub(super) fn too_many_open_topics() -> Problem {
 }
 
 /// There is as much of something as there may be; `limit` is its name in `Limits`.
-fn limit_reached(message: String, limit: &'static str, limit_value: impl fmt::Display) -> Problem {
+pub(super) fn limit_reached(
+    message: String,
+    limit: &'static str,
+    limit_value: impl fmt::Display,
+) -> Problem {
     Problem::new(ErrorReason::LimitReached, message)
         .with("limit", limit)
         .with("limit_value", limit_value)

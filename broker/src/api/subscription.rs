@@ -9,6 +9,7 @@ mod convert;
 mod explain;
 mod listener;
 mod pending;
+mod place;
 mod pull;
 mod receive;
 mod records;
@@ -17,6 +18,8 @@ mod settle;
 mod show;
 mod teller;
 mod update;
+
+pub(super) use show::find;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -75,7 +75,10 @@ pub use keys::{HashKey, KeyHash};
 pub use pending::{
     ListPending, PendingPage, PendingPosition, PendingRecord, RecordHolder, RecordPlace,
 };
-pub use redrive::{DeadLetter, DeadLetterCounts, DeadLetterState, REDRIVEN_RECORDS_MAX};
+pub use redrive::{
+    DeadLetter, DeadLetterCounts, DeadLetterState, OpenDeadLetter, OpenDeadLetters,
+    REDRIVEN_RECORDS_MAX,
+};
 pub use retry::RetryPolicy;
 pub use settle::{DeliveryOutcome, Settlement};
 pub(super) use subscriptions::Subscriptions;

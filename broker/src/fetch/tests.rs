@@ -43,9 +43,8 @@ impl Running {
         options.storage.journal_file_bytes = Some(16 * 1024 * 1024);
         options.sequencer.tail_cache_bytes = tail_cache_bytes;
         let engine = Engine::open(&environment, &options).unwrap();
-        let published = Arc::clone(&engine.shared.published);
         let (commands, pool) = (Arc::clone(&engine.shared.commands), ReadPool::default());
-        let reading = Reading::new(published, engine.reader.clone(), pool.clone());
+        let reading = Reading::new(&engine.shared, engine.reader.clone(), pool.clone());
         let threads = Threads::start(engine, pool).unwrap();
         Self {
             disk,
@@ -87,6 +86,7 @@ impl Running {
         let (answer, published) = oneshot::channel();
         let command = DataCommand::Publish {
             appends: vec![(request, payload.into())],
+            letters: None,
             answer,
             permits: Permits::default(),
         };

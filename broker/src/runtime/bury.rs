@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, message};
 use towpath_proto::batch::{self, Records};
 use towpath_proto::names::SubscriptionName;
-use towpath_proto::v1;
+use towpath_proto::{dead_letter, v1};
 use towpath_storage::{
     LogReader, Lsn, Offset, PartitionLog, PartitionRef, ReadCursor, ReadLimit, TailRead,
     with_causes,
@@ -148,30 +148,35 @@ impl Undertaker<'_> {
 /// What a dead letter says of its record.
 fn headers(job: &BurialJob, topic: &str, buried: &BuriedRecord) -> Vec<v1::Header> {
     let header = |name: &str, value: String| v1::Header {
-        name: format!("towpath-dlq-{name}"),
+        name: name.to_owned(),
         value: value.into(),
     };
     let record = &buried.record;
     let kind = match buried.is_parked() {
-        true => "parked",
-        false => "dead",
+        true => dead_letter::PARKED,
+        false => dead_letter::DEAD,
     };
+    let source = job.source.partition;
     let mut headers = vec![
-        header("kind", kind.to_owned()),
-        header("subscription", job.name.to_string()),
-        header("topic", topic.to_owned()),
-        header("partition", job.source.partition.to_string()),
-        header("offset", buried.offset.to_string()),
-        header("append-time-ms", record.append_time_ms.to_string()),
-        header("attempts", record.attempts.to_string()),
+        header(dead_letter::KIND, kind.to_owned()),
+        header(dead_letter::SUBSCRIPTION, job.name.to_string()),
+        header(dead_letter::TOPIC, topic.to_owned()),
+        header(dead_letter::PARTITION, source.to_string()),
+        header(dead_letter::OFFSET, buried.offset.to_string()),
+        header(
+            dead_letter::APPEND_TIME_MS,
+            record.append_time_ms.to_string(),
+        ),
+        header(dead_letter::ATTEMPTS, record.attempts.to_string()),
     ];
-    headers.extend(record.death.clone().map(|death| header("reason", death)));
-    headers.extend(
-        record
-            .failures
-            .iter()
-            .map(|it| header("failure", format!("{} {}", it.time_ms, it.reason))),
-    );
+    let death = record.death.clone();
+    headers.extend(death.map(|death| header(dead_letter::REASON, death)));
+    headers.extend(record.failures.iter().map(|it| {
+        header(
+            dead_letter::FAILURE,
+            format!("{} {}", it.time_ms, it.reason),
+        )
+    }));
     headers
 }
 

@@ -18,8 +18,8 @@ use super::published::TopicView;
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
     AcceptedBatch, AppendRefusal, AppendRequest, BurialWish, CreateTopic, CreateTopicRefusal,
-    DeleteTopicRefusal, SubscriptionId, TopicSettings, TrimRefusal, TrimTopic, UpdateTopic,
-    UpdateTopicRefusal,
+    DeadLetter, DeleteTopicRefusal, SubscriptionId, TopicSettings, TrimRefusal, TrimTopic,
+    UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -81,10 +81,25 @@ pub enum CommandError<R> {
 /// An answer to one command.
 pub type Answer<T, R> = oneshot::Sender<Result<T, CommandError<R>>>;
 
+/// Dead letters that are appended to a topic as new records. At most [`REPUBLISHED_RECORDS_MAX`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Republished {
+    /// Of which subscription.
+    pub subscription: SubscriptionId,
+    /// Number of their partition.
+    pub partition: u32,
+    /// Which.
+    pub letters: Vec<DeadLetter>,
+}
+
+/// Dead letters of one [`Republished`], so that its entry stays short.
+pub const REPUBLISHED_RECORDS_MAX: usize = 64;
+
 /// A published set of batches: all of them in one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// Offset of the first record of each batch, in the order of the command.
+    /// Offset of the first record of each batch, in the order of the command. None if the entry was to
+    /// settle dead letters of which one was not dead any more: nothing was appended.
     pub base_offsets: Vec<Offset>,
     /// The entry.
     pub lsn: Lsn,
@@ -170,6 +185,8 @@ pub enum DataCommand {
     Publish {
         /// The batches, at most one for each partition.
         appends: Vec<(AppendRequest, Bytes)>,
+        /// Dead letters that the entry settles, because the batches hold them.
+        letters: Option<Republished>,
         /// Where the answer goes.
         answer: Answer<Published, AppendRefusal>,
         /// What it holds of the memory for waiting batches.

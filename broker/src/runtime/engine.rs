@@ -92,6 +92,7 @@ impl Engine {
             progress: Arc::new(SettleProgress::new(storage.lsn)),
             maintenance: Arc::new(WorkQueue::default()),
             inspect: Arc::new(WorkQueue::default()),
+            inspected: Arc::default(),
             metrics: Arc::new(EngineMetrics::new(clock.wall_ms())),
         };
         let settle_worker = SettleWorker::new(
@@ -134,6 +135,7 @@ impl Engine {
             storage.reader.clone(),
             Arc::clone(&shared.published),
             Arc::clone(&shared.commands),
+            Arc::clone(&shared.inspected),
         );
         Ok(Self {
             sequencer,

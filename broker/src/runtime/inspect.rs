@@ -12,6 +12,7 @@ use towpath_storage::{
 use super::bury::{BurialJob, Undertaker};
 use super::command::ControlCommand;
 use super::command_queue::CommandQueue;
+use super::inspected_frames::InspectedFrames;
 use super::judge::{FilterCache, Judges};
 use super::published::PublishedState;
 use super::subscription_command::SubscriptionCommand;
@@ -61,6 +62,7 @@ pub struct InspectWorker {
     published: Arc<PublishedState>,
     commands: Arc<CommandQueue>,
     filters: FilterCache,
+    inspected: Arc<InspectedFrames>,
 }
 
 /// Why inspecting stopped before it had enough.
@@ -75,12 +77,14 @@ impl InspectWorker {
         reader: LogReader,
         published: Arc<PublishedState>,
         commands: Arc<CommandQueue>,
+        inspected: Arc<InspectedFrames>,
     ) -> Self {
         Self {
             reader,
             published,
             commands,
             filters: FilterCache::default(),
+            inspected,
         }
     }
 
@@ -172,6 +176,10 @@ impl InspectWorker {
             TailRead::AtEnd => return Err(Stop::End),
             TailRead::OnDisk { until } => until,
         };
+        let kept = self.inspected.read(log.partition(), next, READ_BYTES);
+        if !kept.is_empty() {
+            return Ok(kept);
+        }
         let read = self.reader.read(log, *cursor, next, until, limit);
         let read = read.map_err(|error: StorageError| {
             let error = with_causes(&error);
@@ -179,6 +187,7 @@ impl InspectWorker {
             Stop::Failed(InspectFailure::Disk)
         })?;
         *cursor = read.cursor;
+        self.inspected.keep(log.partition(), &read.frames);
         match (read.frames.is_empty(), read.loss) {
             (false, _) => Ok(read.frames),
             // Trimmed while it was read: the next look begins behind it.

@@ -27,6 +27,7 @@ use super::command::{ControlCommand, DataCommand};
 use super::command_queue::{Appetite, CommandQueue, Event, Taken};
 use super::group_command::GroupSink;
 use super::inspect::InspectWork;
+use super::inspected_frames::InspectedFrames;
 use super::maintenance::CheckpointJob;
 use super::metrics::EngineMetrics;
 use super::published::{PublishedState, TopicTable, TopicView};
@@ -96,6 +97,8 @@ pub struct Shared {
     pub maintenance: Arc<WorkQueue<CheckpointJob>>,
     /// Work of the inspect thread: at most one job for each partition of a subscription.
     pub inspect: Arc<WorkQueue<InspectWork>>,
+    /// What it has read from the disk.
+    pub inspected: Arc<InspectedFrames>,
     /// What they count.
     pub metrics: Arc<EngineMetrics>,
 }

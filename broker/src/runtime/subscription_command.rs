@@ -11,10 +11,10 @@ use super::command::{Answer, CommandError, fail};
 use super::subscription_question::SubscriptionQuestion;
 use crate::core::{
     Connect, ConnectRefusal, ConsumerDeparture, ConsumerId, CreateSubscription,
-    CreateSubscriptionRefusal, Credit, Inspected, SeekSubscription, SeekSubscriptionRefusal,
-    SessionId, Settlement, SoughtSubscriptionPartition, SubscriptionConfig,
-    SubscriptionDescription, SubscriptionEvent, SubscriptionId, SubscriptionNotFound,
-    UpdateSubscription, UpdateSubscriptionRefusal,
+    CreateSubscriptionRefusal, Credit, DeadLetter, DeadLetterCounts, Inspected, OpenDeadLetters,
+    SeekSubscription, SeekSubscriptionRefusal, SessionId, Settlement, SoughtSubscriptionPartition,
+    SubscriptionConfig, SubscriptionDescription, SubscriptionEvent, SubscriptionId,
+    SubscriptionNotFound, UpdateSubscription, UpdateSubscriptionRefusal,
 };
 
 /// Settlements that one command may hold.
@@ -23,6 +23,18 @@ pub const SETTLEMENTS_MAX: usize = 64;
 pub const SETTLED_RECORDS_MAX: u64 = 512;
 /// The same of records that failed, each of which gets a row.
 pub const FAILED_RECORDS_MAX: u64 = 20;
+
+/// Dead letters that one command may look for.
+pub const DEAD_LETTERS_LOOKED_AT_MAX: usize = 1_000;
+
+/// What becomes of dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadLetterVerdict {
+    /// They are delivered again.
+    Redrive,
+    /// They are done with.
+    Discard,
+}
 
 /// Partitions that one command may move, so that its entry stays short.
 pub const SEEK_PARTITIONS_MAX: usize = 500;
@@ -54,6 +66,8 @@ pub struct Connected {
     pub subscription: SubscriptionId,
     /// Its topic.
     pub topic: TopicId,
+    /// The topic of its dead letters.
+    pub dead_letter_topic: TopicId,
     /// What it is.
     pub config: SubscriptionConfig,
 }
@@ -184,6 +198,32 @@ pub enum SubscriptionCommand {
     },
     /// Ask about single records of one.
     Ask(SubscriptionQuestion),
+    /// Look for dead letters that are not settled.
+    LookAtDeadLetters {
+        /// Of which subscription.
+        subscription: SubscriptionId,
+        /// Number of their partition.
+        partition: u32,
+        /// Where. All of it exists.
+        range: OffsetRange,
+        /// Most dead letters, up to [`DEAD_LETTERS_LOOKED_AT_MAX`].
+        count_max: usize,
+        /// Where the answer goes; none if there is no such subscription.
+        answer: Answer<Option<OpenDeadLetters>, Infallible>,
+    },
+    /// Deliver dead letters again, or settle them.
+    MoveDeadLetters {
+        /// Of which subscription.
+        subscription: SubscriptionId,
+        /// Number of their partition.
+        partition: u32,
+        /// Which, in their order. At most [`REDRIVEN_RECORDS_MAX`](crate::core::REDRIVEN_RECORDS_MAX).
+        letters: Vec<DeadLetter>,
+        /// Which of both.
+        verdict: DeadLetterVerdict,
+        /// Where the answer goes; none if there is no such subscription.
+        answer: Answer<Option<DeadLetterCounts>, Infallible>,
+    },
     /// Show one.
     Get {
         /// Which.
@@ -221,6 +261,8 @@ impl SubscriptionCommand {
                 CommandError::ShuttingDown
             })),
             Self::Ask(question) => question.fail(is_begun),
+            Self::LookAtDeadLetters { answer, .. } => fail(answer, is_begun),
+            Self::MoveDeadLetters { answer, .. } => fail(answer, is_begun),
             Self::Get { answer, .. } => fail(answer, is_begun),
             Self::List { answer, .. } => fail(answer, is_begun),
             Self::Credit { .. }

@@ -9,6 +9,8 @@
 
 mod admin;
 mod connector;
+mod consumer;
+mod dead_letter;
 mod drain;
 mod fetch;
 mod fetch_damage;

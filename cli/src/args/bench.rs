@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 use std::num::NonZeroU64;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use towpath_client::SubscriptionMode;
 
 use super::number::parse_count;
 use super::size::parse_size;
@@ -18,6 +19,7 @@ const SIZE_BYTES_MAX: usize = 1024 * 1024;
   towpath bench produce --records 1000000 --size 1KiB
   towpath bench consume --records 1000000 --size 1KiB --partitions 8 --clients 2
   towpath bench group --records 1000000 --size 1KiB --partitions 8 --clients 4
+  towpath bench subscription --records 1000000 --size 100 --mode shared --clients 4
   towpath bench latency --records 10000 --size 1KiB
   towpath bench latency --records 600000 --size 1KiB --rate 20000 --clients 4 -o json
 ")]
@@ -48,6 +50,19 @@ pub(crate) enum BenchCommand {
   towpath bench group --records 5000000 --size 100 --partitions 8 -o json
 ")]
     Group(BenchLoad),
+    /// How fast records of a durable subscription are acked, each by itself
+    #[command(before_help = "Examples:
+  towpath bench subscription --records 1000000 --size 100 --mode shared
+  towpath bench subscription --records 1000000 --size 1KiB --keys 10000 --clients 4 -o json
+")]
+    Subscription {
+        /// The load.
+        #[command(flatten)]
+        load: BenchLoad,
+        /// The subscription.
+        #[command(flatten)]
+        subscription: BenchSubscription,
+    },
     /// How long a record takes to be durable
     #[command(before_help = "Examples:
   towpath bench latency --records 10000 --size 1KiB                  one in flight
@@ -99,6 +114,7 @@ impl BenchCommand {
             Self::Produce(load)
             | Self::Consume(load)
             | Self::Group(load)
+            | Self::Subscription { load, .. }
             | Self::Latency { load, .. } => load,
         }
     }
@@ -109,6 +125,7 @@ impl BenchCommand {
             Self::Produce(_) => "produce",
             Self::Consume(_) => "consume",
             Self::Group(_) => "group",
+            Self::Subscription { .. } => "subscription",
             Self::Latency { .. } => "latency",
         }
     }
@@ -131,7 +148,59 @@ impl BenchCommand {
     pub(crate) const fn rate(&self) -> Option<NonZeroU64> {
         match self {
             Self::Latency { rate, .. } => *rate,
-            Self::Produce(_) | Self::Consume(_) | Self::Group(_) => None,
+            Self::Produce(_) | Self::Consume(_) | Self::Group(_) | Self::Subscription { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The subscription that is measured, if there is one.
+    pub(crate) const fn subscription(&self) -> Option<&BenchSubscription> {
+        match self {
+            Self::Subscription { subscription, .. } => Some(subscription),
+            _ => None,
+        }
+    }
+}
+
+/// A subscription that is measured.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BenchSubscription {
+    /// Who gets records, and in which order
+    #[arg(long, value_enum, default_value_t = BenchMode::KeyShared)]
+    pub(crate) mode: BenchMode,
+    /// Keys that the records have, drawn at random [default: none has a key]
+    #[arg(long, value_name = "N", value_parser = parse_count::<NonZeroU32>)]
+    pub(crate) keys: Option<NonZeroU32>,
+    /// Records that each client may have that are not settled [default: the SDK's]
+    #[arg(long, value_name = "N", value_parser = parse_count::<NonZeroU64>)]
+    pub(crate) in_flight: Option<NonZeroU64>,
+}
+
+/// Modes that several clients share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchMode {
+    /// Any record to anyone
+    Shared,
+    /// Each key in order, to one client at a time
+    KeyShared,
+}
+
+impl BenchMode {
+    /// What the flag says.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::KeyShared => "key-shared",
+        }
+    }
+}
+
+impl From<BenchMode> for SubscriptionMode {
+    fn from(mode: BenchMode) -> Self {
+        match mode {
+            BenchMode::Shared => Self::Shared,
+            BenchMode::KeyShared => Self::KeyShared,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `towpath consume`.
 
+mod subscription;
+
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -11,6 +13,9 @@ use super::number::{parse_count, parse_partition};
 use super::place::Place;
 use crate::failure::Failure;
 
+use subscription::ConsumeSubscriptionArgs;
+pub(crate) use subscription::{AckWhen, Exec};
+
 /// What to read, from where and how far.
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
@@ -21,11 +26,17 @@ use crate::failure::Failure;
   towpath consume orders/5@17 -n 1                one record, by its address
   towpath consume orders --group billing --from beginning
   towpath consume orders --group billing -e       what it has not read yet
+  towpath consume --subscription email -n 1       the next record, which is acked once it is printed
+  towpath consume --subscription email --exec ./send-mail --parallel 8
 ")]
 pub(crate) struct ConsumeArgs {
     /// Topic, or the address of a record: topic/partition@offset
-    #[arg(value_name = "TOPIC")]
-    pub(crate) place: Place,
+    #[arg(
+        value_name = "TOPIC",
+        required_unless_present = "subscription",
+        conflicts_with = "subscription"
+    )]
+    pub(crate) place: Option<Place>,
     /// beginning, end, an offset (with -p), -100 for the last hundred, a time in RFC 3339, or how
     /// long ago, such as 1h [default: beginning with -e, else end; a group goes on where it is]
     #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
@@ -34,7 +45,8 @@ pub(crate) struct ConsumeArgs {
     #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = parse_count::<u64>)]
     pub(crate) count: Option<u64>,
     /// Stop at the end that the topic has now; with --group, once that is reached in all partitions
-    /// that this member gets, or by the others if it gets none
+    /// that this member gets, or by the others if it gets none; with --subscription, once nothing is
+    /// left to be handed out now and nobody has a record
     #[arg(short = 'e', long)]
     pub(crate) end: bool,
     /// Only this partition; may be given more than once
@@ -64,6 +76,9 @@ pub(crate) struct ConsumeArgs {
         hide_possible_values = true
     )]
     pub(crate) commit: CommitWhen,
+    /// With a subscription instead of a topic.
+    #[command(flatten)]
+    pub(crate) subscription: ConsumeSubscriptionArgs,
 }
 
 /// When a member of a group commits what it has read.
@@ -79,10 +94,10 @@ impl ConsumeArgs {
     /// Where to begin.
     pub(crate) fn read_from(&self) -> ReadFrom {
         match (&self.place, self.from) {
-            (Place::Record(address), _) => ReadFrom::Offset(address.offset),
-            (Place::Topic(_), Some(from)) => from,
-            (Place::Topic(_), None) if self.end => ReadFrom::Beginning,
-            (Place::Topic(_), None) => ReadFrom::End,
+            (Some(Place::Record(address)), _) => ReadFrom::Offset(address.offset),
+            (_, Some(from)) => from,
+            (_, None) if self.end => ReadFrom::Beginning,
+            (_, None) => ReadFrom::End,
         }
     }
 
@@ -93,14 +108,14 @@ impl ConsumeArgs {
 
     /// Whether it was left open where to begin.
     pub(crate) const fn is_from_default(&self) -> bool {
-        self.from.is_none() && matches!(self.place, Place::Topic(_))
+        self.from.is_none() && !self.is_address()
     }
 
     /// The partitions to read; none for all.
     pub(crate) fn partitions(&self) -> Vec<PartitionId> {
         match &self.place {
-            Place::Record(address) => vec![address.partition],
-            Place::Topic(_) => self
+            Some(Place::Record(address)) => vec![address.partition],
+            _ => self
                 .partitions
                 .iter()
                 .copied()
@@ -115,10 +130,13 @@ impl ConsumeArgs {
     ///
     /// They do not.
     pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.subscription.name().is_some() {
+            return self.check_subscription();
+        }
         if self.group.is_some() {
             return self.check_group();
         }
-        if matches!(self.place, Place::Record(_)) {
+        if self.is_address() {
             let is_doubled = self.from.is_some() || !self.partitions.is_empty();
             let message = "an address says partition and offset itself";
             return if is_doubled {
@@ -133,8 +151,20 @@ impl ConsumeArgs {
         }
     }
 
+    fn check_subscription(&self) -> Result<(), Failure> {
+        if self.from.is_some() || !self.partitions.is_empty() {
+            let failure = Failure::usage("a subscription goes on where it is, in all partitions");
+            return Err(failure.hint("to move it: towpath subscription seek NAME --to WHERE"));
+        }
+        Ok(())
+    }
+
+    const fn is_address(&self) -> bool {
+        matches!(self.place, Some(Place::Record(_)))
+    }
+
     fn check_group(&self) -> Result<(), Failure> {
-        if matches!(self.place, Place::Record(_)) || !self.partitions.is_empty() {
+        if self.is_address() || !self.partitions.is_empty() {
             let failure = Failure::usage("a group shares all partitions among its members");
             return Err(failure.hint("to read some of them, leave --group out"));
         }
@@ -211,6 +241,8 @@ mod tests {
             "t/0@1 --group g",
             "t --group g -p 1",
             "t --group g --from 17",
+            "--subscription s --from end",
+            "--subscription s -p 0",
         ] {
             assert!(args(line).check().is_err(), "{line} was accepted");
         }
@@ -222,6 +254,9 @@ mod tests {
             "t --group g",
             "t -g g --from 1h --commit never",
             "t -g g --stop-at-trimmed",
+            "--subscription s -e -n 5",
+            "--subscription s --ack never",
+            "--subscription s --exec true --parallel 8 --drain 1m",
         ] {
             assert!(args(line).check().is_ok(), "{line} was refused");
         }
@@ -233,6 +268,15 @@ mod tests {
             "t --commit never",
             "t --stop-at-trimmed",
             "t -g g --commit x",
+            "-e",
+            "t --subscription s",
+            "--subscription s --group g",
+            "--subscription s --skip-data-loss",
+            "--subscription s --ack never --exec true",
+            "--subscription s --parallel 2",
+            "--subscription s --exec true --parallel 0",
+            "t --ack never",
+            "t --exec true",
         ] {
             let words = std::iter::once("consume").chain(line.split(' '));
             assert!(Line::try_parse_from(words).is_err(), "{line} was accepted");

@@ -1,6 +1,11 @@
 //! Lengths of time on the command line: `250ms`, `30s`, `1h30m`, `7d`.
 
+use std::str::FromStr;
 use std::time::Duration;
+
+/// A length of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Length(pub(crate) Duration);
 
 /// Units, longer names before those they end with.
 const UNITS: [(&str, u64); 6] = [
@@ -23,6 +28,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| {
             format!("expected a length of time such as 250ms, 30s, 1h30m or 7d, got {text:?}")
         })
+}
+
+impl FromStr for Length {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_duration(text).map(Self)
+    }
 }
 
 fn parse_millis(text: &str) -> Option<u64> {

@@ -6,8 +6,9 @@ mod trim;
 use clap::{Args, Subcommand};
 use towpath_client::TopicName;
 
+use super::bound::OrNone;
 use super::number::parse_count;
-use retention::{OrNone, RetentionAge, RetentionBytes};
+use retention::{RetentionAge, RetentionBytes};
 
 pub(crate) use trim::TrimTopicArgs;
 

@@ -4,11 +4,14 @@
 
 mod consume;
 mod group;
+mod keys;
 mod latency;
+mod ledger;
 mod payload;
 mod produce;
 mod report;
 mod stopwatch;
+mod subscription;
 mod trial;
 mod usage;
 
@@ -56,6 +59,9 @@ async fn measure(command: &BenchCommand, trial: &Trial<'_>) -> Result<Measured, 
         BenchCommand::Produce(_) => produce::measure(trial).await,
         BenchCommand::Consume(_) => consume::measure(trial).await,
         BenchCommand::Group(_) => group::measure(trial).await,
+        BenchCommand::Subscription { subscription, .. } => {
+            subscription::measure(trial, subscription).await
+        }
         BenchCommand::Latency { rate: None, .. } => latency::measure_one_in_flight(trial).await,
         BenchCommand::Latency {
             rate: Some(rate), ..

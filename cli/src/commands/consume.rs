@@ -1,15 +1,18 @@
-//! `towpath consume`: records of a topic, from somewhere, to the end or onwards.
+//! `towpath consume`: records of a topic, from somewhere, to the end or onwards; or those that a
+//! subscription hands out.
 
+mod exec;
 mod group;
 mod reading;
+mod subscription;
 mod until;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
-use towpath_client::{Admin, LookedUpOffsets, Reader, Source, Start};
+use towpath_client::{Admin, Client, LookedUpOffsets, Reader, Source, Start};
 
 use super::{Outcome, Session};
-use crate::args::{ConsumeArgs, ReadFrom};
+use crate::args::{ConsumeArgs, Place, ReadFrom};
 use crate::failure::Failure;
 use crate::output::count_of;
 
@@ -24,14 +27,30 @@ pub(super) async fn run(args: &ConsumeArgs, session: &Session<'_>) -> Result<Out
         Some(timeout) => session.client_within(timeout)?,
         None => session.client()?,
     };
-    if let Some(name) = &args.group {
-        return group::run(name, args, &client, deadline, session).await;
+    match (&args.place, args.subscription.name(), &args.group) {
+        (_, Some(name), _) => subscription::run(name, args, &client, deadline, session).await,
+        (Some(place), None, Some(group)) => {
+            group::run(group, place.topic(), args, &client, deadline, session).await
+        }
+        (Some(place), None, None) => read(place, args, &client, deadline, session).await,
+        // Refused before, with the words of the command line.
+        (None, None, _) => Err(Failure::usage("say a topic, or a subscription")),
     }
+}
+
+/// Reads a topic, alone.
+async fn read(
+    place: &Place,
+    args: &ConsumeArgs,
+    client: &Client,
+    deadline: Option<Instant>,
+    session: &Session<'_>,
+) -> Result<Outcome, Failure> {
     let admin = client.admin();
     let from = args.read_from();
     // Reading begins at exact offsets, so that what is said about the start stays true.
     let offsets = session
-        .until_interrupted(look_up(&admin, args, from))
+        .until_interrupted(look_up(&admin, place, args, from))
         .await?;
     if args.is_from_default() && from == ReadFrom::End {
         tell_what_is_there(&offsets, session);
@@ -40,7 +59,7 @@ pub(super) async fn run(args: &ConsumeArgs, session: &Session<'_>) -> Result<Out
         .offsets
         .iter()
         .map(|found| (found.partition, found.offset));
-    let source = Source::new(args.place.topic().as_str())
+    let source = Source::new(place.topic().as_str())
         .partitions(offsets.offsets.iter().map(|found| found.partition))
         .start(Start::Offsets(starts.collect()));
     let mut builder = client.reader([source]);
@@ -64,10 +83,11 @@ pub(super) async fn run(args: &ConsumeArgs, session: &Session<'_>) -> Result<Out
 
 async fn look_up(
     admin: &Admin,
+    place: &Place,
     args: &ConsumeArgs,
     from: ReadFrom,
 ) -> Result<LookedUpOffsets, Failure> {
-    let source = Source::new(args.place.topic().as_str())
+    let source = Source::new(place.topic().as_str())
         .partitions(args.partitions())
         .start(from.to_start(Timestamp::now()));
     Ok(admin.lookup_offsets(source).await?)

@@ -67,6 +67,8 @@ struct JsonRecord {
     _lsn: IgnoredAny,
     #[serde(default, rename = "timestamp")]
     _timestamp: IgnoredAny,
+    #[serde(default, rename = "attempt")]
+    _attempt: IgnoredAny,
 }
 
 #[derive(Debug, Deserialize)]

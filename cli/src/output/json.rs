@@ -48,6 +48,9 @@ pub(super) fn record_line<'a>(
     if let Some(event_time) = record.event_time {
         write!(out, r#","event_time":"{event_time:.3}""#)?;
     }
+    if let Some(attempt) = record.attempt {
+        write!(out, r#","attempt":{attempt}"#)?;
+    }
     out.extend_from_slice(b"}\n");
     Ok(())
 }

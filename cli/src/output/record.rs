@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use towpath_client::ReceivedRecord;
+use towpath_client::{DeliveredRecord, ReceivedRecord};
 
 use super::json::record_line;
 
@@ -50,6 +50,8 @@ pub(super) struct View<'a, H> {
     pub(super) headers: H,
     pub(super) append_time: SystemTime,
     pub(super) event_time: Option<Timestamp>,
+    /// Number of the attempt to handle it; none unless a subscription has delivered it.
+    pub(super) attempt: Option<u32>,
 }
 
 impl<W: Write> RecordPrinter<W> {
@@ -70,6 +72,19 @@ impl<W: Write> RecordPrinter<W> {
     ///
     /// What is written to does not take it.
     pub(crate) fn record(&mut self, record: &ReceivedRecord) -> io::Result<()> {
+        self.show(record, None)
+    }
+
+    /// Prints one record that a subscription has delivered.
+    ///
+    /// # Errors
+    ///
+    /// What is written to does not take it.
+    pub(crate) fn delivered(&mut self, record: &DeliveredRecord) -> io::Result<()> {
+        self.show(record, Some(record.attempt()))
+    }
+
+    fn show(&mut self, record: &ReceivedRecord, attempt: Option<u32>) -> io::Result<()> {
         self.print(View {
             topic: record.topic().as_str(),
             partition: record.partition().get(),
@@ -82,6 +97,7 @@ impl<W: Write> RecordPrinter<W> {
             event_time: record
                 .event_time()
                 .and_then(|time| Timestamp::try_from(time).ok()),
+            attempt,
         })
     }
 

@@ -25,8 +25,10 @@ fn the_blocks_of_the_readme_print_what_they_show() {
 
 #[test]
 fn the_blocks_of_the_documents_print_what_they_show() {
-    let broker = TestBroker::start();
-    trycmd::TestCases::new()
-        .env("TOWPATH_URL", broker.url())
-        .case("../docs/retention.md");
+    for page in ["../docs/exec.md", "../docs/retention.md"] {
+        let broker = TestBroker::start();
+        trycmd::TestCases::new()
+            .env("TOWPATH_URL", broker.url())
+            .case(page);
+    }
 }

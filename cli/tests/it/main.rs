@@ -9,7 +9,10 @@
 mod bad_input;
 mod bench;
 mod consume;
+mod consume_subscription;
 mod demo;
+mod dlq;
+mod exec;
 mod group;
 mod harness;
 mod help;
@@ -20,6 +23,7 @@ mod running;
 mod serve;
 mod serve_process;
 mod storage;
+mod subscription;
 mod terminal;
 mod topic;
 mod topic_change;

@@ -8,6 +8,7 @@ use std::sync::mpsc::channel;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
 use crate::harness::{COMMAND_WAIT, TestBroker, json, numbers, text, without_settings};
+use crate::subscription::subscribed;
 
 /// Runs a command with a person at its terminal who types this line; returns its exit code and what it
 /// showed there.
@@ -83,6 +84,20 @@ fn a_deletion_is_asked_about() {
     let question = "delete topic t with 5 records for good? [y/N]";
     let args = ["topic", "delete", "t"];
     check(&args, question, "error: nothing was deleted", None);
+}
+
+#[test]
+fn the_deletion_of_a_subscription_is_asked_about() {
+    let broker = subscribed(&[]);
+    let args = ["subscription", "delete", "s"];
+    let (code, shown) = answered(&broker, &args, "n");
+    assert_eq!(code, Some(1), "{shown}");
+    let question = "delete subscription s, which has not settled 10 records, for good? [y/N]";
+    assert!(shown.contains(question), "{shown}");
+    broker.ok(&["subscription", "get", "s"]);
+    let (code, shown) = answered(&broker, &args, "y");
+    assert_eq!(code, Some(0), "{shown}");
+    broker.fails(4, &["subscription", "get", "s"]);
 }
 
 #[test]

@@ -22,9 +22,7 @@ pub use change::{
 pub use config::{OnDeadLetter, OnFilterError, SubscriptionConfig, SubscriptionMode};
 pub use explain::{FilterVerdict, Obstacle, ObstacleKind, RecordExplanation};
 pub use new::{CreatedSubscription, NewSubscription};
-pub use pending::{
-    DeliveryFailure, PendingList, PendingPage, PendingRecord, RecordHolder, RecordState,
-};
+pub use pending::{PendingList, PendingPage, PendingRecord, RecordHolder, RecordState};
 
 /// A durable subscription.
 #[expect(clippy::struct_field_names, reason = "an id says of what it is")]
@@ -56,6 +54,11 @@ pub struct Subscription {
     pub consumers: Vec<SubscriptionConsumer>,
     /// Every partition, by number; none in a list of subscriptions.
     pub partitions: Vec<SubscriptionPartition>,
+    /// Name of the topic of its dead letters; none once that was deleted, and for a dry run of a creation.
+    pub dead_letter_topic: Option<TopicName>,
+    /// Why something could last not be moved there, for people: it stays where it is and is tried again.
+    /// None while nothing waits for that.
+    pub dead_letter_problem: Option<String>,
     /// The durable LSN that the offsets of the partitions belong to; 0 without partitions.
     pub lsn: Lsn,
 }
@@ -98,6 +101,8 @@ pub struct SubscriptionPartition {
     pub in_flight_records: u64,
     /// Records that wait for another attempt, or behind one of their key that does.
     pub waiting_records: u64,
+    /// Keys of which something is among the dead letters, so that what comes follows.
+    pub parked_keys: u64,
     /// Records that were gone before they were settled.
     pub skipped_records: u64,
     /// Records that the filter was not true of, since the subscription was created.
@@ -115,8 +120,11 @@ impl Subscription {
         let name = SubscriptionName::new(&subscription.name).map_err(|error| {
             Error::protocol("the broker sent a bad subscription name").because(error)
         })?;
-        let topic = TopicName::new(&subscription.topic)
-            .map_err(|error| Error::protocol("the broker sent a bad topic name").because(error))?;
+        let topic = topic_name(&subscription.topic)?;
+        let dead_letter_topic = match subscription.dead_letter_topic.as_str() {
+            "" => None,
+            name => Some(topic_name(name)?),
+        };
         let consumers = subscription.consumers.into_iter();
         let partitions = subscription.partitions.into_iter();
         Ok(Self {
@@ -131,6 +139,8 @@ impl Subscription {
             consumer_count: subscription.consumer_count,
             consumers: consumers.map(SubscriptionConsumer::from_proto).collect(),
             partitions: partitions.map(SubscriptionPartition::from_proto).collect(),
+            dead_letter_topic,
+            dead_letter_problem: unless_empty(subscription.dead_letter_problem),
             lsn: Lsn::ZERO,
         })
     }
@@ -165,10 +175,20 @@ impl SubscriptionPartition {
             lag: Duration::from_millis(partition.lag_ms),
             in_flight_records: partition.in_flight_records,
             waiting_records: partition.waiting_records,
+            parked_keys: partition.parked_keys,
             skipped_records: partition.skipped_records,
             filtered_records: partition.filtered_records,
             unjudged_records: partition.unjudged_records,
-            halt_reason: Some(partition.halt_reason).filter(|reason| !reason.is_empty()),
+            halt_reason: unless_empty(partition.halt_reason),
         }
     }
+}
+
+fn topic_name(name: &str) -> Result<TopicName, Error> {
+    TopicName::new(name)
+        .map_err(|error| Error::protocol("the broker sent a bad topic name").because(error))
+}
+
+fn unless_empty(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }

@@ -31,6 +31,7 @@ pub(super) fn kind_of(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::SubscriptionNotFound
         | ErrorReason::SubscriptionExists
         | ErrorReason::GroupNotEmpty
+        | ErrorReason::DeadLetterNotFound
         | ErrorReason::OffsetOutOfRange
         | ErrorReason::SequenceGap
         | ErrorReason::ProducerFenced

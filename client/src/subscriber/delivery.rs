@@ -18,16 +18,47 @@ use crate::{Error, ReceivedRecord};
 pub struct DeliveredRecord {
     record: ReceivedRecord,
     attempt: u32,
+    is_redriven: bool,
 }
 
 impl DeliveredRecord {
-    pub(super) const fn new(record: ReceivedRecord, attempt: u32) -> Self {
-        Self { record, attempt }
+    pub(super) const fn new(record: ReceivedRecord, attempt: u32, is_redriven: bool) -> Self {
+        Self {
+            record,
+            attempt,
+            is_redriven,
+        }
     }
 
     /// Which attempt to handle the record this is, from 1; only failed ones count.
     pub const fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// Whether it was among the dead letters and was given back: topic, partition and offset are those of
+    /// the dead letter then, and the headers behind its own say where it comes from
+    /// ([`dead_letter`](crate::dead_letter)). Attempts are counted anew.
+    pub const fn is_redriven(&self) -> bool {
+        self.is_redriven
+    }
+
+    /// A header of a record that is redriven, by one of the names in
+    /// [`dead_letter`](crate::dead_letter): what says where it comes from, and not what headers of the
+    /// record itself say. None for any other record.
+    pub fn dead_letter_header(&self, name: &str) -> Option<&str> {
+        if !self.is_redriven {
+            return None;
+        }
+        let mut found = None;
+        for (of, value) in self.record.headers() {
+            if of == crate::dead_letter::KIND {
+                found = None;
+            }
+            if of == name && found.is_none() {
+                found = std::str::from_utf8(value).ok();
+            }
+        }
+        found
     }
 
     /// The record without the number of the attempt.

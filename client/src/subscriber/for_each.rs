@@ -62,7 +62,8 @@ impl Subscriber {
     ///
     /// # Errors
     ///
-    /// Why no more records come, as the items of the stream.
+    /// Why no more records come, as the items of the stream; and as [`Subscriber::confirmed`], if it ended
+    /// before all that handlers returned was confirmed.
     pub async fn for_each<F, Fut>(
         mut self,
         parallelism: impl Into<Parallelism> + Send,
@@ -101,9 +102,11 @@ impl Subscriber {
                 },
             }
         }
+        let confirmed = self.confirmed();
         self.close().await;
         drop(leave);
-        outcome.unwrap_or(Ok(()))
+        outcome.unwrap_or(Ok(()))?;
+        confirmed.await
     }
 }
 

@@ -28,6 +28,7 @@ use super::builder::SubscriberOptions;
 use super::delivery::DeliveredRecord;
 use super::outcome::DeliveryOutcome;
 use crate::Error;
+use crate::admin::hex;
 use crate::error::Effects;
 use crate::flow::{Cost, Flow};
 use ending::Ending;
@@ -65,6 +66,8 @@ pub(super) struct Receiving {
     damaged: Option<Place>,
     /// Why it ended, until that was told.
     end: Option<Error>,
+    /// Why something that was said will never be confirmed.
+    vain: Option<Error>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +90,8 @@ struct Known {
     broker_id: String,
     subscription_id: u64,
     topic: TopicName,
+    /// None if it was deleted.
+    dead_letter_topic: Option<TopicName>,
     topic_id: TopicId,
     /// Whether the records of one key are in order.
     is_ordered: bool,
@@ -128,7 +133,13 @@ impl Receiving {
             extend_at: None,
             damaged: None,
             end: None,
+            vain: None,
         }
+    }
+
+    /// The consumer's id as 32 hexadecimal digits.
+    pub(super) fn consumer_id(&self) -> String {
+        hex(&self.consumer_id)
     }
 
     /// From now on records of one key are begun with one after the other.
@@ -272,9 +283,14 @@ impl Receiving {
         drop(answer.send(Err(error)));
     }
 
-    /// Tells `answer` when all that was said of records up to now is durable.
+    /// Tells `answer` when all that was said of records up to now is durable, or why it never will be.
     pub(super) fn wait_for_confirmations(&mut self, answer: SettleAnswer) {
-        self.settlements.wait(answer);
+        match &self.vain {
+            // Nobody may be waiting for it.
+            Some(error) => drop(answer.send(Err(error.clone()))),
+            None if self.settlements.has_unconfirmed() => self.settlements.wait(answer),
+            None => drop(answer.send(Ok(()))),
+        }
     }
 
     /// Whether nothing more will happen.
@@ -306,6 +322,9 @@ impl Receiving {
         self.phase = Phase::Ended;
         self.outbox.clear();
         self.extend_at = None;
+        if self.settlements.has_unconfirmed() {
+            self.vain = Some(error.clone());
+        }
         self.settlements.fail(error);
         self.held.clear();
         self.turns.drop_waiting();

@@ -84,6 +84,11 @@ async fn a_subscription_is_shown_with_who_receives_and_how_far_it_is() {
     let partition = &shown.partitions[0];
     assert_eq!(partition.lag, Duration::from_millis(1_500), "lag");
     assert_eq!(partition.halt_reason.as_deref(), Some("damaged"), "halt");
+    assert_eq!(partition.parked_keys, 2, "parked");
+    let dead_letters = shown.dead_letter_topic.as_ref().map(|it| it.as_str());
+    assert_eq!(dead_letters, Some("email.dlq"), "of dead letters");
+    let problem = shown.dead_letter_problem.as_deref();
+    assert_eq!(problem, Some("it is full"), "problem");
     let error = admin.subscription("emial").await.unwrap_err();
     assert_eq!(
         error.reason(),

@@ -33,6 +33,22 @@ impl<'a> Records<'a> {
         self.record_count
     }
 
+    /// Where the next record begins within the batch, with its tag and length, in bytes.
+    pub const fn next_position(&self) -> usize {
+        self.batch_bytes.saturating_sub(self.fields.remaining())
+    }
+
+    /// Passes over a record without looking into it; false at the end, and where there is no record.
+    pub fn pass(&mut self) -> bool {
+        let mut behind = self.fields;
+        let is_record = behind.next_tag() == Some(tag::RECORD) && behind.take_bytes().is_ok();
+        if is_record {
+            self.fields = behind;
+            self.record_count = self.record_count.saturating_add(1);
+        }
+        is_record
+    }
+
     fn next_record(&mut self, first_byte: u8) -> Result<RecordView<'a>, BatchError> {
         let index = self.record_count;
         if index >= self.limits.records_max {
@@ -52,8 +68,7 @@ impl<'a> Records<'a> {
         }
         let record = self.fields.take_bytes().map_err(of_record)?;
         self.limits.check_record(record.len()).map_err(of_record)?;
-        let end = self.batch_bytes.saturating_sub(self.fields.remaining());
-        let position = end.saturating_sub(record.len());
+        let position = self.next_position().saturating_sub(record.len());
         let view =
             RecordView::parse(record, position, &self.limits).map_err(|error| BatchError {
                 record: Some(index),

@@ -103,6 +103,18 @@ fn check_any_bytes(batch: &[u8]) {
         .map(|record| typed_of_owned(&record.unwrap()))
         .collect();
     assert_eq!(owned, typed.records, "owned records");
+    check_passing(batch);
+}
+
+/// What is passed over must end where it does for who looks into it.
+fn check_passing(batch: &[u8]) {
+    let mut passing = Records::new(batch);
+    for view in Records::new(batch).map(Result::unwrap) {
+        assert!(passing.pass(), "a record to pass over");
+        let end = view.position() + view.bytes().len();
+        assert_eq!(passing.next_position(), end, "end of a record");
+    }
+    assert!(!passing.pass(), "behind the last record");
 }
 
 /// Checks what a walk says about a batch of these encoded records.

@@ -303,6 +303,597 @@ pub mod admin_service_server {
     }
 }
 /// Generated client implementations.
+pub mod dead_letter_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Dead letters: records that a subscription could not have handled, and what was parked behind them.
+    ///
+    /// Each is in exactly one place: dead, redriven or settled. What one call does, it does in steps, each of
+    /// which is durable whole or not at all.
+    #[derive(Debug, Clone)]
+    pub struct DeadLetterServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl DeadLetterServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> DeadLetterServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> DeadLetterServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            DeadLetterServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Lists what is not settled, by partition and offset.
+        pub async fn list_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<crate::v1::ListDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::ListDeadLettersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::wire::ControlCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/towpath.v1.DeadLetterService/ListDeadLetters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("towpath.v1.DeadLetterService", "ListDeadLetters"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Shows one dead letter whole.
+        pub async fn get_dead_letter(
+            &mut self,
+            request: impl tonic::IntoRequest<crate::v1::GetDeadLetterRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::GetDeadLetterResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::wire::ControlCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/towpath.v1.DeadLetterService/GetDeadLetter",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("towpath.v1.DeadLetterService", "GetDeadLetter"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives dead letters back to their subscription, or appends them to a topic, and tells how far it is. A
+        /// stream that ends before `is_done` has done what it told, and perhaps a little more: called again with
+        /// `resume_token` it goes on.
+        pub async fn redrive_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<crate::v1::RedriveDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<
+                tonic::codec::Streaming<crate::v1::RedriveDeadLettersResponse>,
+            >,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::wire::ControlCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/towpath.v1.DeadLetterService/RedriveDeadLetters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("towpath.v1.DeadLetterService", "RedriveDeadLetters"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Settles dead letters that nobody is to handle any more. Goes on as RedriveDeadLetters does.
+        pub async fn discard_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<crate::v1::DiscardDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<
+                tonic::codec::Streaming<crate::v1::DiscardDeadLettersResponse>,
+            >,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::wire::ControlCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/towpath.v1.DeadLetterService/DiscardDeadLetters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("towpath.v1.DeadLetterService", "DiscardDeadLetters"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod dead_letter_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with DeadLetterServiceServer.
+    #[async_trait]
+    pub trait DeadLetterService: std::marker::Send + std::marker::Sync + 'static {
+        /// Lists what is not settled, by partition and offset.
+        async fn list_dead_letters(
+            &self,
+            request: tonic::Request<crate::v1::ListDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::ListDeadLettersResponse>,
+            tonic::Status,
+        >;
+        /// Shows one dead letter whole.
+        async fn get_dead_letter(
+            &self,
+            request: tonic::Request<crate::v1::GetDeadLetterRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::GetDeadLetterResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the RedriveDeadLetters method.
+        type RedriveDeadLettersStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    crate::v1::RedriveDeadLettersResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Gives dead letters back to their subscription, or appends them to a topic, and tells how far it is. A
+        /// stream that ends before `is_done` has done what it told, and perhaps a little more: called again with
+        /// `resume_token` it goes on.
+        async fn redrive_dead_letters(
+            &self,
+            request: tonic::Request<crate::v1::RedriveDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::RedriveDeadLettersStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the DiscardDeadLetters method.
+        type DiscardDeadLettersStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    crate::v1::DiscardDeadLettersResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Settles dead letters that nobody is to handle any more. Goes on as RedriveDeadLetters does.
+        async fn discard_dead_letters(
+            &self,
+            request: tonic::Request<crate::v1::DiscardDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::DiscardDeadLettersStream>,
+            tonic::Status,
+        >;
+    }
+    /// Dead letters: records that a subscription could not have handled, and what was parked behind them.
+    ///
+    /// Each is in exactly one place: dead, redriven or settled. What one call does, it does in steps, each of
+    /// which is durable whole or not at all.
+    #[derive(Debug)]
+    pub struct DeadLetterServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> DeadLetterServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for DeadLetterServiceServer<T>
+    where
+        T: DeadLetterService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/towpath.v1.DeadLetterService/ListDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDeadLettersSvc<T: DeadLetterService>(pub Arc<T>);
+                    impl<
+                        T: DeadLetterService,
+                    > tonic::server::UnaryService<crate::v1::ListDeadLettersRequest>
+                    for ListDeadLettersSvc<T> {
+                        type Response = crate::v1::ListDeadLettersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::ListDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DeadLetterService>::list_dead_letters(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDeadLettersSvc(inner);
+                        let codec = crate::wire::ControlCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/towpath.v1.DeadLetterService/GetDeadLetter" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetDeadLetterSvc<T: DeadLetterService>(pub Arc<T>);
+                    impl<
+                        T: DeadLetterService,
+                    > tonic::server::UnaryService<crate::v1::GetDeadLetterRequest>
+                    for GetDeadLetterSvc<T> {
+                        type Response = crate::v1::GetDeadLetterResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::GetDeadLetterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DeadLetterService>::get_dead_letter(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetDeadLetterSvc(inner);
+                        let codec = crate::wire::ControlCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/towpath.v1.DeadLetterService/RedriveDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct RedriveDeadLettersSvc<T: DeadLetterService>(pub Arc<T>);
+                    impl<
+                        T: DeadLetterService,
+                    > tonic::server::ServerStreamingService<
+                        crate::v1::RedriveDeadLettersRequest,
+                    > for RedriveDeadLettersSvc<T> {
+                        type Response = crate::v1::RedriveDeadLettersResponse;
+                        type ResponseStream = T::RedriveDeadLettersStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::RedriveDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DeadLetterService>::redrive_dead_letters(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RedriveDeadLettersSvc(inner);
+                        let codec = crate::wire::ControlCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/towpath.v1.DeadLetterService/DiscardDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct DiscardDeadLettersSvc<T: DeadLetterService>(pub Arc<T>);
+                    impl<
+                        T: DeadLetterService,
+                    > tonic::server::ServerStreamingService<
+                        crate::v1::DiscardDeadLettersRequest,
+                    > for DiscardDeadLettersSvc<T> {
+                        type Response = crate::v1::DiscardDeadLettersResponse;
+                        type ResponseStream = T::DiscardDeadLettersStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::DiscardDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DeadLetterService>::discard_dead_letters(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DiscardDeadLettersSvc(inner);
+                        let codec = crate::wire::ControlCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for DeadLetterServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "towpath.v1.DeadLetterService";
+    impl<T> tonic::server::NamedService for DeadLetterServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
 pub mod topic_service_client {
     #![allow(
         unused_variables,

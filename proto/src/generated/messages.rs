@@ -94,6 +94,350 @@ pub struct GetServerInfoResponse {
     #[prost(uint64, tag = "7")]
     pub lsn: u64,
 }
+/// What a producer writes and a consumer reads.
+///
+/// The broker stores a record as it was sent. It adds nothing to it: offset, LSN and append time
+/// belong to the batch that carries the record.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Record {
+    /// Picks the partition and names the entity the record is about. At most `Limits.key_bytes_max`.
+    /// Default: absent. An absent key is not an empty key: records without one have no order among
+    /// each other.
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub key: ::core::option::Option<::prost::bytes::Bytes>,
+    /// The payload; Towpath never looks inside. Default: absent, which makes a keyed record a
+    /// tombstone. An absent value is not an empty value.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub value: ::core::option::Option<::prost::bytes::Bytes>,
+    /// Names and values beside the value, in the order they were given; a name may occur more than
+    /// once. At most `Limits.headers_per_record_max`. Default: none.
+    #[prost(message, repeated, tag = "3")]
+    pub headers: ::prost::alloc::vec::Vec<Header>,
+    /// When the event happened, as its producer says, in milliseconds since the Unix epoch. Plays no
+    /// part in order, retention or seeks by time. Default: absent, which means unknown.
+    #[prost(int64, optional, tag = "4")]
+    pub event_time_ms: ::core::option::Option<i64>,
+}
+/// One name and value beside the value of a record.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Header {
+    /// UTF-8, 1 to `Limits.header_name_bytes_max` bytes. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Any bytes, at most `Limits.header_value_bytes_max`. Default: empty.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub value: ::prost::bytes::Bytes,
+}
+/// Records that are appended together: one checksum, one base offset, all or nothing.
+///
+/// The broker stores, checks and hands out the encoded bytes of this message unchanged.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RecordBatch {
+    /// The records, in offset order. Default: none, which is refused.
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<Record>,
+}
+/// A record among the dead letters.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeadLetter {
+    /// Number of the partition, in the topic of the dead letters and in the one it comes from.
+    /// Default: 0, the first partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Its offset in the topic of the dead letters. Default: 0.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    /// Where it stands. Default: never unspecified.
+    #[prost(enumeration = "DeadLetterState", tag = "3")]
+    pub state: i32,
+    /// Why it is there. Default: never unspecified.
+    #[prost(enumeration = "DeadLetterKind", tag = "4")]
+    pub kind: i32,
+    /// When it came there, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
+    #[prost(int64, tag = "5")]
+    pub death_time_ms: i64,
+    /// Name of the topic that it comes from. Default: never empty.
+    #[prost(string, tag = "6")]
+    pub origin_topic: ::prost::alloc::string::String,
+    /// Its offset there. Default: 0.
+    #[prost(uint64, tag = "7")]
+    pub origin_offset: u64,
+    /// When it was appended there, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
+    #[prost(int64, tag = "8")]
+    pub origin_append_time_ms: i64,
+    /// Failed attempts that counted. Default: 0.
+    #[prost(uint32, tag = "9")]
+    pub attempts: u32,
+    /// Why it is dead. Default: empty for one that is parked.
+    #[prost(string, tag = "10")]
+    pub reason: ::prost::alloc::string::String,
+    /// The latest failed attempts, oldest first. Default: none.
+    #[prost(message, repeated, tag = "11")]
+    pub failures: ::prost::alloc::vec::Vec<FailedAttempt>,
+    /// The record as it was; ListDeadLetters cuts its value after
+    /// `ListDeadLettersRequest.value_bytes_max`. Default: always set.
+    #[prost(message, optional, tag = "12")]
+    pub record: ::core::option::Option<Record>,
+    /// Length of its value, in bytes. Default: 0.
+    #[prost(uint64, tag = "13")]
+    pub value_bytes: u64,
+    /// What became of it since it was redriven, oldest first. Default: none.
+    #[prost(message, repeated, tag = "14")]
+    pub redrive_failures: ::prost::alloc::vec::Vec<FailedAttempt>,
+}
+/// An attempt that failed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailedAttempt {
+    /// When, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
+    #[prost(int64, tag = "1")]
+    pub time_ms: i64,
+    /// Why, as its consumer said. Default: empty.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Which dead letters. What is set holds together.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeadLetterFilter {
+    /// Only these. Default: none, which means all.
+    #[prost(message, repeated, tag = "1")]
+    pub letters: ::prost::alloc::vec::Vec<DeadLetterRef>,
+    /// Only those of these partitions. Default: none, which means all.
+    #[prost(uint32, repeated, tag = "2")]
+    pub partitions: ::prost::alloc::vec::Vec<u32>,
+    /// Only those of this key. Default: absent, which means any.
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub key: ::core::option::Option<::prost::bytes::Bytes>,
+    /// Only those of this kind. Default: unspecified, which means any.
+    #[prost(enumeration = "DeadLetterKind", tag = "4")]
+    pub kind: i32,
+    /// Only those whose reason holds this, or one of whose failures does. Default: empty, which means any.
+    #[prost(string, tag = "5")]
+    pub reason_contains: ::prost::alloc::string::String,
+    /// Only those that came there at this time or later, in milliseconds since the Unix epoch.
+    /// Default: absent, which means any.
+    #[prost(int64, optional, tag = "6")]
+    pub died_from_ms: ::core::option::Option<i64>,
+    /// Only those that came there before this time, in milliseconds since the Unix epoch.
+    /// Default: absent, which means any.
+    #[prost(int64, optional, tag = "7")]
+    pub died_before_ms: ::core::option::Option<i64>,
+}
+/// One dead letter.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLetterRef {
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Its offset in the topic of the dead letters. Default: 0.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+}
+/// Which page of the list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDeadLettersRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub subscription: ::prost::alloc::string::String,
+    /// Which dead letters. Default: absent, which means all.
+    #[prost(message, optional, tag = "2")]
+    pub filter: ::core::option::Option<DeadLetterFilter>,
+    /// Only those that stand there. Default: unspecified, which means any.
+    #[prost(enumeration = "DeadLetterState", tag = "3")]
+    pub state: i32,
+    /// Most dead letters to return; more than `Limits.page_size_max` means that. Fewer may come before the
+    /// last page. Default: 0, which means 100.
+    #[prost(uint32, tag = "4")]
+    pub page_size: u32,
+    /// `next_page_token` of the page before. Default: empty, which means the first page.
+    #[prost(string, tag = "5")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Most bytes of each value. Default: 0, which leaves values out.
+    #[prost(uint32, tag = "6")]
+    pub value_bytes_max: u32,
+}
+/// One page of the list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDeadLettersResponse {
+    /// The dead letters, by partition and offset. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub dead_letters: ::prost::alloc::vec::Vec<DeadLetter>,
+    /// Token for the next page. Default: empty, which means that this is the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Which dead letter to show.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetDeadLetterRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub subscription: ::prost::alloc::string::String,
+    /// Which. Default: absent, which is the first of the first partition.
+    #[prost(message, optional, tag = "2")]
+    pub letter: ::core::option::Option<DeadLetterRef>,
+}
+/// One dead letter.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetDeadLetterResponse {
+    /// The dead letter. Default: always set.
+    #[prost(message, optional, tag = "1")]
+    pub dead_letter: ::core::option::Option<DeadLetter>,
+}
+/// Which dead letters to redrive, and where to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RedriveDeadLettersRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub subscription: ::prost::alloc::string::String,
+    /// Which. To a subscription that parks, all dead letters of a key go of which the filter takes one: their
+    /// order stands. Default: absent, which means all.
+    #[prost(message, optional, tag = "2")]
+    pub filter: ::core::option::Option<DeadLetterFilter>,
+    /// Appends them to a topic as new records. Default: absent, which delivers them again to the subscription.
+    #[prost(message, optional, tag = "3")]
+    pub to_topic: ::core::option::Option<RedriveToTopic>,
+    /// Most dead letters a second. Default: 0, which means as fast as it goes.
+    #[prost(uint32, tag = "4")]
+    pub records_per_second_max: u32,
+    /// Only answers how many there are. Default: false.
+    #[prost(bool, tag = "5")]
+    pub validate_only: bool,
+    /// `resume_token` of a call that was interrupted. Filter and target must be the same.
+    /// Default: empty, which begins.
+    #[prost(string, tag = "6")]
+    pub resume_token: ::prost::alloc::string::String,
+}
+/// Where dead letters go as new records. Each loses the headers of the dead letter and gets
+/// `towpath-redrive-*` headers that name what it was. Its key picks the partition.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RedriveToTopic {
+    /// Name of the topic. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// What to append in its place: only with a filter that names one dead letter. Default: absent, which
+    /// appends the record as it was.
+    #[prost(message, optional, tag = "2")]
+    pub replacement: ::core::option::Option<Record>,
+}
+/// How far a redrive is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RedriveDeadLettersResponse {
+    /// Dead letters that were redriven by this call, or would be. Default: 0.
+    #[prost(uint64, tag = "1")]
+    pub redriven_count: u64,
+    /// Dead letters that the filter takes and that were settled, or on their way, before. Default: 0.
+    #[prost(uint64, tag = "2")]
+    pub passed_count: u64,
+    /// Goes on behind what was told. Default: empty with the last response.
+    #[prost(string, tag = "3")]
+    pub resume_token: ::prost::alloc::string::String,
+    /// Whether this is the last response. Default: false.
+    #[prost(bool, tag = "4")]
+    pub is_done: bool,
+    /// Why it stands still; it goes on by itself. Default: empty.
+    #[prost(string, tag = "5")]
+    pub waiting_for: ::prost::alloc::string::String,
+}
+/// Which dead letters to discard.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DiscardDeadLettersRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub subscription: ::prost::alloc::string::String,
+    /// Which. Default: absent, which means all.
+    #[prost(message, optional, tag = "2")]
+    pub filter: ::core::option::Option<DeadLetterFilter>,
+    /// Why, for those who look at the broker's log; at most 200 bytes. Default: empty, which is refused.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Only answers how many there are. Default: false.
+    #[prost(bool, tag = "4")]
+    pub validate_only: bool,
+    /// `resume_token` of a call that was interrupted. Default: empty, which begins.
+    #[prost(string, tag = "5")]
+    pub resume_token: ::prost::alloc::string::String,
+}
+/// How far discarding is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiscardDeadLettersResponse {
+    /// Dead letters that were discarded by this call, or would be. Default: 0.
+    #[prost(uint64, tag = "1")]
+    pub discarded_count: u64,
+    /// Dead letters that the filter takes and that consumers have at the moment: they stay. Default: 0.
+    #[prost(uint64, tag = "2")]
+    pub kept_count: u64,
+    /// Goes on behind what was told. Default: empty with the last response.
+    #[prost(string, tag = "3")]
+    pub resume_token: ::prost::alloc::string::String,
+    /// Whether this is the last response. Default: false.
+    #[prost(bool, tag = "4")]
+    pub is_done: bool,
+}
+/// Why a record is among the dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DeadLetterKind {
+    /// Never in an answer. In a filter: any.
+    Unspecified = 0,
+    /// Its attempts are spent, it is too old, or a consumer has said that it cannot be handled.
+    Dead = 1,
+    /// A record of its key before it is dead.
+    Parked = 2,
+}
+impl DeadLetterKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DEAD_LETTER_KIND_UNSPECIFIED",
+            Self::Dead => "DEAD_LETTER_KIND_DEAD",
+            Self::Parked => "DEAD_LETTER_KIND_PARKED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DEAD_LETTER_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "DEAD_LETTER_KIND_DEAD" => Some(Self::Dead),
+            "DEAD_LETTER_KIND_PARKED" => Some(Self::Parked),
+            _ => None,
+        }
+    }
+}
+/// Where a dead letter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DeadLetterState {
+    /// Never in an answer. In a filter: any.
+    Unspecified = 0,
+    /// It waits for somebody to redrive or to discard it.
+    Dead = 1,
+    /// It was given back to the subscription, and is not settled yet.
+    Redriven = 2,
+}
+impl DeadLetterState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DEAD_LETTER_STATE_UNSPECIFIED",
+            Self::Dead => "DEAD_LETTER_STATE_DEAD",
+            Self::Redriven => "DEAD_LETTER_STATE_REDRIVEN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DEAD_LETTER_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "DEAD_LETTER_STATE_DEAD" => Some(Self::Dead),
+            "DEAD_LETTER_STATE_REDRIVEN" => Some(Self::Redriven),
+            _ => None,
+        }
+    }
+}
 /// The broker is stopping: the stream still finishes what it has begun, takes nothing new and then
 /// ends. The client should move to a new connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -166,6 +510,8 @@ pub enum ErrorReason {
     SubscriptionExists = 32,
     /// The group has connected members. Nothing happened.
     GroupNotEmpty = 33,
+    /// There is no such dead letter, or it is settled. Nothing happened.
+    DeadLetterNotFound = 34,
     /// The offset is below the log start offset or above the end offset. Nothing happened.
     OffsetOutOfRange = 40,
     /// Stored records do not match their checksum or are gone. Nothing was changed.
@@ -224,6 +570,7 @@ impl ErrorReason {
             Self::SubscriptionNotFound => "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
             Self::SubscriptionExists => "ERROR_REASON_SUBSCRIPTION_EXISTS",
             Self::GroupNotEmpty => "ERROR_REASON_GROUP_NOT_EMPTY",
+            Self::DeadLetterNotFound => "ERROR_REASON_DEAD_LETTER_NOT_FOUND",
             Self::OffsetOutOfRange => "ERROR_REASON_OFFSET_OUT_OF_RANGE",
             Self::LogCorrupt => "ERROR_REASON_LOG_CORRUPT",
             Self::SequenceGap => "ERROR_REASON_SEQUENCE_GAP",
@@ -261,6 +608,7 @@ impl ErrorReason {
             "ERROR_REASON_SUBSCRIPTION_NOT_FOUND" => Some(Self::SubscriptionNotFound),
             "ERROR_REASON_SUBSCRIPTION_EXISTS" => Some(Self::SubscriptionExists),
             "ERROR_REASON_GROUP_NOT_EMPTY" => Some(Self::GroupNotEmpty),
+            "ERROR_REASON_DEAD_LETTER_NOT_FOUND" => Some(Self::DeadLetterNotFound),
             "ERROR_REASON_OFFSET_OUT_OF_RANGE" => Some(Self::OffsetOutOfRange),
             "ERROR_REASON_LOG_CORRUPT" => Some(Self::LogCorrupt),
             "ERROR_REASON_SEQUENCE_GAP" => Some(Self::SequenceGap),
@@ -332,49 +680,6 @@ pub struct OffsetRange {
     /// One past the last offset, not below `start`. Default: 0.
     #[prost(uint64, tag = "2")]
     pub end: u64,
-}
-/// What a producer writes and a consumer reads.
-///
-/// The broker stores a record as it was sent. It adds nothing to it: offset, LSN and append time
-/// belong to the batch that carries the record.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Record {
-    /// Picks the partition and names the entity the record is about. At most `Limits.key_bytes_max`.
-    /// Default: absent. An absent key is not an empty key: records without one have no order among
-    /// each other.
-    #[prost(bytes = "bytes", optional, tag = "1")]
-    pub key: ::core::option::Option<::prost::bytes::Bytes>,
-    /// The payload; Towpath never looks inside. Default: absent, which makes a keyed record a
-    /// tombstone. An absent value is not an empty value.
-    #[prost(bytes = "bytes", optional, tag = "2")]
-    pub value: ::core::option::Option<::prost::bytes::Bytes>,
-    /// Names and values beside the value, in the order they were given; a name may occur more than
-    /// once. At most `Limits.headers_per_record_max`. Default: none.
-    #[prost(message, repeated, tag = "3")]
-    pub headers: ::prost::alloc::vec::Vec<Header>,
-    /// When the event happened, as its producer says, in milliseconds since the Unix epoch. Plays no
-    /// part in order, retention or seeks by time. Default: absent, which means unknown.
-    #[prost(int64, optional, tag = "4")]
-    pub event_time_ms: ::core::option::Option<i64>,
-}
-/// One name and value beside the value of a record.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Header {
-    /// UTF-8, 1 to `Limits.header_name_bytes_max` bytes. Default: empty, which is refused.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Any bytes, at most `Limits.header_value_bytes_max`. Default: empty.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub value: ::prost::bytes::Bytes,
-}
-/// Records that are appended together: one checksum, one base offset, all or nothing.
-///
-/// The broker stores, checks and hands out the encoded bytes of this message unchanged.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct RecordBatch {
-    /// The records, in offset order. Default: none, which is refused.
-    #[prost(message, repeated, tag = "1")]
-    pub records: ::prost::alloc::vec::Vec<Record>,
 }
 /// What to read.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1888,6 +2193,9 @@ pub struct Settlement {
     /// Which records; at most 65,536 in all of one request. Default: none.
     #[prost(message, repeated, tag = "3")]
     pub ranges: ::prost::alloc::vec::Vec<OffsetRange>,
+    /// `Delivered.is_dead_letter`. Default: false.
+    #[prost(bool, tag = "10")]
+    pub is_dead_letter: bool,
     /// What became of them. Default: none set, which is refused.
     #[prost(oneof = "settlement::Outcome", tags = "4, 5, 6, 7, 8, 9")]
     pub outcome: ::core::option::Option<settlement::Outcome>,
@@ -1908,7 +2216,7 @@ pub mod settlement {
         Release(super::Release),
         /// They cannot be handled: they go to the dead letters.
         #[prost(message, tag = "7")]
-        DeadLetter(super::DeadLetter),
+        DeadLetter(super::ToDeadLetters),
         /// A handler begins with them: they count an attempt if it does not come to an end.
         #[prost(message, tag = "8")]
         Start(super::Start),
@@ -1936,7 +2244,7 @@ pub struct Nack {
 pub struct Release {}
 /// The records cannot be handled.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeadLetter {
+pub struct ToDeadLetters {
     /// Why, for people; cut after 200 bytes. Default: empty.
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
@@ -2019,6 +2327,9 @@ pub struct ReceiveOpened {
     /// Which broker this is, as in GetServerInfoResponse. Default: never empty.
     #[prost(string, tag = "9")]
     pub broker_id: ::prost::alloc::string::String,
+    /// Name of the topic of the subscription's dead letters. Default: empty, which means that it was deleted.
+    #[prost(string, tag = "10")]
+    pub dead_letter_topic: ::prost::alloc::string::String,
 }
 /// Records of one partition that the consumer has from now on.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2032,6 +2343,10 @@ pub struct Delivered {
     /// Which records, in the order of `batch`. Default: never empty.
     #[prost(message, repeated, tag = "3")]
     pub spans: ::prost::alloc::vec::Vec<DeliveredSpan>,
+    /// These are dead letters that were redriven: partition and offsets are those of
+    /// `ReceiveOpened.dead_letter_topic`. Default: false.
+    #[prost(bool, tag = "4")]
+    pub is_dead_letter: bool,
     /// CRC-32 (IEEE 802.3, as in zip) of the bytes of field 15, without its tag and length.
     /// Default: always set.
     #[prost(fixed32, tag = "7")]
@@ -2084,6 +2399,9 @@ pub struct DeliveryLost {
     /// Which. Default: never empty.
     #[prost(message, repeated, tag = "2")]
     pub ranges: ::prost::alloc::vec::Vec<OffsetRange>,
+    /// `Delivered.is_dead_letter`. Default: false.
+    #[prost(bool, tag = "3")]
+    pub is_dead_letter: bool,
 }
 /// What to receive with one call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2107,6 +2425,9 @@ pub struct PullResponse {
     /// How long they may be kept, in milliseconds. Default: never 0.
     #[prost(uint64, tag = "2")]
     pub ack_deadline_ms: u64,
+    /// Name of the topic of the subscription's dead letters. Default: empty, which means that it was deleted.
+    #[prost(string, tag = "3")]
+    pub dead_letter_topic: ::prost::alloc::string::String,
 }
 /// What to settle with one call.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2124,16 +2445,6 @@ pub struct SettleResponse {
     /// One for each settlement, in the order of the request. Default: never empty.
     #[prost(message, repeated, tag = "1")]
     pub results: ::prost::alloc::vec::Vec<SettleResult>,
-}
-/// A failed attempt.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeliveryFailure {
-    /// When, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
-    #[prost(int64, tag = "1")]
-    pub time_ms: i64,
-    /// What the consumer said, or what became of it. Default: empty.
-    #[prost(string, tag = "2")]
-    pub reason: ::prost::alloc::string::String,
 }
 /// A record that is not settled.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2159,8 +2470,8 @@ pub struct PendingRecord {
     /// The delivery that brought it. Default: 0, where no consumer has it.
     #[prost(uint64, tag = "7")]
     pub delivery: u64,
-    /// When it was delivered or last extended at the earliest, by the broker's clock, in milliseconds since
-    /// the Unix epoch. Default: 0, where no consumer has it.
+    /// When it was delivered, by the broker's clock, in milliseconds since the Unix epoch. Default: 0, where no
+    /// consumer has it.
     #[prost(int64, tag = "8")]
     pub delivery_time_ms: i64,
     /// When it is given to others unless it is settled or extended. Default: 0, where no consumer has it.
@@ -2177,7 +2488,7 @@ pub struct PendingRecord {
     pub failure_count: u32,
     /// The last of them, oldest first; in a list only the last one. Default: none.
     #[prost(message, repeated, tag = "13")]
-    pub failures: ::prost::alloc::vec::Vec<DeliveryFailure>,
+    pub failures: ::prost::alloc::vec::Vec<FailedAttempt>,
     /// The record of its key that has to be done first. Default: absent, which means that there is none.
     #[prost(uint64, optional, tag = "14")]
     pub behind_offset: ::core::option::Option<u64>,

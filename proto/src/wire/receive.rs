@@ -64,6 +64,9 @@ pub struct Delivered {
     /// Which records, in the order of `batch`.
     #[prost(message, repeated, tag = "3")]
     pub spans: Vec<v1::DeliveredSpan>,
+    /// These are dead letters that were redriven.
+    #[prost(bool, tag = "4")]
+    pub is_dead_letter: bool,
     /// CRC-32 of `batch`.
     #[prost(fixed32, tag = "7")]
     pub crc: u32,
@@ -79,6 +82,7 @@ impl fmt::Debug for Delivered {
             .field("delivery", &self.delivery)
             .field("partition", &self.partition)
             .field("spans", &self.spans)
+            .field("is_dead_letter", &self.is_dead_letter)
             .field("crc", &self.crc)
             .field("batch_bytes", &self.batch.len())
             .finish()
@@ -94,4 +98,7 @@ pub struct PullResponse {
     /// How long they may be kept, in milliseconds.
     #[prost(uint64, tag = "2")]
     pub ack_deadline_ms: u64,
+    /// Name of the topic of the subscription's dead letters.
+    #[prost(string, tag = "3")]
+    pub dead_letter_topic: String,
 }

@@ -182,11 +182,12 @@ prop_compose! {
         (delivery, partition, crc) in (any_u64(), any_u32(), any_u32()),
         spans in proptest::collection::vec((any_u64(), any_u32(), any_u32(), any_u64()), 0..4),
         batch in proptest::option::of(any_records()),
+        is_dead_letter in proptest::bool::ANY,
     ) -> v1::Delivered {
         let spans = spans.into_iter().map(|(first_offset, record_count, attempt, lsn)| {
             v1::DeliveredSpan { first_offset, record_count, attempt, lsn, append_time_ms: -1 }
         });
-        v1::Delivered { delivery, partition, crc, spans: spans.collect(), batch }
+        v1::Delivered { delivery, partition, crc, spans: spans.collect(), is_dead_letter, batch }
     }
 }
 
@@ -195,7 +196,11 @@ fn any_receive_response() -> impl Strategy<Value = v1::ReceiveResponse> {
     let lost = (any_u32(), any_u64()).prop_map(|(partition, start)| {
         let end = start.saturating_add(1);
         let ranges = vec![v1::OffsetRange { start, end }];
-        v1::DeliveryLost { partition, ranges }
+        v1::DeliveryLost {
+            partition,
+            ranges,
+            is_dead_letter: start % 2 == 0,
+        }
     });
     prop_oneof![
         any_delivered().prop_map(|delivered| Some(Response::Delivered(delivered))),
@@ -229,7 +234,8 @@ proptest! {
         deliveries in proptest::collection::vec(any_delivered(), 0..3),
         ack_deadline_ms in any_u64(),
     ) {
-        let typed = v1::PullResponse { deliveries, ack_deadline_ms };
+        let dead_letter_topic = "orders.dlq".to_owned();
+        let typed = v1::PullResponse { deliveries, ack_deadline_ms, dead_letter_topic };
         check_both_views::<v1::PullResponse, PullResponse>(&typed);
     }
 

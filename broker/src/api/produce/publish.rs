@@ -49,6 +49,7 @@ pub(super) async fn publish(
     let (answer, published) = oneshot::channel();
     shared.push(DataCommand::Publish {
         appends,
+        letters: None,
         answer,
         permits: Permits { held, tally },
     });

@@ -36,8 +36,31 @@ pub(in crate::api) fn subscription_not_among(
 
 /// The subscription was deleted while the consumer received.
 pub(in crate::api) fn subscription_deleted(name: &SubscriptionName) -> Problem {
+    subscription_gone(name.as_str())
+}
+
+/// The subscription was deleted while its dead letters were gone through.
+pub(in crate::api) fn subscription_gone(name: &str) -> Problem {
     let message = format!("subscription \"{name}\" was deleted");
     Problem::new(ErrorReason::SubscriptionNotFound, message).with("subscription", name)
+}
+
+/// The topic of a subscription's dead letters was deleted.
+pub(in crate::api) fn dead_letter_topic_gone(name: &SubscriptionName) -> Problem {
+    let message = format!("the topic of the dead letters of subscription \"{name}\" was deleted");
+    Problem::new(ErrorReason::TopicNotFound, message).with("topic", format_args!("{name}.dlq"))
+}
+
+/// There is no such dead letter, or it is settled.
+pub(in crate::api) fn dead_letter_not_found(name: &str, partition: u32, offset: u64) -> Problem {
+    let message = format!(
+        "subscription \"{name}\" has no dead letter {partition}@{offset} that is not settled"
+    );
+    Problem::new(ErrorReason::DeadLetterNotFound, message)
+        .with("subscription", name)
+        .with("partition", partition)
+        .with("offset", offset)
+        .with_hint("list the dead letters for those that there are")
 }
 
 /// Another connection of the same consumer has taken over.

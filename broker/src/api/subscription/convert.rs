@@ -4,6 +4,7 @@ use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_storage::{Offset, OffsetRange};
 
+use super::place::Place;
 use super::status;
 use crate::core::{
     DeliveryOutcome, Mode, OnDeadLetter, OnFilterError, RetryPolicy, Settlement, SubscriptionConfig,
@@ -152,10 +153,11 @@ pub(super) fn range(range: OffsetRange) -> v1::OffsetRange {
     }
 }
 
-/// Reads one settlement.
+/// Reads one settlement, of records of a topic of so many partitions.
 pub(super) fn settlement(
     field: impl Fn(&str) -> String,
     settlement: &v1::Settlement,
+    partition_count: u32,
 ) -> Result<Settlement, Problem> {
     use v1::settlement::Outcome;
     let outcome = match &settlement.outcome {
@@ -195,9 +197,13 @@ pub(super) fn settlement(
             end: Offset::new(it.end),
         })
     });
+    let place = Place {
+        partition: settlement.partition,
+        is_dead_letter: settlement.is_dead_letter,
+    };
     Ok(Settlement {
         delivery: settlement.delivery,
-        partition: settlement.partition,
+        partition: place.number(partition_count),
         ranges: ranges.collect::<Result<_, _>>()?,
         outcome,
     })

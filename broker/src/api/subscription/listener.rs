@@ -117,7 +117,11 @@ impl Listener {
     }
 
     async fn settle(&self, request: &v1::SettleDeliveries) -> Result<(), Problem> {
-        let parts = Parts::of("settle.settlements", &request.settlements)?;
+        let parts = Parts::of(
+            "settle.settlements",
+            &request.settlements,
+            self.seat.topics.partition_count(),
+        )?;
         let is_empty = parts.commands.is_empty();
         self.seat.push_settling(Results::of(&parts));
         if is_empty {

@@ -96,7 +96,7 @@ pub(super) fn record(record: PendingRecord) -> v1::PendingRecord {
         RecordPlace::Settled => v1::RecordState::Settled,
     };
     let failures = record.failures.into_iter();
-    let failures = failures.map(|failure| v1::DeliveryFailure {
+    let failures = failures.map(|failure| v1::FailedAttempt {
         time_ms: failure.time_ms,
         reason: failure.reason,
     });

@@ -62,6 +62,7 @@ pub(super) async fn pull(
     let mut response = wire::PullResponse {
         deliveries: Vec::new(),
         ack_deadline_ms: visit.seat.config.ack_deadline_ms,
+        dead_letter_topic: visit.seat.topics.dead_letter_topic(shared),
     };
     for delivery in deliveries {
         visit.read(delivery, &mut response.deliveries).await?;
@@ -119,18 +120,22 @@ impl Visit<'_> {
         delivery: Delivery,
         deliveries: &mut Vec<wire::Delivered>,
     ) -> Result<(), Problem> {
-        let Some(handle) = self.seat.topic.partition(delivery.partition) else {
+        let topics = &self.seat.topics;
+        // Else its topic was deleted: they expire, and are looked for again.
+        let Some(log) = topics.log_of(self.shared, delivery.partition) else {
             return Ok(());
         };
         let partition = delivery.partition;
-        let mut sending = Sending::new(delivery, handle.log());
+        let mut sending = Sending::new(delivery, log);
         loop {
             let read = sending.next(&self.shared.reading).await;
             let read = read.map_err(|failure| {
-                status::read_failed(&failure, self.seat.topic.name(), partition)
+                status::read_failed(&failure, topics.source.name(), partition)
             })?;
             match read {
-                Sent::Records(records) => deliveries.push(records),
+                Sent::Records(records) => {
+                    deliveries.push(sending.delivered(records, topics.partition_count()));
+                }
                 // They expire, and are looked for again.
                 Sent::Gone(_) => {}
                 Sent::All => return Ok(()),

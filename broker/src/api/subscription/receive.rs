@@ -18,6 +18,7 @@ use towpath_proto::v1::receive_request::Request;
 use towpath_storage::OffsetRange;
 
 use super::listener::Listener;
+use super::place::Topics;
 use super::settle::Results;
 use super::teller::Teller;
 use super::{ReceiveResponses, Shared, status, subscription_name, unreadable};
@@ -26,7 +27,6 @@ use crate::core::{
 };
 use crate::memory::Unread;
 use crate::runtime::command::{CommandError, ControlCommand};
-use crate::runtime::published::TopicView;
 use crate::runtime::subscription_command::{Connected, SubscriptionCommand, SubscriptionSink};
 
 /// How long a stream may take to say which subscription it is for.
@@ -67,7 +67,7 @@ pub(super) struct Seat {
     pub(super) name: SubscriptionName,
     pub(super) consumer: ConsumerId,
     pub(super) session: SessionId,
-    pub(super) topic: Arc<TopicView>,
+    pub(super) topics: Topics,
     pub(super) config: SubscriptionConfig,
     /// Set when nobody listens to the response stream any more.
     pub(super) closed: CancellationToken,
@@ -192,15 +192,19 @@ pub(super) async fn connect(
     let Connected {
         subscription,
         topic,
+        dead_letter_topic,
         config,
     } = connected.map_err(|error| {
         status::command_failed(error, |refusal| status::connect_refused(refusal, &name))
     })?;
-    let topics = shared.published().topics();
-    let topic = topics.with_id(topic).map(Arc::clone);
+    let topic = shared.published().topics().with_id(topic).map(Arc::clone);
+    let topics = Topics {
+        source: topic.ok_or_else(|| status::subscription_deleted(&name))?,
+        dead_letters: dead_letter_topic,
+    };
     Ok(Seat {
         subscription,
-        topic: topic.ok_or_else(|| status::subscription_deleted(&name))?,
+        topics,
         name,
         consumer,
         session,

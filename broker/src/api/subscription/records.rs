@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use towpath_proto::batch::{self, Records};
+use towpath_proto::batch;
 use towpath_proto::v1::DeliveredSpan;
 use towpath_proto::wire;
 use towpath_storage::{Frame, Offset, OffsetRange, PartitionLog};
 
+use super::place::Place;
 use crate::core::{DeliveredSpan as Span, Delivery};
 use crate::fetch::{ReadFailure, Readable, Reading};
 
@@ -28,11 +29,19 @@ pub(super) struct Sending {
 #[derive(Debug)]
 pub(super) enum Sent {
     /// Records.
-    Records(wire::Delivered),
+    Records(Records),
     /// These are not there any more.
     Gone(OffsetRange),
     /// Nothing: all was sent.
     All,
+}
+
+/// The records of one message.
+#[derive(Debug)]
+pub(super) struct Records {
+    spans: Vec<DeliveredSpan>,
+    /// Encoded, as a batch.
+    pub(super) batch: Bytes,
 }
 
 /// The records of one message, as they come together.
@@ -51,11 +60,11 @@ impl Collected {
 }
 
 impl Sending {
-    pub(super) fn new(delivery: Delivery, log: &Arc<PartitionLog>) -> Self {
+    pub(super) fn new(delivery: Delivery, log: Arc<PartitionLog>) -> Self {
         let next = delivery.spans.first().map(|span| span.range.start);
         Self {
             delivery,
-            log: Arc::clone(log),
+            log,
             place: 0,
             next: next.unwrap_or(Offset::ZERO),
         }
@@ -97,18 +106,29 @@ impl Sending {
             return Ok(Sent::All);
         }
         let batch = collected.whole.unwrap_or_else(|| collected.copied.freeze());
-        Ok(Sent::Records(wire::Delivered {
-            delivery: self.delivery.number,
-            partition: self.delivery.partition,
+        Ok(Sent::Records(Records {
             spans: collected.spans,
-            crc: batch::crc(&batch),
             batch,
         }))
+    }
+
+    /// The message for records of it. The topic has so many partitions.
+    pub(super) fn delivered(&self, records: Records, partition_count: u32) -> wire::Delivered {
+        let place = Place::of_number(self.delivery.partition, partition_count);
+        wire::Delivered {
+            delivery: self.delivery.number,
+            partition: place.partition,
+            spans: records.spans,
+            is_dead_letter: place.is_dead_letter,
+            crc: batch::crc(&records.batch),
+            batch: records.batch,
+        }
     }
 
     /// Takes from frames what is wanted of them. Returns whether the message has room for more.
     fn take(&mut self, frames: &[Frame], collected: &mut Collected) -> bool {
         for frame in frames {
+            let mut walk = Walk::new(frame);
             while let Some(span) = self.delivery.spans.get(self.place).copied()
                 && self.next < frame.header.next_offset()
             {
@@ -125,7 +145,7 @@ impl Sending {
                     return false;
                 }
                 let end = span.range.end.min(frame.header.next_offset());
-                let taken_to = copy(frame, self.next, end, &mut collected.copied);
+                let taken_to = walk.copy(self.next, end, &mut collected.copied);
                 if taken_to > self.next {
                     let described = described(frame, self.next, taken_to, span);
                     collected.spans.push(described);
@@ -161,25 +181,105 @@ fn described(frame: &Frame, start: Offset, end: Offset, span: Span) -> Delivered
     }
 }
 
-/// Copies the encoded records from `start` up to `end` out of a frame, with their tags and lengths, until
-/// there are enough for a message. Returns where it stopped.
-fn copy(frame: &Frame, start: Offset, end: Offset, to: &mut BytesMut) -> Offset {
-    let mut offset = frame.header.base_offset;
-    let (mut record_start, mut copied) = (0, start);
+/// Goes through the records of a frame, once for all spans of a delivery.
+#[derive(Debug)]
+struct Walk<'a> {
+    payload: &'a [u8],
     // Every payload was walked when it came, and has its checksum.
-    for record in Records::new(&frame.payload).map_while(Result::ok) {
-        let record_end = record.position() + record.bytes().len();
-        if offset >= end {
-            break;
+    records: batch::Records<'a>,
+    next: Offset,
+}
+
+impl<'a> Walk<'a> {
+    fn new(frame: &'a Frame) -> Self {
+        Self {
+            payload: &frame.payload,
+            records: batch::Records::new(&frame.payload),
+            next: frame.header.base_offset,
         }
-        if offset >= start {
-            if !to.is_empty() && to.len() + record_end - record_start > MESSAGE_BYTES {
+    }
+
+    /// Copies the encoded records from `start` up to `end`, with their tags and lengths, until there are
+    /// enough for a message. Returns where it stopped. `start` is not before the end of what was copied.
+    fn copy(&mut self, start: Offset, end: Offset, to: &mut BytesMut) -> Offset {
+        while self.next < start && self.records.pass() {
+            self.next = self.next.advance(1);
+        }
+        let first = self.records.next_position();
+        while self.next < end {
+            let mut behind = self.records.clone();
+            if !behind.pass() {
                 break;
             }
-            to.extend_from_slice(&frame.payload[record_start..record_end]);
-            copied = offset.advance(1);
+            let is_alone = to.is_empty() && self.records.next_position() == first;
+            let message_bytes = to.len() + behind.next_position() - first;
+            if message_bytes > MESSAGE_BYTES && !is_alone {
+                break;
+            }
+            self.records = behind;
+            self.next = self.next.advance(1);
         }
-        (record_start, offset) = (record_end, offset.advance(1));
+        to.extend_from_slice(&self.payload[first..self.records.next_position()]);
+        self.next.max(start)
     }
-    copied
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use towpath_proto::v1::{Record, RecordBatch};
+
+    use super::*;
+
+    /// Copies ranges of a batch whose records have values of these lengths; returns where each stopped, and
+    /// the lengths that came together.
+    fn copied(lengths: &[usize], ranges: &[(u64, u64)]) -> (Vec<u64>, Vec<usize>) {
+        let value = |length: &usize| Some(vec![7; *length].into());
+        let records = lengths.iter().map(|length| Record {
+            value: value(length),
+            ..Record::default()
+        });
+        let batch = RecordBatch {
+            records: records.collect(),
+        };
+        let payload = batch.encode_to_vec();
+        let mut walk = Walk {
+            payload: &payload,
+            records: batch::Records::new(&payload),
+            next: Offset::new(100),
+        };
+        let mut to = BytesMut::new();
+        let ends = ranges.iter().map(|(start, end)| {
+            let stopped = walk.copy(Offset::new(*start), Offset::new(*end), &mut to);
+            stopped.get()
+        });
+        let ends = ends.collect();
+        let found = RecordBatch::decode(to.freeze()).expect("whole records");
+        let lengths = { found.records.iter() }.map(|it| it.value.as_ref().map_or(0, |it| it.len()));
+        (ends, lengths.collect())
+    }
+
+    #[test]
+    fn what_is_wanted_of_a_frame_is_copied_in_one_go() {
+        let lengths = [1, 200, 3, 4, 500, 6, 7];
+        let found = copied(&lengths, &[(100, 101), (102, 104), (106, 107)]);
+        assert_eq!(found, (vec![101, 104, 107], vec![1, 3, 4, 7]), "ranges");
+        let found = copied(&lengths, &[(103, 103), (103, 107)]);
+        assert_eq!(found, (vec![103, 107], vec![4, 500, 6, 7]), "nothing first");
+    }
+
+    #[test]
+    fn a_message_is_not_longer_than_it_may_be_unless_one_record_is() {
+        let (half, whole) = (MESSAGE_BYTES / 2, MESSAGE_BYTES + 1);
+        let found = copied(&[half, 1, half], &[(100, 103)]);
+        assert_eq!(found, (vec![102], vec![half, 1]), "two halves do not fit");
+        let found = copied(&[whole, 1], &[(100, 102)]);
+        assert_eq!(found, (vec![101], vec![whole]), "one that is too long");
+        let found = copied(&[1, whole], &[(100, 102)]);
+        assert_eq!(
+            found,
+            (vec![101], vec![1]),
+            "one that is too long behind another"
+        );
+    }
 }

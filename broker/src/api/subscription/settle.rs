@@ -29,11 +29,15 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Reads a request.
+    /// Reads a request about a topic of so many partitions.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn of(place: &str, settlements: &[v1::Settlement]) -> Result<Self, Problem> {
+    pub(super) fn of(
+        place: &str,
+        settlements: &[v1::Settlement],
+        partition_count: u32,
+    ) -> Result<Self, Problem> {
         if settlements.len() > SETTLEMENTS_PER_REQUEST_MAX {
             let message = format!("at most {SETTLEMENTS_PER_REQUEST_MAX} settlements");
             return Err(Problem::invalid_field(place, message));
@@ -46,7 +50,7 @@ impl Parts {
         let mut record_count = 0_u64;
         for (number, asked) in settlements.iter().enumerate() {
             let field = |name: &str| format!("{place}[{number}].{name}");
-            let read = convert::settlement(field, asked)?;
+            let read = convert::settlement(field, asked, partition_count)?;
             let counts = read.ranges.iter().map(|it| it.end.since(it.start));
             record_count = counts.fold(record_count, u64::saturating_add);
             if record_count > RECORDS_PER_REQUEST_MAX {
@@ -203,12 +207,13 @@ pub(super) async fn settle(
     shared: &Shared,
     request: &v1::SettleRequest,
 ) -> Result<v1::SettleResponse, Problem> {
-    let parts = Parts::of("settlements", &request.settlements)?;
-    if parts.settlement_count == 0 {
+    if request.settlements.is_empty() {
         let message = "there is nothing to settle";
         return Err(Problem::invalid_field("settlements", message));
     }
     let found = show::find(shared, "subscription", &request.subscription).await?;
+    let partition_count = u32::try_from(found.partitions.len()).unwrap_or(u32::MAX);
+    let parts = Parts::of("settlements", &request.settlements, partition_count)?;
     shared.refuse_when_draining()?;
     let Some(subscription) = found.id else {
         return Err(status::subscription_deleted(&found.name));

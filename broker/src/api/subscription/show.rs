@@ -45,7 +45,7 @@ pub(super) async fn get(
 }
 
 /// The subscription of a name as it is now.
-pub(super) async fn find(
+pub(in crate::api) async fn find(
     shared: &Shared,
     field: &str,
     name: &str,

@@ -13,6 +13,7 @@ use towpath_proto::wire::ReceiveResponse;
 use towpath_proto::wire::receive_response::Response;
 use towpath_storage::OffsetRange;
 
+use super::place::Place;
 use super::receive::{News, Seat};
 use super::records::{Sending, Sent};
 use super::{Shared, convert, status};
@@ -158,7 +159,8 @@ impl Teller {
         match read {
             Ok(Sent::Records(records)) => {
                 self.told_bytes += records.batch.len();
-                return Some(Response::Delivered(records));
+                let delivered = sending.delivered(records, self.seat.topics.partition_count());
+                return Some(Response::Delivered(delivered));
             }
             Ok(Sent::Gone(range)) => {
                 let (number, partition) = (sending.number(), sending.partition());
@@ -166,8 +168,11 @@ impl Teller {
             }
             Ok(Sent::All) => drop(self.queue.pop_front()),
             Err(failure) => {
-                let (topic, partition) = (self.seat.topic.name(), sending.partition());
-                let problem = status::read_failed(&failure, topic, partition);
+                let number = sending.partition();
+                let place = self.place_of(number);
+                let topic = self.seat.topics.topic_of(&self.shared, place);
+                let topic = topic.unwrap_or_else(|| Arc::clone(&self.seat.topics.source));
+                let problem = status::read_failed(&failure, topic.name(), place.partition);
                 self.drop_records();
                 self.end = Some(Err(problem.into()));
             }
@@ -201,15 +206,24 @@ impl Teller {
     fn take_news(&mut self, news: News) {
         match news {
             News::Event(SubscriptionEvent::Delivered(delivery)) => {
-                let handle = self.seat.topic.partition(delivery.partition);
-                let log = handle.map(|handle| handle.log());
-                self.queue
-                    .extend(log.map(|log| Queued::Records(Sending::new(delivery, log))));
+                match self.seat.topics.log_of(&self.shared, delivery.partition) {
+                    Some(log) => self
+                        .queue
+                        .push_back(Queued::Records(Sending::new(delivery, log))),
+                    // Its topic was deleted.
+                    None => {
+                        for span in delivery.spans {
+                            self.pass_over(delivery.number, delivery.partition, span.range);
+                        }
+                    }
+                }
             }
             News::Event(SubscriptionEvent::Lost { partition, ranges }) => {
+                let place = self.place_of(partition);
                 self.tell(Response::Lost(v1::DeliveryLost {
-                    partition,
+                    partition: place.partition,
                     ranges: ranges.into_iter().map(convert::range).collect(),
+                    is_dead_letter: place.is_dead_letter,
                 }));
             }
             News::Event(SubscriptionEvent::Replaced) => {
@@ -237,6 +251,10 @@ impl Teller {
                 self.end = Some(end.map_err(|status| *status));
             }
         }
+    }
+
+    fn place_of(&self, number: u32) -> Place {
+        Place::of_number(number, self.seat.topics.partition_count())
     }
 
     fn tell(&mut self, response: Response) {
@@ -290,14 +308,15 @@ impl SubscriptionSink for Nobody {
 fn opened(shared: &Shared, seat: &Seat) -> v1::ReceiveOpened {
     v1::ReceiveOpened {
         subscription_id: seat.subscription.get(),
-        topic: seat.topic.name().to_string(),
-        topic_id: seat.topic.id().get(),
-        partition_count: crate::api::convert::partition_count(&seat.topic),
+        topic: seat.topics.source.name().to_string(),
+        topic_id: seat.topics.source.id().get(),
+        partition_count: seat.topics.partition_count(),
         mode: convert::mode(seat.config.mode).into(),
         ack_deadline_ms: seat.config.ack_deadline_ms,
         heartbeat_interval_ms: millis(shared.session_timeout / HEARTBEATS_PER_SESSION),
         session_timeout_ms: millis(shared.session_timeout),
         broker_id: shared.identity.broker_id.to_string(),
+        dead_letter_topic: seat.topics.dead_letter_topic(shared),
     }
 }
 

@@ -5,7 +5,6 @@ use towpath_storage::{Offset, OffsetRange, Row};
 use super::connect::{Connect, ConnectRefusal, ConsumerDeparture};
 use super::consumer::{ConsumerId, Credit};
 use super::dead::BurialWish;
-use super::redrive::{DeadLetter, DeadLetterCounts};
 use super::settle::Settlement;
 use super::{SubscriptionDecision, SubscriptionId};
 use crate::core::State;
@@ -105,32 +104,5 @@ impl State {
         if let Some(subscription) = self.activate(id) {
             subscription.burial_failed(wish, reason, now_ms);
         }
-    }
-
-    /// Decides that dead letters of a partition are delivered again; at most [`super::REDRIVEN_RECORDS_MAX`],
-    /// in their order.
-    pub fn redrive(
-        &mut self,
-        id: SubscriptionId,
-        partition: u32,
-        letters: &[DeadLetter],
-    ) -> (DeadLetterCounts, SubscriptionDecision) {
-        let mut decision = SubscriptionDecision::default();
-        let subscription = self.activate(id);
-        let counts = subscription.map(|it| it.redrive(partition, letters, &mut decision));
-        (counts.unwrap_or_default(), decision)
-    }
-
-    /// Decides that dead letters of a partition are done with; at most [`super::REDRIVEN_RECORDS_MAX`].
-    pub fn discard(
-        &mut self,
-        id: SubscriptionId,
-        partition: u32,
-        letters: &[DeadLetter],
-    ) -> (DeadLetterCounts, SubscriptionDecision) {
-        let mut decision = SubscriptionDecision::default();
-        let subscription = self.activate(id);
-        let counts = subscription.map(|it| it.discard(partition, letters, &mut decision));
-        (counts.unwrap_or_default(), decision)
     }
 }

@@ -5,7 +5,7 @@
 
 use towpath_storage::Offset;
 
-use super::lease::{Held, Lease};
+use super::lease::{Held, Lease, Leases};
 use super::leased::Found;
 use super::partition::SubscriptionPartition;
 use super::settled::{SettledDraft, bit_of, offsets_in, word_of};
@@ -16,6 +16,8 @@ use crate::core::row::RowId;
 const WINDOW_RECORDS_SOFT_MAX: u64 = 16 * 1024;
 /// The last records of a window are left where they are.
 const WINDOW_RECORDS_KEPT: u64 = 8 * 1024;
+/// What a consumer has had for less time than this, milliseconds, is likely to be settled soon.
+const KEPT_MS_MIN: i64 = 1_000;
 /// Records that get rows with one entry.
 const PASSED_RECORDS_MAX: usize = 200;
 /// So many records that nobody is to get are worth the row that moves the floor over them.
@@ -25,11 +27,11 @@ pub(super) const WAITING_RECORDS_MAX: usize = 100_000;
 
 impl Subscription {
     /// Gives rows to what holds up a long window.
-    pub(super) fn pass_over(&mut self, decision: &mut SubscriptionDecision) {
+    pub(super) fn pass_over(&mut self, now_ms: i64, decision: &mut SubscriptionDecision) {
         for number in (0..).take(self.partitions.len()) {
             let partition = self.partitions.get(number as usize);
-            if partition.is_some_and(|it| it.window.span() > WINDOW_RECORDS_SOFT_MAX) {
-                self.pass_over_in(number, decision);
+            if partition.is_some_and(|it| it.is_long()) {
+                self.pass_over_in(number, now_ms, decision);
             } else if partition.is_some_and(|it| it.skips(SKIPPED_RECORDS_MIN)) {
                 self.move_floor(number, decision);
             }
@@ -39,7 +41,14 @@ impl Subscription {
         }
     }
 
-    fn pass_over_in(&mut self, number: u32, decision: &mut SubscriptionDecision) {
+    /// When a long window is held up next by what a consumer has, broker time in milliseconds since the Unix
+    /// epoch.
+    pub(super) fn next_pass_ms(&self) -> Option<i64> {
+        let long = self.partitions.iter().filter(|it| it.is_long());
+        long.filter_map(|it| it.kept_from_ms(&self.leases)).min()
+    }
+
+    fn pass_over_in(&mut self, number: u32, now_ms: i64, decision: &mut SubscriptionDecision) {
         let Some(partition) = self.partitions.get(number as usize) else {
             return;
         };
@@ -47,8 +56,11 @@ impl Subscription {
             self.move_floor(number, decision);
             return;
         }
-        let room = WAITING_RECORDS_MAX.saturating_sub(partition.waiting.len());
-        let blocked = partition.blocked(PASSED_RECORDS_MAX.min(room));
+        if !partition.is_held_up(&self.leases, now_ms) {
+            return;
+        }
+        let count_max = PASSED_RECORDS_MAX.min(partition.row_room());
+        let blocked = partition.blocked(&self.leases, now_ms, count_max);
         for offset in blocked {
             self.pass_over_record(number, offset, decision);
             decision.note_done(number, word_of(offset), bit_of(offset));
@@ -117,15 +129,44 @@ impl SubscriptionPartition {
         self.window.passed_count() > 0 && self.first_open().since(floor) >= count
     }
 
-    /// Records near the floor that cannot be delivered now: with a consumer, or behind one of their key.
-    fn blocked(&self, count_max: usize) -> Vec<Offset> {
+    fn is_long(&self) -> bool {
+        self.window.span() > WINDOW_RECORDS_SOFT_MAX
+    }
+
+    /// Records that may still get rows.
+    fn row_room(&self) -> usize {
+        WAITING_RECORDS_MAX.saturating_sub(self.waiting.len())
+    }
+
+    /// When the first record is kept for long by the consumer that has it, broker time in milliseconds since
+    /// the Unix epoch; none if it could not get a row.
+    fn kept_from_ms(&self, leases: &Leases) -> Option<i64> {
+        let lease = leases.get(self.lease_of(leases, self.settled.floor())?)?;
+        (self.row_room() > 0).then(|| lease.kept_from_ms())
+    }
+
+    /// Whether the first record cannot be expected to be settled soon.
+    fn is_held_up(&self, leases: &Leases, now_ms: i64) -> bool {
+        let floor = self.settled.floor();
+        match self.lease_of(leases, floor).and_then(|id| leases.get(id)) {
+            Some(lease) => lease.kept_from_ms() <= now_ms,
+            None => self.is_behind_others(floor),
+        }
+    }
+
+    /// Records that cannot be expected to be settled soon: with a consumer for long, or behind one of their
+    /// key that waits.
+    fn blocked(&self, leases: &Leases, now_ms: i64, count_max: usize) -> Vec<Offset> {
         let first = word_of(self.settled.floor());
         let behind = self.window.end().get().saturating_sub(WINDOW_RECORDS_KEPT);
         let words = first..word_of(Offset::new(behind));
         let blocked = words.flat_map(|word| {
-            let leased = offsets_in(word, self.window.leased(word));
+            let of_word = self.window.leases(word).iter();
+            let of_word = of_word.filter_map(|id| leases.get(*id));
+            let kept = of_word.filter(|lease| lease.kept_from_ms() <= now_ms);
+            let kept = kept.fold(0, |bits, lease| bits | lease.records);
             let ready = offsets_in(word, self.window.ready(word));
-            leased.chain(ready.filter(|offset| self.is_behind_others(*offset)))
+            offsets_in(word, kept).chain(ready.filter(|offset| self.is_behind_others(*offset)))
         });
         blocked.take(count_max).collect()
     }
@@ -133,5 +174,12 @@ impl SubscriptionPartition {
     fn is_behind_others(&self, offset: Offset) -> bool {
         let key = self.window.key(offset);
         self.is_ordered && self.waiting.of_key(key).next().is_some()
+    }
+}
+
+impl Lease {
+    /// From when on its records are kept for long, broker time in milliseconds since the Unix epoch.
+    fn kept_from_ms(&self) -> i64 {
+        self.since_ms.saturating_add(KEPT_MS_MIN)
     }
 }

@@ -8,13 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use towpath_storage::Offset;
+use towpath_storage::{Offset, OffsetRange, Row};
 
-use super::keys::KeyHash;
+use super::keys::{HashKey, KeyHash};
 use super::pass::WAITING_RECORDS_MAX;
-use super::settled::{bit_of, word_of};
-use super::waiting::{Handling, WaitingRecord};
-use super::{Subscription, SubscriptionDecision};
+use super::settled::{bit_of, offset_of, offsets_in, word_of, words_in};
+use super::waiting::{Failure, Handling, WaitingRecord};
+use super::{Subscription, SubscriptionDecision, SubscriptionId};
+use crate::core::State;
 use crate::core::row::RowId;
 
 /// Dead letters that one entry sends back or discards: with a row for each it stays small.
@@ -42,6 +43,31 @@ pub enum DeadLetterState {
     Redriven,
     /// It was handled or discarded.
     Settled,
+}
+
+/// Words of settled bits that one look at the dead letters goes through.
+const WORDS_LOOKED_AT_MAX: u64 = 4 * 1024;
+
+/// A dead letter that is not settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenDeadLetter {
+    /// Its offset among the dead letters.
+    pub offset: Offset,
+    /// Where it stands: not settled.
+    pub state: DeadLetterState,
+    /// Attempts that failed since it was redriven, oldest first.
+    pub failures: Vec<Failure>,
+}
+
+/// The dead letters of a part of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenDeadLetters {
+    /// What the keys of the subscription are hashed with.
+    pub hash_key: HashKey,
+    /// Those that are not settled, ascending.
+    pub letters: Vec<OpenDeadLetter>,
+    /// Everything before it was looked at.
+    pub next: Offset,
 }
 
 /// What became of a wish about dead letters.
@@ -74,6 +100,58 @@ impl Subscription {
             (Some(row), _) if row.death.is_none() => DeadLetterState::Redriven,
             (Some(_), _) | (None, false) => DeadLetterState::Dead,
             (None, true) => DeadLetterState::Settled,
+        }
+    }
+
+    /// Looks for dead letters of a partition that are not settled, within `range`, in its order, until there
+    /// are `count_max`. Every record of `range` exists.
+    pub fn open_dead_letters(
+        &self,
+        partition: u32,
+        range: OffsetRange,
+        count_max: usize,
+    ) -> OpenDeadLetters {
+        let mut letters = Vec::new();
+        let Some(lane) = self.partitions.get(self.dead_lane(partition) as usize) else {
+            return OpenDeadLetters {
+                hash_key: self.hash_key,
+                letters,
+                next: range.end,
+            };
+        };
+        let floor = lane.settled.floor();
+        let below_floor = OffsetRange {
+            start: range.start,
+            end: range.end.min(floor),
+        };
+        let beyond_floor = OffsetRange {
+            start: range.start.max(floor),
+            end: range.end,
+        };
+        let rows = lane.waiting.offsets_in(below_floor);
+        let words_end = word_of(beyond_floor.start) + WORDS_LOOKED_AT_MAX;
+        let words = words_in(beyond_floor).take_while(|(word, _)| *word < words_end);
+        let open = words.flat_map(|(word, bits)| {
+            let settled = lane.settled.word(word);
+            offsets_in(word, bits)
+                .filter(move |it| settled & bit_of(*it) == 0 || lane.waiting.get(*it).is_some())
+        });
+        for offset in rows.chain(open).take(count_max) {
+            let row = lane.waiting.get(offset);
+            letters.push(OpenDeadLetter {
+                offset,
+                state: self.dead_letter_state(partition, offset),
+                failures: row.map(|row| row.failures.clone()).unwrap_or_default(),
+            });
+        }
+        let next = match letters.last() {
+            Some(last) if letters.len() >= count_max => last.offset.advance(1),
+            _ => range.end.min(offset_of(words_end, 0)).max(range.start),
+        };
+        OpenDeadLetters {
+            hash_key: self.hash_key,
+            letters,
+            next,
         }
     }
 
@@ -204,5 +282,53 @@ impl Subscription {
                 _ => id.put(&parked.to_row()),
             });
         }
+    }
+}
+
+impl State {
+    /// Decides that dead letters of a partition are delivered again; at most [`REDRIVEN_RECORDS_MAX`], in
+    /// their order.
+    pub fn redrive(
+        &mut self,
+        id: SubscriptionId,
+        partition: u32,
+        letters: &[DeadLetter],
+    ) -> (DeadLetterCounts, SubscriptionDecision) {
+        let mut decision = SubscriptionDecision::default();
+        let subscription = self.activate(id);
+        let counts = subscription.map(|it| it.redrive(partition, letters, &mut decision));
+        (counts.unwrap_or_default(), decision)
+    }
+
+    /// Decides that dead letters of a partition are done with; at most [`REDRIVEN_RECORDS_MAX`].
+    pub fn discard(
+        &mut self,
+        id: SubscriptionId,
+        partition: u32,
+        letters: &[DeadLetter],
+    ) -> (DeadLetterCounts, SubscriptionDecision) {
+        let mut decision = SubscriptionDecision::default();
+        let subscription = self.activate(id);
+        let counts = subscription.map(|it| it.discard(partition, letters, &mut decision));
+        (counts.unwrap_or_default(), decision)
+    }
+
+    /// Decides that dead letters of a partition are done with because the same entry appends them to a
+    /// topic; at most [`REDRIVEN_RECORDS_MAX`]. None unless each of them is dead: nothing may be appended
+    /// then.
+    pub fn republish(
+        &mut self,
+        id: SubscriptionId,
+        partition: u32,
+        letters: &[DeadLetter],
+    ) -> Option<Vec<Row>> {
+        let subscription = self.activate(id)?;
+        let mut offsets = letters.iter().map(|letter| letter.offset);
+        let is_dead = |it| subscription.dead_letter_state(partition, it) == DeadLetterState::Dead;
+        if !offsets.all(is_dead) {
+            return None;
+        }
+        let (counts, decision) = self.discard(id, partition, letters);
+        (counts.done == letters.len()).then_some(decision.rows)
     }
 }

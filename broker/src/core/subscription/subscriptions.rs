@@ -139,7 +139,8 @@ impl Subscription {
             Some(Halt::Lost(_)) | None => None,
         });
         let due = waiting.into_iter().chain(expiry).chain(pauses);
-        due.chain(self.burial_pause_until_ms).min()
+        let due = due.chain(self.burial_pause_until_ms);
+        due.chain(self.next_pass_ms()).min()
     }
 }
 
@@ -210,7 +211,7 @@ impl State {
                 subscription.doom(&mut decision);
             }
             if decision.rows.is_empty() {
-                subscription.pass_over(&mut decision);
+                subscription.pass_over(now_ms, &mut decision);
                 subscription.drop_superseded(&mut decision);
             }
             if decision.rows.is_empty() {

@@ -9,7 +9,7 @@ use towpath_storage::{
 };
 
 use super::super::bury::Burial;
-use super::super::command::{AppendAnswer, DataCommand, Permits, Published};
+use super::super::command::{AppendAnswer, DataCommand, Permits, Published, Republished};
 use super::super::settle::SettleWork;
 use super::draft::{Draft, PendingAnswer, Run};
 use super::{JournalWish, RESERVE_BYTES, Sequencer};
@@ -207,6 +207,7 @@ impl Sequencer {
     fn decide_publish(&mut self, command: DataCommand, draft: &mut Draft) -> Verdict {
         let DataCommand::Publish {
             appends,
+            letters,
             answer,
             permits,
         } = command
@@ -216,14 +217,22 @@ impl Sequencer {
         let (lsn, append_time_ms) = (self.next_lsn, self.time.now_ms());
         let result = match self.place_all(&appends, lsn, append_time_ms) {
             Ok(Ok(lines)) => {
-                let base_offsets = lines.iter().map(|line| line.frame.base_offset).collect();
-                let appends = lines.into_iter().zip(appends);
-                self.push_appends(
-                    appends
-                        .map(|(line, (_, payload))| Append { line, payload })
-                        .collect(),
-                    draft,
-                );
+                let settled = match letters {
+                    Some(Republished {
+                        subscription,
+                        partition,
+                        letters,
+                    }) => self.state.republish(subscription, partition, &letters),
+                    None => Some(Vec::new()),
+                };
+                let mut base_offsets = Vec::new();
+                if let Some(rows) = settled {
+                    self.apply_rows(&rows);
+                    base_offsets.extend(lines.iter().map(|line| line.frame.base_offset));
+                    let appends = lines.into_iter().zip(appends);
+                    let appends = appends.map(|(line, (_, payload))| Append { line, payload });
+                    self.push_entry(appends.collect(), rows, draft);
+                }
                 Ok(Published {
                     base_offsets,
                     lsn,
@@ -233,6 +242,7 @@ impl Sequencer {
             Ok(Err((partition, needs))) => {
                 let command = DataCommand::Publish {
                     appends,
+                    letters,
                     answer,
                     permits,
                 };

@@ -19,11 +19,11 @@ use super::super::subscription_command::{
 };
 use super::super::subscription_question::AnsweredQuestion;
 use crate::core::{
-    AppendRefusal, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal,
-    DeleteGroupRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice, JoinRefusal, SeekRefusal,
-    SeekSubscriptionRefusal, SoughtPartition, SoughtSubscriptionPartition, SubscriptionDescription,
-    SubscriptionNotFound, SubscriptionNotice, TopicSettings, Trim, TrimRefusal,
-    UpdateSubscriptionRefusal, UpdateTopicRefusal,
+    AppendRefusal, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal, DeadLetterCounts,
+    DeleteGroupRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice, JoinRefusal,
+    OpenDeadLetters, SeekRefusal, SeekSubscriptionRefusal, SoughtPartition,
+    SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound, SubscriptionNotice,
+    TopicSettings, Trim, TrimRefusal, UpdateSubscriptionRefusal, UpdateTopicRefusal,
 };
 
 /// What one round adds up to.
@@ -155,6 +155,14 @@ pub(super) enum PendingAnswer {
         sink: Arc<dyn SubscriptionSink>,
         expired: Vec<Vec<OffsetRange>>,
     },
+    LookAtDeadLetters {
+        answer: Answer<Option<OpenDeadLetters>, Infallible>,
+        found: Option<OpenDeadLetters>,
+    },
+    MoveDeadLetters {
+        answer: Answer<Option<DeadLetterCounts>, Infallible>,
+        counts: Option<DeadLetterCounts>,
+    },
     GetSubscription {
         answer: Answer<SubscriptionDescription, SubscriptionNotFound>,
         result: Result<SubscriptionDescription, SubscriptionNotFound>,
@@ -235,6 +243,8 @@ impl PendingAnswer {
                 send(answer, result.map_err(CommandError::Refused));
             }
             Self::SettleDeliveries { sink, expired } => sink.answer(Ok(expired)),
+            Self::LookAtDeadLetters { answer, found } => send(answer, Ok(found)),
+            Self::MoveDeadLetters { answer, counts } => send(answer, Ok(counts)),
             Self::GetSubscription { answer, result } => {
                 send(answer, result.map_err(CommandError::Refused));
             }
@@ -267,6 +277,8 @@ impl PendingAnswer {
             Self::ChangeSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ConnectConsumer { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::SettleDeliveries { sink, .. } => sink.answer(Err(CommandError::Failed)),
+            Self::LookAtDeadLetters { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::MoveDeadLetters { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::GetSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ListSubscriptions { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::Question(answered) => answered.fail(),

@@ -9,8 +9,8 @@ use super::super::bury::BurialJob;
 use super::super::inspect::{InspectJob, InspectWork};
 use super::super::published::TopicView;
 use super::super::subscription_command::{
-    ConnectError, Connected, CreatedSubscription, SubscriptionCommand, SubscriptionPage,
-    SubscriptionSink,
+    ConnectError, Connected, CreatedSubscription, DeadLetterVerdict, SubscriptionCommand,
+    SubscriptionPage, SubscriptionSink,
 };
 use super::draft::{Draft, PendingAnswer, TableChange};
 use super::{CONTROL_ROOM_BYTES, Sequencer};
@@ -131,6 +131,39 @@ impl Sequencer {
             SubscriptionCommand::Ask(question) => {
                 let answered = question.ask(&self.state, now_ms);
                 draft.answers.push(PendingAnswer::Question(answered));
+            }
+            SubscriptionCommand::LookAtDeadLetters {
+                subscription,
+                partition,
+                range,
+                count_max,
+                answer,
+            } => {
+                let found = self.state.subscription(subscription);
+                let found = found.map(|it| it.open_dead_letters(partition, range, count_max));
+                let answer = PendingAnswer::LookAtDeadLetters { answer, found };
+                draft.answers.push(answer);
+            }
+            SubscriptionCommand::MoveDeadLetters {
+                subscription,
+                partition,
+                letters,
+                verdict,
+                answer,
+            } => {
+                let is_known = self.state.subscription(subscription).is_some();
+                let (counts, decision) = match verdict {
+                    DeadLetterVerdict::Redrive => {
+                        self.state.redrive(subscription, partition, &letters)
+                    }
+                    DeadLetterVerdict::Discard => {
+                        self.state.discard(subscription, partition, &letters)
+                    }
+                };
+                self.carry_out_subscription(subscription, decision, draft);
+                let counts = is_known.then_some(counts);
+                let answer = PendingAnswer::MoveDeadLetters { answer, counts };
+                draft.answers.push(answer);
             }
             SubscriptionCommand::Get { name, answer } => {
                 let found = self.state.subscription_named(&name);
@@ -253,6 +286,7 @@ impl Sequencer {
         let connected = Connected {
             subscription: found.id(),
             topic: found.topic(),
+            dead_letter_topic: found.dead_letter_topic(),
             config: found.config().clone(),
         };
         let id = found.id();

@@ -1,5 +1,8 @@
 //! Single records of subscriptions over the wire.
 
+use tonic::Status;
+use towpath_proto::v1::settlement::Outcome;
+
 use super::*;
 
 fn request() -> v1::ListPendingRequest {

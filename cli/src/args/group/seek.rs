@@ -1,12 +1,11 @@
 //! `towpath group seek`.
 
-use std::str::FromStr;
-
 use clap::Args;
 use jiff::Timestamp;
 use towpath_client::{GroupName, GroupSeek, PartitionId, TopicName};
 
 use super::super::from::ReadFrom;
+use super::super::seek_to::SeekTo;
 use crate::failure::Failure;
 
 /// Where to move a group.
@@ -34,36 +33,6 @@ pub(crate) struct SeekGroupArgs {
     /// Only tell what would happen
     #[arg(long)]
     pub(crate) dry_run: bool,
-}
-
-/// A place for a group as the user says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SeekTo {
-    /// A place in the topic.
-    Place(ReadFrom),
-    /// `-100` or `+100`: so many records from where the group is.
-    By(i64),
-}
-
-impl FromStr for SeekTo {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.strip_prefix(['-', '+']);
-        let is_number = |it: &str| !it.is_empty() && it.bytes().all(|b| b.is_ascii_digit());
-        if digits.is_some_and(is_number) {
-            let count = text
-                .parse()
-                .map_err(|_overflow| format!("{text} is too large"))?;
-            return Ok(Self::By(count));
-        }
-        text.parse().map(Self::Place).map_err(|_place: String| {
-            format!(
-                "expected beginning, end, an offset, -100 or +100 for so many records back or \
-                 forward, a time such as 2026-11-21T09:00:00Z or how long ago such as 1h, got {text:?}"
-            )
-        })
-    }
 }
 
 impl SeekGroupArgs {
@@ -116,17 +85,6 @@ mod tests {
     fn args(line: &str) -> Result<SeekGroupArgs, clap::Error> {
         let words = std::iter::once("seek").chain(line.split(' '));
         Line::try_parse_from(words).map(|line| line.args)
-    }
-
-    #[test]
-    fn signs_count_from_where_the_group_is() {
-        assert_eq!("-100".parse(), Ok(SeekTo::By(-100)), "back");
-        assert_eq!("+7".parse(), Ok(SeekTo::By(7)), "forward");
-        let end = SeekTo::Place(ReadFrom::End);
-        assert_eq!("end".parse(), Ok(end), "a place");
-        for text in ["", "-", "+", "+x", "-99999999999999999999", "yesterday"] {
-            assert!(text.parse::<SeekTo>().is_err(), "{text:?} was accepted");
-        }
     }
 
     #[test]

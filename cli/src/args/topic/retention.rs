@@ -1,4 +1,4 @@
-//! How long and how much a topic keeps: a value, or `none` where one can be taken back.
+//! How long and how much a topic keeps.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,13 +13,6 @@ pub(crate) struct RetentionAge(pub(crate) Duration);
 /// `10GiB`: at least a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RetentionBytes(pub(crate) u64);
-
-/// A bound, or `none` for no bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OrNone<T>(pub(crate) Option<T>);
-
-/// The word for no bound.
-const NONE: &str = "none";
 
 impl FromStr for RetentionAge {
     type Err = String;
@@ -43,21 +36,9 @@ impl FromStr for RetentionBytes {
     }
 }
 
-impl<T: FromStr<Err = String>> FromStr for OrNone<T> {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == NONE {
-            return Ok(Self(None));
-        }
-        let bound = text.parse::<T>();
-        let bound = bound.map_err(|error| format!("{error}; {NONE} takes the bound away"))?;
-        Ok(Self(Some(bound)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::super::bound::OrNone;
     use super::*;
 
     #[test]

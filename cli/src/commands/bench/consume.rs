@@ -13,7 +13,7 @@ use crate::output::Progress;
 /// how long a client waited for a batch.
 pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     let load = trial.load;
-    produce::prepare(trial).await?;
+    produce::prepare(trial, None).await?;
     let clients = trial.clients()?;
     let progress = trial.progress("consumed");
     let stopwatch = trial.stopwatch();

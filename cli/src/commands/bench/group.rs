@@ -33,7 +33,7 @@ struct Count {
 /// for a batch.
 pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     let load = trial.load;
-    produce::prepare(trial).await?;
+    produce::prepare(trial, None).await?;
     let clients = trial.clients()?;
     let count = Count {
         progress: trial.progress("consumed"),

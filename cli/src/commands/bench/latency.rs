@@ -27,7 +27,7 @@ const LEAD: Duration = Duration::from_millis(50);
 
 /// Each client sends a record, waits until it is durable, and sends the next.
 pub(super) async fn measure_one_in_flight(trial: &Trial<'_>) -> Result<Measured, Failure> {
-    let writers = trial.writers().await?;
+    let writers = trial.writers(None).await?;
     let progress = trial.progress("acknowledged");
     let stopwatch = trial.stopwatch();
     let mut senders = JoinSet::new();
@@ -63,7 +63,7 @@ pub(super) async fn measure_at_rate(
     trial: &Trial<'_>,
     rate: NonZeroU64,
 ) -> Result<Measured, Failure> {
-    let writers = trial.writers().await?;
+    let writers = trial.writers(None).await?;
     let writer_count = writers.len();
     let progress = trial.progress("acknowledged");
     let mut settling = JoinSet::new();

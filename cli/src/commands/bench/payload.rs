@@ -1,6 +1,9 @@
 //! Values that neither compress nor stay in a cache: slices of random bytes, in turn.
 
 use bytes::Bytes;
+use towpath_client::Record;
+
+use super::keys::Keys;
 
 /// Bytes that values are cut from: well beyond the caches of a processor.
 const REGION_BYTES: u64 = 64 * 1024 * 1024;
@@ -13,6 +16,7 @@ pub(super) struct Payload {
     region: Bytes,
     size: usize,
     position: usize,
+    keys: Option<Keys>,
 }
 
 impl Payload {
@@ -25,6 +29,7 @@ impl Payload {
             region: region.into(),
             size,
             position: 0,
+            keys: None,
         }
     }
 
@@ -34,6 +39,20 @@ impl Payload {
         Self {
             position: index % count * self.size,
             ..self.clone()
+        }
+    }
+
+    /// The same values, each with a key.
+    pub(super) fn with_keys(self, keys: Option<Keys>) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// A record with the next value.
+    pub(super) fn next_record(&mut self) -> Record {
+        let record = Record::new(self.next_value());
+        match &mut self.keys {
+            Some(keys) => record.key(keys.next_key()),
+            None => record,
         }
     }
 

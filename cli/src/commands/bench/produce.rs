@@ -1,9 +1,11 @@
 //! How fast records are made durable.
 
+use std::num::NonZeroU32;
+
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use towpath_client::{Receipt, Record};
+use towpath_client::Receipt;
 
 use super::trial::{Trial, Writer};
 use super::{Latencies, Measured};
@@ -18,7 +20,7 @@ const CHUNKS_AHEAD: usize = 1 << 14;
 
 /// Writes all records, as many in flight as the SDK allows.
 pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
-    let writers = trial.writers().await?;
+    let writers = trial.writers(None).await?;
     let progress = trial.progress("produced");
     let stopwatch = trial.stopwatch();
     let latencies = write_all(writers, &progress).await?;
@@ -27,10 +29,10 @@ pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     Ok(Measured::of(elapsed, latencies))
 }
 
-/// Writes all records for what is to read them, and sees that they are there.
-pub(super) async fn prepare(trial: &Trial<'_>) -> Result<(), Failure> {
+/// Writes all records for what is to read them, with so many keys, and sees that they are there.
+pub(super) async fn prepare(trial: &Trial<'_>, keys: Option<NonZeroU32>) -> Result<(), Failure> {
     let progress = trial.progress("produced");
-    write_all(trial.writers().await?, &progress).await?;
+    write_all(trial.writers(keys).await?, &progress).await?;
     trial.verify().await
 }
 
@@ -84,7 +86,7 @@ async fn write(writer: Writer, progress: Progress) -> Result<Latencies, Failure>
     let settling = tokio::spawn(settle(sent, progress));
     let mut chunk = Chunk::new();
     for _ in 0..records {
-        let record = Record::new(payload.next_value());
+        let record = payload.next_record();
         chunk.receipts.push(producer.enqueue(record).await?);
         if chunk.receipts.len() == CHUNK_RECORDS {
             // Nobody takes it only after a failure, which is told below.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use towpath_client::ServerInfo;
 
 use super::produce::CHUNK_RECORDS;
+use super::subscription::SAMPLE_RECORDS;
 use super::usage::Usage;
 use super::{Latencies, Measured};
 use crate::args::BenchCommand;
@@ -37,6 +38,12 @@ pub(super) struct BenchReport {
     batch_bytes: Option<usize>,
     /// None where there is no fixed rate.
     rate: Option<u64>,
+    /// None without a subscription.
+    mode: Option<&'static str>,
+    /// None without keys.
+    keys: Option<u32>,
+    /// None where the SDK decides.
+    in_flight: Option<u64>,
     client_cpu_seconds: Option<f64>,
     server: Option<ServerReport>,
     version: &'static str,
@@ -63,6 +70,7 @@ struct ServerReport {
 impl BenchReport {
     pub(super) fn new(command: &BenchCommand, measured: &Measured, info: &ServerInfo) -> Self {
         let load = command.load();
+        let subscription = command.subscription();
         let records = load.records.get();
         let value_bytes = records * load.size as u64;
         let Measured {
@@ -87,6 +95,9 @@ impl BenchReport {
             clients: load.clients.get(),
             batch_bytes: load.batch_bytes,
             rate: command.rate().map(Into::into),
+            mode: subscription.map(|it| it.mode.name()),
+            keys: subscription.and_then(|it| it.keys).map(Into::into),
+            in_flight: subscription.and_then(|it| it.in_flight).map(Into::into),
             client_cpu_seconds: elapsed.client_cpu.map(|cpu| cpu.as_secs_f64()),
             server: elapsed
                 .server
@@ -104,6 +115,9 @@ fn latency_of(command: &BenchCommand) -> String {
             format!("from taking a record to its acknowledgement, one in {CHUNK_RECORDS}")
         }
         BenchCommand::Consume(_) | BenchCommand::Group(_) => "a wait for a batch".to_owned(),
+        BenchCommand::Subscription { .. } => {
+            format!("from an ack to its confirmation, one in {SAMPLE_RECORDS}")
+        }
         BenchCommand::Latency { rate: None, .. } => {
             "from sending a record to its acknowledgement, one in flight a client".to_owned()
         }
@@ -225,6 +239,17 @@ impl BenchReport {
             self.version,
             self.broker_version
         )?;
+        if let Some(mode) = self.mode {
+            let keys = self
+                .keys
+                .map_or_else(|| "none".to_owned(), |it| count(it.into()));
+            let in_flight = self.in_flight.map(count);
+            let in_flight = in_flight.unwrap_or_else(|| "the SDK's number".to_owned());
+            writeln!(
+                out,
+                "  records  mode {mode}, keys {keys}, in flight {in_flight} a client"
+            )?;
+        }
         writeln!(out, "  durable  {}", self.durability)
     }
 }

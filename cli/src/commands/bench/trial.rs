@@ -1,10 +1,15 @@
 //! One run of a measurement: its topic, its clients, and whether it counts.
 
+use std::num::NonZeroU32;
+use std::sync::OnceLock;
+
 use towpath_client::{
-    Admin, Batch, Client, NewTopic, Producer, Record, ServerInfo, Topic, TopicDeletion,
+    Admin, Batch, Client, NewSubscription, NewTopic, Producer, Record, ServerInfo,
+    SubscriptionDeletion, Topic, TopicDeletion,
 };
 
 use super::Session;
+use super::keys::Keys;
 use super::payload::Payload;
 use super::stopwatch::Stopwatch;
 use super::usage::usage_of;
@@ -22,6 +27,8 @@ pub(super) struct Trial<'a> {
     session: &'a Session<'a>,
     admin: Admin,
     topic: Topic,
+    /// Set once there is a subscription of the topic's name.
+    subscription: OnceLock<()>,
 }
 
 /// One client's share of the records.
@@ -59,6 +66,7 @@ impl<'a> Trial<'a> {
             session,
             admin,
             topic,
+            subscription: OnceLock::new(),
         })
     }
 
@@ -78,12 +86,12 @@ impl<'a> Trial<'a> {
             .collect()
     }
 
-    /// A producer for each share of the records, connected, with the values that it sends.
+    /// A producer for each share of the records, connected, with the values that it sends and so many keys.
     ///
     /// # Errors
     ///
     /// The broker does not take the record that each is made ready with.
-    pub(super) async fn writers(&self) -> Result<Vec<Writer>, Failure> {
+    pub(super) async fn writers(&self, keys: Option<NonZeroU32>) -> Result<Vec<Writer>, Failure> {
         let payload = Payload::new(self.load.size, self.load.records.get());
         let mut writers = Vec::new();
         for (index, (client, records)) in self.clients()?.iter().zip(self.load.shares()).enumerate()
@@ -97,9 +105,10 @@ impl<'a> Trial<'a> {
             let start = usize::try_from(records)
                 .unwrap_or(usize::MAX)
                 .saturating_mul(index);
+            let keys = keys.map(|count| Keys::new(count, index as u64));
             writers.push(Writer {
                 producer,
-                payload: payload.starting_at(start),
+                payload: payload.starting_at(start).with_keys(keys),
                 records,
             });
         }
@@ -145,17 +154,61 @@ impl<'a> Trial<'a> {
         Ok(group.partitions.iter().map(|it| it.lag_records).sum())
     }
 
-    /// Deletes the topic, unless it is to stay.
+    /// The topic as it is now.
+    ///
+    /// # Errors
+    ///
+    /// The broker refuses.
+    pub(super) async fn described(&self) -> Result<Topic, Failure> {
+        Ok(self.admin.topic(self.topic()).await?)
+    }
+
+    /// Creates a subscription that has the topic's name.
+    ///
+    /// # Errors
+    ///
+    /// The broker refuses.
+    pub(super) async fn subscribe(&self, subscription: NewSubscription) -> Result<(), Failure> {
+        self.subscription.get_or_init(|| ());
+        self.admin.create_subscription(subscription).await?;
+        Ok(())
+    }
+
+    /// How many records the subscription has not settled.
+    ///
+    /// # Errors
+    ///
+    /// The broker refuses.
+    pub(super) async fn subscription_lag(&self) -> Result<u64, Failure> {
+        let subscription = self.admin.subscription(self.topic()).await?;
+        let partitions = subscription.partitions.iter();
+        Ok(partitions.map(|it| it.lag_records).sum())
+    }
+
+    /// Deletes the subscription, and the topic unless it is to stay.
     ///
     /// # Errors
     ///
     /// The broker refuses.
     pub(super) async fn close(&self) -> Result<(), Failure> {
+        if self.subscription.get().is_some() {
+            self.unsubscribe().await?;
+        }
         if self.load.keep_topic {
             return Ok(());
         }
         let deletion = TopicDeletion::new(self.topic()).only(self.topic.topic_id);
         self.admin.delete_topic(deletion).await?;
+        Ok(())
+    }
+
+    /// Deletes the subscription and its dead letters, of which there are none.
+    async fn unsubscribe(&self) -> Result<(), Failure> {
+        let name = self.topic();
+        let deletion = SubscriptionDeletion::new(name);
+        self.admin.delete_subscription(deletion).await?;
+        let dead_letters = TopicDeletion::new(format!("{name}.dlq"));
+        self.admin.delete_topic(dead_letters).await?;
         Ok(())
     }
 }

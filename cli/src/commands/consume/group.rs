@@ -32,18 +32,18 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 /// Reads as a member of the group and prints what comes.
 pub(super) async fn run(
     name: &GroupName,
+    topic: &TopicName,
     args: &ConsumeArgs,
     client: &Client,
     deadline: Option<Instant>,
     session: &Session<'_>,
 ) -> Result<Outcome, Failure> {
-    let topic = args.place.topic().as_str();
     // Consumers wait for a broker as long as it takes; a command does not.
     let admin = client.admin();
     session
-        .until_interrupted(async { Ok(admin.topic(topic).await?) })
+        .until_interrupted(async { Ok(admin.topic(topic.as_str()).await?) })
         .await?;
-    let mut builder = client.group(name.as_str()).topics([topic]);
+    let mut builder = client.group(name.as_str()).topics([topic.as_str()]);
     if let Some(from) = args.group_start() {
         builder = builder.start(from.to_start(Timestamp::now()));
     }
@@ -63,7 +63,7 @@ pub(super) async fn run(
             deadline,
             interrupt: &session.interrupt,
         },
-        waiting: Waiting::new(admin, name, args.place.topic(), args.end),
+        waiting: Waiting::new(admin, name, topic, args.end),
         commits: (args.commit == CommitWhen::OnPrint).then(BTreeMap::new),
         printed_count: 0,
         end: deadline,

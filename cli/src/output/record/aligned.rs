@@ -1,6 +1,7 @@
 //! Records for a terminal: one line each, columns that grow with what they have seen.
 
 use super::View;
+use crate::output::printable::{printable, push_printable};
 
 /// Columns do not grow beyond this, so that one long key does not push all values away.
 const WIDTH_MAX: usize = 40;
@@ -51,26 +52,4 @@ fn push_column(line: &mut String, width: &mut usize, text: &str) {
     *width = len.clamp(*width, WIDTH_MAX.max(*width));
     line.push_str(text);
     line.extend(std::iter::repeat_n(' ', width.saturating_sub(len) + 2));
-}
-
-fn printable(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    push_printable(&mut text, bytes);
-    text
-}
-
-/// Appends text as it is, and escaped what a terminal would act on or could not show.
-fn push_printable(out: &mut String, bytes: &[u8]) {
-    for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if character.is_control() {
-                out.extend(character.escape_default());
-            } else {
-                out.push(character);
-            }
-        }
-        for byte in chunk.invalid() {
-            out.extend(std::ascii::escape_default(*byte).map(char::from));
-        }
-    }
 }

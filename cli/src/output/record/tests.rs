@@ -19,6 +19,7 @@ fn view<'a>(
         headers: headers.into_iter(),
         append_time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_480),
         event_time: None,
+        attempt: None,
     }
 }
 
@@ -132,4 +133,15 @@ fn much_is_written_before_it_is_flushed() {
         .print(view(None, Some(b"small"), vec![]))
         .expect("printed");
     assert_eq!(printer.out.len(), BUFFER_BYTES + 1, "gathered");
+}
+
+#[test]
+fn an_attempt_is_told_where_there_is_one() {
+    let text = printed(Form::Json, |printer| {
+        printer.print(View {
+            attempt: Some(2),
+            ..view(None, None, vec![])
+        })
+    });
+    assert!(text.ends_with("Z\",\"attempt\":2}\n"), "{text}");
 }

@@ -48,6 +48,18 @@ impl SubscriptionUpdate {
         self.with(&["backoff_min_ms", "backoff_max_ms"])
     }
 
+    /// Sets the wait before the second attempt alone, as [`SubscriptionUpdate::backoff`] does.
+    pub fn backoff_min(mut self, min: Duration) -> Self {
+        self.config.backoff_min_ms = Some(whole_ms(min));
+        self.with(&["backoff_min_ms"])
+    }
+
+    /// Sets the longest wait before another attempt alone, as [`SubscriptionUpdate::backoff`] does.
+    pub fn backoff_max(mut self, max: Duration) -> Self {
+        self.config.backoff_max_ms = Some(whole_ms(max));
+        self.with(&["backoff_max_ms"])
+    }
+
     /// Sets after how many failed attempts a record is dead, from 1 to 1,000,000.
     pub fn attempts_max(mut self, count: u32) -> Self {
         self.config.attempts_max = Some(count);

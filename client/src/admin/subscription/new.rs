@@ -15,19 +15,25 @@ use crate::time::whole_ms;
 pub struct NewSubscription {
     name: String,
     topic: String,
-    start: Start,
+    start: Option<Start>,
     config: v1::SubscriptionConfig,
     is_dry_run: bool,
 }
 
 impl NewSubscription {
     /// A subscription of this name to a topic, with the broker's defaults for everything else. `start`
-    /// has none: it is the difference between all records that are there and none of them.
-    pub fn new(name: impl Into<String>, topic: impl Into<String>, start: Start) -> Self {
+    /// has none: it is the difference between all records that are there and none of them. Without it the
+    /// broker refuses with [`ErrorReason::StartUnset`](crate::ErrorReason::StartUnset), and tells how many
+    /// records each choice would deliver.
+    pub fn new(
+        name: impl Into<String>,
+        topic: impl Into<String>,
+        start: impl Into<Option<Start>>,
+    ) -> Self {
         Self {
             name: name.into(),
             topic: topic.into(),
-            start,
+            start: start.into(),
             config: v1::SubscriptionConfig::default(),
             is_dry_run: false,
         }
@@ -58,6 +64,18 @@ impl NewSubscription {
     /// wait, in whole milliseconds, up to a day. Default: the broker's, 1 s and 5 min.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.config.backoff_min_ms = Some(whole_ms(min));
+        self.config.backoff_max_ms = Some(whole_ms(max));
+        self
+    }
+
+    /// Sets the wait before the second attempt alone, as [`NewSubscription::backoff`] does.
+    pub fn backoff_min(mut self, min: Duration) -> Self {
+        self.config.backoff_min_ms = Some(whole_ms(min));
+        self
+    }
+
+    /// Sets the longest wait before another attempt alone, as [`NewSubscription::backoff`] does.
+    pub fn backoff_max(mut self, max: Duration) -> Self {
         self.config.backoff_max_ms = Some(whole_ms(max));
         self
     }
@@ -97,15 +115,16 @@ impl NewSubscription {
     }
 
     pub(in crate::admin) fn to_request(&self) -> Result<v1::CreateSubscriptionRequest, Error> {
-        let start = self.start.to_position().ok_or_else(|| {
+        let to_position = |start: &Start| {
             let text = "a subscription does not begin at single offsets";
-            Error::invalid("start", text)
-                .with_hint("move it there with Admin::seek_subscription, partition by partition")
-        })?;
+            let hint = "move it there with Admin::seek_subscription, partition by partition";
+            let refusal = || Error::invalid("start", text).with_hint(hint);
+            start.to_position().ok_or_else(refusal)
+        };
         Ok(v1::CreateSubscriptionRequest {
             name: self.name.clone(),
             topic: self.topic.clone(),
-            start: Some(start),
+            start: self.start.as_ref().map(to_position).transpose()?,
             config: Some(self.config.clone()),
             validate_only: self.is_dry_run,
         })

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use towpath_proto::ids::{Offset, PartitionId};
 use towpath_proto::v1;
 
-use crate::admin::hex;
+use crate::admin::{FailedAttempt, hex};
 use crate::time::from_ms;
 
 /// Which records of a subscription to list, and where the list goes on.
@@ -149,7 +149,7 @@ pub struct PendingRecord {
     /// Failures in all, also those that count no attempt.
     pub failure_count: u32,
     /// The last of them, oldest first; in a list only the last one.
-    pub failures: Vec<DeliveryFailure>,
+    pub failures: Vec<FailedAttempt>,
     /// The record of its key that has to be done first.
     pub behind: Option<Offset>,
     /// When it was appended, by the broker's clock, where that is known.
@@ -180,16 +180,6 @@ pub struct RecordHolder {
     pub is_started: bool,
 }
 
-/// A failed attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DeliveryFailure {
-    /// When, by the broker's clock.
-    pub time: SystemTime,
-    /// What the consumer said, or what became of it.
-    pub reason: String,
-}
-
 impl PendingRecord {
     pub(super) fn from_proto(record: v1::PendingRecord) -> Self {
         let state = RecordState::from_proto(record.state());
@@ -202,7 +192,7 @@ impl PendingRecord {
             deadline: from_ms(record.deadline_ms),
             is_started: record.is_started,
         });
-        let failures = record.failures.into_iter().map(|failure| DeliveryFailure {
+        let failures = record.failures.into_iter().map(|failure| FailedAttempt {
             time: from_ms(failure.time_ms),
             reason: failure.reason,
         });

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use towpath_proto::ids::{Offset, OffsetRange, PartitionId, TopicId};
+use towpath_proto::ids::{Offset, OffsetRange, TopicId};
 use towpath_proto::names::TopicName;
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
@@ -15,7 +15,7 @@ use towpath_proto::wire::Delivered;
 use towpath_proto::wire::receive_response::Response;
 
 use super::ending::Ending;
-use super::ticket::{DeliveryId, LaneKey, Place, Ticket};
+use super::ticket::{DeliveryId, LaneKey, Place, Source, Ticket};
 use super::{Known, Phase, Receiving};
 use crate::{Error, ErrorReason};
 
@@ -80,10 +80,12 @@ impl Receiving {
     fn compare(&self, opened: &v1::ReceiveOpened) -> Result<Known, Error> {
         let topic = TopicName::new(&opened.topic)
             .map_err(|error| Error::protocol("the broker sent a bad topic name").because(error))?;
+        let dead_letter_topic = TopicName::new(&opened.dead_letter_topic).ok();
         let found = Known {
             broker_id: opened.broker_id.clone(),
             subscription_id: opened.subscription_id,
             topic,
+            dead_letter_topic,
             topic_id: TopicId::new(opened.topic_id),
             is_ordered: opened.mode() != v1::SubscriptionMode::Shared,
             ack_deadline: Duration::from_millis(opened.ack_deadline_ms.max(1)),
@@ -111,17 +113,25 @@ impl Receiving {
         let Some(known) = self.known.as_ref().filter(|_| self.phase == Phase::Open) else {
             return Heard::Broken(Error::protocol("records come before the stream is open"));
         };
-        let records = match records::read(delivered, &known.topic) {
+        let topic = match delivered.is_dead_letter {
+            true => known.dead_letter_topic.as_ref(),
+            false => Some(&known.topic),
+        };
+        let Some(topic) = topic else {
+            let text = "dead letters come although there is no topic of them";
+            return Heard::Broken(Error::protocol(text));
+        };
+        let records = match records::read(delivered, topic) {
             Ok(records) => records,
             Err(error) => return self.take_damaged(delivered, error),
         };
-        let partition = PartitionId::new(delivered.partition);
+        let source = Source::new(delivered.partition, delivered.is_dead_letter);
         for (record, cost) in records {
             let offset = record.offset();
-            let lane = record.key_bytes().map(|key| LaneKey { partition, key });
+            let lane = record.key_bytes().map(|key| LaneKey { source, key });
             let ticket = Ticket {
                 delivery: DeliveryId::new(delivered.delivery),
-                place: Place { partition, offset },
+                place: Place { source, offset },
                 lane,
                 holds_lane: false,
             };
@@ -142,11 +152,11 @@ impl Receiving {
     fn take_damaged(&mut self, delivered: &Delivered, error: Error) -> Heard {
         let first = delivered.spans.first().map_or(0, |it| it.first_offset);
         let place = Place {
-            partition: PartitionId::new(delivered.partition),
+            source: Source::new(delivered.partition, delivered.is_dead_letter),
             offset: Offset::new(first),
         };
         let error = error
-            .with("partition", place.partition)
+            .with("partition", place.source.partition)
             .with("offset", place.offset);
         if self.damaged.replace(place) == Some(place) {
             Heard::Over(error)
@@ -160,23 +170,23 @@ impl Receiving {
         for lane in confirmed.lanes {
             self.turns.release(lane);
         }
-        for ((delivery, partition), range) in confirmed.expired {
-            let lost = self.held.lose_delivered(delivery, partition, range);
+        for ((delivery, source), range) in confirmed.expired {
+            let lost = self.held.lose_delivered(delivery, source, range);
             self.flow.release(lost);
         }
         Ok(())
     }
 
     fn take_lost(&mut self, lost: &v1::DeliveryLost) -> Result<(), Error> {
-        let partition = PartitionId::new(lost.partition);
+        let source = Source::new(lost.partition, lost.is_dead_letter);
         let mut keys = HashMap::new();
         for range in to_ranges(&lost.ranges)? {
-            let lost = self.held.lose(partition, range, &mut keys);
+            let lost = self.held.lose(source, range, &mut keys);
             self.flow.release(lost);
         }
         // The broker has taken back what waits behind them too, but may say so only later.
         if self.known.as_ref().is_some_and(|it| it.is_ordered) {
-            let behind = self.held.lose_behind(partition, &keys);
+            let behind = self.held.lose_behind(source, &keys);
             self.flow.release(behind);
         }
         Ok(())

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use towpath_proto::ids::{Offset, OffsetRange, PartitionId};
+use towpath_proto::ids::{Offset, OffsetRange};
 
-use super::ticket::{DeliveryId, Place, Ticket};
+use super::ticket::{DeliveryId, Place, Source, Ticket};
 use crate::flow::Cost;
 use crate::subscriber::delivery::DeliveredRecord;
 
@@ -87,14 +87,12 @@ impl Held {
     /// Records are lost. Returns what they took. Of each of their keys, `keys` holds the first one then.
     pub(super) fn lose(
         &mut self,
-        partition: PartitionId,
+        source: Source,
         range: OffsetRange,
         keys: &mut HashMap<Bytes, Offset>,
     ) -> Cost {
         let mut total = Cost::default();
-        let lost = self
-            .by_place
-            .extract_if(places(partition, range), |_, _| true);
+        let lost = self.by_place.extract_if(places(source, range), |_, _| true);
         for (place, it) in lost {
             total.add(it.cost);
             if let Some(key) = it.key {
@@ -106,11 +104,7 @@ impl Held {
     }
 
     /// Records that wait are lost behind others of their key. Returns what they took.
-    pub(super) fn lose_behind(
-        &mut self,
-        partition: PartitionId,
-        keys: &HashMap<Bytes, Offset>,
-    ) -> Cost {
+    pub(super) fn lose_behind(&mut self, source: Source, keys: &HashMap<Bytes, Offset>) -> Cost {
         let Some(first) = keys.values().min().copied() else {
             return Cost::default();
         };
@@ -118,7 +112,7 @@ impl Held {
             let first = it.key.as_ref().and_then(|key| keys.get(key));
             it.is_waiting() && first.is_some_and(|first| *first < place.offset)
         };
-        let behind = places_from(partition, first);
+        let behind = places_from(source, first);
         let mut total = Cost::default();
         let lost = self.by_place.extract_if(behind, is_behind);
         lost.for_each(|(_, it)| total.add(it.cost));
@@ -129,12 +123,12 @@ impl Held {
     pub(super) fn lose_delivered(
         &mut self,
         delivery: DeliveryId,
-        partition: PartitionId,
+        source: Source,
         range: OffsetRange,
     ) -> Cost {
         let mut total = Cost::default();
         let is_lost = |_: &Place, it: &mut HeldRecord| it.delivery == delivery;
-        let lost = self.by_place.extract_if(places(partition, range), is_lost);
+        let lost = self.by_place.extract_if(places(source, range), is_lost);
         lost.for_each(|(_, it)| total.add(it.cost));
         total
     }
@@ -175,13 +169,13 @@ impl HeldRecord {
     }
 }
 
-fn places(partition: PartitionId, range: OffsetRange) -> Range<Place> {
-    let place = |offset| Place { partition, offset };
+fn places(source: Source, range: OffsetRange) -> Range<Place> {
+    let place = |offset| Place { source, offset };
     place(range.start())..place(range.end())
 }
 
-fn places_from(partition: PartitionId, offset: Offset) -> RangeInclusive<Place> {
+fn places_from(source: Source, offset: Offset) -> RangeInclusive<Place> {
     let last = Offset::new(u64::MAX);
-    let place = |offset| Place { partition, offset };
+    let place = |offset| Place { source, offset };
     place(offset)..=place(last)
 }

@@ -5,12 +5,12 @@ mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use towpath_proto::ids::{Offset, OffsetRange, PartitionId};
+use towpath_proto::ids::{Offset, OffsetRange};
 use towpath_proto::v1;
 
 use super::hearing::to_ranges;
 use super::ranges::Ranges;
-use super::ticket::{DeliveryId, LaneKey, Place, Ticket};
+use super::ticket::{DeliveryId, LaneKey, Place, Source, Ticket};
 use crate::Error;
 use crate::subscriber::outcome::DeliveryOutcome;
 use answers::Answers;
@@ -27,8 +27,8 @@ const GIVEN_BACK_MAX: usize = 1_024;
 /// broker's disk, the larger the requests.
 const UNCONFIRMED_MAX: usize = 4;
 
-/// Records of one delivery in one partition.
-pub(super) type Group = (DeliveryId, PartitionId);
+/// Records of one delivery from one source.
+pub(super) type Group = (DeliveryId, Source);
 
 type Gathered = BTreeMap<Group, Ranges>;
 
@@ -111,7 +111,7 @@ impl Settlements {
             return;
         }
         self.given_back.push_back(GivenBack {
-            group: (delivery, place.partition),
+            group: (delivery, place.source),
             offset: place.offset,
             outcome,
             lane,
@@ -126,6 +126,13 @@ impl Settlements {
     /// Whether everything that was said is confirmed.
     pub(super) fn is_empty(&self) -> bool {
         self.unconfirmed.is_empty() && !self.has_gathered()
+    }
+
+    /// Whether what became of a record is not confirmed.
+    pub(super) fn has_unconfirmed(&self) -> bool {
+        let is_settlement = |it: &Settlement| matches!(it.verdict, Verdict::Settled(_));
+        let mut sent = self.unconfirmed.iter().flat_map(|it| &it.settlements);
+        !self.acks.is_empty() || !self.given_back.is_empty() || sent.any(is_settlement)
     }
 
     /// Whether something that was said was not sent yet.
@@ -233,12 +240,12 @@ impl Settlements {
 }
 
 fn gather(gathered: &mut Gathered, delivery: DeliveryId, place: Place) {
-    let ranges = gathered.entry((delivery, place.partition)).or_default();
+    let ranges = gathered.entry((delivery, place.source)).or_default();
     ranges.insert(place.offset);
 }
 
 fn forget(gathered: &mut Gathered, delivery: DeliveryId, place: Place) {
-    let group = (delivery, place.partition);
+    let group = (delivery, place.source);
     if let Some(ranges) = gathered.get_mut(&group) {
         ranges.remove(place.offset);
         if ranges.is_empty() {
@@ -275,7 +282,8 @@ impl Request {
     fn to_proto(&self) -> v1::SettleDeliveries {
         let settlements = self.settlements.iter().map(|it| v1::Settlement {
             delivery: it.group.0.get(),
-            partition: it.group.1.get(),
+            partition: it.group.1.partition.get(),
+            is_dead_letter: it.group.1.is_dead_letter,
             ranges: it.ranges.to_proto(),
             outcome: Some(it.verdict.to_proto()),
         });

@@ -42,6 +42,7 @@ fn opened() -> Response {
         heartbeat_interval_ms: 5_000,
         session_timeout_ms: 15_000,
         broker_id: "0f".to_owned(),
+        dead_letter_topic: "billing.dlq".to_owned(),
     })
 }
 
@@ -67,6 +68,7 @@ fn delivered(delivery: u64, partition: u32, records: &[(u64, Option<&str>)]) -> 
     Response::Delivered(Delivered {
         delivery,
         partition,
+        is_dead_letter: false,
         spans: spans.collect(),
         crc: batch::crc(&bytes),
         batch: bytes.freeze(),
@@ -141,6 +143,7 @@ fn lost(start: u64, end: u64) -> Response {
     Response::Lost(v1::DeliveryLost {
         partition: 0,
         ranges,
+        is_dead_letter: false,
     })
 }
 

@@ -17,17 +17,33 @@ impl DeliveryId {
     }
 }
 
-/// Where a record is in the topic.
+/// Where records come from: a partition of the topic, or one of its dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Source {
+    pub(super) partition: PartitionId,
+    pub(super) is_dead_letter: bool,
+}
+
+impl Source {
+    pub(super) const fn new(partition: u32, is_dead_letter: bool) -> Self {
+        Self {
+            partition: PartitionId::new(partition),
+            is_dead_letter,
+        }
+    }
+}
+
+/// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place {
-    pub(super) partition: PartitionId,
+    pub(super) source: Source,
     pub(super) offset: Offset,
 }
 
-/// What has to stay in order: a key of a partition.
+/// What has to stay in order: a key of one source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct LaneKey {
-    pub(super) partition: PartitionId,
+    pub(super) source: Source,
     pub(super) key: Bytes,
 }
 

@@ -115,12 +115,15 @@ impl SubscriptionService for Subscriptions {
             lag_records: 3,
             lag_ms: 1_500,
             halt_reason: "damaged".to_owned(),
+            parked_keys: 2,
             ..v1::SubscriptionPartition::default()
         }];
         Ok(Response::new(v1::GetSubscriptionResponse {
             subscription: Some(v1::Subscription {
                 consumers,
                 partitions,
+                dead_letter_topic: format!("{name}.dlq"),
+                dead_letter_problem: "it is full".to_owned(),
                 ..shown
             }),
             lsn: self.0.state().log.lsn,

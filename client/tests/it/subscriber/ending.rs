@@ -1,7 +1,7 @@
 //! Shutting down: finishing what was begun or leaving it to others, and never blocking.
 
 use tokio::time::timeout;
-use towpath_client::{ByKey, DeliveryOutcome, Drain, SubscriberShutdownHandle};
+use towpath_client::{ByKey, DeliveryOutcome, Drain, ErrorKind, SubscriberShutdownHandle};
 
 use super::*;
 
@@ -169,4 +169,23 @@ async fn handlers_that_are_dropped_have_not_failed() {
         assert!(settled(&broker).is_empty(), "{:?}", settled(&broker));
         assert_eq!(ends(&broker), (1, 0), "others get it");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn handling_fails_if_what_was_said_last_is_never_confirmed() {
+    let (broker, subscriber) = subscriber(&["a"]).await;
+    let handle = subscriber.shutdown_handle();
+    let handling = subscriber.for_each(ByKey(1), |_| async {
+        sleep(Duration::from_secs(1)).await;
+        DeliveryOutcome::Ack
+    });
+    let stopping = async {
+        wait_until(&broker, "beginning", |it| it.begun_count() == 1).await;
+        broker.go_down();
+        handle.shutdown(Drain::FinishWithin(PATIENCE));
+    };
+    let (outcome, ()) = tokio::join!(handling, stopping);
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    assert!(error.may_have_happened(), "{error}");
 }

@@ -79,6 +79,7 @@ impl World {
         let (sender, answer) = oneshot::channel();
         let pushed = engine.shared.commands.push_data(DataCommand::Publish {
             appends,
+            letters: None,
             answer: sender,
             permits: Permits::default(),
         });

@@ -121,6 +121,24 @@ impl Bench {
         self.step();
     }
 
+    /// Looking for dead letters page by page finds all that are not settled.
+    pub(super) fn check_open_letters(&self, partition: u32) {
+        let count = self.letters[partition as usize].len() as u64;
+        let subscription = self.subscription();
+        let state = |offset| subscription.dead_letter_state(partition, Offset::new(offset));
+        let is_open = |offset: &u64| state(*offset) != DeadLetterState::Settled;
+        let expected: Vec<_> = (0..count).filter(is_open).collect();
+        let (mut found, mut start) = (Vec::new(), Offset::ZERO);
+        while start.get() < count {
+            let end = Offset::new(count);
+            let page = subscription.open_dead_letters(partition, OffsetRange { start, end }, 3);
+            assert!(page.next > start, "it goes on behind {start}");
+            found.extend(page.letters.iter().map(|it| it.offset.get()));
+            start = page.next;
+        }
+        assert_eq!(found, expected, "open letters of partition {partition}");
+    }
+
     /// Dead letters of a key stand in the order of the source, and none is there twice.
     pub(super) fn check_letters(&self, partition: u32) {
         let log = &self.logs[partition as usize];

@@ -56,6 +56,7 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
         (81..84, _) => bench.bury(random.u32(..10) < 7),
         (84..87, _) => {
             let partition = random.u32(..partition_count);
+            bench.check_open_letters(partition);
             let letters = wanted_letters(bench, random, partition, key_count);
             match random.u32(..4) {
                 0 => bench.discard(partition, &letters),

@@ -35,7 +35,9 @@ pub(super) fn read(
             };
             let offset = first.advance(index.into());
             let record = ReceivedRecord::new(Arc::clone(&origin), offset, record);
-            records.push((DeliveredRecord::new(record, span.attempt), cost));
+            let is_redriven = delivered.is_dead_letter;
+            let record = DeliveredRecord::new(record, span.attempt, is_redriven);
+            records.push((record, cost));
         }
     }
     Ok(records)

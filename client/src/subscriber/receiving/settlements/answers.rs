@@ -60,14 +60,14 @@ impl Answers {
     /// Records were settled, but for the expired ones.
     pub(super) fn tell(
         &mut self,
-        (delivery, partition): Group,
+        (delivery, source): Group,
         ranges: impl Iterator<Item = (Offset, Offset)>,
         expired: &[OffsetRange],
     ) {
         if self.by_record.is_empty() {
             return;
         }
-        let key = |offset| (delivery, Place { partition, offset });
+        let key = |offset| (delivery, Place { source, offset });
         for (start, end) in ranges {
             let answers = self.by_record.extract_if(key(start)..key(end), |_, _| true);
             for ((_, place), answer) in answers {

@@ -10,7 +10,7 @@ fn ticket(offset: u64) -> Ticket {
     Ticket {
         delivery: DeliveryId::new(1),
         place: Place {
-            partition: PartitionId::new(0),
+            source: Source::new(0, false),
             offset: Offset::new(offset),
         },
         lane: None,

@@ -36,7 +36,7 @@ impl Verdict {
                 reason: cut(reason),
             }),
             Self::Settled(DeliveryOutcome::DeadLetter { reason }) => {
-                Outcome::DeadLetter(v1::DeadLetter {
+                Outcome::DeadLetter(v1::ToDeadLetters {
                     reason: cut(reason),
                 })
             }

@@ -232,6 +232,7 @@ impl World {
             }];
             let lost = v1::DeliveryLost {
                 partition: 0,
+                is_dead_letter: false,
                 ranges,
             };
             self.to_consumer.push_back(Response::Lost(lost));

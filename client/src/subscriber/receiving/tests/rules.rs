@@ -19,6 +19,57 @@ fn only_what_is_taken_is_begun() {
     assert_eq!(settlements(&mut receiving), ["1: start 0..1"]);
 }
 
+/// The same records, as dead letters that were redriven.
+fn redriven(delivery: u64, records: &[(u64, Option<&str>)]) -> Response {
+    match delivered(delivery, 0, records) {
+        Response::Delivered(delivered) => Response::Delivered(Delivered {
+            is_dead_letter: true,
+            ..delivered
+        }),
+        other => other,
+    }
+}
+
+#[test]
+fn a_dead_letter_is_another_record_than_the_one_at_its_offset() {
+    let mut receiving = open();
+    hear(
+        &mut receiving,
+        [delivered(1, 0, &SAME[..1]), redriven(2, &SAME[..1])],
+    );
+    let mut taken = Vec::new();
+    while let Taken::Record(record, ticket) = receiving.take(Instant::now()) {
+        taken.push((record.topic().to_string(), record.is_redriven(), ticket));
+    }
+    let names: Vec<_> = taken
+        .iter()
+        .map(|(topic, is_redriven, _)| (topic.as_str(), *is_redriven))
+        .collect();
+    assert_eq!(names, [("orders", false), ("billing.dlq", true)], "both");
+    hear(&mut receiving, [lost(0, 1)]);
+    for (_, _, ticket) in taken {
+        receiving.settle(ticket, DeliveryOutcome::Ack, None);
+    }
+    let said = requests(&mut receiving)
+        .into_iter()
+        .filter_map(|it| match it {
+            Request::Settle(settle) => Some(settle.settlements),
+            _ => None,
+        });
+    let said: Vec<_> = said
+        .flatten()
+        .map(|it| (it.delivery, it.is_dead_letter))
+        .collect();
+    assert!(
+        said.contains(&(2, true)),
+        "only the other one was lost: {said:?}"
+    );
+    assert!(
+        !said.contains(&(2, false)) && !said.contains(&(1, true)),
+        "{said:?}"
+    );
+}
+
 #[test]
 fn what_is_said_at_once_is_one_request_of_few_ranges() {
     let mut receiving = open();

@@ -66,6 +66,7 @@ pub(super) fn next(
     let partition = places.first()?.0;
     Some(Delivered {
         delivery,
+        is_dead_letter: false,
         partition,
         spans,
         crc: batch::crc(&bytes),

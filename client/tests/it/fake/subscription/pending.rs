@@ -37,7 +37,7 @@ pub(super) fn explanation(request: &v1::ExplainRecordRequest) -> v1::ExplainReco
         is_started: true,
         next_attempt_ms: 3_000,
         failure_count: 2,
-        failures: vec![v1::DeliveryFailure {
+        failures: vec![v1::FailedAttempt {
             time_ms: 500,
             reason: "no".to_owned(),
         }],

@@ -131,6 +131,7 @@ impl ReceiveStream {
             ack_deadline_ms: u64::try_from(subscription.ack_deadline().as_millis()).unwrap(),
             heartbeat_interval_ms: 5_000,
             session_timeout_ms: 15_000,
+            dead_letter_topic: String::new(),
             broker_id: state.broker_id(),
         }))
     }
@@ -199,7 +200,11 @@ impl ReceiveStream {
                 start,
                 end: start + 1,
             }];
-            let lost = v1::DeliveryLost { partition, ranges };
+            let lost = v1::DeliveryLost {
+                partition,
+                ranges,
+                is_dead_letter: false,
+            };
             self.send(Message::Lost(lost)).await?;
         }
         Ok(())

@@ -1,0 +1,172 @@
+//! Appending dead letters to a topic as new records, and settling them with the same entry.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::oneshot;
+use towpath_proto::batch::{BatchLimits, NewRecord};
+use towpath_proto::partitioner::partition_of;
+use towpath_proto::problem::Problem;
+use towpath_proto::{batch, dead_letter, v1};
+use towpath_storage::PartitionRef;
+
+use super::filter::Filter;
+use super::letter::Letter;
+use super::{Letters, status};
+use crate::api::{InFlight, Shared, convert};
+use crate::core::{AppendRequest, HashKey};
+use crate::runtime::command::{CommandError, DataCommand, Permits, Republished};
+use crate::runtime::published::TopicView;
+
+/// Where dead letters go as new records.
+#[derive(Debug)]
+pub(super) struct Target {
+    topic: Arc<TopicView>,
+    /// What is appended in the place of the one that the filter names.
+    replacement: Option<v1::Record>,
+}
+
+impl Target {
+    /// Reads the field `to_topic`.
+    ///
+    /// # Errors
+    /// There is no such topic, it is that of the dead letters, or the replacement is not one.
+    pub(super) fn read(
+        shared: &Shared,
+        asked: v1::RedriveToTopic,
+        filter: &Filter,
+        of: &Letters,
+    ) -> Result<Self, Problem> {
+        let topic = shared.topic(&convert::topic_name("to_topic.topic", &asked.topic)?)?;
+        if topic.id() == of.topic.id() {
+            let message = "dead letters cannot go where they are";
+            return Err(Problem::invalid_field("to_topic.topic", message)
+                .with_hint("leave to_topic out to deliver them again to the subscription"));
+        }
+        if let Some(record) = &asked.replacement {
+            if !filter.names_one() {
+                let message = "a replacement stands for one dead letter";
+                return Err(Problem::invalid_field("to_topic.replacement", message)
+                    .with_hint("name it in filter.letters"));
+            }
+            let checked = new_record(record).check(&BatchLimits::default());
+            checked.map_err(|error| {
+                Problem::invalid_field("to_topic.replacement", error.to_string())
+            })?;
+        }
+        Ok(Self {
+            topic,
+            replacement: asked.replacement,
+        })
+    }
+
+    /// Appends some dead letters of one partition. Returns whether it did: not if one of them was not dead
+    /// any more.
+    ///
+    /// # Errors
+    /// Why the topic does not take them: they are where they were.
+    pub(super) async fn append(
+        &self,
+        shared: &Shared,
+        of: &Letters,
+        hash_key: HashKey,
+        letters: &[Letter],
+    ) -> Result<bool, Problem> {
+        let Some(first) = letters.first() else {
+            return Ok(true);
+        };
+        let republished = Republished {
+            subscription: of.subscription,
+            partition: first.partition,
+            letters: letters.iter().map(|it| it.known(hash_key)).collect(),
+        };
+        let appends = self.batches(shared, of, letters);
+        let bytes = appends.iter().map(|(_, payload)| payload.len()).sum();
+        let permit = InFlight::take(&shared.in_flight.all, bytes).await;
+        let (answer, published) = oneshot::channel();
+        shared.push(DataCommand::Publish {
+            appends,
+            letters: Some(republished),
+            answer,
+            permits: Permits {
+                held: Vec::from_iter(permit),
+                tally: Some(shared.tally(letters.len() as u64)),
+            },
+        });
+        let published = published.await.unwrap_or(Err(CommandError::Failed));
+        let published = published.map_err(|error| {
+            let name = self.topic.name();
+            status::command_failed(error, |refusal| status::append_refused(refusal, name, 0, 0))
+        })?;
+        Ok(!published.base_offsets.is_empty())
+    }
+
+    fn batches(
+        &self,
+        shared: &Shared,
+        of: &Letters,
+        letters: &[Letter],
+    ) -> Vec<(AppendRequest, Bytes)> {
+        let count = convert::partition_count(&self.topic);
+        let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+        let keyless = shared.next_turn() % count;
+        let mut batches: BTreeMap<u32, (u32, BytesMut)> = BTreeMap::new();
+        for letter in letters {
+            let mut record = self.replacement.as_ref().unwrap_or(&letter.record).clone();
+            record.headers.extend(names(of, letter));
+            let key = record.key.as_deref();
+            let partition = key.map_or(keyless, |key| partition_of(key, count).get());
+            let (record_count, payload) = batches.entry(partition).or_default();
+            *record_count += 1;
+            new_record(&record).put(payload);
+        }
+        let appends = batches.into_iter();
+        let appends = appends.map(|(partition, (record_count, payload))| {
+            let payload = payload.freeze();
+            let request = AppendRequest {
+                partition: PartitionRef {
+                    topic: self.topic.id(),
+                    partition,
+                },
+                producer: None,
+                payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+                payload_crc: batch::crc(&payload),
+                record_count,
+            };
+            (request, payload)
+        });
+        appends.collect()
+    }
+}
+
+/// What the new record says of the old one.
+fn names(of: &Letters, letter: &Letter) -> impl Iterator<Item = v1::Header> {
+    let header = |name: &str, value: String| v1::Header {
+        name: name.to_owned(),
+        value: value.into(),
+    };
+    let origin = &letter.origin;
+    [
+        header(dead_letter::REDRIVE_SUBSCRIPTION, of.name.clone()),
+        header(dead_letter::REDRIVE_TOPIC, origin.topic.clone()),
+        header(dead_letter::REDRIVE_PARTITION, letter.partition.to_string()),
+        header(dead_letter::REDRIVE_OFFSET, origin.offset.to_string()),
+        header(
+            dead_letter::REDRIVE_DEAD_OFFSET,
+            letter.open.offset.to_string(),
+        ),
+    ]
+    .into_iter()
+}
+
+fn new_record(record: &v1::Record) -> NewRecord<'_, impl Iterator<Item = (&str, &[u8])> + Clone> {
+    let headers = record.headers.iter();
+    NewRecord {
+        key: record.key.as_deref(),
+        value: record.value.as_deref(),
+        headers: headers.map(|header| (header.name.as_str(), header.value.as_ref())),
+        event_time_ms: record.event_time_ms,
+    }
+}

@@ -1,0 +1,136 @@
+//! Frames that were read from the disk to be inspected: what was found in them is delivered soon, and they
+//! need not be read again for that.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use towpath_storage::{Frame, Offset, PartitionRef};
+
+/// Payloads that are kept, of all partitions together.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Frames of all partitions, those that were read last. They are durable, and so never change.
+#[derive(Debug, Default)]
+pub struct InspectedFrames {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// By their first offsets.
+    frames: BTreeMap<(PartitionRef, Offset), Frame>,
+    /// In the order in which they came.
+    order: VecDeque<(PartitionRef, Offset)>,
+    payload_bytes: usize,
+}
+
+impl InspectedFrames {
+    /// Keeps frames of a partition, and lets go of those that have been there for the longest.
+    pub fn keep(&self, partition: PartitionRef, frames: &[Frame]) {
+        let mut kept = self.lock();
+        for frame in frames {
+            let place = (partition, frame.header.base_offset);
+            if kept.frames.insert(place, frame.clone()).is_none() {
+                kept.payload_bytes += frame.payload.len();
+                kept.order.push_back(place);
+            }
+        }
+        while kept.payload_bytes > BYTES_MAX
+            && let Some(place) = kept.order.pop_front()
+        {
+            let gone = kept.frames.remove(&place);
+            kept.payload_bytes -= gone.map_or(0, |frame| frame.payload.len());
+        }
+    }
+
+    /// The frame that holds an offset and those behind it without a gap, of about so many bytes; none if it
+    /// is not kept.
+    pub fn read(&self, partition: PartitionRef, offset: Offset, bytes_max: usize) -> Vec<Frame> {
+        let kept = self.lock();
+        let before = kept.frames.range(..=(partition, offset)).next_back();
+        let first = before
+            .filter(|((of, _), frame)| *of == partition && offset < frame.header.next_offset());
+        let mut next = first.map(|((_, base), _)| *base);
+        let (mut frames, mut bytes) = (Vec::new(), 0);
+        while bytes < bytes_max
+            && let Some(frame) = next.and_then(|base| kept.frames.get(&(partition, base)))
+        {
+            bytes += frame.payload.len();
+            next = Some(frame.header.next_offset());
+            frames.push(frame.clone());
+        }
+        frames
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_storage::{FrameHeader, Lsn, TopicId};
+
+    use super::*;
+
+    const FRAME_RECORDS: u64 = 10;
+
+    fn partition(number: u32) -> PartitionRef {
+        PartitionRef {
+            topic: TopicId::new(1),
+            partition: number,
+        }
+    }
+
+    fn frame(base: u64, payload_bytes: usize) -> Frame {
+        let header = FrameHeader {
+            payload_bytes: u32::try_from(payload_bytes).expect("bytes"),
+            payload_crc: 0,
+            codec: 0,
+            record_count: u32::try_from(FRAME_RECORDS).expect("records"),
+            base_offset: Offset::new(base),
+            lsn: Lsn::new(1),
+            append_time_ms: 0,
+        };
+        Frame {
+            header,
+            payload: vec![0; payload_bytes].into(),
+        }
+    }
+
+    /// First offsets of the frames that are kept from an offset on.
+    fn read(frames: &InspectedFrames, number: u32, offset: u64, bytes_max: usize) -> Vec<u64> {
+        let read = frames.read(partition(number), Offset::new(offset), bytes_max);
+        read.iter().map(|it| it.header.base_offset.get()).collect()
+    }
+
+    #[test]
+    fn frames_are_read_from_the_one_that_holds_the_offset_up_to_a_gap() {
+        let frames = InspectedFrames::default();
+        frames.keep(
+            partition(0),
+            &[frame(0, 100), frame(10, 100), frame(30, 100)],
+        );
+        frames.keep(partition(1), &[frame(20, 100)]);
+        assert_eq!(read(&frames, 0, 3, 1_000), [0, 10], "up to the gap");
+        assert_eq!(read(&frames, 0, 10, 1_000), [10], "at the first offset");
+        assert_eq!(read(&frames, 0, 3, 100), [0], "as many bytes as wanted");
+        assert_eq!(read(&frames, 0, 20, 1_000), [0; 0], "in the gap");
+        assert_eq!(read(&frames, 0, 40, 1_000), [0; 0], "behind the last one");
+        assert_eq!(read(&frames, 1, 5, 1_000), [0; 0], "before the first one");
+        assert_eq!(read(&frames, 2, 5, 1_000), [0; 0], "another partition");
+    }
+
+    #[test]
+    fn the_oldest_frames_go_when_there_are_too_many() {
+        let frames = InspectedFrames::default();
+        let quarter = BYTES_MAX / 4;
+        for base in [30, 20, 10, 0, 10] {
+            frames.keep(partition(0), &[frame(base, quarter)]);
+        }
+        assert_eq!(read(&frames, 0, 0, BYTES_MAX), [0, 10, 20, 30], "all fit");
+        frames.keep(partition(1), &[frame(0, quarter + 1)]);
+        assert_eq!(read(&frames, 0, 0, BYTES_MAX), [0, 10], "two had to go");
+        assert_eq!(read(&frames, 1, 0, BYTES_MAX), [0], "the new one");
+    }
+}

@@ -1,0 +1,103 @@
+//! `towpath subscription`: creating, showing, listing, changing, pausing, moving and deleting durable
+//! subscriptions.
+
+mod report;
+mod seek;
+
+use jiff::Timestamp;
+use towpath_client::{Admin, Subscription, SubscriptionDeletion, SubscriptionName};
+
+use super::{Outcome, Session};
+use crate::args::{CreateSubscriptionArgs, SubscriptionCommand, UpdateSubscriptionArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::count_of;
+
+use report::{
+    DeletedSubscription, Done, PausedSubscription, SubscriptionChange, SubscriptionList,
+    SubscriptionReport,
+};
+
+/// Carries out one command about subscriptions.
+pub(super) async fn run(
+    command: &SubscriptionCommand,
+    session: &Session<'_>,
+) -> Result<Outcome, Failure> {
+    let admin = session.client()?.admin();
+    match command {
+        SubscriptionCommand::Create(args) => create(args, &admin).await,
+        SubscriptionCommand::Get { name } => Ok(Outcome::of(SubscriptionReport::of(
+            &admin.subscription(name.as_str()).await?,
+        ))),
+        SubscriptionCommand::List { prefix, topic } => {
+            let topic = topic.as_ref().map(|topic| topic.as_str());
+            let listed = admin.subscriptions_with_prefix(prefix, topic).await?;
+            Ok(Outcome::of(SubscriptionList::of(&listed)))
+        }
+        SubscriptionCommand::Update(args) => update(args, &admin).await,
+        SubscriptionCommand::Pause { name } => {
+            admin.pause_subscription(name.as_str()).await?;
+            Ok(Outcome::of(PausedSubscription::new(name, true)))
+        }
+        SubscriptionCommand::Resume { name } => {
+            admin.resume_subscription(name.as_str()).await?;
+            Ok(Outcome::of(PausedSubscription::new(name, false)))
+        }
+        SubscriptionCommand::Seek(args) => seek::run(args, &admin).await,
+        SubscriptionCommand::Delete { name, dry_run, yes } => {
+            if *dry_run {
+                return would_delete(name, &admin).await;
+            }
+            delete(name, *yes, &admin, session).await
+        }
+    }
+}
+
+async fn create(args: &CreateSubscriptionArgs, admin: &Admin) -> Result<Outcome, Failure> {
+    let new = args.to_subscription(Timestamp::now())?;
+    let created = admin.create_subscription(new).await?;
+    let done = match (created.existed, args.dry_run) {
+        (true, _) => Done::Existed,
+        (false, true) => Done::WouldCreate,
+        (false, false) => Done::Created,
+    };
+    let change = SubscriptionChange::new(&created.subscription, done);
+    Ok(Outcome::of(change))
+}
+
+async fn update(args: &UpdateSubscriptionArgs, admin: &Admin) -> Result<Outcome, Failure> {
+    let updated = admin.update_subscription(args.to_update()).await?;
+    let done = match args.dry_run {
+        true => Done::WouldUpdate,
+        false => Done::Updated,
+    };
+    Ok(Outcome::of(SubscriptionChange::new(&updated, done)))
+}
+
+async fn would_delete(name: &SubscriptionName, admin: &Admin) -> Result<Outcome, Failure> {
+    let found = admin.subscription(name.as_str()).await?;
+    let deletion = SubscriptionDeletion::new(name.as_str()).dry_run();
+    admin.delete_subscription(deletion).await?;
+    Ok(Outcome::of(DeletedSubscription::new(&found, true)))
+}
+
+async fn delete(
+    name: &SubscriptionName,
+    is_confirmed: bool,
+    admin: &Admin,
+    session: &Session<'_>,
+) -> Result<Outcome, Failure> {
+    let found = admin.subscription(name.as_str()).await?;
+    if !is_confirmed && !session.output.confirm(question(&found)) {
+        return Err(Failure::new(Exit::Failed, "nothing was deleted"));
+    }
+    admin.delete_subscription(name.as_str()).await?;
+    Ok(Outcome::of(DeletedSubscription::new(&found, false)))
+}
+
+fn question(found: &Subscription) -> String {
+    let unsettled = found.partitions.iter().map(|it| it.lag_records).sum();
+    let records = count_of(unsettled, "record");
+    let name = &found.name;
+    format!("delete subscription {name}, which has not settled {records}, for good?")
+}
