@@ -74,7 +74,8 @@ impl Exit {
             ErrorReason::InvalidArgument
             | ErrorReason::RecordTooLarge
             | ErrorReason::BatchTooLarge
-            | ErrorReason::StartUnset => Self::Usage,
+            | ErrorReason::StartUnset
+            | ErrorReason::InvalidFilter => Self::Usage,
             ErrorReason::TopicNotFound
             | ErrorReason::PartitionNotFound
             | ErrorReason::GroupNotFound

@@ -57,6 +57,8 @@ reasons! {
     BatchTooLarge = "BATCH_TOO_LARGE",
     /// A new group or subscription does not say where to start reading.
     StartUnset = "START_UNSET",
+    /// The filter of a subscription is no expression that this broker can evaluate.
+    InvalidFilter = "INVALID_FILTER",
     /// There is no topic of this name or id.
     TopicNotFound = "TOPIC_NOT_FOUND",
     /// The topic has no partition of this number.
@@ -149,6 +151,7 @@ impl ErrorReason {
             | Self::RecordTooLarge
             | Self::BatchTooLarge
             | Self::StartUnset
+            | Self::InvalidFilter
             | Self::TopicNotFound
             | Self::PartitionNotFound
             | Self::TopicExists
@@ -177,6 +180,7 @@ impl ErrorReason {
             | Self::RecordTooLarge
             | Self::BatchTooLarge
             | Self::StartUnset
+            | Self::InvalidFilter
             | Self::TopicNotFound
             | Self::PartitionNotFound
             | Self::TopicExists

@@ -82,7 +82,8 @@ pub const fn code_of(reason: ErrorReason) -> Code {
         ErrorReason::InvalidArgument
         | ErrorReason::RecordTooLarge
         | ErrorReason::BatchTooLarge
-        | ErrorReason::StartUnset => Code::InvalidArgument,
+        | ErrorReason::StartUnset
+        | ErrorReason::InvalidFilter => Code::InvalidArgument,
         ErrorReason::TopicNotFound
         | ErrorReason::PartitionNotFound
         | ErrorReason::GroupNotFound
@@ -125,6 +126,7 @@ const fn resource_kind(reason: ErrorReason) -> Option<&'static str> {
         | ErrorReason::RecordTooLarge
         | ErrorReason::BatchTooLarge
         | ErrorReason::StartUnset
+        | ErrorReason::InvalidFilter
         | ErrorReason::EtagMismatch
         | ErrorReason::TopicInUse
         | ErrorReason::GroupNotEmpty

@@ -77,7 +77,8 @@ impl StateMachine for State {
             | RowId::SubscriptionPartition(..)
             | RowId::SettledBlock(..)
             | RowId::WaitingRecord(..)
-            | RowId::ParkedKey(..) => self.apply_subscription_row(id, value),
+            | RowId::ParkedKey(..)
+            | RowId::SupersededFilter(..) => self.apply_subscription_row(id, value),
         }
         self.changes.note(id);
     }
@@ -171,7 +172,8 @@ impl State {
             | RowId::SubscriptionPartition(..)
             | RowId::SettledBlock(..)
             | RowId::WaitingRecord(..)
-            | RowId::ParkedKey(..) => self.subscription_row(id),
+            | RowId::ParkedKey(..)
+            | RowId::SupersededFilter(..) => self.subscription_row(id),
         }
     }
 

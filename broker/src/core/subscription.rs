@@ -22,6 +22,8 @@ mod deliver;
 mod description;
 mod entry;
 mod expire;
+mod explain;
+mod filter;
 mod hand_over;
 mod hold;
 mod inspected;
@@ -31,6 +33,7 @@ mod leased;
 mod let_go;
 mod partition;
 mod pass;
+mod pending;
 mod progress;
 mod redrive;
 mod retry;
@@ -51,6 +54,7 @@ use towpath_storage::{Offset, OffsetRange, Row, TopicId};
 
 use super::group::SessionId;
 use consumer::Consumers;
+use filter::SupersededFilter;
 use lease::Leases;
 use let_go::Leaving;
 use partition::SubscriptionPartition;
@@ -70,9 +74,14 @@ pub use delete::{
     DeleteSubscription, DeleteSubscriptionRefusal, DeletedSubscription, SubscriptionNotFound,
 };
 pub use description::{PartitionDescription, SubscriptionDescription};
+pub use explain::{ExplainedKey, Obstacle, RecordExplanation};
+pub use filter::{FilterDoubt, FilterVerdict, OnFilterError, PartitionFilters, RecordFilter};
 pub use hold::{HOLD_WARNING_PERCENT, Hold, HoldEnd, PartitionHold};
 pub use inspected::{Halt, InspectFailure, Inspected};
 pub use keys::{HashKey, KeyHash};
+pub use pending::{
+    ListPending, PendingPage, PendingPosition, PendingRecord, RecordHolder, RecordPlace,
+};
 pub use progress::{LaneProgress, SubscriptionCounts, SubscriptionProgress};
 pub use redrive::{
     DeadLetter, DeadLetterCounts, DeadLetterState, OpenDeadLetter, OpenDeadLetters,
@@ -82,7 +91,7 @@ pub use retry::RetryPolicy;
 pub use settle::{DeliveryOutcome, Settlement};
 pub(super) use subscriptions::Subscriptions;
 pub use waiting::{Failure, WaitingRecord};
-pub use window::{FilterVerdict, InspectedRecord};
+pub use window::InspectedRecord;
 
 /// Number of a subscription; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,6 +159,8 @@ pub struct SubscriptionConfig {
     pub ack_deadline_ms: u64,
     /// Which records are delivered: an expression; none for all.
     pub filter: Option<String>,
+    /// What becomes of records that the filter cannot judge.
+    pub on_filter_error: OnFilterError,
 }
 
 /// One subscription.
@@ -164,6 +175,8 @@ pub struct Subscription {
     revision: u64,
     config: SubscriptionConfig,
     hash_key: HashKey,
+    /// Filters that it had before and that still hold for some records, by the revision that was theirs.
+    superseded: BTreeMap<u64, SupersededFilter>,
     is_paused: bool,
     /// How many partitions its topic has.
     topic_partition_count: u32,
@@ -255,6 +268,8 @@ pub struct SubscriptionNotice {
 /// Records that are to be inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InspectWish {
+    /// Its number, to be named with what was found.
+    pub number: u64,
     /// Number of the partition.
     pub partition: u32,
     /// From here on.

@@ -8,6 +8,7 @@ use towpath_proto::names::SubscriptionName;
 use towpath_storage::{OffsetRange, TopicId};
 
 use super::command::{Answer, CommandError, fail};
+use super::subscription_question::SubscriptionQuestion;
 use crate::core::{
     Connect, ConnectRefusal, ConsumerDeparture, ConsumerId, CreateSubscription,
     CreateSubscriptionRefusal, Credit, DeadLetter, DeadLetterCounts, DeleteSubscription,
@@ -196,6 +197,8 @@ pub enum SubscriptionCommand {
         /// What was found.
         found: Inspected,
     },
+    /// Ask about single records of one.
+    Ask(SubscriptionQuestion),
     /// Look for dead letters that are not settled.
     LookAtDeadLetters {
         /// Of which subscription.
@@ -268,6 +271,7 @@ impl SubscriptionCommand {
             } else {
                 CommandError::ShuttingDown
             })),
+            Self::Ask(question) => question.fail(is_begun),
             Self::LookAtDeadLetters { answer, .. } => fail(answer, is_begun),
             Self::MoveDeadLetters { answer, .. } => fail(answer, is_begun),
             Self::Get { answer, .. } => fail(answer, is_begun),

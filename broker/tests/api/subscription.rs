@@ -1,5 +1,8 @@
 //! Durable subscriptions over the wire.
 
+mod filter;
+mod pending;
+
 use std::collections::BTreeMap;
 
 use towpath_proto::batch::Records;

@@ -2,7 +2,9 @@
 
 mod change;
 mod config;
+mod explain;
 mod new;
+mod pending;
 
 use std::time::{Duration, SystemTime};
 
@@ -17,8 +19,10 @@ use crate::time::from_ms;
 pub use change::{
     SoughtSubscriptionPartition, SubscriptionDeletion, SubscriptionSeek, SubscriptionUpdate,
 };
-pub use config::{OnDeadLetter, SubscriptionConfig, SubscriptionMode};
+pub use config::{OnDeadLetter, OnFilterError, SubscriptionConfig, SubscriptionMode};
+pub use explain::{FilterVerdict, Obstacle, ObstacleKind, RecordExplanation};
 pub use new::{CreatedSubscription, NewSubscription};
+pub use pending::{PendingList, PendingPage, PendingRecord, RecordHolder, RecordState};
 
 /// A durable subscription.
 #[expect(clippy::struct_field_names, reason = "an id says of what it is")]
@@ -113,6 +117,10 @@ pub struct SubscriptionPartition {
     pub held_bytes: u64,
     /// For how long the oldest of them is past the retention age; zero for a topic without one.
     pub held: Duration,
+    /// Records that the filter was not true of, since the subscription was created.
+    pub filtered_records: u64,
+    /// Records that the filter could not judge, counted alike.
+    pub unjudged_records: u64,
     /// Why nothing more is delivered from it; none while it goes on.
     pub halt_reason: Option<String>,
 }
@@ -184,6 +192,8 @@ impl SubscriptionPartition {
             waiting_records: partition.waiting_records,
             parked_keys: partition.parked_keys,
             skipped_records: partition.skipped_records,
+            filtered_records: partition.filtered_records,
+            unjudged_records: partition.unjudged_records,
             halt_reason: unless_empty(partition.halt_reason),
             held_bytes: partition.held_bytes,
             held: Duration::from_millis(partition.held_ms),

@@ -1,14 +1,17 @@
 //! What refusals about subscriptions are called on the wire.
 
-use towpath_proto::names::SubscriptionName;
-use towpath_proto::problem::Problem;
+use towpath_proto::names::{SubscriptionName, TopicName};
+use towpath_proto::problem::{FIELD, Problem};
 use towpath_proto::reason::ErrorReason;
+use towpath_proto::v1;
+use towpath_storage::PartitionLog;
 
 use super::{create_refused, limit_reached, nearest, topic_gone, topic_in_use};
 use crate::core::{
     ConnectRefusal, CreateSubscriptionRefusal, DeleteSubscriptionRefusal, SeekSubscriptionRefusal,
     SubscriptionDescription, SubscriptionNotFound, UpdateSubscriptionRefusal,
 };
+use crate::filter::FilterError;
 use crate::runtime::published::{TopicTable, TopicView};
 use crate::runtime::subscription_command::ConnectError;
 
@@ -124,6 +127,38 @@ pub(in crate::api) fn update_subscription_refused(refusal: UpdateSubscriptionRef
         UpdateSubscriptionRefusal::Backoff { .. } => {
             Problem::invalid_field("config.backoff_min_ms", text)
         }
+        UpdateSubscriptionRefusal::TooManyFilters { filter_count_max } => {
+            limit_reached(text, "former_filters_max", filter_count_max)
+                .with_hint("wait until what was looked at with them is settled, or seek")
+        }
+    }
+}
+
+/// There is no record of that offset yet.
+pub(in crate::api) fn record_not_written(
+    topic: &TopicName,
+    asked: &v1::ExplainRecordRequest,
+    log: &PartitionLog,
+) -> Problem {
+    let (partition, offset, end) = (asked.partition, asked.offset, log.end());
+    let message = format!(
+        "there is no record at offset {offset} yet: partition {partition} of topic \"{topic}\" ends \
+         at {end}"
+    );
+    Problem::new(ErrorReason::OffsetOutOfRange, message)
+        .with("topic", topic)
+        .with("partition", partition)
+        .with("requested", offset)
+        .with("log_start_offset", log.log_start())
+        .with("end_offset", end)
+}
+
+/// A filter is none.
+pub(in crate::api) fn invalid_filter(field: &str, error: &FilterError) -> Problem {
+    let problem = Problem::new(ErrorReason::InvalidFilter, error.to_string()).with(FIELD, field);
+    match error.position() {
+        Some(position) => problem.with("position", position),
+        None => problem,
     }
 }
 

@@ -187,6 +187,8 @@ async fn partition(
         waiting_records: known.waiting_count,
         skipped_records: known.skipped_count,
         parked_keys: known.parked_count,
+        filtered_records: known.filtered_count,
+        unjudged_records: known.unjudged_count,
         halt_reason: known.halt.map(|halt| describe(&halt)).unwrap_or_default(),
         ..v1::SubscriptionPartition::default()
     })
@@ -203,7 +205,7 @@ fn warning(hold: &Hold) -> String {
     }
 }
 
-fn describe(halt: &Halt) -> String {
+pub(super) fn describe(halt: &Halt) -> String {
     match halt {
         Halt::Lost(range) => format!("records {range} are damaged: seek behind them to go on"),
         Halt::Disk { .. } => "the disk could not be read: it is tried again".to_owned(),

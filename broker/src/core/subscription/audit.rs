@@ -7,8 +7,17 @@ use towpath_storage::Offset;
 use super::Subscription;
 use super::consumer::ConsumerId;
 use super::lease::Held;
+use super::partition::SubscriptionPartition;
 use super::settled::{bit_of, offset_of, offsets_in, word_of};
 use super::waiting::Handling;
+
+impl SubscriptionPartition {
+    /// Whether a record is settled, or nobody is to get it.
+    pub(super) fn is_over(&self, offset: Offset) -> bool {
+        let is_passed = self.window.passed(word_of(offset)) & bit_of(offset) != 0;
+        is_passed || self.settled.contains(offset)
+    }
+}
 
 impl Subscription {
     /// Checks that every record is in exactly one place, and that all that is known twice agrees.

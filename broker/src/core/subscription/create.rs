@@ -241,6 +241,10 @@ impl Subscription {
             ),
             ("age_max_ms", own.retry.age_ms_max == other.retry.age_ms_max),
             ("filter", own.filter == other.filter),
+            (
+                "on_filter_error",
+                own.on_filter_error == other.on_filter_error,
+            ),
         ];
         let differing = settings.into_iter().filter(|(_, is_same)| !is_same);
         differing.map(|(name, _)| name).collect()

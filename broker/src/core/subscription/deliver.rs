@@ -248,7 +248,11 @@ impl Subscription {
         };
         // What is ready while somebody could be sent more is behind others of its key.
         let is_short = open_records > 0;
-        let count_max = open_records.clamp(AHEAD_RECORDS, INSPECT_RECORDS_MAX);
+        let count_max = match self.config.filter {
+            None => open_records.clamp(AHEAD_RECORDS, INSPECT_RECORDS_MAX),
+            // Few of them may be delivered.
+            Some(_) => INSPECT_RECORDS_MAX,
+        };
         for (number, partition) in (0..).zip(&mut self.partitions) {
             let start = partition.window.end();
             if partition.lane == Lane::DeadLetters {
@@ -257,9 +261,10 @@ impl Subscription {
             let wants = is_short || partition.window.ready_count() < AHEAD_RECORDS;
             let has_room =
                 partition.window.span() < WINDOW_RECORDS_MAX && partition.can_go_on(now_ms);
-            if wants && has_room && !partition.is_inspected && start < end_of(number) {
-                partition.is_inspected = true;
+            let has_room = has_room && partition.has_row_room();
+            if wants && has_room && partition.asked.is_none() && start < end_of(number) {
                 decision.inspections.push(InspectWish {
+                    number: partition.ask(),
                     partition: number,
                     start,
                     count_max,

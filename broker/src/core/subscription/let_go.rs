@@ -277,10 +277,13 @@ impl Subscription {
 
     /// The row of a partition in which `count` more records are gone, and whose floor may be moved.
     fn skipping_row(&self, number: u32, floor: Option<Offset>, count: u64) -> Option<Row> {
-        let mut row = self.partitions.get(number as usize)?.to_row();
+        let partition = self.partitions.get(number as usize)?;
+        let mut row = partition.to_row();
         row.skip(count);
-        if let Some(floor) = floor {
-            row.set_floor(floor);
+        if let Some(end) = floor {
+            let start = partition.settled.floor();
+            row.add_judged(partition.window.judged_in(OffsetRange { start, end }));
+            row.set_floor(end);
         }
         Some(RowId::SubscriptionPartition(self.id, number).put(&row))
     }

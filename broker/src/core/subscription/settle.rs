@@ -389,11 +389,15 @@ impl Subscription {
     /// The row of a partition whose floor is moved.
     pub(super) fn partition_row(&self, number: u32, floor: Offset) -> Row {
         let id = RowId::SubscriptionPartition(self.id, number);
-        let mut row = self
-            .partitions
-            .get(number as usize)
-            .map(|partition| partition.to_row())
-            .unwrap_or_default();
+        let partition = self.partitions.get(number as usize);
+        let mut row = partition.map(|it| it.to_row()).unwrap_or_default();
+        let passed = partition.map(|it| {
+            it.window.judged_in(OffsetRange {
+                start: it.settled.floor(),
+                end: floor,
+            })
+        });
+        row.add_judged(passed.unwrap_or_default());
         row.set_floor(floor);
         id.put(&row)
     }

@@ -114,6 +114,17 @@ impl Settled {
         gone.into_keys().collect()
     }
 
+    /// One past the last record that is settled.
+    pub(super) fn end(&self) -> Offset {
+        let last = self.blocks.iter().next_back();
+        let last = last.and_then(|(number, block)| {
+            let words = (number * BLOCK_WORDS..).zip(block);
+            let last = words.filter(|(_, bits)| **bits != 0).last()?;
+            Some(offset_of(last.0, 64 - last.1.leading_zeros()))
+        });
+        last.map_or(self.floor, |end| end.max(self.floor))
+    }
+
     /// Settled records at or beyond the floor.
     pub(super) fn beyond_floor(&self) -> u64 {
         self.settled_beyond_floor()
@@ -276,6 +287,8 @@ mod tests {
                 let expected = number < floor || all.contains(&number);
                 prop_assert_eq!(kept.contains(offset(number)), expected, "offset {}", number);
             }
+            let end = all.last().map_or(0, |last| last + 1).max(floor);
+            prop_assert_eq!(kept.end().get(), end);
             let beyond = all.iter().filter(|it| **it >= floor).count() as u64;
             prop_assert_eq!(kept.beyond_floor(), beyond);
             for limit in [0, floor, floor + 1, 700, 1_024, end] {

@@ -269,7 +269,11 @@ impl State {
                 subscription.expire(now_ms, &mut decision);
             }
             if decision.rows.is_empty() {
+                subscription.doom(&mut decision);
+            }
+            if decision.rows.is_empty() {
                 subscription.pass_over(now_ms, &mut decision);
+                subscription.drop_superseded(&mut decision);
             }
             if decision.rows.is_empty() {
                 let end_of = |number| partition_of(number).map_or(Offset::ZERO, Partition::end);

@@ -16,8 +16,10 @@ use crate::core::{CoreLimits, CreateTopic, State, TopicConfig};
 mod bench;
 mod consumers;
 mod dead_letters;
+mod filters;
 mod hold;
 mod letters;
+mod pending;
 mod rules;
 mod schedule;
 
@@ -44,5 +46,6 @@ fn config(mode: Mode) -> SubscriptionConfig {
         retry: RetryPolicy::default(),
         ack_deadline_ms: ACK_DEADLINE_MS,
         filter: None,
+        on_filter_error: OnFilterError::Deliver,
     }
 }

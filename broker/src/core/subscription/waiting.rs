@@ -101,6 +101,11 @@ impl WaitingRecords {
         self.rows.keys().next().copied()
     }
 
+    /// Offsets from one on that have rows.
+    pub(super) fn offsets_from(&self, start: Offset) -> impl Iterator<Item = Offset> {
+        self.rows.range(start..).map(|(offset, _)| *offset)
+    }
+
     /// Offsets of a range that have rows.
     pub(super) fn offsets_in(&self, range: OffsetRange) -> impl Iterator<Item = Offset> {
         let range = range.start..range.end.max(range.start);

@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 
-use towpath_storage::Offset;
+use towpath_storage::{Offset, OffsetRange};
 
+use super::filter::FilterVerdict;
 use super::keys::{KeyHash, Keys};
 use super::lease::LeaseId;
-use super::settled::{Settled, WORD_RECORDS, bit_of, offset_of, offsets_in, word_of};
+use super::settled::{Settled, WORD_RECORDS, bit_of, offset_of, offsets_in, word_of, words_in};
 
 /// What inspecting a record has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +24,13 @@ pub struct InspectedRecord {
     pub verdict: FilterVerdict,
 }
 
-/// What a filter says of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FilterVerdict {
-    /// It is to be delivered; also without a filter.
-    Deliver,
-    /// Nobody is to get it.
-    Pass,
+/// How many records a filter has sorted out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Judged {
+    /// It was not true of them.
+    pub(super) filtered_count: u64,
+    /// It could not judge them.
+    pub(super) unjudged_count: u64,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -42,6 +43,10 @@ struct Word {
     passed: u64,
     /// On their way to the dead letters.
     moving: u64,
+    /// The filter was not true of these.
+    filtered: u64,
+    /// The filter could not judge these.
+    unjudged: u64,
     /// Leases of its records.
     leases: Vec<LeaseId>,
 }
@@ -81,6 +86,8 @@ pub(super) struct Window {
     /// First offsets of frames, with their append times.
     times: VecDeque<(Offset, i64)>,
     ready_count: u64,
+    /// Records of its words that nobody is to get.
+    passed_count: u64,
     /// No word before this one has a ready record.
     ready_hint: u64,
     /// Keys of the records; not used in a mode without order.
@@ -98,6 +105,7 @@ impl Window {
             end: floor,
             times: VecDeque::new(),
             ready_count: 0,
+            passed_count: 0,
             ready_hint: word_of(floor),
             keys: Keys::default(),
             is_ordered,
@@ -112,6 +120,34 @@ impl Window {
     /// Records from the first that is kept to the last.
     pub(super) fn span(&self) -> u64 {
         self.end.since(offset_of(self.first_word, 0))
+    }
+
+    /// Records that nobody is to get, from the word of the floor on.
+    pub(super) fn passed_count(&self) -> u64 {
+        self.passed_count
+    }
+
+    /// Records of a range that the filter was not true of, and that it could not judge.
+    pub(super) fn judged_in(&self, range: OffsetRange) -> Judged {
+        let mut judged = Judged::default();
+        for (word, bits) in words_in(range) {
+            if let Some(word) = self.word(word) {
+                judged.filtered_count += u64::from((word.filtered & bits).count_ones());
+                judged.unjudged_count += u64::from((word.unjudged & bits).count_ones());
+            }
+        }
+        judged
+    }
+
+    /// Whether a record was looked at and is kept.
+    pub(super) fn holds(&self, offset: Offset) -> bool {
+        offset < self.end && self.word(word_of(offset)).is_some()
+    }
+
+    /// Whether the filter was not true of a record.
+    pub(super) fn is_filtered(&self, offset: Offset) -> bool {
+        let word = self.word(word_of(offset));
+        word.is_some_and(|word| word.filtered & bit_of(offset) != 0)
     }
 
     /// Records that can be delivered, if their keys are free.
@@ -150,14 +186,22 @@ impl Window {
     pub(super) fn push(&mut self, found: InspectedRecord, settled: &Settled) {
         let offset = self.end;
         self.push_record(found.key, found.bytes);
-        if settled.contains(offset) {
-            return;
-        }
         let Some(word) = self.words.back_mut() else {
             return;
         };
+        match found.verdict {
+            FilterVerdict::Deliver => {}
+            FilterVerdict::Pass => word.filtered |= bit_of(offset),
+            FilterVerdict::DeliverUnjudged | FilterVerdict::Die(_) => {
+                word.unjudged |= bit_of(offset);
+            }
+        }
+        if settled.contains(offset) {
+            return;
+        }
         if found.verdict == FilterVerdict::Pass {
             word.passed |= bit_of(offset);
+            self.passed_count += 1;
             return;
         }
         word.ready |= bit_of(offset);
@@ -176,13 +220,15 @@ impl Window {
             if let Some(word) = self.words.back_mut() {
                 word.passed |= bit_of(Offset::new(self.end.get() - 1));
             }
+            self.passed_count += 1;
         }
     }
 
     /// Lets go of what is below the floor, none of which is ready or with a consumer.
     pub(super) fn set_floor(&mut self, floor: Offset) {
         while self.first_word < word_of(floor) && !self.words.is_empty() {
-            self.words.pop_front();
+            let word = self.words.pop_front();
+            self.passed_count -= word.map_or(0, |word| u64::from(word.passed.count_ones()));
             self.records.drop_first(WORD_RECORDS as usize);
             self.first_word += 1;
         }
@@ -236,7 +282,6 @@ impl Window {
     }
 
     /// Records of a word that are with a consumer.
-    #[cfg(test)]
     pub(super) fn leased(&self, word: u64) -> u64 {
         self.word(word).map_or(0, |word| word.leased)
     }
@@ -361,7 +406,6 @@ impl Window {
     }
 
     /// Records of a word that are on their way to the dead letters.
-    #[cfg(test)]
     pub(super) fn moving(&self, word: u64) -> u64 {
         self.word(word).map_or(0, |word| word.moving)
     }

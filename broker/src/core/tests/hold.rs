@@ -32,6 +32,7 @@ fn wish(text: &str, topic: TopicId, partition_count: usize) -> CreateSubscriptio
             retry: RetryPolicy::default(),
             ack_deadline_ms: 30_000,
             filter: None,
+            on_filter_error: OnFilterError::Deliver,
         },
         starts: vec![Offset::ZERO; partition_count],
         hash_key: HashKey::default(),

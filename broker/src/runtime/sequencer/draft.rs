@@ -17,6 +17,7 @@ use super::super::settle::SettleWork;
 use super::super::subscription_command::{
     ConnectError, Connected, CreatedSubscription, SubscriptionPage, SubscriptionSink,
 };
+use super::super::subscription_question::AnsweredQuestion;
 use crate::core::{
     AppendRefusal, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal, DeadLetterCounts,
     DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice,
@@ -179,6 +180,7 @@ pub(super) enum PendingAnswer {
         answer: Answer<SubscriptionPage, Infallible>,
         page: SubscriptionPage,
     },
+    Question(AnsweredQuestion),
 }
 
 impl PendingAnswer {
@@ -263,6 +265,7 @@ impl PendingAnswer {
                 subscriptions,
             } => send(answer, Ok(subscriptions)),
             Self::ListSubscriptions { answer, page } => send(answer, Ok(page)),
+            Self::Question(answered) => answered.send(),
         }
     }
 
@@ -296,6 +299,7 @@ impl PendingAnswer {
             Self::GetSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::WatchSubscriptions { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ListSubscriptions { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::Question(answered) => answered.fail(),
         }
     }
 }

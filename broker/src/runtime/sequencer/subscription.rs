@@ -132,6 +132,10 @@ impl Sequencer {
                 subscription,
                 found,
             } => self.state.take_inspected(subscription, found, now_ms),
+            SubscriptionCommand::Ask(question) => {
+                let answered = question.ask(&self.state, now_ms);
+                draft.answers.push(PendingAnswer::Question(answered));
+            }
             SubscriptionCommand::LookAtDeadLetters {
                 subscription,
                 partition,
@@ -424,6 +428,7 @@ impl Sequencer {
             },
             wish,
             hash_key: subscription.hash_key(),
+            filters: subscription.filters_of(wish.partition),
         }))
     }
 

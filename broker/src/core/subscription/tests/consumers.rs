@@ -37,6 +37,8 @@ impl Bench {
         assert!(!self.done.contains(&source), "{place:?} was handled");
         assert!(!self.dead.contains(&place), "{place:?} is dead");
         assert!(!self.gone.contains(&source), "{place:?} is gone");
+        let is_unwanted = self.unwanted.contains(&source);
+        assert!(!is_unwanted, "{place:?} was filtered out");
         let other = self.held.insert(place, held);
         assert_eq!(other, None, "{place:?} is with two consumers");
         self.orphans.remove(&place);

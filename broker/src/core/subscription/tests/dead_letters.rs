@@ -9,7 +9,7 @@ fn what_comes_behind_a_dead_letter_of_its_key_is_parked_in_order() {
     bench.connect(1, 100);
     bench.say((0, 2), dead());
     bench.bury(true);
-    assert_eq!(bench.letters[0], [], "one of its key is before it");
+    assert!(bench.letters[0].is_empty(), "one of its key is before it");
     bench.ack((0, 0));
     bench.bury(true);
     bench.bury(true);
