@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_proto::names::{SubscriptionName, TopicName};
-use towpath_storage::{Offset, OffsetRange, PartitionRef, Row, StateMachine, TopicId};
+use towpath_storage::{Offset, OffsetRange, PartitionRef, Row, RowKey, StateMachine, TopicId};
 
 use super::connect::RECONNECT_GRACE_MS;
 use super::waiting::Handling;
