@@ -109,7 +109,7 @@ impl Consumer {
             has: BTreeMap::new(),
         };
         match consumer.next().await {
-            Response::Opened(opened) => assert_eq!(opened.topic, "orders"),
+            Response::Opened(opened) => assert_eq!(opened.topic, "orders", "as it was created"),
             other => panic!("{other:?}"),
         }
         Ok(consumer)
@@ -167,7 +167,7 @@ impl Consumer {
     pub(crate) async fn receive(&mut self, count: usize) {
         while self.has.len() < count {
             let response = self.next().await;
-            assert_eq!(self.take(response), None);
+            assert_eq!(self.take(response), None, "nothing is settled");
         }
         assert_eq!(self.has.len(), count, "{:?}", self.has);
     }
@@ -176,7 +176,7 @@ impl Consumer {
     pub(crate) async fn receive_values(&mut self, expected: &[&str]) {
         while self.values() != expected {
             let response = self.next().await;
-            assert_eq!(self.take(response), None);
+            assert_eq!(self.take(response), None, "nothing is settled");
         }
     }
 
@@ -238,7 +238,7 @@ fn settlement((partition, offset): (u32, u64), delivery: u64, outcome: Outcome) 
 }
 
 fn records_of(delivered: &Delivered) -> Vec<((u32, u64), Had)> {
-    assert_eq!(crc32fast::hash(&delivered.batch), delivered.crc);
+    assert_eq!(crc32fast::hash(&delivered.batch), delivered.crc, "checksum");
     let mut records = Records::new(&delivered.batch);
     let mut had = Vec::new();
     for span in &delivered.spans {

@@ -32,6 +32,9 @@ pub enum FilterVerdict {
     Pass,
 }
 
+/// Places that the records of a word take.
+const WORD_LEN: usize = u64::BITS as usize;
+
 #[derive(Debug, Default, Clone)]
 struct Word {
     /// Can be delivered.
@@ -113,10 +116,10 @@ impl Window {
     fn push_record(&mut self, record: Record) {
         if self.words.is_empty() {
             // Nothing is kept for a partition that nobody reads.
-            let settled_count = self.end.since(offset_of(self.first_word, 0)) as usize;
-            self.records.resize(settled_count, Record::SETTLED);
+            let settled = offset_of(self.first_word, 0).get()..self.end.get();
+            self.records.extend(settled.map(|_| Record::SETTLED));
         }
-        if self.words.is_empty() || self.end.get() % WORD_RECORDS == 0 {
+        if self.words.is_empty() || self.end.get().is_multiple_of(WORD_RECORDS) {
             self.words.push_back(Word::default());
         }
         self.records.push_back(record);
@@ -176,7 +179,7 @@ impl Window {
     pub(super) fn set_floor(&mut self, floor: Offset) {
         while self.first_word < word_of(floor) && !self.words.is_empty() {
             self.words.pop_front();
-            self.records.drain(..WORD_RECORDS as usize);
+            self.records.drain(..WORD_LEN);
             self.first_word += 1;
         }
         while self.times.get(1).is_some_and(|(first, _)| *first <= floor) {
