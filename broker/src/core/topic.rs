@@ -331,7 +331,7 @@ impl State {
         config.check()?;
         if config.retention_age_ms.is_some() {
             let buriers = self.subscriptions.of_dead_letters(topic.id);
-            self.refuse_use(topic, buriers)
+            Self::refuse_use(topic, buriers)
                 .map_err(|in_use| UpdateTopicRefusal::LettersByAge { in_use })?;
         }
         if config == topic.config {
@@ -373,13 +373,12 @@ impl State {
         let topic = self.find_topic(name, topic_id)?;
         let readers = self.subscriptions.of_topic(topic.id);
         let buriers = self.subscriptions.of_dead_letters(topic.id);
-        self.refuse_use(topic, readers.chain(buriers))?;
+        Self::refuse_use(topic, readers.chain(buriers))?;
         Ok((topic.id, Self::delete_rows(topic)))
     }
 
     /// Refuses if there is any of these subscriptions.
     pub(super) fn refuse_use<'a>(
-        &self,
         topic: &Topic,
         subscriptions: impl Iterator<Item = &'a Subscription>,
     ) -> Result<(), TopicInUse> {

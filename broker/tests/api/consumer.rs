@@ -115,7 +115,7 @@ impl Consumer {
             has: BTreeMap::new(),
         };
         match consumer.next().await {
-            Response::Opened(opened) => assert_eq!(opened.topic, "orders"),
+            Response::Opened(opened) => assert_eq!(opened.topic, "orders", "as it was created"),
             other => panic!("{other:?}"),
         }
         Ok(consumer)
@@ -175,7 +175,7 @@ impl Consumer {
     pub(crate) async fn receive(&mut self, count: usize) {
         while self.has.len() < count {
             let response = self.next().await;
-            assert_eq!(self.take(response), None);
+            assert_eq!(self.take(response), None, "nothing is settled");
         }
         assert_eq!(self.has.len(), count, "{:?}", self.has);
     }
@@ -184,7 +184,7 @@ impl Consumer {
     pub(crate) async fn receive_values(&mut self, expected: &[&str]) {
         while self.values() != expected {
             let response = self.next().await;
-            assert_eq!(self.take(response), None);
+            assert_eq!(self.take(response), None, "nothing is settled");
         }
     }
 
@@ -251,7 +251,7 @@ pub(crate) fn settlement(
 }
 
 pub(crate) fn records_of(delivered: &Delivered) -> Vec<((u32, u64), Had)> {
-    assert_eq!(crc32fast::hash(&delivered.batch), delivered.crc);
+    assert_eq!(crc32fast::hash(&delivered.batch), delivered.crc, "checksum");
     let mut records = Records::new(&delivered.batch);
     let mut had = Vec::new();
     for span in &delivered.spans {

@@ -133,7 +133,12 @@ impl Subscription {
         let partition = &self.partitions[number as usize];
         let settled = &partition.settled;
         let end = settled.block_numbers().last().unwrap_or(0) * super::settled::BLOCK_RECORDS;
-        let end = partition.window.end().max(Offset::new(end));
+        // A lane of dead letters has no window.
+        let end = partition
+            .window
+            .end()
+            .max(Offset::new(end))
+            .max(settled.floor());
         let words = word_of(settled.floor())..word_of(end) + 1;
         let words = words.map(|word| match word == word_of(settled.floor()) {
             true => settled.word(word) | (bit_of(settled.floor()) - 1),

@@ -38,6 +38,7 @@ pub struct UpdateSubscription {
     /// Most attempts.
     pub attempts_max: Option<u32>,
     /// Highest age, milliseconds; none within for any.
+    #[expect(clippy::option_option, reason = "a change to none is not no change")]
     pub age_ms_max: Option<Option<u64>>,
     /// Which records are delivered: an expression; none within for all.
     pub filter: Option<Option<String>>,

@@ -63,7 +63,7 @@ impl State {
         let letters = letters.filter(|_| wish.with_dead_letters);
         let mut rows = vec![RowId::Subscription(subscription.id).gone()];
         if let Some(topic) = letters {
-            self.refuse_use(topic, self.subscriptions.of_topic(topic.id()))?;
+            Self::refuse_use(topic, self.subscriptions.of_topic(topic.id()))?;
             rows.extend(Self::delete_rows(topic));
         }
         let sessions = subscription.consumers.connected();

@@ -180,6 +180,10 @@ impl SubscriptionPartition {
     }
 
     /// Delivers the next records of a key in the window, those before `end`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what it changes is in several places"
+    )]
     fn deliver_run(
         &mut self,
         key: KeyHash,

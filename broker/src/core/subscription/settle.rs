@@ -301,6 +301,10 @@ impl Subscription {
     }
 
     /// Takes a record from its consumer and puts it into a row.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what it changes is in several places"
+    )]
     pub(super) fn put_row(
         &mut self,
         number: u32,

@@ -6,12 +6,13 @@ use towpath_storage::{Offset, OffsetRange};
 
 /// Records of one word.
 pub(super) const WORD_RECORDS: u64 = 64;
-const BLOCK_WORDS: u64 = 8;
+const WORDS: usize = 8;
+const BLOCK_WORDS: u64 = WORDS as u64;
 /// Records of one block, which is one row.
 pub(super) const BLOCK_RECORDS: u64 = WORD_RECORDS * BLOCK_WORDS;
 
 /// One bit for each of [`BLOCK_RECORDS`] records.
-pub(super) type Block = [u64; BLOCK_WORDS as usize];
+pub(super) type Block = [u64; WORDS];
 
 /// Number of the word that holds the bit of a record.
 pub(super) fn word_of(offset: Offset) -> u64 {

@@ -1,10 +1,16 @@
 //! Subscriptions against schedules: consumers come, go, handle, fail and die, the broker restarts, and
 //! what each of them sees is compared with what a subscription promises.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "numbers of tests are small"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_proto::names::{SubscriptionName, TopicName};
-use towpath_storage::{Offset, OffsetRange, PartitionRef, Row, StateMachine, TopicId};
+use towpath_storage::{Offset, OffsetRange, PartitionRef, Row, RowKey, StateMachine, TopicId};
 
 use super::connect::RECONNECT_GRACE_MS;
 use super::waiting::Handling;

@@ -33,6 +33,9 @@ pub(super) struct Judged {
     pub(super) unjudged_count: u64,
 }
 
+/// Places that the records of a word take.
+const WORD_LEN: usize = u64::BITS as usize;
+
 #[derive(Debug, Default, Clone)]
 struct Word {
     /// Can be delivered.
@@ -163,7 +166,7 @@ impl Window {
             self.records = Records::default();
             (0..settled_count).for_each(|_| self.records.push(key.map(|_| KeyHash(0)), 0));
         }
-        if self.words.is_empty() || self.end.get() % WORD_RECORDS == 0 {
+        if self.words.is_empty() || self.end.get().is_multiple_of(WORD_RECORDS) {
             self.words.push_back(Word::default());
         }
         self.records.push(key, bytes);
@@ -229,7 +232,7 @@ impl Window {
         while self.first_word < word_of(floor) && !self.words.is_empty() {
             let word = self.words.pop_front();
             self.passed_count -= word.map_or(0, |word| u64::from(word.passed.count_ones()));
-            self.records.drop_first(WORD_RECORDS as usize);
+            self.records.drop_first(WORD_LEN);
             self.first_word += 1;
         }
         while self.times.get(1).is_some_and(|(first, _)| *first <= floor) {

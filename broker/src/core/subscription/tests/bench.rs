@@ -19,6 +19,8 @@ pub(super) struct Bench {
     pub(super) config: SubscriptionConfig,
     /// Everything that was journaled.
     pub(super) journal: Vec<Row>,
+    /// What a checkpoint holds.
+    pub(super) checkpoint: BTreeMap<RowKey, Row>,
     pub(super) now_ms: i64,
     pub(super) incarnation: u64,
     pub(super) next_session: u64,
@@ -82,6 +84,7 @@ impl Bench {
             state: State::new(CoreLimits::default()),
             config: config.clone(),
             journal: Vec::new(),
+            checkpoint: BTreeMap::new(),
             now_ms: 1_000_000,
             incarnation: 1,
             next_session: 0,
@@ -363,7 +366,22 @@ impl Bench {
         self.step();
     }
 
-    /// Stops the broker at once, and starts it again with what was journaled.
+    /// What a broker loads at its next start, in the order in which it does: every other time from a
+    /// checkpoint, else all that was journaled.
+    fn loaded(&mut self) -> Vec<Row> {
+        for row in self.state.take_changed() {
+            match row.value {
+                Some(_) => drop(self.checkpoint.insert(row.key.clone(), row)),
+                None => drop(self.checkpoint.remove(&row.key)),
+            }
+        }
+        match self.incarnation % 2 {
+            0 => self.journal.clone(),
+            _ => self.checkpoint.values().cloned().collect(),
+        }
+    }
+
+    /// Stops the broker at once, and starts it again.
     pub(super) fn restart(&mut self) {
         let filters = self.filters();
         let before: Vec<_> = (0..2 * self.logs.len())
@@ -376,7 +394,7 @@ impl Bench {
         self.burials.clear();
         let ends: Vec<_> = self.logs.iter().map(|log| log.len() as u64).collect();
         let mut state = State::new(CoreLimits::default());
-        for row in self.journal.iter().cloned() {
+        for row in self.loaded() {
             state.apply_row(row);
         }
         self.incarnation += 1;
