@@ -109,7 +109,8 @@ impl Subscription {
 }
 
 impl SubscriptionPartition {
-    fn is_long(&self) -> bool {
+    /// Whether its window is to be made shorter.
+    pub(super) fn is_long(&self) -> bool {
         self.window.span() > WINDOW_RECORDS_SOFT_MAX
     }
 
