@@ -246,7 +246,8 @@ impl Subscription {
         let Some(open_records) = self.consumers.open_records() else {
             return;
         };
-        // What is ready while somebody could be sent more is behind others of its key.
+        // What is ready while somebody could be sent more is behind others of its key: to look for other
+        // keys is worth a window that is not long.
         let is_short = open_records > 0;
         let count_max = match self.config.filter {
             None => open_records.clamp(AHEAD_RECORDS, INSPECT_RECORDS_MAX),
@@ -258,7 +259,8 @@ impl Subscription {
             if partition.lane == Lane::DeadLetters {
                 break;
             }
-            let wants = is_short || partition.window.ready_count() < AHEAD_RECORDS;
+            let looks_for_keys = is_short && !partition.is_long();
+            let wants = looks_for_keys || partition.window.ready_count() < AHEAD_RECORDS;
             let has_room =
                 partition.window.span() < WINDOW_RECORDS_MAX && partition.can_go_on(now_ms);
             let has_room = has_room && partition.has_row_room();

@@ -129,7 +129,8 @@ impl SubscriptionPartition {
         self.window.passed_count() > 0 && self.first_open().since(floor) >= count
     }
 
-    fn is_long(&self) -> bool {
+    /// Whether its window is to be made shorter.
+    pub(super) fn is_long(&self) -> bool {
         self.window.span() > WINDOW_RECORDS_SOFT_MAX
     }
 

@@ -302,6 +302,20 @@ fn a_long_wait_of_one_key_does_not_hold_up_others() {
 }
 
 #[test]
+fn a_long_window_gives_rows_only_to_what_is_kept_for_long() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[7; 20_000]);
+    bench.connect(1, 1_000);
+    let rows = |bench: &Bench| bench.subscription().partitions[0].waiting.len();
+    assert!(!bench.held().is_empty(), "delivered");
+    assert_eq!(rows(&bench), 0, "a moment ago");
+    bench.pass(999);
+    assert_eq!(rows(&bench), 0, "not for long");
+    bench.pass(1);
+    assert!(rows(&bench) >= bench.held().len(), "for long");
+}
+
+#[test]
 fn an_exclusive_subscription_has_one_consumer_and_the_next_one_waits() {
     let mut bench = Bench::new(config(Mode::Exclusive), 1);
     bench.append(0, &[1, 2, 3]);
