@@ -94,6 +94,8 @@ check publishes_for_it ok '"partition":2' \
 pulled=$(call -d '{"subscription":"email","wait_ms":10000}' "$address" towpath.v1.SubscriptionService/Pull)
 check pulls_a_record ok '"value":"aGk="' printf '%s' "$pulled"
 delivery=$(sed -n 's/.*"delivery": "\([0-9]*\)".*/\1/p' <<<"$pulled")
+check lists_who_has_it ok '"offset":"1","state":"RECORD_STATE_IN_FLIGHT","attempt":1' \
+    call -d '{"subscription":"email"}' "$address" towpath.v1.SubscriptionService/ListPending
 check says_that_it_failed ok '"results":[{"expired":[]}]' \
     call -d '{"subscription":"email","settlements":[{"delivery":"'"$delivery"'","partition":2,
         "ranges":[{"start":"1","end":"2"}],"nack":{"reason":"no account"}}]}' \
@@ -106,6 +108,12 @@ dead_letters() {
 }
 check lists_dead_letters ok '"originTopic":"orders","originOffset":"1"' timeout 20 bash -c \
     "$(declare -f call dead_letters); address=$address; dead_letters"
+check explains_where_it_is ok '"deadLetterTopic":"email.dlq","deadLetterOffset":"0"' \
+    call -d '{"subscription":"email","partition":2,"offset":"1"}' \
+    "$address" towpath.v1.SubscriptionService/ExplainRecord
+check refuses_a_filter_that_is_none fails '"reason":"INVALID_FILTER"' \
+    call -d '{"name":"x","topic":"orders","start":{"end":{}},"config":{"filter":"nokey == 1"}}' \
+    "$address" towpath.v1.SubscriptionService/CreateSubscription
 check redrives_them ok '"redrivenCount":"1","passedCount":"0","resumeToken":"","isDone":true' \
     call -d '{"subscription":"email"}' "$address" towpath.v1.DeadLetterService/RedriveDeadLetters
 check pulls_it_again ok '"isDeadLetter":true' \

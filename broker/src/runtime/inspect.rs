@@ -29,7 +29,7 @@ const READ_BYTES: usize = 256 * 1024;
 const REST_OF_FRAME_MAX: u64 = 4_096;
 
 /// Steps of filters after which a piece of work is over: others wait, and what is left is asked for again.
-const STEPS_MAX: u64 = 2_000_000;
+const STEPS_MAX: u64 = 500_000;
 
 /// Records to be inspected for a subscription.
 #[derive(Debug, Clone)]
