@@ -173,7 +173,10 @@ fn subscriber(plan: &InFlightPlan, broker: &BrokerProcess, name: &str) -> Result
 
 /// Takes records and keeps them.
 async fn hold(mut subscriber: Subscriber, taken: mpsc::UnboundedSender<()>) -> Result<()> {
-    #[expect(clippy::collection_is_never_read, reason = "what is dropped comes back")]
+    #[expect(
+        clippy::collection_is_never_read,
+        reason = "what is dropped comes back"
+    )]
     let mut held = Vec::new();
     while let Some(delivery) = subscriber.next_delivery().await? {
         held.push(delivery);
