@@ -110,21 +110,15 @@ impl RowId {
                 TABLE_SUBSCRIPTION_PARTITION
             }
             Self::SettledBlock(subscription, partition, block) => {
-                key.put_u64_le(subscription.get());
-                key.put_u32_le(*partition);
-                key.put_u64_le(*block);
+                put_of_partition(&mut key, *subscription, *partition, *block);
                 TABLE_SETTLED_BLOCK
             }
             Self::WaitingRecord(subscription, partition, offset) => {
-                key.put_u64_le(subscription.get());
-                key.put_u32_le(*partition);
-                key.put_u64_le(offset.get());
+                put_of_partition(&mut key, *subscription, *partition, offset.get());
                 TABLE_WAITING_RECORD
             }
             Self::ParkedKey(subscription, partition, key_hash) => {
-                key.put_u64_le(subscription.get());
-                key.put_u32_le(*partition);
-                key.put_u64_le(*key_hash);
+                put_of_partition(&mut key, *subscription, *partition, *key_hash);
                 TABLE_PARKED_KEY
             }
             Self::SupersededFilter(subscription, revision) => {
@@ -210,6 +204,12 @@ impl RowId {
 fn put_partition(key: &mut Vec<u8>, partition: PartitionRef) {
     key.put_u64_le(partition.topic.get());
     key.put_u32_le(partition.partition);
+}
+
+fn put_of_partition(key: &mut Vec<u8>, of: SubscriptionId, partition: u32, number: u64) {
+    key.put_u64_le(of.get());
+    key.put_u32_le(partition);
+    key.put_u64_le(number);
 }
 
 fn put_segment(key: &mut Vec<u8>, segment: SegmentRef) {

@@ -23,7 +23,7 @@ pub(super) struct Scope<'s, 'a> {
     pub(super) locals: RefCell<Vec<Value<'a>>>,
 }
 
-type Evaluated<'a> = Result<Value<'a>, Doubt>;
+pub(super) type Evaluated<'a> = Result<Value<'a>, Doubt>;
 
 impl<'s, 'a> Scope<'s, 'a> {
     pub(super) const fn new(
@@ -68,8 +68,8 @@ impl<'s, 'a> Scope<'s, 'a> {
                 _ => Err(Doubt::Failed("! is for what is true or false")),
             },
             Node::Negate(of) => operators::negate(&self.evaluate(of)?),
-            Node::Or(parts) => self.any(parts.iter().map(|part| self.evaluate(part))),
-            Node::And(parts) => self.all(parts.iter().map(|part| self.evaluate(part))),
+            Node::Or(parts) => any(parts.iter().map(|part| self.evaluate(part))),
+            Node::And(parts) => all(parts.iter().map(|part| self.evaluate(part))),
             Node::Binary(operator, left, right) => {
                 let (left, right) = (self.evaluate(left)?, self.evaluate(right)?);
                 operators::binary(*operator, &left, &right, self.budget)
@@ -132,16 +132,6 @@ impl<'s, 'a> Scope<'s, 'a> {
         serde_json::from_slice(body).map_err(|_malformed| Doubt::NotJson)
     }
 
-    /// Whether any part is true: one that is decides, whatever the others are.
-    pub(super) fn any(&self, parts: impl Iterator<Item = Evaluated<'a>>) -> Evaluated<'a> {
-        decide(parts, true)
-    }
-
-    /// Whether all parts are true: one that is not decides, whatever the others are.
-    pub(super) fn all(&self, parts: impl Iterator<Item = Evaluated<'a>>) -> Evaluated<'a> {
-        decide(parts, false)
-    }
-
     fn map(&self, entries: &'a [(Expression, Expression)]) -> Evaluated<'a> {
         let mut made: Vec<(Value<'a>, Value<'a>)> = Vec::with_capacity(entries.len());
         for (key, item) in entries {
@@ -162,6 +152,16 @@ impl<'s, 'a> Scope<'s, 'a> {
         }
         Ok(Value::Map(made.into()))
     }
+}
+
+/// Whether any part is true: one that is decides, whatever the others are.
+pub(super) fn any<'a>(parts: impl Iterator<Item = Evaluated<'a>>) -> Evaluated<'a> {
+    decide(parts, true)
+}
+
+/// Whether all parts are true: one that is not decides, whatever the others are.
+pub(super) fn all<'a>(parts: impl Iterator<Item = Evaluated<'a>>) -> Evaluated<'a> {
+    decide(parts, false)
 }
 
 /// What the parts are together, of which one that is `deciding` is enough.

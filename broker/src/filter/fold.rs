@@ -1,7 +1,7 @@
 //! Macros over the items of lists and the keys of maps.
 
 use super::Doubt;
-use super::evaluate::Scope;
+use super::evaluate::{Scope, all, any};
 use super::expression::{Expression, Fold, FoldKind};
 use super::value::{Items, Value};
 
@@ -19,8 +19,8 @@ impl<'a> Scope<'_, 'a> {
             }
         };
         match fold.kind {
-            FoldKind::All => self.all(items.iter().map(|item| self.test(fold, item))),
-            FoldKind::Exists => self.any(items.iter().map(|item| self.test(fold, item))),
+            FoldKind::All => all(items.iter().map(|item| self.test(fold, item))),
+            FoldKind::Exists => any(items.iter().map(|item| self.test(fold, item))),
             FoldKind::ExistsOne => {
                 let mut count = 0;
                 for item in items.iter() {

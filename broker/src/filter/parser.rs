@@ -63,6 +63,10 @@ struct Parser<'a> {
 
 type Read<T> = Result<T, Fault>;
 
+fn made(start: usize, node: Node) -> Read<Expression> {
+    Expression::new(node).map_err(|error| Fault::new(start, error.message))
+}
+
 impl<'a> Parser<'a> {
     fn start(&self) -> usize {
         self.tokens.get(self.place).map_or(0, |token| token.start)
@@ -117,10 +121,6 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn node(&self, start: usize, node: Node) -> Read<Expression> {
-        Expression::new(node).map_err(|error| Fault::new(start, error.message))
-    }
-
     fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Read<T>) -> Read<T> {
         if self.nesting == NESTING_MAX {
             let message = format!("the expression is nested deeper than {NESTING_MAX} levels");
@@ -142,7 +142,7 @@ impl<'a> Parser<'a> {
             let yes = it.any()?;
             it.expect(":")?;
             let no = it.expression()?;
-            it.node(start, Node::Choice(Box::new([condition, yes, no])))
+            made(start, Node::Choice(Box::new([condition, yes, no])))
         })
     }
 
@@ -169,7 +169,7 @@ impl<'a> Parser<'a> {
         while self.take(symbol) {
             parts.push(part(self)?);
         }
-        self.node(start, join(parts))
+        made(start, join(parts))
     }
 
     fn relation(&mut self) -> Read<Expression> {
@@ -219,7 +219,7 @@ impl<'a> Parser<'a> {
             self.place += 1;
             let right = part(self)?;
             let node = Node::Binary(operator, Box::new(left), Box::new(right));
-            left = self.node(start, node)?;
+            left = made(start, node)?;
         }
         Ok(left)
     }
@@ -228,7 +228,7 @@ impl<'a> Parser<'a> {
         let start = self.start();
         if self.take("!") {
             let of = self.nested(Self::unary)?;
-            return self.node(start, Node::Not(Box::new(of)));
+            return made(start, Node::Not(Box::new(of)));
         }
         if !self.take("-") {
             return self.member();
@@ -238,17 +238,17 @@ impl<'a> Parser<'a> {
                 self.place += 1;
                 let value = 0_i64.checked_sub_unsigned(value);
                 let value = value.ok_or_else(|| Fault::new(start, "the number is too low"))?;
-                let literal = self.node(start, Node::Literal(Literal::Int(value)))?;
+                let literal = made(start, Node::Literal(Literal::Int(value)))?;
                 return self.members(literal);
             }
             TokenKind::Double(value) => {
                 self.place += 1;
-                let literal = self.node(start, Node::Literal(Literal::Double(-value)))?;
+                let literal = made(start, Node::Literal(Literal::Double(-value)))?;
                 return self.members(literal);
             }
             _ => Node::Negate(Box::new(self.nested(Self::unary)?)),
         };
-        self.node(start, node)
+        made(start, node)
     }
 
     fn member(&mut self) -> Read<Expression> {
@@ -278,7 +278,7 @@ impl<'a> Parser<'a> {
             } else {
                 return Ok(of);
             };
-            of = self.node(start, node)?;
+            of = made(start, node)?;
         }
     }
 
@@ -321,7 +321,7 @@ impl<'a> Parser<'a> {
                 return Err(self.fault(message));
             }
         };
-        self.node(start, node)
+        made(start, node)
     }
 
     fn entry(&mut self) -> Read<(Expression, Expression)> {
@@ -361,7 +361,7 @@ impl<'a> Parser<'a> {
                 return Err(Fault::new(start, message));
             }
         };
-        self.node(start, node)
+        made(start, node)
     }
 
     fn call(&mut self, start: usize, name: &str) -> Read<Expression> {
@@ -375,7 +375,7 @@ impl<'a> Parser<'a> {
                             ..
                         },
                     ],
-                ) => self.node(start, Node::Has(of, field)),
+                ) => made(start, Node::Has(of, field)),
                 _ => Err(Fault::new(
                     start,
                     "has() asks for a field, as in has(json.total)",
@@ -427,7 +427,7 @@ impl<'a> Parser<'a> {
         }
         let node = functions::constant(function, &arguments);
         let node = node.map_err(|message| Fault::new(start, message))?;
-        self.node(start, node.unwrap_or(Node::Call(function, arguments)))
+        made(start, node.unwrap_or(Node::Call(function, arguments)))
     }
 
     /// The rest of a macro, behind its opening bracket.
@@ -457,6 +457,6 @@ impl<'a> Parser<'a> {
             test,
             item,
         };
-        self.node(start, Node::Fold(Box::new(fold)))
+        made(start, Node::Fold(Box::new(fold)))
     }
 }

@@ -277,12 +277,9 @@ fn the_work_for_one_record_is_bounded() {
     ] {
         let filter = Filter::compile(expression).unwrap();
         let mut steps = Steps::default();
-        let started = std::time::Instant::now();
         let judged = judge_with(&filter, record, &mut steps);
         assert_eq!(judged, Judgement::Doubt(Doubt::TooCostly), "{expression}");
         assert_eq!(steps.taken(), STEPS_PER_RECORD_MAX, "{expression}");
-        let took = started.elapsed();
-        assert!(took.as_secs() < 2, "{expression} took {took:?}");
     }
     // What it costs is not outweighed by another part: no more is evaluated.
     let filter = Filter::compile("json.all(a, json.all(b, b >= 0)) || true").unwrap();

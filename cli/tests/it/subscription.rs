@@ -402,6 +402,6 @@ fn a_record_is_explained_and_what_is_pending_listed() {
     );
     let said = broker.fails(2, &["subscription", "why", "s", "other/0@1"]);
     assert!(said.contains("is of topic t"), "{said}");
-    let said = broker.fails(2, &["subscription", "why", "s", "t/0@7"]);
+    let said = broker.fails(6, &["subscription", "why", "s", "t/0@7"]);
     assert!(said.contains("OFFSET_OUT_OF_RANGE"), "{said}");
 }

@@ -16,8 +16,8 @@ async fn broker() -> (FakeBroker, Client) {
         .on_filter_error(OnFilterError::DeadLetter);
     let created = client.admin().create_subscription(wish).await.unwrap();
     let config = created.subscription.config;
-    assert_eq!(config.filter.as_deref(), Some("size > 1"));
-    assert_eq!(config.on_filter_error, OnFilterError::DeadLetter);
+    assert_eq!(config.filter.as_deref(), Some("size > 1"), "filter");
+    assert_eq!(config.on_filter_error, OnFilterError::DeadLetter, "rule");
     (broker, client)
 }
 

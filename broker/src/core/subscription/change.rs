@@ -24,6 +24,10 @@ pub struct SubscriptionRevision {
 
 /// A wish to change a subscription: what is none stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::option_option,
+    reason = "none leaves a setting as it is, none within unsets it"
+)]
 pub struct UpdateSubscription {
     /// Which.
     pub name: SubscriptionName,

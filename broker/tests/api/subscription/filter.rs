@@ -4,7 +4,7 @@ use super::*;
 
 fn filtered(filter: &str, on_filter_error: v1::OnFilterError) -> v1::CreateSubscriptionRequest {
     let mut config = wish().config.unwrap();
-    config.filter = filter.to_owned();
+    filter.clone_into(&mut config.filter);
     config.set_on_filter_error(on_filter_error);
     v1::CreateSubscriptionRequest {
         config: Some(config),

@@ -88,7 +88,10 @@ fn a_list_holds_what_is_in_flight_and_what_waits_in_order_on_pages_of_any_size()
             assert_eq!(holder.consumer, held.consumer);
             assert_eq!(holder.delivery, held.delivery);
             assert_eq!(record.attempt, held.attempt);
-            assert_eq!(holder.deadline_ms, bench.now_ms + ACK_DEADLINE_MS as i64);
+            assert_eq!(
+                holder.deadline_ms,
+                bench.now_ms.saturating_add_unsigned(ACK_DEADLINE_MS)
+            );
         }
         let waiting = listed(&bench, 9, Some(RecordPlace::Waiting));
         assert_eq!(
@@ -189,7 +192,7 @@ fn a_dead_record_and_what_is_parked_behind_it_are_explained() {
     let record = record.unwrap();
     assert_eq!(record.place, RecordPlace::InFlight);
     assert!(record.is_redriven);
-    assert_eq!(listed(&bench, 5, None)[0].is_redriven, true);
+    assert!(listed(&bench, 5, None)[0].is_redriven, "it is listed");
 }
 
 #[test]
