@@ -325,3 +325,17 @@ fn an_exclusive_subscription_has_one_consumer_and_the_next_one_waits() {
     let refused = bench.state.connect_consumer(bench.id, &wish, bench.now_ms);
     assert_eq!(refused, Err(ConnectRefusal::Busy));
 }
+
+#[test]
+fn a_suspect_of_an_ordered_mode_comes_as_soon_as_somebody_may_have_it() {
+    for mode in [Mode::KeyShared, Mode::Exclusive] {
+        let mut bench = Bench::new(config(mode), 1);
+        bench.append(0, &[1, 2]);
+        bench.connect_as(1, 100, false);
+        bench.disconnect(1, ConsumerDeparture::CutOff);
+        bench.pass(RECONNECT_GRACE_MS);
+        assert_eq!(bench.held(), [], "nobody is there");
+        bench.connect(2, 100);
+        assert_eq!(bench.held(), [(0, 0)], "{mode:?}: nothing else happens");
+    }
+}
