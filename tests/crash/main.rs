@@ -17,6 +17,7 @@
 
 mod recovery;
 mod scripts;
+mod subscriptions;
 
 use std::path::Path;
 
@@ -29,6 +30,9 @@ use towpath_tests::stepper::{Stepper, small_options};
 
 /// Something to be interrupted.
 type Script = fn(&mut Stepper) -> Result<(), StorageError>;
+
+/// The topic to which dead letters are appended.
+const TARGET: &str = "again";
 
 const ENTROPY_SEED: u64 = 11;
 
@@ -81,14 +85,16 @@ fn check_recovery(disk: &SimDisk, model: &Model, options: &EngineOptions, what: 
         stepper.engine.report.losses.is_empty(),
         "{what}: nothing is damaged"
     );
+    stepper.check_subscriptions(TARGET).unwrap();
     check_segment_headers(disk, what);
     check_no_orphans(&mut stepper, disk, what);
     let model = stepper.model.clone();
     drop(stepper);
     let again = Stepper::open(disk, ENTROPY_SEED + 2, options, model);
-    again
-        .unwrap_or_else(|error| panic!("{what}: cannot be opened again: {error:?}"))
-        .check();
+    let mut again =
+        again.unwrap_or_else(|error| panic!("{what}: cannot be opened again: {error:?}"));
+    again.check();
+    again.check_subscriptions(TARGET).unwrap();
 }
 
 /// After a checkpoint nothing is left of what was deleted or trimmed.

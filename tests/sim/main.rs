@@ -12,7 +12,9 @@ use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use towpath_tests::swarm::{Counts, Outcome, run, run_on_lying_disk, run_with_groups};
+use towpath_tests::swarm::{
+    Counts, Outcome, run, run_on_lying_disk, run_with_groups, run_with_subscriptions,
+};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -47,6 +49,16 @@ fn the_same_seed_gives_the_same_trace() {
         let [first, second] = again;
         assert_eq!(first.trace_digest, second.trace_digest, "groups, {seed}");
         assert!(first.history == second.history, "groups, seed {seed}");
+        let again = [(); 2].map(|()| run_with_subscriptions(seed, steps()));
+        let [first, second] = again;
+        assert_eq!(
+            first.trace_digest, second.trace_digest,
+            "subscriptions, {seed}"
+        );
+        assert!(
+            first.history == second.history,
+            "subscriptions, seed {seed}"
+        );
     }
 }
 
@@ -75,6 +87,21 @@ fn no_seed_breaks_a_promise_to_groups() {
         counts.commits > 0 && counts.stale_commits > 0,
         "they worked"
     );
+}
+
+#[test]
+fn no_seed_breaks_a_promise_to_subscriptions() {
+    let counts = run_swarm(run_with_subscriptions, 500);
+    let Counts {
+        settled,
+        expired,
+        dead_letters,
+        redriven,
+        republished,
+        ..
+    } = counts;
+    let happened = [settled, expired, dead_letters, redriven, republished];
+    assert!(happened.iter().all(|count| *count > 0), "{counts:?}");
 }
 
 /// One run of the swarm.

@@ -6,6 +6,10 @@
 //! of the table in `docs/testing.md`.
 
 mod check;
+mod delivery;
+mod delivery_check;
+#[cfg(test)]
+mod delivery_tests;
 mod group_check;
 #[cfg(test)]
 mod group_tests;
@@ -15,6 +19,7 @@ mod tests;
 use std::fmt;
 
 pub use check::check;
+pub use delivery::{Deed, DeliveryEvent, LetterState, Unit, Word};
 
 /// One partition of one life of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,6 +146,22 @@ pub enum Event {
     GroupDeleted {
         /// Which group.
         group: u64,
+    },
+    /// A record was read with its key: before anything else is told of it.
+    Keyed {
+        /// Where.
+        place: Place,
+        /// Its offset.
+        offset: u64,
+        /// Its key; none if it is a key of its own.
+        key: Option<u64>,
+    },
+    /// Something about a durable subscription.
+    Subscription {
+        /// Which subscription.
+        subscription: u64,
+        /// What.
+        event: DeliveryEvent,
     },
     /// It was seen, or acknowledged, that a partition starts here. From now on nobody gets what is below.
     Starts {
@@ -270,8 +291,15 @@ pub enum Rule {
     PollSkip,
     /// 8: a group goes on below an offset that it had committed.
     CommitRegression,
-    /// 10: a partition has two owners in one generation.
+    /// 9: a record came again whose settlement had been confirmed.
+    SettledAgain,
+    /// 10: a partition has two owners in one generation, or a record is with two consumers.
     TwoOwners,
+    /// 11: attempts at a record went back, or one was counted for nothing.
+    Attempts,
+    /// 12: a record that was spent is not among the dead letters exactly once, or a dead letter moved by
+    /// itself.
+    DeadLetters,
     /// 13: the log start moved past what may go.
     RetainedTooLittle,
     /// 14: the final read does not reach the end.
@@ -290,6 +318,13 @@ pub enum Rule {
     Disturbed,
     /// 21: a part of a request is there at the end, and another is not.
     TornRequest,
+    /// 22: a record of a key was delivered, or became a dead letter, before an earlier one of it was done
+    /// with.
+    Overtaken,
+    /// 23: a subscription was done with a record that nobody had settled.
+    Unhandled,
+    /// 24: a consumer was told that it had not what it had.
+    Disowned,
 }
 
 /// A broken rule and where.

@@ -87,6 +87,85 @@ impl KnownPosition {
     }
 }
 
+/// What becomes of a record of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It comes, with this attempt.
+    Open {
+        /// Its number, from 1.
+        attempt: u32,
+    },
+    /// It does not come any more.
+    Settled,
+    /// It is among the dead letters.
+    Dead,
+}
+
+/// What becomes of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LetterFate {
+    /// It waits to be looked at.
+    Dead,
+    /// It comes again, with this attempt.
+    Redriven {
+        /// Its number, from 1.
+        attempt: u32,
+    },
+    /// It is to come again, once one of its key before it is done with.
+    Behind,
+    /// It does not come any more.
+    Settled,
+}
+
+/// What becomes of everything that a subscription has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubscriptionFacts {
+    /// Records by partition and offset.
+    pub places: BTreeMap<(u32, u64), Fate>,
+    /// Dead letters, by partition and offset of their record.
+    pub letters: BTreeMap<(u32, u64), LetterFate>,
+    /// Dead letters that were appended to a topic.
+    pub republished: u64,
+}
+
+impl SubscriptionFacts {
+    /// The same once everything has come and was handled.
+    #[must_use]
+    pub fn drained(mut self) -> Self {
+        for fate in self.places.values_mut() {
+            if let Fate::Open { .. } = fate {
+                *fate = Fate::Settled;
+            }
+        }
+        for fate in self.letters.values_mut() {
+            if let LetterFate::Redriven { .. } = fate {
+                *fate = LetterFate::Settled;
+            }
+        }
+        self
+    }
+}
+
+/// What is known of a subscription: none if it is not there.
+#[derive(Debug, Clone)]
+pub struct KnownSubscription {
+    /// Its name.
+    pub name: String,
+    /// What was acknowledged.
+    pub done: Option<SubscriptionFacts>,
+    /// What was asked for and not answered.
+    pub asked: Option<Option<SubscriptionFacts>>,
+}
+
+impl KnownSubscription {
+    /// What was asked for is acknowledged.
+    pub fn acknowledge(&mut self) {
+        if let Some(asked) = self.asked.take() {
+            self.done = asked;
+        }
+    }
+}
+
 /// Everything that one client did, by the names that it gave to topics. A topic that is created again
 /// is a new entry.
 #[derive(Debug, Clone, Default)]
@@ -95,6 +174,8 @@ pub struct Model {
     pub topics: Vec<(String, KnownTopic)>,
     /// Lives of consumer groups, in the order of their creation.
     pub groups: Vec<KnownGroup>,
+    /// Subscriptions, each of which has one life.
+    pub subscriptions: Vec<KnownSubscription>,
 }
 
 impl Model {
@@ -108,6 +189,12 @@ impl Model {
         &mut found
             .expect("the script creates a topic before it uses it")
             .1
+    }
+
+    /// A subscription.
+    pub fn subscription(&mut self, name: &str) -> &mut KnownSubscription {
+        let found = self.subscriptions.iter_mut().find(|it| it.name == name);
+        found.expect("the script creates a subscription before it uses it")
     }
 
     /// The present life of a group's name.

@@ -2,6 +2,7 @@
 //! are compared with the model.
 
 mod groups;
+mod subscriptions;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -28,6 +29,8 @@ use towpath_storage::{
 };
 
 use crate::model::{Deletion, KnownTrim, Model, SentBatch, payload};
+
+pub use subscriptions::Verdict;
 
 /// Sizes at which every mechanism is reached with a few kilobytes.
 pub fn small_options() -> EngineOptions {
@@ -72,6 +75,8 @@ pub struct Stepper {
     answers: Arc<Answers>,
     /// What the one member of groups was told.
     ear: Arc<groups::Ear>,
+    /// What the one consumer of subscriptions has.
+    hands: Arc<subscriptions::Hands>,
     clock: Arc<SimClock>,
 }
 
@@ -106,6 +111,7 @@ impl Stepper {
             model,
             answers: Arc::default(),
             ear: Arc::default(),
+            hands: Arc::default(),
         })
     }
 
@@ -117,6 +123,7 @@ impl Stepper {
         while self.engine.step_round()?
             || self.engine.step_settle()?
             || self.engine.step_maintenance()?
+            || self.engine.step_inspect()
         {}
         Ok(())
     }
@@ -417,6 +424,13 @@ impl Stepper {
 
     /// Every batch of a partition: base offset, record count, bytes.
     pub fn read_all(&self, handle: &PartitionHandle) -> Vec<(u64, u32, Bytes)> {
+        self.try_read_all(handle).unwrap()
+    }
+
+    fn try_read_all(
+        &self,
+        handle: &PartitionHandle,
+    ) -> Result<Vec<(u64, u32, Bytes)>, StorageError> {
         let (log, mut offset, mut cursor) = (handle.log(), handle.log().log_start(), None);
         let limit = ReadLimit {
             bytes_max: 10_000,
@@ -428,11 +442,8 @@ impl Stepper {
                 TailRead::AtEnd => break,
                 TailRead::Frames(frames) => frames,
                 TailRead::OnDisk { until } => {
-                    let disk = self
-                        .engine
-                        .reader
-                        .read(log, cursor, offset, until, limit)
-                        .unwrap();
+                    let reader = &self.engine.reader;
+                    let disk = reader.read(log, cursor, offset, until, limit)?;
                     assert_eq!(disk.loss, None, "partition {} at {offset}", log.partition());
                     cursor = disk.cursor;
                     disk.frames
@@ -447,6 +458,6 @@ impl Stepper {
             }
         }
         assert_eq!(offset, log.end(), "a read reaches the end");
-        read
+        Ok(read)
     }
 }

@@ -382,7 +382,7 @@ impl<'a> Parser<'a> {
                 )),
             };
         }
-        self.function(start, name, Call::Global, arguments)
+        Self::function(start, name, Call::Global, arguments)
     }
 
     fn call_on(&mut self, start: usize, name: &str, of: Expression) -> Read<Expression> {
@@ -395,14 +395,13 @@ impl<'a> Parser<'a> {
             _ => {
                 let mut arguments = vec![of];
                 arguments.extend(self.list(")", Self::expression)?);
-                return self.function(start, name, Call::OnValue, arguments);
+                return Self::function(start, name, Call::OnValue, arguments);
             }
         };
         self.fold(start, fold, of)
     }
 
     fn function(
-        &self,
         start: usize,
         name: &str,
         call: Call,

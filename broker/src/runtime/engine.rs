@@ -70,19 +70,7 @@ impl Engine {
         let mut state = State::new(options.core.clone());
         let storage = Storage::open(environment, &options.storage, &mut state)?;
         let clock = &environment.clock;
-        let mut time = BrokerTime::new(storage.time_ms, clock.wall_ms(), clock.boot());
-        if storage.lsn == Lsn::ZERO {
-            // Nothing was ever written, and so no time either.
-            time.trust_age();
-        } else if time.trusts_age_from_ms() > time.now_ms() {
-            let last_ms = storage.time_ms;
-            tracing::error!(
-                last_ms,
-                now_ms = time.now_ms(),
-                "the wall clock is more than a day past the last entry: \
-                nothing is deleted for its age within the next hour"
-            );
-        }
+        let time = start_time(environment, storage.time_ms, storage.lsn);
         let published = PublishedState::new(TopicTable::default(), storage.lsn, time.now_ms());
         let shared = Shared {
             environment: environment.clone(),
@@ -200,4 +188,22 @@ impl Engine {
             .for_each(|job| self.inspect_worker.step(job));
         is_any
     }
+}
+
+/// The broker's clock at a start: it goes on behind the last entry.
+fn start_time(environment: &Environment, last_ms: i64, last_lsn: Lsn) -> BrokerTime {
+    let clock = &environment.clock;
+    let mut time = BrokerTime::new(last_ms, clock.wall_ms(), clock.boot());
+    if last_lsn == Lsn::ZERO {
+        // Nothing was ever written, and so no time either.
+        time.trust_age();
+    } else if time.trusts_age_from_ms() > time.now_ms() {
+        tracing::error!(
+            last_ms,
+            now_ms = time.now_ms(),
+            "the wall clock is more than a day past the last entry: \
+            nothing is deleted for its age within the next hour"
+        );
+    }
+    time
 }

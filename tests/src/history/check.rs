@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Event, FINAL_READER, GapReason, Item, Place, Rule, Violation, group_check};
+use super::{
+    Event, FINAL_READER, GapReason, Item, Place, Rule, Violation, delivery_check, group_check,
+};
 
 /// Returns every broken rule, in the order of the rules.
 pub fn check(history: &[Event]) -> Vec<Violation> {
@@ -14,6 +16,7 @@ pub fn check(history: &[Event]) -> Vec<Violation> {
     violations.extend(facts.check_requests());
     violations.extend(check_sessions(history));
     violations.extend(group_check::check_groups(history));
+    violations.extend(delivery_check::check_deliveries(history));
     violations.extend(check_starts(history));
     violations.sort_by_key(|violation| violation.rule);
     violations

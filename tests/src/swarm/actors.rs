@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use fastrand::Rng;
+use prost::Message as _;
+use towpath_proto::v1;
 use towpath_storage::{Offset, ProducerId, ReadCursor};
 
 use crate::history::{Item, Place};
@@ -28,13 +30,16 @@ pub(super) struct Lane {
 pub(super) struct Producer {
     pub(super) number: u64,
     pub(super) lanes: BTreeMap<Place, Lane>,
+    /// How many keys its records have; 0 if what it sends are no records.
+    key_count: u64,
 }
 
 impl Producer {
-    pub(super) fn new(number: u64) -> Self {
+    pub(super) fn new(number: u64, key_count: u64) -> Self {
         Self {
             number,
             lanes: BTreeMap::new(),
+            key_count,
         }
     }
 
@@ -53,10 +58,15 @@ impl Producer {
             sequence,
         };
         let length = payload_bytes(random);
+        let payload = payload(item, length);
+        let record_count = random.u32(1..5);
         let batch = Unanswered {
             sequence,
-            payload: payload(item, length),
-            record_count: random.u32(1..5),
+            payload: match self.key_count {
+                0 => payload,
+                _ => records(&payload, record_count, self.key_count, random),
+            },
+            record_count,
         };
         lane.unanswered.push_back(batch.clone());
         batch
@@ -95,6 +105,20 @@ pub(super) fn payload(item: Item, length: usize) -> Bytes {
     bytes.resize(start + length, 0);
     random.fill(&mut bytes[start..]);
     bytes.into()
+}
+
+/// Records with keys; the first has these bytes.
+fn records(bytes: &Bytes, count: u32, key_count: u64, random: &mut Rng) -> Bytes {
+    let records = (0..count).map(|place| v1::Record {
+        key: (random.u8(..10) != 0).then(|| {
+            let key = random.u64(..key_count);
+            Bytes::copy_from_slice(&key.to_le_bytes())
+        }),
+        value: (place == 0).then(|| bytes.clone()),
+        ..v1::Record::default()
+    });
+    let records = records.collect();
+    v1::RecordBatch { records }.encode_to_vec().into()
 }
 
 /// FNV-1a over words of eight bytes: a run spends its time with the broker, not here.

@@ -1,14 +1,20 @@
 //! The scheduler and the world that it drives.
 
+mod consuming;
 mod ending;
 mod group_ending;
 mod group_watch;
 mod grouping;
 mod handling;
+mod letter_moves;
 mod moving;
 mod publishing;
 mod reading;
 mod sending;
+mod settling;
+mod subscribing;
+mod subscription_ending;
+mod subscription_watch;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -25,6 +31,7 @@ use towpath_storage::vfs::sim::{
 use towpath_storage::{Environment, OpenError, Operation, SimClock, SimEntropy, StorageError};
 
 use super::actors::{Producer, Reader, digest};
+use super::consumers::Crowd;
 use super::faults::Weather;
 use super::members::Cast;
 use crate::history::{Event, Place, Violation, check};
@@ -62,8 +69,24 @@ pub struct Counts {
     pub commits: u64,
     /// Commits that were refused, since they came too late.
     pub stale_commits: u64,
-    /// Seeks of groups.
+    /// Seeks of groups and subscriptions.
     pub seeks: u64,
+    /// Subscriptions that were created.
+    pub subscriptions: u64,
+    /// Records that were delivered.
+    pub deliveries: u64,
+    /// Settlements of records that were confirmed.
+    pub settled: u64,
+    /// Settlements of records that came too late.
+    pub expired: u64,
+    /// Records that became dead letters.
+    pub dead_letters: u64,
+    /// Dead letters that were to be delivered again.
+    pub redriven: u64,
+    /// Dead letters that were to be discarded.
+    pub discarded: u64,
+    /// Dead letters that were appended to a topic.
+    pub republished: u64,
     /// File operations that change the disk.
     pub operations: u64,
 }
@@ -81,6 +104,14 @@ impl Counts {
             commits: self.commits + other.commits,
             stale_commits: self.stale_commits + other.stale_commits,
             seeks: self.seeks + other.seeks,
+            subscriptions: self.subscriptions + other.subscriptions,
+            deliveries: self.deliveries + other.deliveries,
+            settled: self.settled + other.settled,
+            expired: self.expired + other.expired,
+            dead_letters: self.dead_letters + other.dead_letters,
+            redriven: self.redriven + other.redriven,
+            discarded: self.discarded + other.discarded,
+            republished: self.republished + other.republished,
             operations: self.operations + other.operations,
         }
     }
@@ -123,6 +154,7 @@ struct World {
     producers: Vec<Producer>,
     readers: Vec<Reader>,
     cast: Cast,
+    crowd: Crowd,
     /// Somebody who writes to several partitions at once, if there is.
     publisher: Option<Publisher>,
     mailbox: Arc<Mailbox>,
@@ -139,14 +171,24 @@ struct World {
     is_unmounted: bool,
 }
 
+/// Who takes part in a run beside producers and readers.
+#[derive(Default)]
+struct Company {
+    cast: Cast,
+    crowd: Crowd,
+    publisher: Option<Publisher>,
+}
+
 /// Runs one seed for so many scheduler steps, or for as many as it draws.
 pub fn run(seed: u64, steps: Option<u32>) -> Outcome {
     let mut random = Rng::with_seed(seed);
     let weather = Weather::draw(&mut random);
     let drawn = random.u32(100..1900);
-    let publisher = publisher_of(seed);
-    let cast = Cast::default();
-    run_in(weather, cast, publisher, random, steps.unwrap_or(drawn))
+    let company = Company {
+        publisher: publisher_of(seed),
+        ..Company::default()
+    };
+    run_in(weather, company, random, steps.unwrap_or(drawn))
 }
 
 /// The same with members of consumer groups.
@@ -154,28 +196,37 @@ pub fn run_with_groups(seed: u64, steps: Option<u32>) -> Outcome {
     let mut random = Rng::with_seed(seed);
     let weather = Weather::draw(&mut random);
     let drawn = random.u32(100..1900);
-    let cast = Cast::draw(&mut random);
-    let publisher = publisher_of(seed);
-    run_in(weather, cast, publisher, random, steps.unwrap_or(drawn))
+    let company = Company {
+        cast: Cast::draw(&mut random),
+        publisher: publisher_of(seed),
+        ..Company::default()
+    };
+    run_in(weather, company, random, steps.unwrap_or(drawn))
+}
+
+/// The same with consumers of durable subscriptions.
+pub fn run_with_subscriptions(seed: u64, steps: Option<u32>) -> Outcome {
+    let mut random = Rng::with_seed(seed);
+    let weather = Weather::draw(&mut random);
+    let drawn = random.u32(100..1900);
+    let company = Company {
+        crowd: Crowd::draw(&mut random),
+        ..Company::default()
+    };
+    run_in(weather, company, random, steps.unwrap_or(drawn))
 }
 
 /// The same on a disk that lies about its syncs: what the checks find then shows that they bite.
 pub fn run_on_lying_disk(seed: u64, steps: u32) -> Outcome {
     let random = Rng::with_seed(seed);
-    run_in(Weather::lying(), Cast::default(), None, random, steps)
+    run_in(Weather::lying(), Company::default(), random, steps)
 }
 
 fn publisher_of(seed: u64) -> Option<Publisher> {
     (seed % PUBLISHING == PUBLISHING / 2).then(Publisher::default)
 }
 
-fn run_in(
-    weather: Weather,
-    cast: Cast,
-    publisher: Option<Publisher>,
-    mut random: Rng,
-    steps: u32,
-) -> Outcome {
+fn run_in(weather: Weather, company: Company, mut random: Rng, steps: u32) -> Outcome {
     let disk = SimDisk::new(SimOptions {
         sector_bytes: if random.bool() { 512 } else { 4096 },
         total_bytes: weather.total_bytes,
@@ -193,10 +244,13 @@ fn run_in(
         disk,
         engine: None,
         lives: 0,
-        producers: (0..PRODUCERS).map(Producer::new).collect(),
+        producers: (0..PRODUCERS)
+            .map(|number| Producer::new(number, company.crowd.key_count))
+            .collect(),
         readers: Vec::new(),
-        cast,
-        publisher,
+        cast: company.cast,
+        crowd: company.crowd,
+        publisher: company.publisher,
         mailbox: Arc::default(),
         ledgers: BTreeMap::new(),
         controls: Vec::new(),
@@ -226,6 +280,8 @@ impl World {
         // Without groups nothing is drawn for them: a seed stays what it is.
         if !self.cast.is_absent() && self.random.u8(..5) < 2 {
             self.act_in_group();
+        } else if !self.crowd.is_absent() && self.random.u8(..5) < 3 {
+            self.act_in_subscription();
         } else {
             self.act();
         }
@@ -287,6 +343,7 @@ impl World {
         self.engine = None;
         self.take_answers();
         self.cut_members_off();
+        self.cut_consumers_off();
         self.crash();
         self.restart();
     }
@@ -379,6 +436,8 @@ impl World {
         topics
             .iter()
             .flat_map(|topics| topics.after(None).map(Arc::clone))
+            // Dead letters have readers of their own.
+            .filter(|view| !view.name().as_str().ends_with(".dlq"))
             .collect()
     }
 

@@ -44,6 +44,8 @@ impl Subscription {
         {
             self.deliver_turn(partition, consumer, now_ms, decision);
         }
+        // In an ordered mode suspects are found on the way: nothing else may bring them back here.
+        self.deliver_suspect(now_ms, decision);
         self.ask_for_more(now_ms, end_of, decision);
     }
 

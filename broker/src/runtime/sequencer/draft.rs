@@ -183,6 +183,11 @@ pub(super) enum PendingAnswer {
     Question(AnsweredQuestion),
 }
 
+/// Tells what was decided.
+fn reply<T, R>(answer: Answer<T, R>, result: Result<T, R>) {
+    send(answer, result.map_err(CommandError::Refused));
+}
+
 impl PendingAnswer {
     /// Gives the answer, at a time of the boot clock.
     pub(super) fn send(self, now: Duration) {
@@ -206,60 +211,28 @@ impl PendingAnswer {
                 send(answer, result.map_err(CommandError::Refused));
                 drop(permits);
             }
-            Self::CreateTopic { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
-            Self::DeleteTopic { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
-            Self::UpdateTopic { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
-            Self::TrimTopic { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
-            Self::OpenTopic { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
-            Self::JoinGroup { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
+            Self::CreateTopic { answer, result } => reply(answer, result),
+            Self::DeleteTopic { answer, result } => reply(answer, result),
+            Self::UpdateTopic { answer, result } => reply(answer, result),
+            Self::TrimTopic { answer, result } => reply(answer, result),
+            Self::OpenTopic { answer, result } => reply(answer, result),
+            Self::JoinGroup { answer, result } => reply(answer, result),
             Self::CommitOffsets { sink, verdicts } => sink.answer(Ok(verdicts)),
-            Self::SeekGroup { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
-            Self::DeleteGroup { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
-            Self::GetGroup { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
+            Self::SeekGroup { answer, result } => reply(answer, result),
+            Self::DeleteGroup { answer, result } => reply(answer, result),
+            Self::GetGroup { answer, result } => reply(answer, result),
             Self::ListGroups { answer, page } => send(answer, Ok(page)),
             Self::WatchGroups { answer, groups } => send(answer, Ok(groups)),
-            Self::CreateSubscription { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
-            Self::UpdateSubscription { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
-            Self::SeekSubscription { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
-            Self::DeleteSubscription { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
-            Self::ChangeSubscription { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
-            Self::ConnectConsumer { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
+            Self::CreateSubscription { answer, result } => reply(answer, result),
+            Self::UpdateSubscription { answer, result } => reply(answer, result),
+            Self::SeekSubscription { answer, result } => reply(answer, result),
+            Self::DeleteSubscription { answer, result } => reply(answer, result),
+            Self::ChangeSubscription { answer, result } => reply(answer, result),
+            Self::ConnectConsumer { answer, result } => reply(answer, result),
             Self::SettleDeliveries { sink, expired } => sink.answer(Ok(expired)),
             Self::LookAtDeadLetters { answer, found } => send(answer, Ok(found)),
             Self::MoveDeadLetters { answer, counts } => send(answer, Ok(counts)),
-            Self::GetSubscription { answer, result } => {
-                send(answer, result.map_err(CommandError::Refused));
-            }
+            Self::GetSubscription { answer, result } => reply(answer, result),
             Self::WatchSubscriptions {
                 answer,
                 subscriptions,

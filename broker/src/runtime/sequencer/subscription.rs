@@ -26,6 +26,7 @@ use crate::core::{
 
 impl Sequencer {
     /// Decides on one command about a subscription.
+    #[expect(clippy::too_many_lines, reason = "one arm for each command")]
     pub(super) fn take_subscription_command(
         &mut self,
         command: SubscriptionCommand,

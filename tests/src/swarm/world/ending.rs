@@ -44,6 +44,7 @@ impl World {
             }
         }
         self.finish_groups();
+        self.finish_subscriptions();
         self.read_everything();
         self.grow_old();
         self.digest_trace();
@@ -93,7 +94,10 @@ impl World {
             engine.maintenance_worker.watch_space();
             let outcome = (|| {
                 Ok::<_, StorageError>(
-                    engine.step_round()? || engine.step_settle()? || engine.step_maintenance()?,
+                    engine.step_round()?
+                        || engine.step_settle()?
+                        || engine.step_maintenance()?
+                        || engine.step_inspect(),
                 )
             })();
             self.take_answers();

@@ -34,7 +34,7 @@ impl World {
 
     /// After a restart: where every group is, is seen anew.
     pub(super) fn note_broker_gone(&mut self) {
-        if self.cast.is_absent() {
+        if self.cast.is_absent() && self.crowd.is_absent() {
             return;
         }
         let free_from_ms = self.broker_time_ms() + RESTART_GRACE_MS;

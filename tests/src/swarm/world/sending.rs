@@ -112,6 +112,7 @@ impl World {
         self.take_publish_answers();
         self.take_control_answers();
         self.take_group_answers();
+        self.take_delivery_answers();
     }
 
     fn take_answer(&mut self, number: usize, place: Place, sequence: u64, answer: AppendAnswer) {

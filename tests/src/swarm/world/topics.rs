@@ -85,9 +85,13 @@ impl World {
     fn draw_config(&mut self) -> TopicConfig {
         let age_ms = self.random.u64(5_000..40_000);
         let bytes = self.random.u64(20_000..300_000);
-        TopicConfig {
+        let config = TopicConfig {
             retention_age_ms: (self.random.u8(..3) == 0).then_some(age_ms),
             retention_bytes: (self.random.u8(..3) == 0).then_some(bytes),
+        };
+        match self.crowd.is_absent() {
+            true => config,
+            false => TopicConfig::default(),
         }
     }
 
@@ -110,6 +114,14 @@ impl World {
         let Some((_, view)) = self.pick_view() else {
             return;
         };
+        if self
+            .crowd
+            .known
+            .values()
+            .any(|it| it.topic == view.id().get())
+        {
+            return;
+        }
         self.cast.doomed_topics.insert(view.id().get());
         // From here on its records may go, whatever becomes of the command.
         for partition in 0..u32::try_from(view.partitions().len()).unwrap() {
@@ -159,6 +171,9 @@ impl World {
         let Some((place, view)) = self.pick_view() else {
             return;
         };
+        if self.crowd.known.values().any(|it| it.topic == place.topic) {
+            return;
+        }
         let Some(handle) = view.partition(place.partition) else {
             return;
         };

@@ -304,7 +304,7 @@ fn a_long_wait_of_one_key_does_not_hold_up_others() {
 #[test]
 fn a_long_window_gives_rows_only_to_what_is_kept_for_long() {
     let mut bench = Bench::new(config(Mode::KeyShared), 1);
-    bench.append(0, &[7; 20_000]);
+    bench.append(0, &vec![7; 20_000]);
     bench.connect(1, 1_000);
     let rows = |bench: &Bench| bench.subscription().partitions[0].waiting.len();
     assert!(!bench.held().is_empty(), "delivered");
@@ -384,4 +384,18 @@ fn what_one_gives_back_others_get_at_once() {
     assert_eq!(bench.held(), []);
     bench.connect(2, 100);
     assert_eq!(bench.held[&(0, 0)].consumer, consumer_id(2));
+}
+
+#[test]
+fn a_suspect_of_an_ordered_mode_comes_as_soon_as_somebody_may_have_it() {
+    for mode in [Mode::KeyShared, Mode::Exclusive] {
+        let mut bench = Bench::new(config(mode), 1);
+        bench.append(0, &[1, 2]);
+        bench.connect_as(1, 100, false);
+        bench.disconnect(1, ConsumerDeparture::CutOff);
+        bench.pass(RECONNECT_GRACE_MS);
+        assert_eq!(bench.held(), [], "nobody is there");
+        bench.connect(2, 100);
+        assert_eq!(bench.held(), [(0, 0)], "{mode:?}: nothing else happens");
+    }
 }

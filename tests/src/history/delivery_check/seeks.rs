@@ -1,0 +1,99 @@
+//! Partitions that are moved.
+
+use std::collections::BTreeMap;
+
+use super::known::{Known, State};
+use super::{Ledger, Unit};
+
+impl Ledger {
+    /// A partition may be put somewhere at any moment.
+    pub(super) fn send_seek(&mut self, partition: u32, to: u64) {
+        *self.seeks.entry(partition).or_default() += 1;
+        self.excuse_partition(partition);
+        self.last_buried.retain(|(it, _), _| *it != partition);
+        for (unit, known) in self.units.range_mut(of(partition)) {
+            known.held = None;
+            known.forget_attempts();
+            known.state = match known.state {
+                State::Open if unit.offset >= to => State::Open,
+                _ => State::Either,
+            };
+        }
+        self.open_again(partition);
+    }
+
+    /// A partition was put somewhere.
+    pub(super) fn seek(&mut self, partition: u32, to: u64) {
+        self.begins.insert(partition, to);
+        let parked = self.parked_until(partition);
+        for (unit, known) in self.units.range_mut(of(partition)) {
+            let until = known.key.and_then(|key| parked.get(&key));
+            // Up to its last dead letter nothing of a parked key comes again.
+            known.state = match unit.offset >= to {
+                true if until.is_some_and(|until| unit.offset <= *until) => State::Either,
+                true => State::Open,
+                false => State::Done,
+            };
+        }
+        self.open_again(partition);
+    }
+
+    /// The keys that have dead letters, with the highest offset that one of them had in the topic.
+    fn parked_until(&self, partition: u32) -> BTreeMap<u64, u64> {
+        let first = Unit {
+            partition,
+            is_letter: true,
+            offset: 0,
+        };
+        let last = Unit {
+            offset: u64::MAX,
+            ..first
+        };
+        let letters = || {
+            let letters = self.units.range(first..=last);
+            letters.filter_map(|(_, known)| Some((known.key?, known, known.letter.as_ref()?)))
+        };
+        let mut parked: BTreeMap<u64, u64> = BTreeMap::new();
+        for (key, known, _) in letters() {
+            if self.parks && known.is_open() {
+                parked.insert(key, 0);
+            }
+        }
+        for (key, _, letter) in letters() {
+            if let Some(until) = parked.get_mut(&key) {
+                *until = letter.source.max(*until);
+            }
+        }
+        parked
+    }
+
+    fn open_again(&mut self, partition: u32) {
+        let units = self.units.range(of(partition));
+        let open = units.filter(|(_, known)| known.is_open());
+        let open = open.filter_map(|(unit, known)| Some((known.key?, unit.offset)));
+        for (key, offset) in open.collect::<Vec<_>>() {
+            let of_key = self.open.entry((false, partition, key)).or_default();
+            of_key.insert(offset);
+        }
+    }
+}
+
+/// The records of a partition.
+fn of(partition: u32) -> std::ops::RangeInclusive<Unit> {
+    let first = Unit {
+        partition,
+        is_letter: false,
+        offset: 0,
+    };
+    first..=Unit {
+        offset: u64::MAX,
+        ..first
+    }
+}
+
+impl Known {
+    /// Whether it may be dead for good: somebody has said so, or it failed often enough.
+    pub(super) fn may_be_spent(&self, attempts_max: u32) -> bool {
+        self.is_spent || self.charges >= attempts_max
+    }
+}

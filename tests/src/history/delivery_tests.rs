@@ -1,0 +1,1 @@
+//! Planted histories of subscriptions.

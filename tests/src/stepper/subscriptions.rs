@@ -1,0 +1,642 @@
+//! A durable subscription of a broker that is driven by hand: one consumer has whatever is ready.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::sync::oneshot;
+use towpath_broker::core::{
+    AppendRequest, Connect, ConsumerId, CreateSubscription, CreateTopic, Credit, DeadLetter,
+    DeadLetterState, DeleteSubscription, DeliveryOutcome, HashKey, Mode, OnDeadLetter,
+    OnFilterError, RetryPolicy, SeekSubscription, SessionId, Settlement, Subscription,
+    SubscriptionConfig, SubscriptionEvent, TopicConfig,
+};
+use towpath_broker::runtime::command::{
+    CommandError, ControlCommand, DataCommand, Permits, Republished,
+};
+use towpath_broker::runtime::subscription_command::{
+    DeadLetterVerdict, SubscriptionCommand, SubscriptionSink,
+};
+use towpath_proto::{dead_letter, v1};
+use towpath_storage::{Offset, OffsetRange, PartitionRef, StorageError, TopicId};
+
+use super::Stepper;
+use crate::model::{Fate, KnownSubscription, LetterFate, SentBatch, SubscriptionFacts};
+
+/// Longer than any back-off of the subscription, and than what a failed move to the dead letters waits.
+const WAIT: Duration = Duration::from_secs(6);
+/// Rounds of waiting after which everything must have come.
+const ROUNDS_MAX: u32 = 20;
+/// Partitions of the topics.
+const PARTITIONS: u32 = 2;
+
+/// Number of a lane, and an offset there.
+type Spot = (u32, u64);
+
+/// What the consumer was told and has not settled: with its delivery and attempt.
+#[derive(Debug, Default)]
+pub(super) struct Hands {
+    held: Mutex<BTreeMap<Spot, (u64, u32)>>,
+    expired: Mutex<Vec<OffsetRange>>,
+}
+
+impl SubscriptionSink for Hands {
+    fn tell(&self, event: SubscriptionEvent) {
+        let mut held = self.held.lock().unwrap();
+        match event {
+            SubscriptionEvent::Delivered(delivery) => {
+                for span in delivery.spans {
+                    for offset in span.range.start.get()..span.range.end.get() {
+                        let its = (delivery.number, span.attempt);
+                        held.insert((delivery.partition, offset), its);
+                    }
+                }
+            }
+            SubscriptionEvent::Lost { partition, ranges } => {
+                for offset in ranges.iter().flat_map(|it| it.start.get()..it.end.get()) {
+                    held.remove(&(partition, offset));
+                }
+            }
+            SubscriptionEvent::Replaced | SubscriptionEvent::Deleted => held.clear(),
+            // What of it was held is told as lost.
+            SubscriptionEvent::Skipped(_) => {}
+        }
+    }
+
+    fn answer(&self, expired: Result<Vec<Vec<OffsetRange>>, CommandError<Infallible>>) {
+        let expired = expired.unwrap_or_default();
+        self.expired
+            .lock()
+            .unwrap()
+            .extend(expired.into_iter().flatten());
+    }
+}
+
+/// What is said of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was handled.
+    Ack,
+    /// Handling it failed.
+    Nack,
+    /// It cannot be handled.
+    DeadLetter,
+}
+
+impl Stepper {
+    /// Sends a batch of records with these keys.
+    pub fn send_keys(&mut self, name: &str, partition: u32, keys: &[u8]) {
+        let records = keys.iter().map(|key| v1::Record {
+            key: Some(Bytes::copy_from_slice(&[*key])),
+            value: Some(Bytes::from(vec![*key; 100])),
+            ..v1::Record::default()
+        });
+        let records = records.collect();
+        let payload: Bytes = v1::RecordBatch { records }.encode_to_vec().into();
+        let record_count = u32::try_from(keys.len()).unwrap();
+        let topic = self.model.topic(name);
+        let id = topic.id.expect("the script waits for the topic");
+        let batches = topic.partitions.entry(partition).or_default();
+        let sequence = batches.len() as u64;
+        batches.push(SentBatch {
+            payload: payload.clone(),
+            record_count,
+            accepted: None,
+        });
+        self.push(id, partition, sequence, payload, record_count);
+    }
+
+    /// Creates a subscription that begins at the beginning of a topic with so many records in each
+    /// partition, and has a consumer for all of it.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn subscribe(
+        &mut self,
+        name: &str,
+        topic: &str,
+        record_counts: [u64; PARTITIONS as usize],
+    ) -> Result<(), StorageError> {
+        let id = self.model.topic(topic).id.expect("a topic");
+        let spots = (0..).zip(record_counts);
+        let spots = spots.flat_map(|(partition, count)| (0..count).map(move |it| (partition, it)));
+        let facts = SubscriptionFacts {
+            places: spots
+                .map(|spot| (spot, Fate::Open { attempt: 1 }))
+                .collect(),
+            ..SubscriptionFacts::default()
+        };
+        self.model.subscriptions.push(KnownSubscription {
+            name: name.to_owned(),
+            done: None,
+            asked: Some(Some(facts)),
+        });
+        let wish = CreateSubscription {
+            name: name.parse().unwrap(),
+            topic: TopicId::new(id),
+            config: SubscriptionConfig {
+                mode: Mode::KeyShared,
+                on_dead_letter: OnDeadLetter::Park,
+                retry: RetryPolicy {
+                    backoff_ms_min: 100,
+                    backoff_ms_max: 1_000,
+                    attempts_max: 3,
+                    age_ms_max: None,
+                },
+                ack_deadline_ms: 1_000_000,
+                filter: None,
+                on_filter_error: OnFilterError::Deliver,
+            },
+            starts: vec![Offset::ZERO; PARTITIONS as usize],
+            hash_key: HashKey::default(),
+            dead_letter_topic: format!("{name}.dlq").parse().unwrap(),
+        };
+        self.control(|answer| {
+            ControlCommand::Subscription(SubscriptionCommand::Create {
+                wish: Box::new(wish),
+                is_dry_run: false,
+                answer,
+            })
+        })?;
+        self.model.subscription(name).acknowledge();
+        self.listen(name)
+    }
+
+    /// Connects the consumer.
+    fn listen(&mut self, name: &str) -> Result<(), StorageError> {
+        let wish = Connect {
+            consumer: ConsumerId::new([6; 16]),
+            session: SessionId(1),
+            client_name: String::new(),
+            credit: Credit {
+                records: u64::MAX,
+                bytes: i64::MAX,
+            },
+            reports_start: true,
+            refuses_to_wait: false,
+        };
+        self.hands = Arc::default();
+        let sink = Arc::clone(&self.hands) as Arc<dyn SubscriptionSink>;
+        self.control(|answer| {
+            ControlCommand::Subscription(SubscriptionCommand::Connect {
+                name: name.parse().unwrap(),
+                id: None,
+                wish: Box::new(wish),
+                sink,
+                answer,
+            })
+        })?;
+        Ok(())
+    }
+
+    fn subscription_named(&self, name: &str) -> Option<&Subscription> {
+        let state = self.engine.sequencer.state();
+        state.subscription_named(&name.parse().unwrap())
+    }
+
+    fn control_subscription(&mut self, command: SubscriptionCommand) -> Result<(), StorageError> {
+        let commands = &self.engine.shared.commands;
+        let pushed = commands.push_control(ControlCommand::Subscription(command));
+        pushed.expect("the broker is running");
+        self.settle_down()
+    }
+
+    /// What may be known of the subscription from now on, until that is acknowledged.
+    fn expect(&mut self, name: &str, change: impl FnOnce(&mut SubscriptionFacts)) {
+        let known = self.model.subscription(name);
+        let mut facts = known.done.clone().expect("it is there");
+        change(&mut facts);
+        known.asked = Some(Some(facts));
+    }
+
+    /// Says something of a record of the topic that the consumer has, and waits for the answer and for
+    /// what follows. Behind a dead one its key follows.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn say(
+        &mut self,
+        name: &str,
+        (partition, offset): (u32, u64),
+        verdict: Verdict,
+        followers: &[u64],
+    ) -> Result<(), StorageError> {
+        self.expect(name, |facts| {
+            let fate = facts.places.get_mut(&(partition, offset)).unwrap();
+            *fate = match (verdict, *fate) {
+                (Verdict::Nack, Fate::Open { attempt }) => Fate::Open {
+                    attempt: attempt + 1,
+                },
+                (Verdict::DeadLetter, _) => Fate::Dead,
+                (Verdict::Ack | Verdict::Nack, _) => Fate::Settled,
+            };
+            if verdict == Verdict::DeadLetter {
+                for offset in [offset].iter().chain(followers) {
+                    let spot = (partition, *offset);
+                    facts.places.insert(spot, Fate::Dead);
+                    facts.letters.insert(spot, LetterFate::Dead);
+                }
+            }
+        });
+        self.settle(name, (partition, offset), verdict)
+    }
+
+    /// The same of a dead letter that comes again, by the offset that its record had. Behind one that is
+    /// dead again its key stands.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn say_of_letter(
+        &mut self,
+        name: &str,
+        (partition, source): (u32, u64),
+        verdict: Verdict,
+        followers: &[u64],
+    ) -> Result<(), StorageError> {
+        let letter = self.letter_offset(name, (partition, source))?;
+        self.expect(name, |facts| {
+            let fate = facts.letters.get_mut(&(partition, source)).unwrap();
+            *fate = match (verdict, *fate) {
+                (Verdict::Nack, LetterFate::Redriven { attempt }) => LetterFate::Redriven {
+                    attempt: attempt + 1,
+                },
+                (Verdict::DeadLetter, _) => LetterFate::Dead,
+                (Verdict::Ack | Verdict::Nack, _) => LetterFate::Settled,
+            };
+            for source in followers {
+                facts
+                    .letters
+                    .insert((partition, *source), LetterFate::Behind);
+            }
+        });
+        self.settle(name, (PARTITIONS + partition, letter), verdict)
+    }
+
+    fn settle(&mut self, name: &str, spot: Spot, verdict: Verdict) -> Result<(), StorageError> {
+        let held = self.hands.held.lock().unwrap().remove(&spot);
+        let (delivery, _) = held.unwrap_or_else(|| panic!("the consumer has {spot:?}"));
+        self.settle_delivery(name, spot, delivery, verdict)?;
+        let expired = std::mem::take(&mut *self.hands.expired.lock().unwrap());
+        assert_eq!(expired, [], "the consumer had it");
+        self.model.subscription(name).acknowledge();
+        Ok(())
+    }
+
+    fn settle_delivery(
+        &mut self,
+        name: &str,
+        (lane, offset): Spot,
+        delivery: u64,
+        verdict: Verdict,
+    ) -> Result<(), StorageError> {
+        let subscription = self.subscription_named(name).expect("it is there").id();
+        let start = Offset::new(offset);
+        let end = start.advance(1);
+        let reason = "billing is down".to_owned();
+        let settlement = Settlement {
+            delivery,
+            partition: lane,
+            ranges: vec![OffsetRange { start, end }],
+            outcome: match verdict {
+                Verdict::Ack => DeliveryOutcome::Ack,
+                Verdict::Nack => DeliveryOutcome::Nack {
+                    delay_ms: None,
+                    reason,
+                },
+                Verdict::DeadLetter => DeliveryOutcome::DeadLetter { reason },
+            },
+        };
+        let sink = Arc::clone(&self.hands) as Arc<dyn SubscriptionSink>;
+        self.control_subscription(SubscriptionCommand::Settle {
+            subscription,
+            settlements: vec![settlement],
+            sink,
+        })
+    }
+
+    /// The dead letters of a partition: the offset of the record of each.
+    fn letters(&self, name: &str, partition: u32) -> Result<Vec<(u64, v1::Record)>, StorageError> {
+        let subscription = self.subscription_named(name).expect("it is there");
+        let topics = self.engine.shared.published.topics();
+        let view = topics.with_id(subscription.dead_letter_topic());
+        let handle = view.and_then(|view| view.partition(partition));
+        let frames = self.try_read_all(handle.expect("dead letters have a topic"))?;
+        let records = frames.into_iter().flat_map(|(_, _, payload)| {
+            let batch = v1::RecordBatch::decode(payload).expect("a batch");
+            batch.records
+        });
+        let with_source = records.map(|record| {
+            let (_, added) = dead_letter::split(&record.headers);
+            let offset = added.iter().find(|it| it.name == dead_letter::OFFSET);
+            let offset = offset.expect("a header").value.to_vec();
+            let offset = String::from_utf8(offset).unwrap().parse().unwrap();
+            (offset, record)
+        });
+        Ok(with_source.collect())
+    }
+
+    fn letter_offset(
+        &self,
+        name: &str,
+        (partition, source): (u32, u64),
+    ) -> Result<u64, StorageError> {
+        let letters = self.letters(name, partition)?;
+        let place = letters.iter().position(|(offset, _)| *offset == source);
+        Ok(place.expect("it is dead") as u64)
+    }
+
+    fn known_letters(
+        &self,
+        name: &str,
+        partition: u32,
+        sources: &[u64],
+    ) -> Result<Vec<DeadLetter>, StorageError> {
+        let hash_key = self
+            .subscription_named(name)
+            .expect("it is there")
+            .hash_key();
+        let letters = (0..).zip(self.letters(name, partition)?);
+        let wanted = letters.filter(|(_, (source, _))| sources.contains(source));
+        let known = wanted.map(|(offset, (_, record))| DeadLetter {
+            offset: Offset::new(offset),
+            key: hash_key.of_key(record.key.as_ref().expect("a key")),
+            bytes: u32::try_from(record.encoded_len()).unwrap(),
+            append_time_ms: 0,
+        });
+        Ok(known.collect())
+    }
+
+    /// Has dead letters delivered again, or discards them, by the offsets that their records had; and
+    /// waits for the answer. What was redriven and stood behind them comes then.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn move_letters(
+        &mut self,
+        name: &str,
+        partition: u32,
+        sources: &[u64],
+        verdict: DeadLetterVerdict,
+        followers: &[u64],
+    ) -> Result<(), StorageError> {
+        let letters = self.known_letters(name, partition, sources)?;
+        self.expect(name, |facts| {
+            for source in sources {
+                let fate = match verdict {
+                    DeadLetterVerdict::Redrive => LetterFate::Redriven { attempt: 1 },
+                    DeadLetterVerdict::Discard => LetterFate::Settled,
+                };
+                facts.letters.insert((partition, *source), fate);
+            }
+            for source in followers {
+                let fate = LetterFate::Redriven { attempt: 1 };
+                facts.letters.insert((partition, *source), fate);
+            }
+        });
+        let subscription = self.subscription_named(name).expect("it is there").id();
+        let counts = self.control(|answer| {
+            ControlCommand::Subscription(SubscriptionCommand::MoveDeadLetters {
+                subscription,
+                partition,
+                letters,
+                verdict,
+                answer,
+            })
+        })?;
+        let done = counts.expect("it is there").done;
+        assert_eq!(done, sources.len(), "all were dead");
+        self.model.subscription(name).acknowledge();
+        Ok(())
+    }
+
+    /// Creates a topic that the model of topics does not know: what comes there does not come from its
+    /// producer.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn create_target(&mut self, name: &str) -> Result<(), StorageError> {
+        let wish = CreateTopic {
+            name: name.parse().unwrap(),
+            partition_count: 1,
+            config: TopicConfig::default(),
+        };
+        self.control(|answer| ControlCommand::CreateTopic {
+            wish,
+            is_dry_run: false,
+            answer,
+        })
+        .map(drop)
+    }
+
+    /// Appends dead letters to a topic and settles them with the same entry, and waits for the answer.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn republish(
+        &mut self,
+        name: &str,
+        partition: u32,
+        sources: &[u64],
+        target: &str,
+    ) -> Result<(), StorageError> {
+        let letters = self.known_letters(name, partition, sources)?;
+        self.expect(name, |facts| {
+            facts.republished += sources.len() as u64;
+            for source in sources {
+                facts
+                    .letters
+                    .insert((partition, *source), LetterFate::Settled);
+            }
+        });
+        let subscription = self.subscription_named(name).expect("it is there").id();
+        let topics = self.engine.shared.published.topics();
+        let view = topics.named(&target.parse().unwrap()).expect("a topic");
+        let records = letters.iter().map(|_| v1::Record::default());
+        let records = records.collect();
+        let payload: Bytes = v1::RecordBatch { records }.encode_to_vec().into();
+        let request = AppendRequest {
+            partition: PartitionRef {
+                topic: view.id(),
+                partition: 0,
+            },
+            producer: None,
+            payload_bytes: u32::try_from(payload.len()).unwrap(),
+            payload_crc: towpath_proto::batch::crc(&payload),
+            record_count: u32::try_from(letters.len()).unwrap(),
+        };
+        let (answer, mut published) = oneshot::channel();
+        let command = DataCommand::Publish {
+            appends: vec![(request, payload)],
+            letters: Some(Republished {
+                subscription,
+                partition,
+                letters,
+            }),
+            answer,
+            permits: Permits::default(),
+        };
+        let pushed = self.engine.shared.commands.push_data(command);
+        pushed.expect("the broker is running");
+        self.settle_down()?;
+        let published = published.try_recv().expect("answered").expect("published");
+        assert_eq!(published.base_offsets.len(), 1, "they were dead");
+        self.model.subscription(name).acknowledge();
+        Ok(())
+    }
+
+    /// Moves a partition to its beginning, and waits for the answer: what is not dead comes again.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn seek_subscription(&mut self, name: &str, partition: u32) -> Result<(), StorageError> {
+        self.expect(name, |facts| {
+            for ((_, _), fate) in facts.places.range_mut((partition, 0)..(partition + 1, 0)) {
+                if *fate != Fate::Dead {
+                    *fate = Fate::Open { attempt: 1 };
+                }
+            }
+        });
+        let wish = SeekSubscription {
+            name: name.parse().unwrap(),
+            positions: vec![(partition, Offset::ZERO)],
+        };
+        self.control(|answer| {
+            ControlCommand::Subscription(SubscriptionCommand::Seek {
+                wish,
+                is_dry_run: false,
+                answer,
+            })
+        })?;
+        self.model.subscription(name).acknowledge();
+        Ok(())
+    }
+
+    /// Deletes a subscription, and waits for the answer.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn unsubscribe(&mut self, name: &str) -> Result<(), StorageError> {
+        self.model.subscription(name).asked = Some(None);
+        self.control(|answer| {
+            ControlCommand::Subscription(SubscriptionCommand::Delete {
+                wish: DeleteSubscription {
+                    name: name.parse().unwrap(),
+                    with_dead_letters: false,
+                },
+                is_dry_run: false,
+                answer,
+            })
+        })?;
+        self.model.subscription(name).acknowledge();
+        Ok(())
+    }
+
+    /// Handles all that there is to be handled, and compares what came with what the model knows. From
+    /// then on that is what is known.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn check_subscriptions(&mut self, target: &str) -> Result<(), StorageError> {
+        let known = std::mem::take(&mut self.model.subscriptions);
+        for mut known in known {
+            let found = self.drain(&known, target)?;
+            let expected = [Some(&known.done), known.asked.as_ref()];
+            let is_expected = expected.into_iter().flatten().any(|it| *it == found);
+            assert!(
+                is_expected,
+                "{}: {found:#?} is neither what was acknowledged nor what was asked for: {known:#?}",
+                known.name
+            );
+            known.asked = None;
+            known.done = found.map(SubscriptionFacts::drained);
+            self.model.subscriptions.push(known);
+        }
+        Ok(())
+    }
+
+    /// What comes, in all, and what has not to come.
+    fn drain(
+        &mut self,
+        known: &KnownSubscription,
+        target: &str,
+    ) -> Result<Option<SubscriptionFacts>, StorageError> {
+        let name = known.name.as_str();
+        if self.subscription_named(name).is_none() {
+            return Ok(None);
+        }
+        let mut came: BTreeMap<Spot, u32> = BTreeMap::new();
+        self.listen(name)?;
+        for _ in 0..ROUNDS_MAX {
+            self.pass(WAIT)?;
+            loop {
+                let held = self.hands.held.lock().unwrap().pop_first();
+                let Some((spot, (delivery, attempt))) = held else {
+                    break;
+                };
+                let before = came.insert(spot, attempt);
+                assert_eq!(before, None, "{name}: {spot:?} comes again");
+                self.settle_delivery(name, spot, delivery, Verdict::Ack)?;
+            }
+        }
+        let mut facts = SubscriptionFacts {
+            republished: self.count_records(target),
+            ..SubscriptionFacts::default()
+        };
+        let asked = known.asked.iter().flatten();
+        let names = known.done.iter().chain(asked).next();
+        for spot in names.iter().flat_map(|facts| facts.places.keys()) {
+            let fate = match came.get(spot) {
+                Some(attempt) => Fate::Open { attempt: *attempt },
+                None => Fate::Settled,
+            };
+            facts.places.insert(*spot, fate);
+        }
+        for partition in 0..PARTITIONS {
+            for (letter, (source, _)) in (0..).zip(self.letters(name, partition)?) {
+                let before = facts.places.insert((partition, source), Fate::Dead);
+                assert_eq!(
+                    before,
+                    Some(Fate::Settled),
+                    "{name}: {source} is also elsewhere"
+                );
+                let fate = self.letter_fate(name, partition, letter, &came);
+                let before = facts.letters.insert((partition, source), fate);
+                assert_eq!(before, None, "{name}: {source} is dead twice");
+            }
+        }
+        Ok(Some(facts))
+    }
+
+    fn letter_fate(
+        &self,
+        name: &str,
+        partition: u32,
+        letter: u64,
+        came: &BTreeMap<Spot, u32>,
+    ) -> LetterFate {
+        if let Some(attempt) = came.get(&(PARTITIONS + partition, letter)) {
+            return LetterFate::Redriven { attempt: *attempt };
+        }
+        let range = OffsetRange {
+            start: Offset::new(letter),
+            end: Offset::new(letter + 1),
+        };
+        let subscription = self.subscription_named(name).expect("it is there");
+        let open = subscription.open_dead_letters(partition, range, 1);
+        match open.letters.first().map(|it| it.state) {
+            None | Some(DeadLetterState::Settled) => LetterFate::Settled,
+            Some(DeadLetterState::Dead) => LetterFate::Dead,
+            Some(DeadLetterState::Redriven) => LetterFate::Behind,
+        }
+    }
+
+    fn count_records(&self, topic: &str) -> u64 {
+        let topics = self.engine.shared.published.topics();
+        let view = topics.named(&topic.parse().unwrap());
+        let ends = view.iter().flat_map(|view| view.partitions());
+        ends.map(|handle| handle.log().end().get()).sum()
+    }
+}
