@@ -382,7 +382,7 @@ impl<'a> Parser<'a> {
                 )),
             };
         }
-        Self::function(start, name, Call::Global, arguments)
+        function(start, name, Call::Global, arguments)
     }
 
     fn call_on(&mut self, start: usize, name: &str, of: Expression) -> Read<Expression> {
@@ -395,38 +395,10 @@ impl<'a> Parser<'a> {
             _ => {
                 let mut arguments = vec![of];
                 arguments.extend(self.list(")", Self::expression)?);
-                return Self::function(start, name, Call::OnValue, arguments);
+                return function(start, name, Call::OnValue, arguments);
             }
         };
         self.fold(start, fold, of)
-    }
-
-    fn function(
-        start: usize,
-        name: &str,
-        call: Call,
-        arguments: Vec<Expression>,
-    ) -> Read<Expression> {
-        let Some((function, may, count)) = Function::named(name) else {
-            let known = Function::names();
-            let message = format!("there is no function {name:?}: there are {known}");
-            return Err(Fault::new(start, message));
-        };
-        if may != call && may != Call::Either {
-            let message = match may {
-                Call::OnValue => format!("{name} is called on a value, as in x.{name}(..)"),
-                Call::Global | Call::Either => format!("{name} is called as {name}(x)"),
-            };
-            return Err(Fault::new(start, message));
-        }
-        if arguments.len() != count {
-            let wanted = count - usize::from(call == Call::OnValue);
-            let message = format!("{name} has another number of arguments: {wanted}");
-            return Err(Fault::new(start, message));
-        }
-        let node = functions::constant(function, &arguments);
-        let node = node.map_err(|message| Fault::new(start, message))?;
-        made(start, node.unwrap_or(Node::Call(function, arguments)))
     }
 
     /// The rest of a macro, behind its opening bracket.
@@ -458,4 +430,28 @@ impl<'a> Parser<'a> {
         };
         made(start, Node::Fold(Box::new(fold)))
     }
+}
+
+/// The call of a function that there is.
+fn function(start: usize, name: &str, call: Call, arguments: Vec<Expression>) -> Read<Expression> {
+    let Some((function, may, count)) = Function::named(name) else {
+        let known = Function::names();
+        let message = format!("there is no function {name:?}: there are {known}");
+        return Err(Fault::new(start, message));
+    };
+    if may != call && may != Call::Either {
+        let message = match may {
+            Call::OnValue => format!("{name} is called on a value, as in x.{name}(..)"),
+            Call::Global | Call::Either => format!("{name} is called as {name}(x)"),
+        };
+        return Err(Fault::new(start, message));
+    }
+    if arguments.len() != count {
+        let wanted = count - usize::from(call == Call::OnValue);
+        let message = format!("{name} has another number of arguments: {wanted}");
+        return Err(Fault::new(start, message));
+    }
+    let node = functions::constant(function, &arguments);
+    let node = node.map_err(|message| Fault::new(start, message))?;
+    made(start, node.unwrap_or(Node::Call(function, arguments)))
 }

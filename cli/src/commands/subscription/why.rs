@@ -73,7 +73,7 @@ impl WhyReport {
 
 impl Report for WhyReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let text = |text: &str| printable(text.as_bytes()).into_owned();
+        let text = |text: &str| printable(text.as_bytes());
         writeln!(out, "{}", self.record.line())?;
         self.record.write_failures(out)?;
         for obstacle in &self.obstacles {
