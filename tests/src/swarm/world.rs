@@ -437,7 +437,7 @@ impl World {
             .iter()
             .flat_map(|topics| topics.after(None).map(Arc::clone))
             // Dead letters have readers of their own.
-            .filter(|view| !view.name().as_str().ends_with(".dlq"))
+            .filter(|view| view.name().as_str().strip_suffix(".dlq").is_none())
             .collect()
     }
 

@@ -169,18 +169,13 @@ impl Check {
                 let there = values.clone().filter(|it| self.read.contains(it)).count();
                 let may_be_gone = values.clone().any(|it| self.may_be_gone(*it));
                 let is_known = known.state != State::Either;
-                let rule = if there > 1 {
-                    Rule::DeadLetters
-                } else if there == 1 && is_known && known.state != State::Done {
-                    Rule::TornRequest
-                } else if there == 0
-                    && known.state == State::Done
-                    && !letter.has_other_end
-                    && !may_be_gone
-                {
-                    Rule::TornRequest
-                } else {
-                    continue;
+                let is_done = known.state == State::Done;
+                let is_missing = is_done && !letter.has_other_end && !may_be_gone;
+                let rule = match there {
+                    0 if is_missing => Rule::TornRequest,
+                    1 if is_known && !is_done => Rule::TornRequest,
+                    0 | 1 => continue,
+                    _ => Rule::DeadLetters,
                 };
                 let what = format!(
                     "subscription {subscription}: {unit:?} was republished {there} times: {known:?}"

@@ -89,10 +89,13 @@ impl Ledger {
                     }
                 }
             }
-            Word::Nack if !is_expired && is_recent && saying.is_held => {
-                if self.failures < FAILURES_COUNTED_MAX {
-                    known.attempt_min = known.attempt_min.max(saying.attempt + 1);
-                }
+            Word::Nack
+                if !is_expired
+                    && is_recent
+                    && saying.is_held
+                    && self.failures < FAILURES_COUNTED_MAX =>
+            {
+                known.attempt_min = known.attempt_min.max(saying.attempt + 1);
             }
             _ => {}
         }

@@ -158,10 +158,6 @@ impl World {
 
     /// Frames from an offset on; none at the end, the log start if that lies behind, nothing if the disk
     /// failed.
-    #[expect(
-        clippy::type_complexity,
-        reason = "three outcomes that one caller takes apart"
-    )]
     fn read_frames(&self, place: Place, next: u64) -> Option<Result<Vec<Frame>, Option<u64>>> {
         let engine = self.engine.as_ref()?;
         let topics = engine.shared.published.topics();
@@ -180,7 +176,7 @@ impl World {
             TailRead::Frames(frames) => Some(Ok(frames)),
             TailRead::OnDisk { until } => {
                 let read = engine.reader.read(log, None, offset, until, limit);
-                Some(read.map(|read| read.frames).map_err(|_| None))
+                Some(read.map(|read| read.frames).map_err(|_error| None))
             }
         }
     }
@@ -229,8 +225,10 @@ impl World {
         };
         let number = |name| header(name).parse::<u64>().unwrap();
         let known = self.crowd.known.get_mut(&id).expect("it is known");
-        assert_eq!(header(dead_letter::SUBSCRIPTION), known.name.to_string());
-        assert_eq!(number(dead_letter::PARTITION), u64::from(spot.0));
+        let name = known.name.to_string();
+        assert_eq!(header(dead_letter::SUBSCRIPTION), name, "whose it is");
+        let partition = number(dead_letter::PARTITION);
+        assert_eq!(partition, u64::from(spot.0), "where it comes from");
         let source = number(dead_letter::OFFSET);
         let letter = Letter {
             source,
