@@ -47,29 +47,38 @@ wait_for_port() {
   return 1
 }
 
-# A server with its records: what it is, which load program, its port and its command.
-start_peer() {
-  local name=$1 system=$2 port=$3 size
-  shift 3
-  "$@" >"$dir/$name.log" 2>&1 &
-  local pid=$!
-  pids+=("$pid")
+# Starts a server by its name, port and command; its process is $peer_pid.
+start() {
+  local name=$1 port=$2
+  shift 2
+  "$@" >>"$dir/$name.log" 2>&1 &
+  peer_pid=$!
+  pids+=("$peer_pid")
   wait_for_port "$port"
+}
+
+# Writes the records into a server, by its load program and port.
+prepare() {
+  local size
   for size in $sizes; do
-    "$load" "$system" prepare -url "127.0.0.1:$port" -records "$records" -size "$size"
+    "$load" "$1" prepare -url "127.0.0.1:$2" -records "$records" -size "$size"
   done
-  peers+=("$name $system $port $pid")
 }
 
 start_nats() {
   local sync name port
   for sync in 2m always; do
     name=nats-$sync port=$(free_port)
-    cat >"$dir/$name.conf" <<END
-listen: "127.0.0.1:$port"
-jetstream { store_dir: "$dir/$name", sync_interval: $sync }
-END
-    start_peer "$name" nats "$port" "$dir/nats-server" -c "$dir/$name.conf"
+    local command=("$dir/nats-server" --addr 127.0.0.1 --port "$port" -c "$dir/$name.conf")
+    # Written without a sync each, whatever is measured: that takes minutes.
+    echo "jetstream { store_dir: \"$dir/$name\" }" >"$dir/$name.conf"
+    start "$name" "$port" "${command[@]}"
+    prepare nats "$port"
+    kill "$peer_pid" && wait "$peer_pid" || true
+    unset "pids[-1]"
+    echo "jetstream { store_dir: \"$dir/$name\", sync_interval: $sync }" >"$dir/$name.conf"
+    start "$name" "$port" "${command[@]}"
+    peers+=("$name nats $port $peer_pid")
   done
 }
 
@@ -78,8 +87,10 @@ start_redis() {
   for sync in everysec always; do
     name=redis-$sync port=$(free_port)
     mkdir "$dir/$name"
-    start_peer "$name" redis "$port" redis-server --bind 127.0.0.1 --port "$port" --dir "$dir/$name" \
+    start "$name" "$port" redis-server --bind 127.0.0.1 --port "$port" --dir "$dir/$name" \
       --appendonly yes --appendfsync "$sync" --save ""
+    prepare redis "$port"
+    peers+=("$name redis $port $peer_pid")
   done
 }
 

@@ -80,6 +80,23 @@ impl BrokerProcess {
         Meter::start(self.child.id())
     }
 
+    /// Resident memory.
+    ///
+    /// # Errors
+    /// Those of `/proc`: it may have ended.
+    pub(crate) fn memory_bytes(&self) -> Result<u64> {
+        let pid = self
+            .child
+            .id()
+            .ok_or_else(|| void("a process has ended by itself"))?;
+        let statm = std::fs::read_to_string(format!("/proc/{pid}/statm"));
+        let statm = statm.map_err(Error::io("look at the broker"))?;
+        let pages = statm.split_ascii_whitespace().nth(1);
+        let pages = pages.and_then(|it| it.parse::<u64>().ok());
+        let pages = pages.ok_or_else(|| void("the memory of the broker is not told"))?;
+        Ok(pages * rustix::param::page_size() as u64)
+    }
+
     /// Starts `program` with these arguments as a client in a process of its own, which says nothing and is
     /// killed when it is dropped.
     ///

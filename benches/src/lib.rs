@@ -3,9 +3,10 @@
 //! [`model`] is the bare model of the hot path: the same transport, checksum, rounds and syncs as
 //! the broker, but no records and no state. [`limits`] are the raw limits under it: a sync, a
 //! loopback connection. [`recovery`] is how long Towpath itself takes to come back after it was killed
-//! or stopped, [`groups`] how fast its consumer groups heal. The binaries `bare_model`, `raw_limits`,
-//! `recovery` and `groups` print them as text or as JSON
-//! rows ([`report`]), so that a run of `towpath bench` can be paired with them.
+//! or stopped, [`groups`] how fast its consumer groups heal, [`subscriptions`] what its durable
+//! subscriptions cost. The binaries `bare_model`, `raw_limits`, `recovery`, `groups` and
+//! `subscriptions` print them as text or as JSON rows ([`report`]), so that a run of `towpath bench` can
+//! be paired with them.
 //!
 //! Nothing depends on this crate and nothing here is asserted in CI; `docs/benchmarks.md` says how
 //! to run it.
@@ -22,6 +23,7 @@ pub mod recovery;
 pub mod report;
 pub mod round_file;
 pub mod size;
+pub mod subscriptions;
 
 mod aligned;
 mod broker_process;

@@ -39,18 +39,22 @@ pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
 pub use subscription::{
     BurialWish, BuriedRecord, Connect, ConnectRefusal, Consumer, ConsumerDeparture, ConsumerId,
     CreateDecision, CreateSubscription, CreateSubscriptionRefusal, Credit, DeadLetter,
-    DeadLetterCounts, DeadLetterState, DeliveredSpan, Delivery, DeliveryOutcome, Failure,
-    FilterVerdict, Halt, HashKey, InspectFailure, InspectWish, Inspected, InspectedRecord, KeyHash,
-    Mode, OnDeadLetter, OpenDeadLetter, OpenDeadLetters, PartitionDescription,
-    REDRIVEN_RECORDS_MAX, RetryPolicy, SUBSCRIPTIONS_MAX, SeekSubscription,
-    SeekSubscriptionRefusal, Settlement, SoughtSubscriptionPartition, Subscription,
-    SubscriptionConfig, SubscriptionDecision, SubscriptionDescription, SubscriptionEvent,
-    SubscriptionId, SubscriptionNotFound, SubscriptionNotice, SubscriptionRevision,
+    DeadLetterCounts, DeadLetterState, DeleteSubscription, DeleteSubscriptionRefusal,
+    DeletedSubscription, DeliveredSpan, Delivery, DeliveryOutcome, ExplainedKey, Failure,
+    FilterDoubt, FilterVerdict, HOLD_WARNING_PERCENT, Halt, HashKey, Hold, HoldEnd, InspectFailure,
+    InspectWish, Inspected, InspectedRecord, KeyHash, LaneProgress, LettersFull, ListPending, Mode,
+    Obstacle, OnDeadLetter, OnFilterError, OpenDeadLetter, OpenDeadLetters, PartitionDescription,
+    PartitionFilters, PartitionHold, PendingPage, PendingPosition, PendingRecord,
+    REDRIVEN_RECORDS_MAX, RecordExplanation, RecordFilter, RecordHolder, RecordPlace, RetryPolicy,
+    SUBSCRIPTIONS_MAX, SeekSubscription, SeekSubscriptionRefusal, Settlement, SkippedRecords,
+    SoughtSubscriptionPartition, Subscription, SubscriptionConfig, SubscriptionCounts,
+    SubscriptionDecision, SubscriptionDescription, SubscriptionEvent, SubscriptionId,
+    SubscriptionNotFound, SubscriptionNotice, SubscriptionProgress, SubscriptionRevision,
     UpdateSubscription, UpdateSubscriptionRefusal, WaitingRecord,
 };
 pub use topic::{
-    CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicRevision, TopicSettings,
-    UpdateTopic, UpdateTopicRefusal,
+    CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicInUse, TopicNotFound,
+    TopicRevision, TopicSettings, UpdateTopic, UpdateTopicRefusal,
 };
 pub use topic_config::{SettingChange, TopicConfig, TopicConfigChange, TopicConfigError};
 
@@ -76,6 +80,11 @@ pub struct CoreLimits {
     pub producer_rows_bytes_max: usize,
     /// Producers that were silent for longer are forgotten, milliseconds.
     pub producer_idle_ms_max: i64,
+    /// For how long past the retention age of its topic a subscription holds what it has not settled,
+    /// milliseconds.
+    pub hold_ms_max: u64,
+    /// How much past the retention of its topic a subscription holds, bytes.
+    pub hold_bytes_max: u64,
 }
 
 impl Default for CoreLimits {
@@ -86,6 +95,8 @@ impl Default for CoreLimits {
             partition_count_max: limits::PARTITIONS_MAX as usize,
             producer_rows_bytes_max: limits::PRODUCER_ROWS_BYTES_MAX,
             producer_idle_ms_max: 24 * 60 * 60 * 1000,
+            hold_ms_max: limits::HOLD_AGE_MS_MAX,
+            hold_bytes_max: limits::HOLD_BYTES_MAX,
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod core;
 mod error;
 mod fetch;
+mod filter;
 mod memory;
 mod metrics;
 pub mod runtime;

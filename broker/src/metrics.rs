@@ -2,7 +2,7 @@
 //!
 //! Whatever happens per batch, round or call is counted with relaxed atomics that were found before:
 //! no lock, no name is looked up, nothing is allocated. Everything else is read when somebody asks:
-//! [`Scraper`] looks at what is published, asks the sequencer for the positions of groups a page at a
+//! [`Scraper`] looks at what is published, asks the sequencer for the positions of groups and subscriptions a page at a
 //! time, and writes the series of the [`catalogue`] and no others.
 
 mod catalogue;
@@ -13,6 +13,7 @@ mod histogram;
 mod refusals;
 mod rpc;
 mod scrape;
+mod subscriptions;
 
 pub(crate) use delivered::{Delivered, GroupsInFlight};
 pub(crate) use exposition::CONTENT_TYPE;

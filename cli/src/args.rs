@@ -6,6 +6,7 @@ mod bench;
 mod bound;
 mod consume;
 mod demo;
+mod dlq;
 mod duration;
 mod from;
 mod group;
@@ -29,6 +30,7 @@ use crate::output::Format;
 pub(crate) use bench::{BenchArgs, BenchCommand, BenchLoad, BenchMode, BenchSubscription};
 pub(crate) use consume::{AckWhen, CommitWhen, ConsumeArgs, Exec};
 pub(crate) use demo::DemoArgs;
+pub(crate) use dlq::{DiscardArgs, DlqArgs, DlqCommand, ListLettersArgs, RedriveArgs};
 pub(crate) use from::ReadFrom;
 pub(crate) use group::{GroupArgs, GroupCommand, SeekGroupArgs};
 pub(crate) use manual::{CompletionsArgs, ManArgs};
@@ -38,8 +40,8 @@ pub(crate) use seek_to::SeekTo;
 pub(crate) use serve::ServeArgs;
 pub(crate) use storage::{DumpArgs, StorageArgs, StorageCommand};
 pub(crate) use subscription::{
-    CreateSubscriptionArgs, SeekSubscriptionArgs, SubscriptionArgs, SubscriptionCommand,
-    UpdateSubscriptionArgs,
+    CreateSubscriptionArgs, PendingArgs, SeekSubscriptionArgs, SubscriptionArgs,
+    SubscriptionCommand, UpdateSubscriptionArgs,
 };
 pub(crate) use topic::{CreateTopicArgs, TopicArgs, TopicCommand, TrimTopicArgs, UpdateTopicArgs};
 
@@ -127,6 +129,8 @@ pub(crate) enum Command {
     Group(GroupArgs),
     /// Create, show, list, change, pause, move and delete durable subscriptions
     Subscription(SubscriptionArgs),
+    /// List, show, redrive and discard the dead letters of a subscription
+    Dlq(DlqArgs),
     /// Look at data folders, without a broker
     Storage(StorageArgs),
     /// Measure a running broker

@@ -3,6 +3,7 @@
 mod bench;
 mod consume;
 mod demo;
+mod dlq;
 mod group;
 mod manual;
 mod produce;
@@ -58,6 +59,11 @@ pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Out
         Command::Subscription(args) => {
             session
                 .until_interrupted(subscription::run(&args.command, &session))
+                .await
+        }
+        Command::Dlq(args) => {
+            session
+                .until_interrupted(dlq::run(&args.command, &session))
                 .await
         }
         Command::Storage(args) => storage::run(&args.command, &session),

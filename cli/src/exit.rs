@@ -74,7 +74,8 @@ impl Exit {
             ErrorReason::InvalidArgument
             | ErrorReason::RecordTooLarge
             | ErrorReason::BatchTooLarge
-            | ErrorReason::StartUnset => Self::Usage,
+            | ErrorReason::StartUnset
+            | ErrorReason::InvalidFilter => Self::Usage,
             ErrorReason::TopicNotFound
             | ErrorReason::PartitionNotFound
             | ErrorReason::GroupNotFound
@@ -82,6 +83,7 @@ impl Exit {
             | ErrorReason::DeadLetterNotFound => Self::NotFound,
             ErrorReason::TopicExists
             | ErrorReason::EtagMismatch
+            | ErrorReason::TopicInUse
             | ErrorReason::SubscriptionExists
             | ErrorReason::GroupNotEmpty
             | ErrorReason::OffsetOutOfRange

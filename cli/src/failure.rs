@@ -156,6 +156,9 @@ fn advice(error: &Error) -> Option<String> {
         (_, Some(ErrorReason::SubscriptionNotFound)) => {
             Some("to see what there is: towpath subscription list".to_owned())
         }
+        (_, Some(ErrorReason::TopicInUse)) => {
+            Some("to see who needs it: towpath subscription list".to_owned())
+        }
         (_, Some(ErrorReason::GroupNotEmpty)) => {
             Some("stop its members first, or say --force".to_owned())
         }

@@ -3,6 +3,7 @@
 mod dead_letter;
 mod group;
 mod group_calls;
+mod pending_calls;
 mod server;
 mod subscription;
 mod subscription_calls;
@@ -30,9 +31,11 @@ pub use group::{
 };
 pub use server::{Limits, ServerInfo};
 pub use subscription::{
-    CreatedSubscription, NewSubscription, OnDeadLetter, SoughtSubscriptionPartition, Subscription,
-    SubscriptionConfig, SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode,
-    SubscriptionPartition, SubscriptionSeek, SubscriptionUpdate,
+    CreatedSubscription, FilterVerdict, NewSubscription, Obstacle, ObstacleKind, OnDeadLetter,
+    OnFilterError, PendingList, PendingPage, PendingRecord, RecordExplanation, RecordHolder,
+    RecordState, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
+    SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
+    SubscriptionSeek, SubscriptionUpdate,
 };
 pub use topic::{LookedUpOffset, LookedUpOffsets, NewTopic, Topic, TopicDeletion, TopicPartition};
 pub use topic_change::{TopicTrim, TopicUpdate, TrimmedPartition, TrimmedTopic};

@@ -91,13 +91,15 @@ mod transport;
 
 pub use admin::{
     Admin, CreatedSubscription, DeadLetter, DeadLetterFilter, DeadLetterJob, DeadLetterKind,
-    DeadLetterList, DeadLetterProgress, DeadLetterState, DiscardDeadLetters, FailedAttempt, Group,
-    GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState, Limits, LookedUpOffset,
-    LookedUpOffsets, NewSubscription, NewTopic, OnDeadLetter, RedriveDeadLetters, ServerInfo,
-    SoughtPartition, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
-    SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
-    SubscriptionSeek, SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim,
-    TopicUpdate, TrimmedPartition, TrimmedTopic,
+    DeadLetterList, DeadLetterProgress, DeadLetterState, DiscardDeadLetters, FailedAttempt,
+    FilterVerdict, Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState,
+    Limits, LookedUpOffset, LookedUpOffsets, NewSubscription, NewTopic, Obstacle, ObstacleKind,
+    OnDeadLetter, OnFilterError, PendingList, PendingPage, PendingRecord, RecordExplanation,
+    RecordHolder, RecordState, RedriveDeadLetters, ServerInfo, SoughtPartition,
+    SoughtSubscriptionPartition, Subscription, SubscriptionConfig, SubscriptionConsumer,
+    SubscriptionDeletion, SubscriptionMode, SubscriptionPartition, SubscriptionSeek,
+    SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim, TopicUpdate,
+    TrimmedPartition, TrimmedTopic,
 };
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind, SendError};
@@ -115,8 +117,8 @@ pub use reader::{
 pub use record::{Header, ReceivedRecord, Record};
 pub use shutdown::{Drain, ShutdownHandle};
 pub use subscriber::{
-    DeliveredRecord, Delivery, DeliveryOutcome, IntoDeliveryOutcome, Parallel, Parallelism,
-    Subscriber, SubscriberBuilder, SubscriberShutdownHandle,
+    DeliveredRecord, Delivery, DeliveryGap, DeliveryOutcome, IntoDeliveryOutcome, Parallel,
+    Parallelism, Subscriber, SubscriberBuilder, SubscriberShutdownHandle,
 };
 
 pub use bytes::Bytes;

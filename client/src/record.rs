@@ -51,6 +51,13 @@ impl Record {
         Self::default().key(key)
     }
 
+    /// Sets the value.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<Bytes>) -> Self {
+        self.value = Some(value.into());
+        self
+    }
+
     /// Sets the key, which picks the partition and names the entity the record is about. Records of
     /// one key keep their order.
     #[must_use]

@@ -8,6 +8,7 @@ mod builder;
 mod connection;
 mod delivery;
 mod for_each;
+mod gap;
 mod outcome;
 mod receiving;
 mod seat;
@@ -31,6 +32,7 @@ use seat::Seat;
 pub use builder::SubscriberBuilder;
 pub use delivery::{DeliveredRecord, Delivery};
 pub use for_each::{Parallel, Parallelism};
+pub use gap::DeliveryGap;
 pub use outcome::{DeliveryOutcome, IntoDeliveryOutcome};
 pub use shutdown::SubscriberShutdownHandle;
 
@@ -139,6 +141,12 @@ impl Subscriber {
             let gone = |_| Err(Error::closed(Effects::Possible, text));
             answered.await.unwrap_or_else(gone)
         }
+    }
+
+    /// Takes what the consumer was told of records that are gone and that nobody will get, oldest first:
+    /// the last thousand times that happened since this was asked. Each is a warning in the log, too.
+    pub fn take_gaps(&self) -> Vec<DeliveryGap> {
+        self.seat.with(Receiving::take_gaps)
     }
 
     /// What ends the stream from somewhere else.

@@ -1,10 +1,12 @@
 //! What the example programs are made of: accounts whose events are the truth, and balances that are
-//! made from them.
+//! made from them; and orders that are billed by a service which is down now and then.
 //!
-//! `cargo run -p towpath-examples --bin read_model` shows it at work.
+//! `cargo run -p towpath-examples --bin read_model` shows the first at work, `--bin failing_dependency` the
+//! second.
 
 mod accounts;
 mod balances;
+pub mod billing;
 mod broker;
 mod projector;
 

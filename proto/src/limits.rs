@@ -53,6 +53,12 @@ pub const PRODUCER_WINDOW_BATCHES: u32 = 128;
 /// Most bytes of rows about unnamed producers; beyond it the least recently used are forgotten.
 pub const PRODUCER_ROWS_BYTES_MAX: usize = 32 * MIB;
 
+/// For how long past the retention age of its topic a subscription holds what it has not settled,
+/// milliseconds: 7 days.
+pub const HOLD_AGE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+/// How much past the retention of its topic a subscription holds, bytes: 10 GiB.
+pub const HOLD_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
+
 /// Most consumer groups of one broker.
 pub const GROUPS_MAX: u32 = 10_000;
 /// Most members of one consumer group.

@@ -57,6 +57,8 @@ reasons! {
     BatchTooLarge = "BATCH_TOO_LARGE",
     /// A new group or subscription does not say where to start reading.
     StartUnset = "START_UNSET",
+    /// The filter of a subscription is no expression that this broker can evaluate.
+    InvalidFilter = "INVALID_FILTER",
     /// There is no topic of this name or id.
     TopicNotFound = "TOPIC_NOT_FOUND",
     /// The topic has no partition of this number.
@@ -65,6 +67,8 @@ reasons! {
     TopicExists = "TOPIC_EXISTS",
     /// The topic was changed since its etag was read.
     EtagMismatch = "ETAG_MISMATCH",
+    /// Subscriptions need the topic, or what is to be trimmed of it.
+    TopicInUse = "TOPIC_IN_USE",
     /// There is no consumer group of this name.
     GroupNotFound = "GROUP_NOT_FOUND",
     /// There is no subscription of this name.
@@ -147,9 +151,11 @@ impl ErrorReason {
             | Self::RecordTooLarge
             | Self::BatchTooLarge
             | Self::StartUnset
+            | Self::InvalidFilter
             | Self::TopicNotFound
             | Self::PartitionNotFound
             | Self::TopicExists
+            | Self::TopicInUse
             | Self::GroupNotFound
             | Self::SubscriptionNotFound
             | Self::SubscriptionExists
@@ -174,10 +180,12 @@ impl ErrorReason {
             | Self::RecordTooLarge
             | Self::BatchTooLarge
             | Self::StartUnset
+            | Self::InvalidFilter
             | Self::TopicNotFound
             | Self::PartitionNotFound
             | Self::TopicExists
             | Self::EtagMismatch
+            | Self::TopicInUse
             | Self::GroupNotFound
             | Self::SubscriptionNotFound
             | Self::SubscriptionExists

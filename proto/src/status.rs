@@ -82,7 +82,8 @@ pub const fn code_of(reason: ErrorReason) -> Code {
         ErrorReason::InvalidArgument
         | ErrorReason::RecordTooLarge
         | ErrorReason::BatchTooLarge
-        | ErrorReason::StartUnset => Code::InvalidArgument,
+        | ErrorReason::StartUnset
+        | ErrorReason::InvalidFilter => Code::InvalidArgument,
         ErrorReason::TopicNotFound
         | ErrorReason::PartitionNotFound
         | ErrorReason::GroupNotFound
@@ -97,6 +98,7 @@ pub const fn code_of(reason: ErrorReason) -> Code {
         | ErrorReason::StaleEntityVersion
         | ErrorReason::LeaseExpired
         | ErrorReason::SubscriptionBusy
+        | ErrorReason::TopicInUse
         | ErrorReason::GroupNotEmpty => Code::FailedPrecondition,
         ErrorReason::EtagMismatch
         | ErrorReason::ExpectedOffsetMismatch
@@ -124,7 +126,9 @@ const fn resource_kind(reason: ErrorReason) -> Option<&'static str> {
         | ErrorReason::RecordTooLarge
         | ErrorReason::BatchTooLarge
         | ErrorReason::StartUnset
+        | ErrorReason::InvalidFilter
         | ErrorReason::EtagMismatch
+        | ErrorReason::TopicInUse
         | ErrorReason::GroupNotEmpty
         | ErrorReason::OffsetOutOfRange
         | ErrorReason::LogCorrupt

@@ -34,7 +34,8 @@ documented() {
     ' "$INTEROP_ROOT/docs/$1" | sed "s/127\.0\.0\.1:7600/$address/" | bash
 }
 
-for service in AdminService FetchService GroupService ProduceService TopicService; do
+for service in AdminService DeadLetterService FetchService GroupService ProduceService \
+    SubscriptionService TopicService; do
     check "lists_$service" ok "towpath.v1.$service" call "$address" list
 done
 check lists_health ok grpc.health.v1.Health call "$address" list
@@ -84,7 +85,41 @@ check trims_to_the_end ok '"partition":2,"trimmed":{"start":"0","end":"1"}' \
 check shows_what_is_left ok '"recordCount":"0"' \
     call -d '{"name":"orders"}' "$address" towpath.v1.TopicService/GetTopic
 
-check works_from_the_files_alone ok '"recordCount":"0"' \
+check subscribes ok '"deadLetterTopic":"email.dlq"' \
+    call -d '{"name":"email","topic":"orders","start":{"end":{}},"config":{"attempts_max":1}}' \
+    "$address" towpath.v1.SubscriptionService/CreateSubscription
+check publishes_for_it ok '"partition":2' \
+    call -d '{"topic":"orders","partition":2,"records":[{"key":"NDI=","value":"aGk="}]}' \
+    "$address" towpath.v1.ProduceService/Publish
+pulled=$(call -d '{"subscription":"email","wait_ms":10000}' "$address" towpath.v1.SubscriptionService/Pull)
+check pulls_a_record ok '"value":"aGk="' printf '%s' "$pulled"
+delivery=$(sed -n 's/.*"delivery": "\([0-9]*\)".*/\1/p' <<<"$pulled")
+check lists_who_has_it ok '"offset":"1","state":"RECORD_STATE_IN_FLIGHT","attempt":1' \
+    call -d '{"subscription":"email"}' "$address" towpath.v1.SubscriptionService/ListPending
+check says_that_it_failed ok '"results":[{"expired":[]}]' \
+    call -d '{"subscription":"email","settlements":[{"delivery":"'"$delivery"'","partition":2,
+        "ranges":[{"start":"1","end":"2"}],"nack":{"reason":"no account"}}]}' \
+    "$address" towpath.v1.SubscriptionService/Settle
+dead_letters() {
+    local listed
+    until listed=$(call -d '{"subscription":"email","value_bytes_max":10}' "$address" \
+        towpath.v1.DeadLetterService/ListDeadLetters) && [[ $listed == *no\ account* ]]; do :; done
+    printf '%s' "$listed"
+}
+check lists_dead_letters ok '"originTopic":"orders","originOffset":"1"' timeout 20 bash -c \
+    "$(declare -f call dead_letters); address=$address; dead_letters"
+check explains_where_it_is ok '"deadLetterTopic":"email.dlq","deadLetterOffset":"0"' \
+    call -d '{"subscription":"email","partition":2,"offset":"1"}' \
+    "$address" towpath.v1.SubscriptionService/ExplainRecord
+check refuses_a_filter_that_is_none fails '"reason":"INVALID_FILTER"' \
+    call -d '{"name":"x","topic":"orders","start":{"end":{}},"config":{"filter":"nokey == 1"}}' \
+    "$address" towpath.v1.SubscriptionService/CreateSubscription
+check redrives_them ok '"redrivenCount":"1","passedCount":"0","resumeToken":"","isDone":true' \
+    call -d '{"subscription":"email"}' "$address" towpath.v1.DeadLetterService/RedriveDeadLetters
+check pulls_it_again ok '"isDeadLetter":true' \
+    call -d '{"subscription":"email","wait_ms":10000}' "$address" towpath.v1.SubscriptionService/Pull
+
+check works_from_the_files_alone ok '"recordCount":"1"' \
     call_by_files -d '{"name":"orders"}' "$address" towpath.v1.TopicService/GetTopic
 
 report

@@ -41,7 +41,7 @@ func (natsTarget) prepare(of load) error {
 	}
 	next := values(of)
 	for range of.records {
-		if _, err := stream.PublishAsync(name, next()); err != nil {
+		if _, err := stream.PublishAsync(name, next(), jetstream.WithStallWait(time.Minute)); err != nil {
 			return err
 		}
 	}

@@ -49,7 +49,7 @@ struct Letters {
 
 /// Looks up the dead letters of a subscription.
 async fn letters_of(shared: &Shared, name: &str) -> Result<Letters, Problem> {
-    let found = find(shared, "subscription", name).await?;
+    let (found, _) = find(shared, "subscription", name).await?;
     let topics = shared.published().topics();
     let topic = found.dead_letter_topic.and_then(|id| topics.with_id(id));
     let topic = topic.ok_or_else(|| status::dead_letter_topic_gone(&found.name))?;

@@ -16,7 +16,8 @@ use towpath_storage::{BrokerId, PartitionLog, PartitionRef};
 use super::convert;
 use crate::core::{
     AppendRefusal, CommitRefusal, CreateTopicRefusal, DeleteGroupRefusal, DeleteTopicRefusal,
-    GroupSummary, JoinRefusal, SeekRefusal, TopicConfigError, TrimRefusal, UpdateTopicRefusal,
+    GroupSummary, JoinRefusal, SeekRefusal, TopicConfigError, TopicInUse, TopicNotFound,
+    TrimRefusal, UpdateTopicRefusal,
 };
 use crate::fetch::{PositionError, ReadFailure};
 use crate::runtime::command::CommandError;
@@ -24,9 +25,9 @@ use crate::runtime::published::{PartitionHandle, TopicTable, TopicView};
 
 pub(super) use subscription::{
     connect_refused, consumer_replaced, create_subscription_refused, dead_letter_not_found,
-    dead_letter_topic_gone, seek_subscription_refused, subscription_deleted, subscription_gone,
-    subscription_not_among, subscription_not_found, subscription_start_unset,
-    update_subscription_refused,
+    dead_letter_topic_gone, delete_subscription_refused, invalid_filter, record_not_written,
+    seek_subscription_refused, subscription_deleted, subscription_gone, subscription_not_among,
+    subscription_not_found, subscription_start_unset, update_subscription_refused,
 };
 
 /// When a client should try again after a stop has begun.
@@ -191,11 +192,15 @@ pub(super) fn update_refused(refusal: UpdateTopicRefusal, topics: &TopicTable) -
                 .with_hint("read the topic again and decide again")
         }
         UpdateTopicRefusal::Config(error) => config_refused(error),
+        UpdateTopicRefusal::LettersByAge { in_use } => Problem::new(ErrorReason::TopicInUse, text)
+            .with("topic", &in_use.name)
+            .with_hint("bound it by bytes, or discard what you do not need"),
     }
 }
 
 /// Why a topic was not trimmed.
 pub(super) fn trim_refused(refusal: TrimRefusal, topic: &TopicName) -> Problem {
+    let text = refusal.to_string();
     match refusal {
         TrimRefusal::NotFound { name } => topic_gone(&name),
         TrimRefusal::PartitionNotFound {
@@ -214,19 +219,46 @@ pub(super) fn trim_refused(refusal: TrimRefusal, topic: &TopicName) -> Problem {
             },
             topic,
         ),
+        TrimRefusal::DeadLetters {
+            name,
+            partition,
+            subscription,
+            settled_end,
+        } => Problem::new(ErrorReason::TopicInUse, text)
+            .with("topic", name)
+            .with("subscriptions", subscription)
+            .with("partition", partition)
+            .with("settled_end_offset", settled_end)
+            .with_hint("redrive or discard them first"),
     }
 }
 
-/// Why a topic was not deleted or opened.
-pub(super) fn lookup_refused(
+/// Why a topic was not found.
+pub(super) fn lookup_refused(refusal: TopicNotFound, has_id: bool, topics: &TopicTable) -> Problem {
+    match refusal {
+        TopicNotFound { name } if has_id => topic_gone(&name),
+        TopicNotFound { name } => topic_not_found(&name, topics),
+    }
+}
+
+/// Why a topic was not deleted.
+pub(super) fn delete_refused(
     refusal: DeleteTopicRefusal,
     has_id: bool,
     topics: &TopicTable,
 ) -> Problem {
     match refusal {
-        DeleteTopicRefusal::NotFound { name } if has_id => topic_gone(&name),
-        DeleteTopicRefusal::NotFound { name } => topic_not_found(&name, topics),
+        DeleteTopicRefusal::NotFound(missing) => lookup_refused(missing, has_id, topics),
+        DeleteTopicRefusal::InUse(in_use) => topic_in_use(in_use),
     }
+}
+
+/// Subscriptions need a topic.
+pub(super) fn topic_in_use(in_use: TopicInUse) -> Problem {
+    let names: Vec<_> = in_use.subscriptions.iter().map(|it| it.as_str()).collect();
+    Problem::new(ErrorReason::TopicInUse, in_use.to_string())
+        .with("subscriptions", names.join(" "))
+        .with("topic", in_use.name)
 }
 
 /// Why a command was not carried out.

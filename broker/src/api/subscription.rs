@@ -6,7 +6,9 @@
 
 mod change;
 mod convert;
+mod explain;
 mod listener;
+mod pending;
 mod place;
 mod pull;
 mod receive;
@@ -149,5 +151,21 @@ impl SubscriptionService for SubscriptionApi {
     ) -> Result<Response<v1::SettleResponse>, Status> {
         let settled = settle::settle(&self.shared, request.get_ref()).await?;
         Ok(Response::new(settled))
+    }
+
+    async fn list_pending(
+        &self,
+        request: Request<v1::ListPendingRequest>,
+    ) -> Result<Response<v1::ListPendingResponse>, Status> {
+        let page = pending::list(&self.shared, request.get_ref()).await?;
+        Ok(Response::new(page))
+    }
+
+    async fn explain_record(
+        &self,
+        request: Request<v1::ExplainRecordRequest>,
+    ) -> Result<Response<v1::ExplainRecordResponse>, Status> {
+        let explained = explain::explain(&self.shared, request.get_ref()).await?;
+        Ok(Response::new(explained))
     }
 }

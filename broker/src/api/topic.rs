@@ -123,7 +123,7 @@ impl TopicApi {
             Err(error) => {
                 let topics = self.shared.published().topics();
                 let has_id = request.topic_id.is_some();
-                let refused = |refusal| status::lookup_refused(refusal, has_id, &topics);
+                let refused = |refusal| status::delete_refused(refusal, has_id, &topics);
                 Err(status::command_failed(error, refused))
             }
         }

@@ -35,8 +35,12 @@ impl StateMachine for State {
             },
             RowId::Partition(partition) => {
                 let row = value.map(decode::<PartitionRow>).unwrap_or_default();
-                if let Some(partition) = self.partition_mut(partition) {
-                    partition.take_row(&row);
+                if let Some(known) = self.partition_mut(partition) {
+                    let log_start = known.log_start;
+                    known.take_row(&row);
+                    if known.log_start != log_start {
+                        self.subscriptions.note_trim(partition.topic);
+                    }
                 }
             }
             RowId::Producer(producer, partition) => {
@@ -73,7 +77,8 @@ impl StateMachine for State {
             | RowId::SubscriptionPartition(..)
             | RowId::SettledBlock(..)
             | RowId::WaitingRecord(..)
-            | RowId::ParkedKey(..) => self.apply_subscription_row(id, value),
+            | RowId::ParkedKey(..)
+            | RowId::SupersededFilter(..) => self.apply_subscription_row(id, value),
         }
         self.changes.note(id);
     }
@@ -167,7 +172,8 @@ impl State {
             | RowId::SubscriptionPartition(..)
             | RowId::SettledBlock(..)
             | RowId::WaitingRecord(..)
-            | RowId::ParkedKey(..) => self.subscription_row(id),
+            | RowId::ParkedKey(..)
+            | RowId::SupersededFilter(..) => self.subscription_row(id),
         }
     }
 

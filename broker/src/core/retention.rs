@@ -5,14 +5,15 @@
 //! keeps at least what was asked for.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
-use towpath_proto::names::TopicName;
+use towpath_proto::names::{SubscriptionName, TopicName};
 use towpath_storage::{Offset, OffsetRange, PartitionRef, Row, SegmentRef, TopicId};
 
 use super::State;
 use super::partition::Partition;
 use super::row::{DroppedSegmentRow, RowId};
+use super::subscription::{HOLD_WARNING_PERCENT, Hold, HoldEnd, SubscriptionId};
 use super::topic::Topic;
 
 /// A wish to trim a topic.
@@ -53,6 +54,20 @@ pub enum TrimRefusal {
         /// From the log start to the end.
         range: OffsetRange,
     },
+    /// Dead letters that are neither handled nor discarded cannot be trimmed: nobody else has them.
+    #[error(
+        "partition {partition} holds unsettled dead letters of subscription \"{subscription}\" from offset {settled_end} on"
+    )]
+    DeadLetters {
+        /// The topic.
+        name: TopicName,
+        /// The partition.
+        partition: u32,
+        /// Whose they are.
+        subscription: SubscriptionName,
+        /// Everything below is settled.
+        settled_end: Offset,
+    },
 }
 
 /// What a trim changes in one partition.
@@ -77,6 +92,10 @@ pub struct Expiry {
     pub trims: Vec<(PartitionRef, Offset)>,
     /// Partitions that leave their segment, so that it can expire.
     pub seals: Vec<PartitionRef>,
+    /// What subscriptions hold no longer: it goes once they have let go of it.
+    pub hold_ends: Vec<HoldEnd>,
+    /// Subscriptions that hold nearly as much as they may.
+    pub near_limit: BTreeSet<SubscriptionId>,
 }
 
 impl State {
@@ -113,6 +132,17 @@ impl State {
                         end: partition.end,
                     },
                 });
+            }
+            for subscription in self.subscriptions.of_dead_letters(topic.id) {
+                let settled_end = subscription.settled_letters_end(*number);
+                if *log_start > settled_end {
+                    return Err(TrimRefusal::DeadLetters {
+                        name: wish.name.clone(),
+                        partition: *number,
+                        subscription: subscription.name().clone(),
+                        settled_end,
+                    });
+                }
             }
             let start = partition.log_start;
             if *log_start > start {
@@ -171,11 +201,79 @@ impl State {
             if expiry.trims.len() + expiry.seals.len() >= count_max {
                 break;
             }
-            topic.expire(now_ms, trusts_age, &mut expiry);
+            let mut counts = self.surplus(topic, now_ms, trusts_age);
+            if counts.iter().any(|count| *count > 0) {
+                self.hold(topic, now_ms, &mut counts, &mut expiry);
+            }
+            topic.expire(now_ms, trusts_age, &counts, &mut expiry);
         }
         expiry.trims.truncate(count_max);
         expiry.seals.truncate(count_max);
         expiry
+    }
+
+    /// How many segments of each partition of a topic retention lets go of, from the oldest on, if nobody
+    /// holds them.
+    fn surplus(&self, topic: &Topic, now_ms: i64, trusts_age: bool) -> Vec<usize> {
+        // Dead letters go by bytes alone.
+        let has_letters = self
+            .subscriptions
+            .of_dead_letters(topic.id)
+            .next()
+            .is_some();
+        topic.surplus(now_ms, trusts_age && !has_letters)
+    }
+
+    /// Keeps what subscriptions hold of what retention would let go of.
+    fn hold(&self, topic: &Topic, now_ms: i64, counts: &mut [usize], expiry: &mut Expiry) {
+        let surplus = counts.to_vec();
+        let mut keep = |number: u32, needed: Option<Offset>| {
+            let partition = topic.partition(number);
+            let count = counts.get_mut(number as usize);
+            if let (Some(partition), Some(count), Some(needed)) = (partition, count, needed) {
+                *count = partition.count_below(needed).min(*count);
+            }
+        };
+        let partition_count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+        for subscription in self.subscriptions.of_topic(topic.id) {
+            for number in 0..partition_count {
+                keep(number, subscription.first_needed(number));
+            }
+            let hold = subscription.hold(topic, &surplus, now_ms, &self.limits);
+            if hold.percent >= HOLD_WARNING_PERCENT {
+                expiry.near_limit.insert(subscription.id());
+                let ends = subscription.hold_ends(topic, &surplus, now_ms, &self.limits);
+                expiry.hold_ends.extend(ends);
+            }
+        }
+        for subscription in self.subscriptions.of_dead_letters(topic.id) {
+            for number in 0..partition_count {
+                keep(number, Some(subscription.settled_letters_end(number)));
+            }
+        }
+    }
+
+    /// What a subscription holds that retention would have let go of.
+    pub fn hold_of(&self, id: SubscriptionId, now_ms: i64, trusts_age: bool) -> Hold {
+        let subscription = self.subscription(id);
+        let topic = subscription.and_then(|it| self.topic(it.topic()));
+        let (Some(subscription), Some(topic)) = (subscription, topic) else {
+            return Hold::default();
+        };
+        let surplus = self.surplus(topic, now_ms, trusts_age);
+        subscription.hold(topic, &surplus, now_ms, &self.limits)
+    }
+
+    /// Has a subscription let go of what it holds no longer, in its next steps.
+    pub fn end_hold(&mut self, end: HoldEnd) {
+        if let Some(subscription) = self.activate(end.subscription) {
+            subscription.limit(end.partition, end.below);
+        }
+    }
+
+    /// Takes which subscriptions hold nearly as much as they may. Returns those that did not before.
+    pub fn note_near_limit(&mut self, near_limit: BTreeSet<SubscriptionId>) -> Vec<SubscriptionId> {
+        self.subscriptions.note_near_limit(near_limit)
     }
 
     /// Segments that were trimmed and whose files have not been reported removed.
@@ -195,8 +293,8 @@ impl State {
 }
 
 impl Topic {
-    fn expire(&self, now_ms: i64, trusts_age: bool, expiry: &mut Expiry) {
-        // How many segments of each partition go, from the oldest on.
+    /// How many segments of each partition are more than it keeps, from the oldest on.
+    fn surplus(&self, now_ms: i64, trusts_age: bool) -> Vec<usize> {
         let mut counts: Vec<usize> = self
             .partitions
             .iter()
@@ -208,7 +306,13 @@ impl Topic {
         if let Some(bytes) = self.config.retention_bytes {
             self.add_surplus(bytes, &mut counts);
         }
-        for ((number, partition), count) in (0..).zip(&self.partitions).zip(counts) {
+        counts
+    }
+
+    /// Notes what goes, of each partition so many segments.
+    fn expire(&self, now_ms: i64, trusts_age: bool, counts: &[usize], expiry: &mut Expiry) {
+        for ((number, partition), count) in (0..).zip(&self.partitions).zip(counts.iter().copied())
+        {
             let reference = PartitionRef {
                 topic: self.id,
                 partition: number,
@@ -289,7 +393,7 @@ impl Partition {
     }
 
     /// One past the last record of its first `count` segments.
-    fn end_of(&self, count: usize) -> Offset {
+    pub(super) fn end_of(&self, count: usize) -> Offset {
         let next = self.segments.get(count);
         next.map_or(self.end, |segment| segment.base)
     }

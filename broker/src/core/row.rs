@@ -24,6 +24,7 @@ const TABLE_SUBSCRIPTION_PARTITION: u16 = 11;
 const TABLE_SETTLED_BLOCK: u16 = 12;
 const TABLE_WAITING_RECORD: u16 = 13;
 const TABLE_PARKED_KEY: u16 = 14;
+const TABLE_SUPERSEDED_FILTER: u16 = 30;
 
 /// Names a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +57,8 @@ pub(super) enum RowId {
     WaitingRecord(SubscriptionId, u32, Offset),
     /// A key of which something is among the dead letters, by the number of the partition.
     ParkedKey(SubscriptionId, u32, u64),
+    /// A filter that a subscription had before, by the revision that was its last.
+    SupersededFilter(SubscriptionId, u64),
 }
 
 impl RowId {
@@ -124,6 +127,11 @@ impl RowId {
                 key.put_u64_le(*key_hash);
                 TABLE_PARKED_KEY
             }
+            Self::SupersededFilter(subscription, revision) => {
+                key.put_u64_le(subscription.get());
+                key.put_u64_le(*revision);
+                TABLE_SUPERSEDED_FILTER
+            }
         };
         RowKey {
             table,
@@ -172,6 +180,10 @@ impl RowId {
                 let subscription = get_subscription(&mut bytes)?;
                 let partition = bytes.try_get_u32_le().ok()?;
                 Self::ParkedKey(subscription, partition, bytes.try_get_u64_le().ok()?)
+            }
+            TABLE_SUPERSEDED_FILTER => {
+                let subscription = get_subscription(&mut bytes)?;
+                Self::SupersededFilter(subscription, bytes.try_get_u64_le().ok()?)
             }
             _ => return None,
         };
@@ -419,6 +431,7 @@ mod tests {
             RowId::SettledBlock(SubscriptionId::new(5), 3, 6),
             RowId::WaitingRecord(SubscriptionId::new(5), 3, base),
             RowId::ParkedKey(SubscriptionId::new(5), 3, 7),
+            RowId::SupersededFilter(SubscriptionId::new(5), 2),
         ] {
             assert_eq!(RowId::parse(&id.key()), Some(id));
         }

@@ -22,13 +22,19 @@ mod deliver;
 mod description;
 mod entry;
 mod expire;
+mod explain;
+mod filter;
 mod hand_over;
+mod hold;
 mod inspected;
 mod keys;
 mod lease;
 mod leased;
+mod let_go;
 mod partition;
 mod pass;
+mod pending;
+mod progress;
 mod redrive;
 mod retry;
 mod rows;
@@ -48,7 +54,9 @@ use towpath_storage::{Offset, OffsetRange, Row, TopicId};
 
 use super::group::SessionId;
 use consumer::Consumers;
+use filter::SupersededFilter;
 use lease::Leases;
+use let_go::Leaving;
 use partition::SubscriptionPartition;
 use retry::OutageWatch;
 
@@ -61,11 +69,20 @@ pub use consumer::{Consumer, ConsumerId, Credit};
 pub use create::{
     CreateDecision, CreateSubscription, CreateSubscriptionRefusal, SUBSCRIPTIONS_MAX,
 };
-pub use dead::{BurialWish, BuriedRecord};
-pub use delete::SubscriptionNotFound;
+pub use dead::{BurialWish, BuriedRecord, LettersFull};
+pub use delete::{
+    DeleteSubscription, DeleteSubscriptionRefusal, DeletedSubscription, SubscriptionNotFound,
+};
 pub use description::{PartitionDescription, SubscriptionDescription};
+pub use explain::{ExplainedKey, Obstacle, RecordExplanation};
+pub use filter::{FilterDoubt, FilterVerdict, OnFilterError, PartitionFilters, RecordFilter};
+pub use hold::{HOLD_WARNING_PERCENT, Hold, HoldEnd, PartitionHold};
 pub use inspected::{Halt, InspectFailure, Inspected};
 pub use keys::{HashKey, KeyHash};
+pub use pending::{
+    ListPending, PendingPage, PendingPosition, PendingRecord, RecordHolder, RecordPlace,
+};
+pub use progress::{LaneProgress, SubscriptionCounts, SubscriptionProgress};
 pub use redrive::{
     DeadLetter, DeadLetterCounts, DeadLetterState, OpenDeadLetter, OpenDeadLetters,
     REDRIVEN_RECORDS_MAX,
@@ -74,7 +91,7 @@ pub use retry::RetryPolicy;
 pub use settle::{DeliveryOutcome, Settlement};
 pub(super) use subscriptions::Subscriptions;
 pub use waiting::{Failure, WaitingRecord};
-pub use window::{FilterVerdict, InspectedRecord};
+pub use window::InspectedRecord;
 
 /// Number of a subscription; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,6 +159,8 @@ pub struct SubscriptionConfig {
     pub ack_deadline_ms: u64,
     /// Which records are delivered: an expression; none for all.
     pub filter: Option<String>,
+    /// What becomes of records that the filter cannot judge.
+    pub on_filter_error: OnFilterError,
 }
 
 /// One subscription.
@@ -156,6 +175,8 @@ pub struct Subscription {
     revision: u64,
     config: SubscriptionConfig,
     hash_key: HashKey,
+    /// Filters that it had before and that still hold for some records, by the revision that was theirs.
+    superseded: BTreeMap<u64, SupersededFilter>,
     is_paused: bool,
     /// How many partitions its topic has.
     topic_partition_count: u32,
@@ -179,6 +200,9 @@ pub struct Subscription {
     burial_pause_until_ms: Option<i64>,
     /// Why something could not be moved there.
     burial_problem: Option<String>,
+    leaving: Leaving,
+    /// What it has done. Volatile.
+    counts: SubscriptionCounts,
 }
 
 /// Records that were delivered together.
@@ -213,10 +237,23 @@ pub enum SubscriptionEvent {
         /// Which.
         ranges: Vec<OffsetRange>,
     },
+    /// These records are gone, and nobody gets them.
+    Skipped(SkippedRecords),
     /// Another connection of the same consumer has taken over.
     Replaced,
     /// The subscription was deleted.
     Deleted,
+}
+
+/// Records that are gone without having been settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SkippedRecords {
+    /// Number of the partition.
+    pub partition: u32,
+    /// Where they were: between others that were settled, or are dead.
+    pub range: OffsetRange,
+    /// How many they were.
+    pub count: u64,
 }
 
 /// Something to be told to a connection.
@@ -231,6 +268,8 @@ pub struct SubscriptionNotice {
 /// Records that are to be inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InspectWish {
+    /// Its number, to be named with what was found.
+    pub number: u64,
     /// Number of the partition.
     pub partition: u32,
     /// From here on.
@@ -250,6 +289,8 @@ pub struct SubscriptionDecision {
     pub inspections: Vec<InspectWish>,
     /// What goes to the dead letters.
     pub burials: Vec<BurialWish>,
+    /// What is gone.
+    pub skipped: Vec<SkippedRecords>,
     /// Records of words that leave the window and whose rows are not written yet, by partition.
     done: BTreeMap<u32, Vec<(u64, u64)>>,
     /// Dead letters that are settled, by the partition of the source and the key.
@@ -263,6 +304,7 @@ impl SubscriptionDecision {
             && self.notices.is_empty()
             && self.inspections.is_empty()
             && self.burials.is_empty()
+            && self.skipped.is_empty()
     }
 }
 

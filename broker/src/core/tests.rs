@@ -10,6 +10,7 @@ use towpath_storage::{
 
 use super::*;
 
+mod hold;
 mod retention;
 
 fn name(text: &str) -> TopicName {
@@ -203,9 +204,9 @@ fn a_topic_that_is_created_again_is_another_one() {
         .unwrap_err();
     assert_eq!(
         refusal,
-        DeleteTopicRefusal::NotFound {
+        DeleteTopicRefusal::NotFound(TopicNotFound {
             name: name("orders")
-        }
+        })
     );
 }
 

@@ -1,11 +1,12 @@
 //! Topics: creating, changing, deleting them; rolling their partitions to new segments.
 
 use towpath_proto::limits::PARTITIONS_PER_TOPIC_MAX;
-use towpath_proto::names::TopicName;
+use towpath_proto::names::{SubscriptionName, TopicName};
 use towpath_storage::{ActiveSegment, Offset, PartitionRef, Row, SegmentRef, TopicId};
 
 use super::partition::{Partition, Segment};
 use super::row::{BrokerRow, DroppedRow, RowId, TopicRow};
+use super::subscription::Subscription;
 use super::topic_config::{TopicConfig, TopicConfigChange, TopicConfigError};
 use super::{CoreLimits, State};
 
@@ -196,18 +197,58 @@ pub enum UpdateTopicRefusal {
     /// A setting is out of its range.
     #[error(transparent)]
     Config(#[from] TopicConfigError),
+    /// It holds the dead letters of a subscription, which nothing lets go of by age.
+    #[error("topic \"{}\" holds the dead letters of a subscription, which do not go by age", in_use.name)]
+    LettersByAge {
+        /// Whose they are.
+        in_use: TopicInUse,
+    },
+}
+
+/// There is no topic of a name, or it has another id than the one asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("topic \"{name}\" not found")]
+pub struct TopicNotFound {
+    /// The name.
+    pub name: TopicName,
+}
+
+/// Subscriptions need a topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("topic \"{name}\" is needed by {}", needed_by(subscriptions, *count))]
+pub struct TopicInUse {
+    /// Its name.
+    pub name: TopicName,
+    /// The subscriptions that get its records, or whose dead letters it holds; the first few.
+    pub subscriptions: Vec<SubscriptionName>,
+    /// How many there are.
+    pub count: usize,
+}
+
+fn needed_by(subscriptions: &[SubscriptionName], count: usize) -> String {
+    let names: Vec<_> = subscriptions
+        .iter()
+        .map(|name| format!("subscription \"{name}\""))
+        .collect();
+    match count - names.len() {
+        0 => names.join(", "),
+        rest => format!("{} and {rest} more", names.join(", ")),
+    }
 }
 
 /// Why a topic is not deleted. Nothing changes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeleteTopicRefusal {
     /// There is none of that name, or it has another id than the one asked for.
-    #[error("topic \"{name}\" not found")]
-    NotFound {
-        /// The name.
-        name: TopicName,
-    },
+    #[error(transparent)]
+    NotFound(#[from] TopicNotFound),
+    /// Subscriptions get its records, or it holds the dead letters of one.
+    #[error(transparent)]
+    InUse(#[from] TopicInUse),
 }
+
+/// Subscriptions that a refusal names.
+const NAMED_SUBSCRIPTIONS_MAX: usize = 10;
 
 impl State {
     /// Decides on creating a topic at broker time `now_ms`.
@@ -288,6 +329,11 @@ impl State {
         }
         let config = wish.change.applied_to(topic.config);
         config.check()?;
+        if config.retention_age_ms.is_some() {
+            let buriers = self.subscriptions.of_dead_letters(topic.id);
+            Self::refuse_use(topic, buriers)
+                .map_err(|in_use| UpdateTopicRefusal::LettersByAge { in_use })?;
+        }
         if config == topic.config {
             return Ok((topic.id, config, Vec::new()));
         }
@@ -301,6 +347,20 @@ impl State {
         Ok((topic.id, config, rows))
     }
 
+    /// The topic of this name and, if given, of this id.
+    ///
+    /// # Errors
+    /// [`TopicNotFound`].
+    pub fn find_topic(
+        &self,
+        name: &TopicName,
+        topic_id: Option<TopicId>,
+    ) -> Result<&Topic, TopicNotFound> {
+        let found = self.topic_named(name);
+        let found = found.filter(|it| topic_id.is_none_or(|wanted| wanted == it.id));
+        found.ok_or_else(|| TopicNotFound { name: name.clone() })
+    }
+
     /// Decides on deleting a topic: of this name and, if given, of this id.
     ///
     /// # Errors
@@ -310,17 +370,40 @@ impl State {
         name: &TopicName,
         topic_id: Option<TopicId>,
     ) -> Result<(TopicId, Vec<Row>), DeleteTopicRefusal> {
-        let found = self.names.get(name).copied();
-        let id = found
-            .filter(|id| topic_id.is_none_or(|wanted| wanted == *id))
-            .ok_or_else(|| DeleteTopicRefusal::NotFound { name: name.clone() })?;
+        let topic = self.find_topic(name, topic_id)?;
+        let readers = self.subscriptions.of_topic(topic.id);
+        let buriers = self.subscriptions.of_dead_letters(topic.id);
+        Self::refuse_use(topic, readers.chain(buriers))?;
+        Ok((topic.id, Self::delete_rows(topic)))
+    }
+
+    /// Refuses if there is any of these subscriptions.
+    pub(super) fn refuse_use<'a>(
+        topic: &Topic,
+        subscriptions: impl Iterator<Item = &'a Subscription>,
+    ) -> Result<(), TopicInUse> {
+        let names: Vec<_> = subscriptions.map(Subscription::name).collect();
+        match names.len() {
+            0 => Ok(()),
+            count => Err(TopicInUse {
+                name: topic.name.clone(),
+                subscriptions: names
+                    .into_iter()
+                    .take(NAMED_SUBSCRIPTIONS_MAX)
+                    .cloned()
+                    .collect(),
+                count,
+            }),
+        }
+    }
+
+    /// The rows of an entry that deletes a topic.
+    pub(super) fn delete_rows(topic: &Topic) -> Vec<Row> {
         let dropped = DroppedRow {
-            name: name.as_str().to_owned(),
+            name: topic.name.as_str().to_owned(),
         };
-        Ok((
-            id,
-            vec![RowId::Topic(id).gone(), RowId::Dropped(id).put(&dropped)],
-        ))
+        let id = topic.id;
+        vec![RowId::Topic(id).gone(), RowId::Dropped(id).put(&dropped)]
     }
 
     /// Decides that the files of deleted topics are gone for good.

@@ -1,10 +1,11 @@
 //! What one stream of responses holds: what is being made, and what its client has not taken.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use towpath_proto::limits::BATCH_BYTES_MAX;
 
 use super::{HeldShare, Holder, Registered, Share};
@@ -118,6 +119,21 @@ impl Unread {
         let state = self.lock();
         let is_idle = state.is_asked && state.out_count == 0;
         (!is_idle).then_some(state.moved_at)
+    }
+
+    /// Waits until the client has taken nothing for `patience`, and breaks its stream off: it would not be
+    /// told how the stream ends. Safe to drop.
+    pub(crate) async fn end_untaken(&self, patience: Duration) {
+        let begun = Instant::now();
+        loop {
+            let now = Instant::now();
+            let since = self.untaken_since().unwrap_or(now);
+            let deadline = since.max(begun) + patience;
+            if deadline <= now {
+                return self.holder.end(now);
+            }
+            sleep_until(deadline).await;
+        }
     }
 
     /// Ends the turn because there is nothing to send.

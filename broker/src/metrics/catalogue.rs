@@ -53,7 +53,7 @@ families! {
     READY = Gauge "towpath_ready" [] "1 while /readyz says so, else 0.";
     START_TIME = Gauge "towpath_start_time_seconds" [] "When the broker began to serve, seconds since the Unix epoch.";
     RECOVERY = Gauge "towpath_recovery_seconds" [] "How long the last start took to recover the data folder.";
-    SCRAPE_COMPLETE = Gauge "towpath_scrape_complete" [] "1 if this answer tells of every partition of every group, else 0.";
+    SCRAPE_COMPLETE = Gauge "towpath_scrape_complete" [] "1 if this answer tells of every partition of every group and subscription, else 0.";
 
     APPEND_RECORDS = Counter "towpath_append_records_total" ["topic"] "Records that became durable.";
     APPEND_BYTES = Counter "towpath_append_bytes_total" ["topic"] "Bytes of batches that became durable, as producers sent them.";
@@ -75,6 +75,23 @@ families! {
     GROUP_MEMBERS = Gauge "towpath_group_members" ["group"] "Members, those that may come back included.";
     GROUP_GENERATION = Gauge "towpath_group_generation" ["group"] "How often partitions of the group have got other owners.";
     GROUP_SKIPPED_RECORDS = Counter "towpath_group_skipped_records_total" ["group", "topic"] "Records that were gone before the group came to them.";
+
+    SUBSCRIPTION_LAG_RECORDS = Gauge "towpath_subscription_lag_records" ["subscription", "topic", "partition"] "Records that are not settled.";
+    SUBSCRIPTION_LAG_SECONDS = Gauge "towpath_subscription_lag_seconds" ["subscription", "topic", "partition"] "Age of the first record that is not settled; 0 without lag.";
+    SUBSCRIPTION_IN_FLIGHT_RECORDS = Gauge "towpath_subscription_in_flight_records" ["subscription"] "Records that consumers have.";
+    SUBSCRIPTION_WAITING_RECORDS = Gauge "towpath_subscription_waiting_records" ["subscription"] "Records that wait for another attempt, or behind one of their key that does.";
+    SUBSCRIPTION_PARKED_KEYS = Gauge "towpath_subscription_parked_keys" ["subscription"] "Keys of which something is among the dead letters, so that what comes follows.";
+    SUBSCRIPTION_DEAD_LETTERS = Gauge "towpath_subscription_dead_letters" ["subscription"] "Dead letters that are neither handled nor discarded.";
+    SUBSCRIPTION_DEAD_LETTER_PROBLEM = Gauge "towpath_subscription_dead_letter_problem" ["subscription"] "1 while something cannot be moved to the dead letters, else 0.";
+    SUBSCRIPTION_HALTED_PARTITIONS = Gauge "towpath_subscription_halted_partitions" ["subscription"] "Partitions from which nothing more is delivered, because they cannot be read.";
+    SUBSCRIPTION_CONSUMERS = Gauge "towpath_subscription_consumers" ["subscription"] "Consumers, those that are away and have something included.";
+    SUBSCRIPTION_HELD_BYTES = Gauge "towpath_subscription_held_bytes" ["subscription"] "Bytes that the topic keeps past its retention because the subscription has not settled them.";
+    SUBSCRIPTION_HELD_RATIO = Gauge "towpath_subscription_held_ratio" ["subscription"] "What it holds past retention of what it may, 0 to 1.";
+    SUBSCRIPTION_SKIPPED_RECORDS = Counter "towpath_subscription_skipped_records_total" ["subscription"] "Records that were gone before they were settled.";
+    SUBSCRIPTION_DELIVERED_RECORDS = Counter "towpath_subscription_delivered_records_total" ["subscription"] "Records handed to consumers, each time that they are.";
+    SUBSCRIPTION_ACKED_RECORDS = Counter "towpath_subscription_acked_records_total" ["subscription"] "Records that consumers have handled.";
+    SUBSCRIPTION_RETURNED_RECORDS = Counter "towpath_subscription_returned_records_total" ["subscription", "reason"] "Records that came back from consumers, which were not handled.";
+    SUBSCRIPTION_DEAD_LETTERED_RECORDS = Counter "towpath_subscription_dead_lettered_records_total" ["subscription", "reason"] "Records that were moved to the dead letters.";
 
     LOG_BYTES = Gauge "towpath_log_bytes" ["topic"] "Bytes that the topic keeps.";
     LOG_SEGMENTS = Gauge "towpath_log_segments" ["topic"] "Segments that the topic keeps.";

@@ -21,7 +21,7 @@ pub(super) const PARTITIONS_MAX: usize = 20_000;
 /// Partitions that the sequencer is asked for at once, about: some tens of microseconds of its time.
 const PAGE_PARTITIONS: usize = 1_000;
 /// How long a scrape waits for the sequencer and the disk to say how far groups have come.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How far groups have come.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ pub(super) struct WatchedPartition {
     pub(super) age_ms: Option<u64>,
 }
 
-/// When records were appended that groups have not committed, from one scrape to the next: a group that
+/// When records were appended that groups or subscriptions have not done with, from one scrape to the next: one that
 /// stands still costs no read.
 #[derive(Debug, Default)]
 pub(super) struct AppendTimes {
@@ -63,8 +63,8 @@ pub(super) async fn watch(
     reading: &Reading,
     times: &mut AppendTimes,
     now_ms: impl Fn() -> i64,
+    deadline: Instant,
 ) -> Groups {
-    let deadline = Instant::now() + PATIENCE;
     let (progress, is_all) = ask(commands, deadline).await;
     let topics = reading.published().topics();
     let mut groups = Groups {
@@ -79,10 +79,12 @@ pub(super) async fn watch(
             tokio::task::coop::consume_budget().await;
             // Partitions of a topic that was deleted just now are left out.
             if let Some(mut partition) = look(&topics, known) {
-                let place = (known.partition, partition.lag.next);
-                let since_ms = since_ms(reading, &partition, times.known.get(&place), deadline);
-                let since_ms = since_ms.await;
-                used.known.extend(since_ms.flatten().map(|at| (place, at)));
+                let lagging = Lagging {
+                    topic: &partition.topic,
+                    partition: partition.partition,
+                    lag: partition.lag,
+                };
+                let since_ms = times.since_ms(reading, lagging, deadline, &mut used).await;
                 partition.age_ms = since_ms.map(|at| Lag::age_ms(at, now_ms()));
                 groups.is_complete &= partition.age_ms.is_some();
                 watched.push(partition);
@@ -144,17 +146,34 @@ fn look(topics: &TopicTable, known: PartitionProgress) -> Option<WatchedPartitio
     })
 }
 
-/// Since when the group lags: none within if it does not, none at all if time is up.
-async fn since_ms(
-    reading: &Reading,
-    partition: &WatchedPartition,
-    known: Option<&i64>,
-    deadline: Instant,
-) -> Option<Option<i64>> {
-    if let Some(known) = known {
-        return Some(Some(*known));
+/// Somebody who may lag.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lagging<'a> {
+    pub(super) topic: &'a TopicView,
+    pub(super) partition: u32,
+    pub(super) lag: Lag,
+}
+
+impl AppendTimes {
+    /// Since when somebody lags: none within if he does not, none at all if time is up. What was looked at
+    /// goes to `used`, for the next scrape.
+    pub(super) async fn since_ms(
+        &self,
+        reading: &Reading,
+        lagging: Lagging<'_>,
+        deadline: Instant,
+        used: &mut Self,
+    ) -> Option<Option<i64>> {
+        let handle = lagging.topic.partition(lagging.partition)?;
+        let place = (handle.log().partition(), lagging.lag.next);
+        let since_ms = match self.known.get(&place) {
+            Some(known) => Some(Some(*known)),
+            None => {
+                let since = reading.lagging_since_ms(handle.log(), lagging.lag);
+                timeout_at(deadline, since).await.ok()
+            }
+        };
+        used.known.extend(since_ms.flatten().map(|at| (place, at)));
+        since_ms
     }
-    let handle = partition.topic.partition(partition.partition)?;
-    let since = reading.lagging_since_ms(handle.log(), partition.lag);
-    timeout_at(deadline, since).await.ok()
 }

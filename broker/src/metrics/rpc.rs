@@ -246,7 +246,17 @@ mod tests {
     fn streams_are_known_by_their_descriptors() {
         let metrics = RpcMetrics::new(&[FILE_DESCRIPTOR_SET]);
         let kinds: Vec<_> = metrics.methods().filter_map(|it| it.kind.clone()).collect();
-        assert_eq!(kinds, ["fetch", "join", "produce", "receive"]);
+        assert_eq!(
+            kinds,
+            [
+                "discarddeadletters",
+                "redrivedeadletters",
+                "fetch",
+                "join",
+                "produce",
+                "receive"
+            ]
+        );
         let stream = metrics.call("/towpath.v1.FetchService/Fetch");
         let open = |metrics: &RpcMetrics| metrics.methods().map(|it| it.open_count()).sum::<u64>();
         assert_eq!(open(&metrics), 1, "open");

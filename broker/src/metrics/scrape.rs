@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
 use towpath_storage::{Offset, PartitionLog};
 
 use super::catalogue as all;
 use super::exposition::{Exposition, Number, Unit};
 use super::groups::{self, AppendTimes, Groups, WatchedGroup, WatchedPartition};
+use super::subscriptions::{self, Subscriptions};
 use super::{GroupsInFlight, Refusals, RpcMetrics};
 use crate::fetch::Reading;
 use crate::memory::Budget;
@@ -38,7 +40,8 @@ pub(crate) struct Sources {
 #[derive(Debug)]
 pub(crate) struct Scraper {
     sources: Arc<Sources>,
-    times: Mutex<AppendTimes>,
+    /// When records were appended that groups, and that subscriptions have not done with.
+    times: Mutex<[AppendTimes; 2]>,
 }
 
 /// What there is to tell before the data folder is recovered.
@@ -70,23 +73,30 @@ impl Scraper {
         } = engine;
         let mut times = self.times.lock().await;
         let now_ms = || published.time_ms().max(environment.clock.wall_ms());
-        let groups = groups::watch(commands, reading, &mut times, now_ms).await;
+        let deadline = Instant::now() + groups::PATIENCE;
+        let [of_groups, of_subscriptions] = &mut *times;
+        let groups = groups::watch(commands, reading, of_groups, now_ms, deadline).await;
+        let subscriptions =
+            subscriptions::watch(commands, reading, of_subscriptions, now_ms, deadline).await;
         let sources = Arc::clone(&self.sources);
         // A hundred thousand series take so long to write that a connection would notice.
-        let written = tokio::task::spawn_blocking(move || sources.write(&groups, is_ready));
+        let written =
+            tokio::task::spawn_blocking(move || sources.write(&groups, &subscriptions, is_ready));
         // Without a runtime nobody waits for the text.
         written.await.unwrap_or_default()
     }
 }
 
 impl Sources {
-    fn write(&self, groups: &Groups, is_ready: bool) -> String {
+    fn write(&self, groups: &Groups, subscriptions: &Subscriptions, is_ready: bool) -> String {
         let mut text = Exposition::default();
         write_build(&mut text, is_ready);
-        self.write_start(&mut text, groups.is_complete);
+        let is_complete = groups.is_complete && subscriptions.is_complete;
+        self.write_start(&mut text, is_complete);
         self.write_appends(&mut text);
         self.write_topics(&mut text);
         self.write_groups(&mut text, groups);
+        subscriptions.write(&mut text);
         self.write_disk(&mut text);
         self.write_rpc(&mut text);
         text.into_text()

@@ -216,7 +216,11 @@ mod tests {
             value: Bytes::from_static(b"no"),
         };
         let mut payload = BytesMut::new();
-        put(&mut payload, &original.encode_to_vec(), &[more.clone()]);
+        put(
+            &mut payload,
+            &original.encode_to_vec(),
+            std::slice::from_ref(&more),
+        );
         put(&mut payload, &original.encode_to_vec(), &[]);
         let read = v1::RecordBatch::decode(payload.freeze()).unwrap();
         let mut expected = original.clone();

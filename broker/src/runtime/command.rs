@@ -18,8 +18,8 @@ use super::published::TopicView;
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
     AcceptedBatch, AppendRefusal, AppendRequest, BurialWish, CreateTopic, CreateTopicRefusal,
-    DeadLetter, DeleteTopicRefusal, SubscriptionId, TopicSettings, TrimRefusal, TrimTopic,
-    UpdateTopic, UpdateTopicRefusal,
+    DeadLetter, DeleteTopicRefusal, SubscriptionId, TopicNotFound, TopicSettings, TrimRefusal,
+    TrimTopic, UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -326,7 +326,7 @@ pub enum ControlCommand {
         /// For whom.
         producer: ProducerId,
         /// Where the answer goes.
-        answer: Answer<OpenedTopic, DeleteTopicRefusal>,
+        answer: Answer<OpenedTopic, TopicNotFound>,
     },
     /// Something about a consumer group.
     Group(GroupCommand),

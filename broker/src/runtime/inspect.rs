@@ -1,4 +1,5 @@
-//! Looking into records for subscriptions, so that the sequencer never does: their keys and lengths.
+//! Looking into records for subscriptions, so that the sequencer never does: their keys and lengths, and
+//! whether their filters want them.
 
 use std::sync::Arc;
 
@@ -12,11 +13,14 @@ use super::bury::{BurialJob, Undertaker};
 use super::command::ControlCommand;
 use super::command_queue::CommandQueue;
 use super::inspected_frames::InspectedFrames;
+use super::judge::{FilterCache, Judges};
 use super::published::PublishedState;
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
-    FilterVerdict, HashKey, InspectFailure, InspectWish, Inspected, InspectedRecord, SubscriptionId,
+    HashKey, InspectFailure, InspectWish, Inspected, InspectedRecord, PartitionFilters,
+    SubscriptionId,
 };
+use crate::filter::{FilterInput, Steps};
 
 /// Payloads that are looked at in one go.
 const READ_BYTES: usize = 256 * 1024;
@@ -24,8 +28,11 @@ const READ_BYTES: usize = 256 * 1024;
 /// is walked from its beginning each time.
 const REST_OF_FRAME_MAX: u64 = 4_096;
 
+/// Steps of filters after which a piece of work is over: others wait, and what is left is asked for again.
+const STEPS_MAX: u64 = 500_000;
+
 /// Records to be inspected for a subscription.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct InspectJob {
     /// For which.
     pub subscription: SubscriptionId,
@@ -35,6 +42,8 @@ pub struct InspectJob {
     pub wish: InspectWish,
     /// What keys are hashed with.
     pub hash_key: HashKey,
+    /// Which of them are delivered.
+    pub filters: PartitionFilters,
 }
 
 /// What is to be looked at.
@@ -52,6 +61,7 @@ pub struct InspectWorker {
     reader: LogReader,
     published: Arc<PublishedState>,
     commands: Arc<CommandQueue>,
+    filters: FilterCache,
     inspected: Arc<InspectedFrames>,
 }
 
@@ -73,6 +83,7 @@ impl InspectWorker {
             reader,
             published,
             commands,
+            filters: FilterCache::default(),
             inspected,
         }
     }
@@ -90,13 +101,14 @@ impl InspectWorker {
         }
     }
 
-    fn step_inspect(&self, job: InspectJob) {
+    fn step_inspect(&mut self, job: InspectJob) {
         let topics = self.published.topics();
         let topic = topics.with_id(job.partition.topic);
         let handle = topic.and_then(|topic| topic.partition(job.partition.partition));
         // The subscriptions of a topic are gone before it is.
         let Some(handle) = handle else { return };
-        let found = self.inspect(&job, handle.log());
+        let judges = self.filters.judges(&job.filters);
+        let found = self.inspect(&job, &judges, handle.log());
         let subscription = job.subscription;
         let command = SubscriptionCommand::Inspected {
             subscription,
@@ -109,10 +121,11 @@ impl InspectWorker {
         );
     }
 
-    fn inspect(&self, job: &InspectJob, log: &PartitionLog) -> Inspected {
+    fn inspect(&self, job: &InspectJob, judges: &Judges, log: &PartitionLog) -> Inspected {
         let wish = job.wish;
         let mut found = Inspected {
             partition: wish.partition,
+            wish: wish.number,
             start: wish.start,
             ..Inspected::default()
         };
@@ -123,12 +136,16 @@ impl InspectWorker {
             next = log_start;
         }
         let mut cursor = None;
-        while (found.records.len() as u64) < wish.count_max {
+        let mut steps = Steps::default();
+        let has_enough = |found: &Inspected, steps: &Steps| {
+            found.records.len() as u64 >= wish.count_max || steps.taken() >= STEPS_MAX
+        };
+        while !has_enough(&found, &steps) {
             match self.read(log, &mut cursor, next) {
                 Ok(frames) => {
                     for frame in &frames {
-                        next = inspect_frame(job, frame, next, &mut found);
-                        if found.records.len() as u64 >= wish.count_max {
+                        next = inspect_frame(job, judges, frame, next, &mut found, &mut steps);
+                        if has_enough(&found, &steps) {
                             break;
                         }
                     }
@@ -182,7 +199,14 @@ impl InspectWorker {
 }
 
 /// Adds the records of a frame from `next` on, and returns where to go on.
-fn inspect_frame(job: &InspectJob, frame: &Frame, next: Offset, found: &mut Inspected) -> Offset {
+fn inspect_frame(
+    job: &InspectJob,
+    judges: &Judges,
+    frame: &Frame,
+    next: Offset,
+    found: &mut Inspected,
+    steps: &mut Steps,
+) -> Offset {
     let base = frame.header.base_offset;
     found
         .append_times
@@ -192,7 +216,7 @@ fn inspect_frame(job: &InspectJob, frame: &Frame, next: Offset, found: &mut Insp
     let mut offset = base;
     // Every payload was walked when it came, and has its checksum.
     for record in Records::new(&frame.payload).map_while(Result::ok) {
-        if found.records.len() as u64 >= enough {
+        if found.records.len() as u64 >= enough || steps.taken() >= STEPS_MAX {
             return offset;
         }
         if offset >= next {
@@ -200,10 +224,14 @@ fn inspect_frame(job: &InspectJob, frame: &Frame, next: Offset, found: &mut Insp
                 Some(key) => job.hash_key.of_key(key),
                 None => job.hash_key.of_keyless(partition, offset),
             };
+            let input = FilterInput {
+                record,
+                append_time_ms: frame.header.append_time_ms,
+            };
             found.records.push(InspectedRecord {
                 key,
                 bytes: u32::try_from(record.bytes().len()).unwrap_or(u32::MAX),
-                verdict: FilterVerdict::Deliver,
+                verdict: judges.verdict(offset, &input, steps),
             });
         }
         offset = offset.advance(1);

@@ -8,12 +8,14 @@ use towpath_proto::names::SubscriptionName;
 use towpath_storage::{OffsetRange, TopicId};
 
 use super::command::{Answer, CommandError, fail};
+use super::subscription_question::SubscriptionQuestion;
 use crate::core::{
     Connect, ConnectRefusal, ConsumerDeparture, ConsumerId, CreateSubscription,
-    CreateSubscriptionRefusal, Credit, DeadLetter, DeadLetterCounts, Inspected, OpenDeadLetters,
-    SeekSubscription, SeekSubscriptionRefusal, SessionId, Settlement, SoughtSubscriptionPartition,
+    CreateSubscriptionRefusal, Credit, DeadLetter, DeadLetterCounts, DeleteSubscription,
+    DeleteSubscriptionRefusal, Hold, Inspected, OpenDeadLetters, SeekSubscription,
+    SeekSubscriptionRefusal, SessionId, Settlement, SoughtSubscriptionPartition,
     SubscriptionConfig, SubscriptionDescription, SubscriptionEvent, SubscriptionId,
-    SubscriptionNotFound, UpdateSubscription, UpdateSubscriptionRefusal,
+    SubscriptionNotFound, SubscriptionProgress, UpdateSubscription, UpdateSubscriptionRefusal,
 };
 
 /// Settlements that one command may hold.
@@ -132,12 +134,12 @@ pub enum SubscriptionCommand {
     },
     /// Delete one.
     Delete {
-        /// Which.
-        name: SubscriptionName,
+        /// Which, and what goes with it.
+        wish: DeleteSubscription,
         /// Only say whether it would be deleted.
         is_dry_run: bool,
         /// Where the answer goes.
-        answer: Answer<(), SubscriptionNotFound>,
+        answer: Answer<(), DeleteSubscriptionRefusal>,
     },
     /// A consumer connects.
     Connect {
@@ -195,6 +197,8 @@ pub enum SubscriptionCommand {
         /// What was found.
         found: Inspected,
     },
+    /// Ask about single records of one.
+    Ask(SubscriptionQuestion),
     /// Look for dead letters that are not settled.
     LookAtDeadLetters {
         /// Of which subscription.
@@ -226,7 +230,16 @@ pub enum SubscriptionCommand {
         /// Which.
         name: SubscriptionName,
         /// Where the answer goes.
-        answer: Answer<SubscriptionDescription, SubscriptionNotFound>,
+        answer: Answer<(SubscriptionDescription, Hold), SubscriptionNotFound>,
+    },
+    /// Tell how far they have come.
+    Watch {
+        /// Those behind this name.
+        after: Option<SubscriptionName>,
+        /// Subscriptions until they have so many partitions, one at least.
+        partition_count_max: usize,
+        /// Where the answer goes: nothing if there are no more.
+        answer: Answer<Vec<SubscriptionProgress>, Infallible>,
     },
     /// Show a page of them.
     List {
@@ -250,17 +263,20 @@ impl SubscriptionCommand {
             Self::Create { answer, .. } => fail(answer, is_begun),
             Self::Update { answer, .. } => fail(answer, is_begun),
             Self::Seek { answer, .. } => fail(answer, is_begun),
-            Self::Pause { answer, .. } | Self::Delete { answer, .. } => fail(answer, is_begun),
+            Self::Pause { answer, .. } => fail(answer, is_begun),
+            Self::Delete { answer, .. } => fail(answer, is_begun),
             Self::Connect { answer, .. } => fail(answer, is_begun),
             Self::Settle { sink, .. } => sink.answer(Err(if is_begun {
                 CommandError::Failed
             } else {
                 CommandError::ShuttingDown
             })),
+            Self::Ask(question) => question.fail(is_begun),
             Self::LookAtDeadLetters { answer, .. } => fail(answer, is_begun),
             Self::MoveDeadLetters { answer, .. } => fail(answer, is_begun),
             Self::Get { answer, .. } => fail(answer, is_begun),
             Self::List { answer, .. } => fail(answer, is_begun),
+            Self::Watch { answer, .. } => fail(answer, is_begun),
             Self::Credit { .. }
             | Self::Stop { .. }
             | Self::Disconnect { .. }

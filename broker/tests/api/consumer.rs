@@ -75,8 +75,8 @@ pub(crate) struct Had {
 
 /// The client's end of a Receive stream.
 pub(crate) struct Consumer {
-    requests: mpsc::Sender<v1::ReceiveRequest>,
-    responses: Streaming<ReceiveResponse>,
+    pub(crate) requests: mpsc::Sender<v1::ReceiveRequest>,
+    pub(crate) responses: Streaming<ReceiveResponse>,
     /// By partition and offset; see [`DEAD`].
     pub(crate) has: BTreeMap<(u32, u64), Had>,
 }
@@ -89,6 +89,11 @@ impl Consumer {
     }
 
     pub(crate) async fn try_open(broker: &TestBroker, id: u8) -> Result<Self, Status> {
+        Self::open_over(broker.channel.clone(), id).await
+    }
+
+    /// Opens over a connection of its own.
+    pub(crate) async fn open_over(channel: Channel, id: u8) -> Result<Self, Status> {
         let (requests, receiver) = mpsc::channel(100);
         let open = Request::Open(v1::OpenReceive {
             subscription: "billing".to_owned(),
@@ -102,7 +107,7 @@ impl Consumer {
             request: Some(open),
         };
         requests.send(open).await.unwrap();
-        let mut client = client(broker);
+        let mut client = SubscriptionServiceClient::new(channel);
         let responses = soon(client.receive(ReceiverStream::new(receiver))).await?;
         let mut consumer = Self {
             requests,
@@ -110,7 +115,7 @@ impl Consumer {
             has: BTreeMap::new(),
         };
         match consumer.next().await {
-            Response::Opened(opened) => assert_eq!(opened.topic, "orders"),
+            Response::Opened(opened) => assert_eq!(opened.topic, "orders", "as it was created"),
             other => panic!("{other:?}"),
         }
         Ok(consumer)
@@ -170,7 +175,7 @@ impl Consumer {
     pub(crate) async fn receive(&mut self, count: usize) {
         while self.has.len() < count {
             let response = self.next().await;
-            assert_eq!(self.take(response), None);
+            assert_eq!(self.take(response), None, "nothing is settled");
         }
         assert_eq!(self.has.len(), count, "{:?}", self.has);
     }
@@ -179,7 +184,7 @@ impl Consumer {
     pub(crate) async fn receive_values(&mut self, expected: &[&str]) {
         while self.values() != expected {
             let response = self.next().await;
-            assert_eq!(self.take(response), None);
+            assert_eq!(self.take(response), None, "nothing is settled");
         }
     }
 
@@ -246,7 +251,7 @@ pub(crate) fn settlement(
 }
 
 pub(crate) fn records_of(delivered: &Delivered) -> Vec<((u32, u64), Had)> {
-    assert_eq!(crc32fast::hash(&delivered.batch), delivered.crc);
+    assert_eq!(crc32fast::hash(&delivered.batch), delivered.crc, "checksum");
     let mut records = Records::new(&delivered.batch);
     let mut had = Vec::new();
     for span in &delivered.spans {

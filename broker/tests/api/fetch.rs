@@ -86,7 +86,7 @@ async fn a_batch_carries_what_its_answer_said() {
     assert_eq!((batch.base_offset, batch.record_count), (0, 2));
     assert_eq!(batch.lsn, published.lsn);
     assert_eq!(batch.append_time_ms, published.append_time_ms);
-    assert_eq!(batch.offset_deltas, []);
+    assert!(batch.offset_deltas.is_empty());
 }
 
 /// Writes through several partitions, with batches of many sizes, and reads everything back.

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::v1::group_service_client::GroupServiceClient;
+use towpath_proto::v1::position::Position;
 use towpath_proto::wire::ProduceBatch;
 
+use crate::consumer::{Consumer, ack, client, create, nack, publish};
 use crate::gated_disk::gated_broker;
 use crate::group_member::Member;
 use crate::harness::{TestBroker, batch_of, encode, refusal, soon, source};
 use crate::scrape::{Scrape, scraped_config};
+use crate::trim::{before, trim};
 
 /// The page that tells people what each series means.
 const PAGE: &str = include_str!("../../../docs/metrics.md");
@@ -28,6 +31,7 @@ async fn with_load() -> (TestBroker, Member) {
     for partition in 0..4 {
         member.commit(partition, 1).await;
     }
+    create(&broker).await;
     (broker, member)
 }
 
@@ -168,6 +172,114 @@ async fn lag_and_what_is_in_flight_fall_to_nothing_as_a_group_commits() {
     Scrape::until(&broker, |it| it.number(open) == 0).await;
 }
 
+/// The number of a series of the subscription "billing".
+fn of(scrape: &Scrape, name: &str) -> u64 {
+    scrape.number(&format!(
+        "towpath_subscription_{name}{{subscription=\"billing\"}}"
+    ))
+}
+
+fn because(scrape: &Scrape, name: &str, reason: &str) -> u64 {
+    let labels = format!("subscription=\"billing\",reason=\"{reason}\"");
+    scrape.number(&format!("towpath_subscription_{name}{{{labels}}}"))
+}
+
+const LAG_RECORDS: &str =
+    "towpath_subscription_lag_records{subscription=\"billing\",topic=\"orders\",partition=\"0\"}";
+const LAG_SECONDS: &str =
+    "towpath_subscription_lag_seconds{subscription=\"billing\",topic=\"orders\",partition=\"0\"}";
+
+/// A broker with a subscription whose consumer has four records of three keys.
+async fn with_deliveries() -> (TestBroker, Consumer) {
+    let broker = TestBroker::start_with(scraped_config()).await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    publish(&broker, &[("a", "1"), ("b", "2"), ("c", "3"), ("a", "4")]).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive(4).await;
+    (broker, consumer)
+}
+
+fn later() -> v1::settlement::Outcome {
+    v1::settlement::Outcome::Nack(v1::Nack {
+        delay_ms: Some(3_600_000),
+        reason: "later".to_owned(),
+    })
+}
+
+#[tokio::test]
+async fn a_subscription_is_counted_from_the_delivery_to_the_dead_letter() {
+    let (broker, mut consumer) = with_deliveries().await;
+    let scrape = Scrape::of(&broker).await;
+    assert_eq!(scrape.number(LAG_RECORDS), 4);
+    assert_eq!(of(&scrape, "in_flight_records"), 4);
+    assert_eq!(of(&scrape, "delivered_records_total"), 4);
+    assert_eq!(of(&scrape, "consumers"), 1);
+    let age = |it: &Scrape| it.seconds(LAG_SECONDS);
+    Scrape::until(&broker, |it| age(it) > age(&scrape)).await;
+
+    assert!(consumer.settle((0, 2), later()).await);
+    let never = v1::settlement::Outcome::DeadLetter(v1::ToDeadLetters::default());
+    assert!(consumer.settle((0, 0), never).await);
+    assert!(consumer.settle((0, 1), ack()).await);
+    // All but the one that waits.
+    let moved = |it: &Scrape| of(it, "dead_letters") == 2 && it.number(LAG_RECORDS) == 1;
+    let scrape = Scrape::until(&broker, moved).await;
+    assert_eq!(of(&scrape, "waiting_records"), 1);
+    assert_eq!(of(&scrape, "acked_records_total"), 1);
+    assert_eq!(of(&scrape, "parked_keys"), 1);
+    assert_eq!(of(&scrape, "in_flight_records"), 0);
+    for (name, reason, count) in [
+        ("returned_records_total", "nack", 1),
+        ("returned_records_total", "release", 1),
+        ("returned_records_total", "expiry", 0),
+        ("dead_lettered_records_total", "dead", 1),
+        ("dead_lettered_records_total", "parked", 1),
+    ] {
+        assert_eq!(because(&scrape, name, reason), count, "{name} {reason}");
+    }
+    for name in [
+        "dead_letter_problem",
+        "halted_partitions",
+        "held_bytes",
+        "held_ratio",
+        "skipped_records_total",
+    ] {
+        assert_eq!(of(&scrape, name), 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_subscription_has_lost_is_counted_and_goes_with_it() {
+    let (broker, mut consumer) = with_deliveries().await;
+    let cut = v1::TrimTopicRequest {
+        name: "orders".to_owned(),
+        ..before(Position::Offset(3))
+    };
+    trim(&broker, cut).await;
+    assert_eq!(consumer.hear_of_gap().await.records, 3);
+    consumer.ack_all().await;
+    let scrape = Scrape::of(&broker).await;
+    assert_eq!(of(&scrape, "skipped_records_total"), 3);
+    assert_eq!(scrape.number(LAG_RECORDS), 0);
+    assert_eq!(scrape.number(LAG_SECONDS), 0);
+    publish(&broker, &[("b", "5")]).await;
+    consumer.receive(1).await;
+    assert!(consumer.settle((0, 4), nack("again")).await);
+    consumer.receive(1).await;
+    let scrape = Scrape::of(&broker).await;
+    assert_eq!(because(&scrape, "returned_records_total", "nack"), 1);
+    assert_eq!(of(&scrape, "delivered_records_total"), 6);
+    let delete = v1::DeleteSubscriptionRequest {
+        name: "billing".to_owned(),
+        ..v1::DeleteSubscriptionRequest::default()
+    };
+    let deleted = soon(client(&broker).delete_subscription(delete)).await;
+    deleted.unwrap();
+    let left = Scrape::of(&broker).await;
+    assert_eq!(left.about("subscription=\""), [""; 0]);
+}
+
 #[tokio::test]
 async fn a_topic_and_a_group_that_are_deleted_leave_nothing_behind() {
     let (broker, member) = with_load().await;
@@ -177,6 +289,14 @@ async fn a_topic_and_a_group_that_are_deleted_leave_nothing_behind() {
         force: true,
         ..v1::DeleteGroupRequest::default()
     };
+    let unsubscribe = v1::DeleteSubscriptionRequest {
+        name: "billing".to_owned(),
+        with_dlq: true,
+        ..v1::DeleteSubscriptionRequest::default()
+    };
+    soon(client(&broker).delete_subscription(unsubscribe))
+        .await
+        .unwrap();
     let mut groups = GroupServiceClient::new(broker.channel.clone());
     assert!(!Scrape::of(&broker).await.about("billing").is_empty());
     soon(groups.delete_group(delete)).await.unwrap();

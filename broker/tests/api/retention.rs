@@ -11,29 +11,29 @@ use towpath_storage::{Environment, SimClock};
 
 use crate::harness::{TestBroker, all_values, config, simulated, soon, source};
 
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
 const MIB: u64 = 1024 * 1024;
 /// What a broker may take beyond what it is bound to, because it looks only once a second.
 const LOOK: u64 = 2;
 
 /// A broker on a simulated disk, whose time stands still until it is moved.
-struct TimedBroker {
-    broker: TestBroker,
-    clock: Arc<SimClock>,
-    disk: SimDisk,
-    environment: Environment,
+pub(crate) struct TimedBroker {
+    pub(crate) broker: TestBroker,
+    pub(crate) clock: Arc<SimClock>,
+    pub(crate) disk: SimDisk,
+    pub(crate) environment: Environment,
 }
 
 impl TimedBroker {
     /// Starts with the topic `orders`.
-    async fn with_topic(partition_count: u32, config: v1::TopicConfig) -> Self {
+    pub(crate) async fn with_topic(partition_count: u32, config: v1::TopicConfig) -> Self {
         let timed = Self::start().await;
         timed.create(partition_count, config).await;
         timed
     }
 
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let clock = Arc::new(SimClock::new(1_700_000_000_000));
         let (disk, environment) = simulated(1 << 30);
         let environment = Environment {
@@ -50,7 +50,7 @@ impl TimedBroker {
     }
 
     /// Creates the topic `orders`.
-    async fn create(&self, partition_count: u32, config: v1::TopicConfig) {
+    pub(crate) async fn create(&self, partition_count: u32, config: v1::TopicConfig) {
         let request = v1::CreateTopicRequest {
             name: "orders".to_owned(),
             partition_count,
@@ -62,7 +62,7 @@ impl TimedBroker {
     }
 
     /// Lets the machine be off for so long.
-    async fn restart_after(self, pause: Duration) -> Self {
+    pub(crate) async fn restart_after(self, pause: Duration) -> Self {
         let Self {
             broker,
             clock,
@@ -81,7 +81,7 @@ impl TimedBroker {
     }
 
     /// Lets time pass, and the broker look at what has expired.
-    async fn pass(&self, span: Duration) {
+    pub(crate) async fn pass(&self, span: Duration) {
         self.clock.advance(span);
         let round = v1::UpdateTopicRequest {
             name: "orders".to_owned(),
@@ -92,7 +92,7 @@ impl TimedBroker {
         update.unwrap();
     }
 
-    async fn update(&self, config: v1::TopicConfig) {
+    pub(crate) async fn update(&self, config: v1::TopicConfig) {
         let request = v1::UpdateTopicRequest {
             name: "orders".to_owned(),
             config: Some(config),
@@ -103,24 +103,24 @@ impl TimedBroker {
             .unwrap();
     }
 
-    async fn shown(&self) -> v1::Topic {
+    pub(crate) async fn shown(&self) -> v1::Topic {
         let name = "orders".to_owned();
         let request = v1::GetTopicRequest { name };
         let shown = soon(self.broker.topics().get_topic(request)).await;
         shown.unwrap().into_inner().topic.unwrap()
     }
 
-    async fn log_starts(&self) -> Vec<u64> {
+    pub(crate) async fn log_starts(&self) -> Vec<u64> {
         let partitions = self.shown().await.partitions;
         partitions.iter().map(|it| it.log_start_offset).collect()
     }
 
-    async fn publish(&self, partition: u32, value: &str) {
+    pub(crate) async fn publish(&self, partition: u32, value: &str) {
         self.broker.publish("orders", partition, &[value]).await;
     }
 
     /// Waits until there are so many segments on the disk, letting time pass for checkpoints.
-    async fn wait_for_segments(&self, counts: RangeInclusive<usize>) {
+    pub(crate) async fn wait_for_segments(&self, counts: RangeInclusive<usize>) {
         let waiting = async {
             while !counts.contains(&file_count(&self.disk, "log")) {
                 self.pass(Duration::from_millis(10)).await;
@@ -140,7 +140,7 @@ fn file_count(disk: &SimDisk, extension: &str) -> usize {
     paths.filter(|path| is_of_partition(path)).count()
 }
 
-fn by_age(retention_age_ms: u64) -> v1::TopicConfig {
+pub(crate) fn by_age(retention_age_ms: u64) -> v1::TopicConfig {
     v1::TopicConfig {
         retention_age_ms: Some(retention_age_ms),
         ..v1::TopicConfig::default()

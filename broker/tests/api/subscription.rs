@@ -1,5 +1,8 @@
 //! Durable subscriptions over the wire.
 
+mod filter;
+mod pending;
+
 use std::collections::BTreeMap;
 
 use towpath_proto::batch::Records;
@@ -336,7 +339,7 @@ async fn consumers_are_told_when_their_subscription_is_deleted() {
     let mut consumer = Consumer::open(&broker, 1).await;
     let delete = v1::DeleteSubscriptionRequest {
         name: "billing".to_owned(),
-        validate_only: false,
+        ..v1::DeleteSubscriptionRequest::default()
     };
     soon(client(&broker).delete_subscription(delete))
         .await
@@ -443,28 +446,6 @@ async fn a_dead_letter_brings_its_record_whole_and_those_behind_it() {
 }
 
 #[tokio::test]
-async fn without_their_topic_dead_records_stay_and_it_says_so() {
-    let broker = TestBroker::start().await;
-    broker.create("orders", 1).await;
-    create(&broker).await;
-    broker.delete("billing.dlq").await;
-    publish(&broker, &[("a", "1"), ("b", "2")]).await;
-    let mut consumer = Consumer::open(&broker, 1).await;
-    consumer.receive(2).await;
-    assert!(consumer.settle((0, 0), dead("no")).await);
-    assert!(consumer.settle((0, 1), ack()).await);
-    let mut shown = get(&broker).await;
-    while shown.dead_letter_problem.is_empty() {
-        shown = get(&broker).await;
-    }
-    assert_eq!(shown.dead_letter_problem, "topic 2 not found");
-    assert_eq!(shown.dead_letter_topic, "");
-    let partition = &shown.partitions[0];
-    assert_eq!((partition.lag_records, partition.waiting_records), (1, 1));
-    broker.stop().await;
-}
-
-#[tokio::test]
 async fn dead_letters_that_would_come_back_are_refused() {
     let broker = TestBroker::start().await;
     broker.create("orders", 1).await;
@@ -480,7 +461,7 @@ async fn dead_letters_that_would_come_back_are_refused() {
     for name in ["billing", "second"] {
         let delete = v1::DeleteSubscriptionRequest {
             name: name.to_owned(),
-            validate_only: false,
+            ..v1::DeleteSubscriptionRequest::default()
         };
         soon(client(&broker).delete_subscription(delete))
             .await

@@ -1,13 +1,15 @@
 //! `towpath subscription`.
 
 mod create;
+mod pending;
 mod seek;
 mod update;
 
 use clap::{Args, Subcommand};
-use towpath_client::{SubscriptionName, TopicName};
+use towpath_client::{Address, SubscriptionName, TopicName};
 
 pub(crate) use create::CreateSubscriptionArgs;
+pub(crate) use pending::PendingArgs;
 pub(crate) use seek::SeekSubscriptionArgs;
 pub(crate) use update::UpdateSubscriptionArgs;
 
@@ -74,6 +76,19 @@ pub(crate) enum SubscriptionCommand {
     },
     /// Move a subscription to other offsets, also while consumers are connected
     Seek(SeekSubscriptionArgs),
+    /// List the records that consumers have, and those that wait
+    Pending(PendingArgs),
+    /// Explain where a record is, and why nothing happens to it
+    #[command(before_help = "Examples:
+  towpath subscription why email orders/3@17
+  towpath subscription why email orders/3@17 -o json | jq -r .obstacles[]
+")]
+    Why {
+        /// Name of the subscription
+        name: SubscriptionName,
+        /// The record: TOPIC/PARTITION@OFFSET
+        record: Address,
+    },
     /// Delete a subscription and what it remembers, for good; its dead letters stay in their topic
     #[command(before_help = "Examples:
   towpath subscription delete email --dry-run

@@ -1,8 +1,10 @@
 //! `towpath subscription`: creating, showing, listing, changing, pausing, moving and deleting durable
 //! subscriptions.
 
+mod pending;
 mod report;
 mod seek;
+mod why;
 
 use jiff::Timestamp;
 use towpath_client::{Admin, Subscription, SubscriptionDeletion, SubscriptionName};
@@ -44,6 +46,8 @@ pub(super) async fn run(
             Ok(Outcome::of(PausedSubscription::new(name, false)))
         }
         SubscriptionCommand::Seek(args) => seek::run(args, &admin).await,
+        SubscriptionCommand::Pending(args) => pending::run(args, &admin, session).await,
+        SubscriptionCommand::Why { name, record } => why::run(name, record, &admin).await,
         SubscriptionCommand::Delete { name, dry_run, yes } => {
             if *dry_run {
                 return would_delete(name, &admin).await;

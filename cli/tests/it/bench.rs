@@ -46,6 +46,16 @@ fn every_measurement_tells_its_figures_and_leaves_nothing_behind() {
         let joining = report["joining_seconds"].as_f64();
         assert_eq!(joining.is_some(), command == "group", "{report}");
     }
+    for (mode, keys) in [("shared", "7"), ("key-shared", "7")] {
+        let options = ["--mode", mode, "--keys", keys, "--in-flight", "50"];
+        let args = [&["subscription"][..], &load, &options].concat();
+        let report = check(&broker, &args, 100_000);
+        assert_eq!(report["mode"], mode, "{report}");
+        assert_eq!(
+            (&report["keys"], &report["in_flight"]),
+            (&7.into(), &50.into())
+        );
+    }
     let paced = [&["latency"][..], &load, &["--rate", "20000"]].concat();
     let report = check(&broker, &paced, 100_000);
     assert_eq!(report["rate"], 20_000, "{report}");

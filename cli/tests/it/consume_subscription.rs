@@ -37,6 +37,15 @@ fn what_is_printed_is_acked_and_does_not_come_again() {
 }
 
 #[test]
+fn no_more_is_taken_than_what_is_asked_for() {
+    let broker = subscribed(&[]);
+    // What was taken and given back would come behind the rest.
+    for first in [0, 2, 4] {
+        assert_eq!(broker.ok(&consume(&["-n", "2"])), numbers(first..first + 2));
+    }
+}
+
+#[test]
 fn what_is_not_acked_comes_again_and_no_attempt_counts() {
     let broker = subscribed(&[]);
     let never = ["--ack", "never", "-o", "json"];
@@ -50,6 +59,32 @@ fn what_is_not_acked_comes_again_and_no_attempt_counts() {
     assert_eq!(some.len(), 3, "no more than asked for");
     assert_eq!(number(&broker, "lag_records"), 10, "all are left");
     assert_eq!(number(&broker, "in_flight_records"), 0, "given back");
+}
+
+#[test]
+fn what_comes_behind_what_is_not_acked_is_told() {
+    let broker = TestBroker::with_topic("t", 1);
+    broker.ok(&[
+        "subscription",
+        "create",
+        "s",
+        "--topic",
+        "t",
+        "--from",
+        "beginning",
+    ]);
+    for number in 0..34 {
+        broker.ok(&["produce", "t", &number.to_string(), "-k", "k"]);
+    }
+    let (printed, said) = to_the_end(&broker, &["--ack", "never"]);
+    assert_eq!(
+        printed,
+        numbers(0..32),
+        "as many of one key as come at once"
+    );
+    let note =
+        "note: 2 records left, behind what was printed and not acked, or to be tried again later\n";
+    assert_eq!(said, note);
 }
 
 #[test]
@@ -119,6 +154,9 @@ fn what_others_have_is_waited_for() {
     let url = broker.url();
     let args = consume(&["-e", "--url", &url]);
     let waiting = Running::start_with(&args, Stdio::null());
+    let told = "note: other consumers of subscription s have 10 records; this one ends when they are \
+                settled, or takes them when they are given back";
+    assert_eq!(waiting.stderr.next(), told);
     holder.signal(Signal::TERM);
     holder.wait();
     for number in 0..10 {

@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+use rustix::io::Errno;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,6 +18,9 @@ use crate::harness::{
 use crate::running::Running;
 use crate::serve_process::ServeProcess;
 use crate::subscription::{get, number, subscribed};
+
+/// How often something is looked at that is to happen.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 const CONSUME: [&str; 4] = ["consume", "--subscription", "s", "--exec"];
 
@@ -54,9 +59,15 @@ impl Gate {
         format!("echo started; cat {}; echo done", self.path().display())
     }
 
-    /// Lets one command go on that is there.
+    /// Lets one command go on, once it has come here.
     fn open(&self) {
-        std::fs::write(self.path(), "").expect("a command waits");
+        let deadline = Instant::now() + COMMAND_WAIT;
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+        while let Err(error) = open(self.path(), flags, Mode::empty()) {
+            assert_eq!(error, Errno::NXIO, "nobody reads yet");
+            assert!(Instant::now() < deadline, "no command waits");
+            std::thread::park_timeout(LOOK_INTERVAL);
+        }
     }
 }
 
@@ -269,18 +280,18 @@ fn keys_are_handled_side_by_side_and_each_in_order() {
         let key = ["a", "b"][number % 2];
         broker.ok(&["produce", "t", &number.to_string(), "-k", key]);
     }
-    let (there, back) = (Gate::new(), Gate::new());
-    // The first of each key come to an end only together.
+    let folder = tempfile::tempdir().expect("a folder");
+    // The first record of one key takes until the third of the other one is handled, or for ever.
     let command = format!(
         "read -r value; case $value in \
-         0) echo >{there}; read -r _ <{back};; \
-         1) read -r _ <{there}; echo >{back};; \
+         0) i=0; until [ -e {done} ]; do sleep 0.01; i=$((i+1)); [ $i -lt 1000 ] || exit 1; done;; \
+         5) touch {done};; \
          esac; echo $TOWPATH_KEY $value",
-        there = there.path().display(),
-        back = back.path().display(),
+        done = folder.path().join("done").display(),
     );
-    // Values without a line feed are read all the same.
-    let printed = broker.ok(&exec(&command, &["-e", "--parallel", "2"]));
+    let output = run(&mut broker.command(&exec(&command, &["-e", "--parallel", "2"])));
+    let (printed, said) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(said, "", "none waited in vain");
     for (key, values) in [("a", ["0", "2", "4", "6"]), ("b", ["1", "3", "5", "7"])] {
         let of_key = printed.lines().filter_map(|line| line.strip_prefix(key));
         let of_key: Vec<_> = of_key.map(str::trim).collect();
@@ -361,7 +372,7 @@ fn wait_for_end(pid: &str) {
     let deadline = Instant::now() + COMMAND_WAIT;
     while is_running(pid) {
         assert!(Instant::now() < deadline, "process {pid} does not end");
-        std::thread::park_timeout(std::time::Duration::from_millis(5));
+        std::thread::park_timeout(LOOK_INTERVAL);
     }
 }
 

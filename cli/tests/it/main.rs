@@ -11,6 +11,7 @@ mod bench;
 mod consume;
 mod consume_subscription;
 mod demo;
+mod dlq;
 mod exec;
 mod group;
 mod harness;

@@ -63,7 +63,7 @@ fn all_settings_are_taken() {
     let broker = TestBroker::with_topic("t", 1);
     let line = "subscription create s --topic t --from -5 --mode shared --max-attempts 5 \
                 --max-age 7d --ack-deadline 2m --backoff-min 100ms --backoff-max 10s \
-                --on-dead-letter skip -o json";
+                --on-dead-letter skip --filter size>1 --on-filter-error dead-letter -o json";
     let args: Vec<_> = line.split_whitespace().collect();
     let created = one_json(&broker.ok(&args));
     let expected = json!({
@@ -74,6 +74,8 @@ fn all_settings_are_taken() {
         "backoff_max_ms": 10_000,
         "attempts_max": 5,
         "age_max_ms": 604_800_000,
+        "filter": "size>1",
+        "on_filter_error": "dead-letter",
     });
     assert_eq!(created["config"], expected, "{created}");
     assert_eq!(created["subscription"], "s", "{created}");
@@ -127,6 +129,8 @@ fn a_subscription_is_shown_with_what_is_left() {
         "waiting_records": 0,
         "parked_keys": 0,
         "skipped_records": 0,
+        "filtered_records": 0,
+        "unjudged_records": 0,
         "halt_reason": null,
     }]);
     assert_eq!(shown["partitions"], expected, "{shown}");
@@ -332,4 +336,72 @@ fn a_subscription_that_is_not_there_is_looked_for() {
             "{args:?}: {said}"
         );
     }
+}
+
+#[test]
+fn a_filter_that_is_none_is_refused() {
+    let broker = TestBroker::with_topic("t", 1);
+    let create = [
+        "subscription",
+        "create",
+        "s",
+        "--topic",
+        "t",
+        "--from",
+        "end",
+    ];
+    let said = broker.fails(2, &[&create[..], &["--filter", "nokey == 1"]].concat());
+    assert!(said.contains("INVALID_FILTER"), "{said}");
+    assert!(said.contains("no variable"), "{said}");
+}
+
+#[test]
+fn a_record_is_explained_and_what_is_pending_listed() {
+    let broker = TestBroker::with_topic("t", 1);
+    broker.ok_with("a\nbb\n", &["produce", "t"]);
+    let create = [
+        "subscription",
+        "create",
+        "s",
+        "--topic",
+        "t",
+        "--from",
+        "beginning",
+    ];
+    broker.ok(&[&create[..], &["--filter", "size > 1"]].concat());
+    let told = broker.ok(&["subscription", "why", "s", "t/0@0"]);
+    let lines: Vec<_> = told.lines().collect();
+    let expected = [
+        "0@0  ahead, attempt 1",
+        "because no consumer is connected",
+        "filter no-match: size > 1",
+    ];
+    assert_eq!(lines, expected, "{told}");
+    let told = one_json(&broker.ok(&["subscription", "why", "s", "t/0@1", "-o", "json"]));
+    assert_eq!(told["filter_verdict"], "match", "{told}");
+    assert_eq!(told["record"]["state"], "ahead", "{told}");
+    let printed = broker.ok(&[
+        "consume",
+        "--subscription",
+        "s",
+        "-n",
+        "1",
+        "--ack",
+        "never",
+    ]);
+    assert!(printed.contains("bb"), "{printed}");
+    let shown = broker.ok(&["subscription", "get", "s"]);
+    assert!(
+        shown.contains("filter size > 1: 1 record left out, 0 not judged"),
+        "{shown}"
+    );
+    let listed = broker.ok(&["subscription", "pending", "s"]);
+    assert!(
+        listed.starts_with("RECORD  STATE  ATTEMPT  FAILURES  WHY"),
+        "{listed}"
+    );
+    let said = broker.fails(2, &["subscription", "why", "s", "other/0@1"]);
+    assert!(said.contains("is of topic t"), "{said}");
+    let said = broker.fails(2, &["subscription", "why", "s", "t/0@7"]);
+    assert!(said.contains("OFFSET_OUT_OF_RANGE"), "{said}");
 }

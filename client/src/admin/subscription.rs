@@ -2,7 +2,9 @@
 
 mod change;
 mod config;
+mod explain;
 mod new;
+mod pending;
 
 use std::time::{Duration, SystemTime};
 
@@ -17,8 +19,10 @@ use crate::time::from_ms;
 pub use change::{
     SoughtSubscriptionPartition, SubscriptionDeletion, SubscriptionSeek, SubscriptionUpdate,
 };
-pub use config::{OnDeadLetter, SubscriptionConfig, SubscriptionMode};
+pub use config::{OnDeadLetter, OnFilterError, SubscriptionConfig, SubscriptionMode};
+pub use explain::{FilterVerdict, Obstacle, ObstacleKind, RecordExplanation};
 pub use new::{CreatedSubscription, NewSubscription};
+pub use pending::{PendingList, PendingPage, PendingRecord, RecordHolder, RecordState};
 
 /// A durable subscription.
 #[expect(clippy::struct_field_names, reason = "an id says of what it is")]
@@ -55,6 +59,14 @@ pub struct Subscription {
     /// Why something could last not be moved there, for people: it stays where it is and is tried again.
     /// None while nothing waits for that.
     pub dead_letter_problem: Option<String>,
+    /// Bytes that its topic keeps past its retention because the subscription has not settled them; 0 in a
+    /// list of subscriptions.
+    pub held_bytes: u64,
+    /// What it holds past the retention of its topic of what it may, in percent; at 100 records are let go
+    /// of unsettled. 0 in a list of subscriptions.
+    pub held_percent: u32,
+    /// What an operator should know of that, from 80 percent on.
+    pub hold_warning: Option<String>,
     /// The durable LSN that the offsets of the partitions belong to; 0 without partitions.
     pub lsn: Lsn,
 }
@@ -101,6 +113,14 @@ pub struct SubscriptionPartition {
     pub parked_keys: u64,
     /// Records that were gone before they were settled.
     pub skipped_records: u64,
+    /// Bytes kept past the retention of the topic because the subscription has not settled them.
+    pub held_bytes: u64,
+    /// For how long the oldest of them is past the retention age; zero for a topic without one.
+    pub held: Duration,
+    /// Records that the filter was not true of, since the subscription was created.
+    pub filtered_records: u64,
+    /// Records that the filter could not judge, counted alike.
+    pub unjudged_records: u64,
     /// Why nothing more is delivered from it; none while it goes on.
     pub halt_reason: Option<String>,
 }
@@ -133,6 +153,9 @@ impl Subscription {
             partitions: partitions.map(SubscriptionPartition::from_proto).collect(),
             dead_letter_topic,
             dead_letter_problem: unless_empty(subscription.dead_letter_problem),
+            held_bytes: subscription.held_bytes,
+            held_percent: subscription.held_percent,
+            hold_warning: unless_empty(subscription.hold_warning),
             lsn: Lsn::ZERO,
         })
     }
@@ -169,7 +192,11 @@ impl SubscriptionPartition {
             waiting_records: partition.waiting_records,
             parked_keys: partition.parked_keys,
             skipped_records: partition.skipped_records,
+            filtered_records: partition.filtered_records,
+            unjudged_records: partition.unjudged_records,
             halt_reason: unless_empty(partition.halt_reason),
+            held_bytes: partition.held_bytes,
+            held: Duration::from_millis(partition.held_ms),
         }
     }
 }

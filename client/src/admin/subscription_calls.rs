@@ -227,7 +227,9 @@ impl Admin {
     /// # Errors
     ///
     /// [`ErrorReason::SubscriptionNotFound`](crate::ErrorReason::SubscriptionNotFound), also when the
-    /// answer to an earlier call was lost.
+    /// answer to an earlier call was lost;
+    /// [`ErrorReason::TopicInUse`](crate::ErrorReason::TopicInUse) if its dead letters were to go too and
+    /// have subscriptions of their own.
     pub async fn delete_subscription(
         &self,
         subscription: impl Into<SubscriptionDeletion>,

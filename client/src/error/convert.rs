@@ -22,6 +22,7 @@ pub(super) fn kind_of(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::RecordTooLarge
         | ErrorReason::BatchTooLarge
         | ErrorReason::StartUnset
+        | ErrorReason::InvalidFilter
         | ErrorReason::TopicNotFound
         | ErrorReason::PartitionNotFound
         | ErrorReason::TopicExists
@@ -31,6 +32,7 @@ pub(super) fn kind_of(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::SubscriptionExists
         | ErrorReason::GroupNotEmpty
         | ErrorReason::DeadLetterNotFound
+        | ErrorReason::TopicInUse
         | ErrorReason::OffsetOutOfRange
         | ErrorReason::SequenceGap
         | ErrorReason::ProducerFenced

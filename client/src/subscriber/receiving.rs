@@ -26,6 +26,7 @@ use towpath_proto::v1::receive_request::Request;
 
 use super::builder::SubscriberOptions;
 use super::delivery::DeliveredRecord;
+use super::gap::{DeliveryGap, Gaps};
 use super::outcome::DeliveryOutcome;
 use crate::Error;
 use crate::admin::hex;
@@ -64,6 +65,8 @@ pub(super) struct Receiving {
     extend_at: Option<Instant>,
     /// A delivery that arrived damaged: once may be the way here, twice is the broker.
     damaged: Option<Place>,
+    /// What was told of records that are gone.
+    gaps: Gaps,
     /// Why it ended, until that was told.
     end: Option<Error>,
     /// Why something that was said will never be confirmed.
@@ -132,6 +135,7 @@ impl Receiving {
             outbox: VecDeque::new(),
             extend_at: None,
             damaged: None,
+            gaps: Gaps::default(),
             end: None,
             vain: None,
         }
@@ -269,6 +273,11 @@ impl Receiving {
             self.turns.release(lane);
         }
         self.end_drain();
+    }
+
+    /// Takes what was told of records that are gone.
+    pub(super) fn take_gaps(&mut self) -> Vec<DeliveryGap> {
+        self.gaps.take()
     }
 
     fn refuse(&self, answer: Option<SettleAnswer>) {

@@ -18,4 +18,5 @@ mod public_api;
 mod reader;
 mod subscriber;
 mod subscription_admin;
+mod subscription_pending;
 mod topic_change;

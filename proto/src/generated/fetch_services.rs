@@ -1414,6 +1414,60 @@ pub mod subscription_service_client {
                 .insert(GrpcMethod::new("towpath.v1.SubscriptionService", "Settle"));
             self.inner.unary(req, path, codec).await
         }
+        /// Lists what is with consumers and what waits, in the order of partitions and offsets.
+        pub async fn list_pending(
+            &mut self,
+            request: impl tonic::IntoRequest<crate::v1::ListPendingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::ListPendingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::wire::FetchCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/towpath.v1.SubscriptionService/ListPending",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("towpath.v1.SubscriptionService", "ListPending"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Explains where one record is, and why nothing happens to it.
+        pub async fn explain_record(
+            &mut self,
+            request: impl tonic::IntoRequest<crate::v1::ExplainRecordRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::ExplainRecordResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::wire::FetchCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/towpath.v1.SubscriptionService/ExplainRecord",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("towpath.v1.SubscriptionService", "ExplainRecord"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1520,6 +1574,22 @@ pub mod subscription_service_server {
             request: tonic::Request<crate::v1::SettleRequest>,
         ) -> std::result::Result<
             tonic::Response<crate::v1::SettleResponse>,
+            tonic::Status,
+        >;
+        /// Lists what is with consumers and what waits, in the order of partitions and offsets.
+        async fn list_pending(
+            &self,
+            request: tonic::Request<crate::v1::ListPendingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::ListPendingResponse>,
+            tonic::Status,
+        >;
+        /// Explains where one record is, and why nothing happens to it.
+        async fn explain_record(
+            &self,
+            request: tonic::Request<crate::v1::ExplainRecordRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::ExplainRecordResponse>,
             tonic::Status,
         >;
     }
@@ -2115,6 +2185,98 @@ pub mod subscription_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SettleSvc(inner);
+                        let codec = crate::wire::FetchCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/towpath.v1.SubscriptionService/ListPending" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPendingSvc<T: SubscriptionService>(pub Arc<T>);
+                    impl<
+                        T: SubscriptionService,
+                    > tonic::server::UnaryService<crate::v1::ListPendingRequest>
+                    for ListPendingSvc<T> {
+                        type Response = crate::v1::ListPendingResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::ListPendingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubscriptionService>::list_pending(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPendingSvc(inner);
+                        let codec = crate::wire::FetchCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/towpath.v1.SubscriptionService/ExplainRecord" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainRecordSvc<T: SubscriptionService>(pub Arc<T>);
+                    impl<
+                        T: SubscriptionService,
+                    > tonic::server::UnaryService<crate::v1::ExplainRecordRequest>
+                    for ExplainRecordSvc<T> {
+                        type Response = crate::v1::ExplainRecordResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::ExplainRecordRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubscriptionService>::explain_record(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainRecordSvc(inner);
                         let codec = crate::wire::FetchCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

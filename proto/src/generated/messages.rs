@@ -492,6 +492,8 @@ pub enum ErrorReason {
     BatchTooLarge = 3,
     /// A new group or subscription does not say where to start reading. Nothing happened.
     StartUnset = 4,
+    /// The filter of a subscription is no expression that this broker can evaluate. Nothing happened.
+    InvalidFilter = 5,
     /// There is no topic of this name, or not with this id any more. Nothing happened.
     TopicNotFound = 20,
     /// The topic has no partition of this number. Nothing happened.
@@ -500,6 +502,8 @@ pub enum ErrorReason {
     TopicExists = 22,
     /// The topic was changed since its etag was read. Nothing happened.
     EtagMismatch = 23,
+    /// Subscriptions need the topic, or what is to be trimmed of it. Nothing happened.
+    TopicInUse = 24,
     /// There is no consumer group of this name. Nothing happened.
     GroupNotFound = 30,
     /// There is no subscription of this name. Nothing happened.
@@ -559,10 +563,12 @@ impl ErrorReason {
             Self::RecordTooLarge => "ERROR_REASON_RECORD_TOO_LARGE",
             Self::BatchTooLarge => "ERROR_REASON_BATCH_TOO_LARGE",
             Self::StartUnset => "ERROR_REASON_START_UNSET",
+            Self::InvalidFilter => "ERROR_REASON_INVALID_FILTER",
             Self::TopicNotFound => "ERROR_REASON_TOPIC_NOT_FOUND",
             Self::PartitionNotFound => "ERROR_REASON_PARTITION_NOT_FOUND",
             Self::TopicExists => "ERROR_REASON_TOPIC_EXISTS",
             Self::EtagMismatch => "ERROR_REASON_ETAG_MISMATCH",
+            Self::TopicInUse => "ERROR_REASON_TOPIC_IN_USE",
             Self::GroupNotFound => "ERROR_REASON_GROUP_NOT_FOUND",
             Self::SubscriptionNotFound => "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
             Self::SubscriptionExists => "ERROR_REASON_SUBSCRIPTION_EXISTS",
@@ -596,10 +602,12 @@ impl ErrorReason {
             "ERROR_REASON_RECORD_TOO_LARGE" => Some(Self::RecordTooLarge),
             "ERROR_REASON_BATCH_TOO_LARGE" => Some(Self::BatchTooLarge),
             "ERROR_REASON_START_UNSET" => Some(Self::StartUnset),
+            "ERROR_REASON_INVALID_FILTER" => Some(Self::InvalidFilter),
             "ERROR_REASON_TOPIC_NOT_FOUND" => Some(Self::TopicNotFound),
             "ERROR_REASON_PARTITION_NOT_FOUND" => Some(Self::PartitionNotFound),
             "ERROR_REASON_TOPIC_EXISTS" => Some(Self::TopicExists),
             "ERROR_REASON_ETAG_MISMATCH" => Some(Self::EtagMismatch),
+            "ERROR_REASON_TOPIC_IN_USE" => Some(Self::TopicInUse),
             "ERROR_REASON_GROUP_NOT_FOUND" => Some(Self::GroupNotFound),
             "ERROR_REASON_SUBSCRIPTION_NOT_FOUND" => Some(Self::SubscriptionNotFound),
             "ERROR_REASON_SUBSCRIPTION_EXISTS" => Some(Self::SubscriptionExists),
@@ -1768,7 +1776,7 @@ pub struct RecordPosition {
     pub offset: u64,
 }
 /// Settings of a subscription.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubscriptionConfig {
     /// Who gets records. Fixed when the subscription is created. Default: unspecified, which means
     /// key-shared.
@@ -1796,6 +1804,16 @@ pub struct SubscriptionConfig {
     /// Default: absent, which means any age.
     #[prost(uint64, optional, tag = "7")]
     pub age_max_ms: ::core::option::Option<u64>,
+    /// Which records are delivered: an expression in CEL that is true of them, of at most 2,048 bytes;
+    /// docs/delivery.md tells what it may use. The others are settled without a delivery. INVALID_FILTER
+    /// if it is none. A change holds for the records that were not looked at yet. Default: empty, which
+    /// means all records.
+    #[prost(string, tag = "8")]
+    pub filter: ::prost::alloc::string::String,
+    /// What becomes of a record of which the filter says neither yes nor no. Default: unspecified, which
+    /// means deliver.
+    #[prost(enumeration = "OnFilterError", tag = "9")]
+    pub on_filter_error: i32,
 }
 /// A durable subscription.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1842,6 +1860,17 @@ pub struct Subscription {
     /// Default: empty, which means that nothing waits for that.
     #[prost(string, tag = "13")]
     pub dead_letter_problem: ::prost::alloc::string::String,
+    /// Bytes that its topic keeps past its retention because the subscription has not settled them.
+    /// Default: 0; ListSubscriptions leaves it out.
+    #[prost(uint64, tag = "20")]
+    pub held_bytes: u64,
+    /// What it holds past the retention of its topic of what it may, in percent: of 7 days or of 10 GiB,
+    /// whichever is more. At 100 records are let go unsettled. Default: 0; ListSubscriptions leaves it out.
+    #[prost(uint32, tag = "21")]
+    pub held_percent: u32,
+    /// What an operator should know of that, from 80 percent on. Default: empty, which means nothing.
+    #[prost(string, tag = "22")]
+    pub hold_warning: ::prost::alloc::string::String,
 }
 /// Somebody who receives.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1892,7 +1921,8 @@ pub struct SubscriptionPartition {
     /// Records that wait for another attempt, or behind one of their key that does. Default: 0.
     #[prost(uint64, tag = "8")]
     pub waiting_records: u64,
-    /// Records that were gone before they were settled. Default: 0.
+    /// Records that were gone before they were settled: trimmed, or held for as long as they may be. Those
+    /// among the dead letters are not among them. Default: 0.
     #[prost(uint64, tag = "9")]
     pub skipped_records: u64,
     /// Why nothing more is delivered from it. Default: empty, which means that it goes on.
@@ -1901,6 +1931,20 @@ pub struct SubscriptionPartition {
     /// Keys of which something is among the dead letters, so that what comes follows. Default: 0.
     #[prost(uint64, tag = "11")]
     pub parked_keys: u64,
+    /// Bytes kept past the retention of the topic because the subscription has not settled them. Default: 0.
+    #[prost(uint64, tag = "20")]
+    pub held_bytes: u64,
+    /// For how long the oldest of them is past the retention age, in milliseconds. Default: 0, also for a
+    /// topic without one.
+    #[prost(uint64, tag = "21")]
+    pub held_ms: u64,
+    /// Records that the filter was not true of, since the subscription was created; what a seek brings again
+    /// counts again. Default: 0.
+    #[prost(uint64, tag = "30")]
+    pub filtered_records: u64,
+    /// Records that the filter could not judge, counted alike. Default: 0.
+    #[prost(uint64, tag = "31")]
+    pub unjudged_records: u64,
 }
 /// What to create.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2076,6 +2120,10 @@ pub struct DeleteSubscriptionRequest {
     /// Only answers whether it would succeed. Default: false.
     #[prost(bool, tag = "2")]
     pub validate_only: bool,
+    /// Deletes the topic of its dead letters as well, with all that is in it; both or neither.
+    /// TOPIC_IN_USE while that topic has subscriptions of its own. Default: false, which keeps it.
+    #[prost(bool, tag = "3")]
+    pub with_dlq: bool,
 }
 /// The subscription is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2247,7 +2295,7 @@ pub struct StopReceive {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReceiveResponse {
     /// Which message. Default: none set, to be skipped by clients that do not know it.
-    #[prost(oneof = "receive_response::Response", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "receive_response::Response", tags = "1, 2, 3, 4, 5, 6, 10")]
     pub response: ::core::option::Option<receive_response::Response>,
 }
 /// Nested message and enum types in `ReceiveResponse`.
@@ -2274,6 +2322,9 @@ pub mod receive_response {
         /// The broker is stopping; settlements are answered until the stream ends.
         #[prost(message, tag = "6")]
         Draining(super::Draining),
+        /// Records are gone that were not settled: nobody gets them any more.
+        #[prost(message, tag = "10")]
+        Gap(super::DeliveryGap),
     }
 }
 /// The consumer receives.
@@ -2382,6 +2433,24 @@ pub struct DeliveryLost {
     #[prost(bool, tag = "3")]
     pub is_dead_letter: bool,
 }
+/// Records that are gone without having been settled. All consumers are told, since any of them might have
+/// had them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeliveryGap {
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Where they were. Between them may be others that were settled, or are among the dead letters.
+    /// Default: always set.
+    #[prost(message, optional, tag = "2")]
+    pub range: ::core::option::Option<OffsetRange>,
+    /// How many. Default: never 0.
+    #[prost(uint64, tag = "3")]
+    pub records: u64,
+    /// Why they are gone. Default: unspecified, to be treated as data loss.
+    #[prost(enumeration = "GapReason", tag = "4")]
+    pub reason: i32,
+}
 /// What to receive with one call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PullRequest {
@@ -2424,6 +2493,154 @@ pub struct SettleResponse {
     /// One for each settlement, in the order of the request. Default: never empty.
     #[prost(message, repeated, tag = "1")]
     pub results: ::prost::alloc::vec::Vec<SettleResult>,
+}
+/// A record that is not settled.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PendingRecord {
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Its offset there. Default: 0.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    /// Where it is. Default: never unspecified.
+    #[prost(enumeration = "RecordState", tag = "3")]
+    pub state: i32,
+    /// Number of the attempt that it is in, or that comes next. Default: never 0.
+    #[prost(uint32, tag = "4")]
+    pub attempt: u32,
+    /// Consumer that has it. Default: empty, which means that none has.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub consumer_id: ::prost::bytes::Bytes,
+    /// What that one calls itself. Default: empty.
+    #[prost(string, tag = "6")]
+    pub client_name: ::prost::alloc::string::String,
+    /// The delivery that brought it. Default: 0, where no consumer has it.
+    #[prost(uint64, tag = "7")]
+    pub delivery: u64,
+    /// When it was delivered, by the broker's clock, in milliseconds since the Unix epoch. Default: 0, where no
+    /// consumer has it.
+    #[prost(int64, tag = "8")]
+    pub delivery_time_ms: i64,
+    /// When it is given to others unless it is settled or extended. Default: 0, where no consumer has it.
+    #[prost(int64, tag = "9")]
+    pub deadline_ms: i64,
+    /// Whether a handler has begun with it. Default: false.
+    #[prost(bool, tag = "10")]
+    pub is_started: bool,
+    /// When it may be delivered again. Default: 0, which means that it waits for no time.
+    #[prost(int64, tag = "11")]
+    pub next_attempt_ms: i64,
+    /// Failures in all, also those that count no attempt. Default: 0.
+    #[prost(uint32, tag = "12")]
+    pub failure_count: u32,
+    /// The last of them, oldest first; in a list only the last one. Default: none.
+    #[prost(message, repeated, tag = "13")]
+    pub failures: ::prost::alloc::vec::Vec<FailedAttempt>,
+    /// The record of its key that has to be done first. Default: absent, which means that there is none.
+    #[prost(uint64, optional, tag = "14")]
+    pub behind_offset: ::core::option::Option<u64>,
+    /// When it was appended, by the broker's clock, in milliseconds since the Unix epoch. Default: 0, which
+    /// means that it is not known here.
+    #[prost(int64, tag = "15")]
+    pub append_time_ms: i64,
+    /// Length of the encoded record. Default: 0, which means that it is not known here.
+    #[prost(uint32, tag = "16")]
+    pub record_bytes: u32,
+    /// Why it is dead. Default: empty, which means that it is not.
+    #[prost(string, tag = "17")]
+    pub death_reason: ::prost::alloc::string::String,
+    /// It is a dead letter that is delivered again: partition and offset are those among the dead letters.
+    /// Default: false.
+    #[prost(bool, tag = "18")]
+    pub is_redriven: bool,
+}
+/// Which page of the list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPendingRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub subscription: ::prost::alloc::string::String,
+    /// Only these partitions. Default: none, which means all.
+    #[prost(uint32, repeated, tag = "2")]
+    pub partitions: ::prost::alloc::vec::Vec<u32>,
+    /// Only records in this state, which is in flight, waiting or dying. Default: unspecified, which means
+    /// any of these.
+    #[prost(enumeration = "RecordState", tag = "3")]
+    pub state: i32,
+    /// Most records to return; more than `Limits.page_size_max` means that. Default: 0, which means 100.
+    #[prost(uint32, tag = "4")]
+    pub page_size: u32,
+    /// `next_page_token` of the page before. Default: empty, which means the first page.
+    #[prost(string, tag = "5")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// One page of the list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPendingResponse {
+    /// The records, by partition and offset; behind all of them dead letters that are delivered again. A page
+    /// may be short, or empty, and not be the last. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<PendingRecord>,
+    /// Token for the next page. Default: empty, which means that this is the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Which record to explain.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainRecordRequest {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub subscription: ::prost::alloc::string::String,
+    /// Number of the partition of its topic. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Offset of the record. OFFSET_OUT_OF_RANGE if there is none yet. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+}
+/// Where a record is, and why.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainRecordResponse {
+    /// Where it is, with what is known of its attempts. Default: always set.
+    #[prost(message, optional, tag = "1")]
+    pub record: ::core::option::Option<PendingRecord>,
+    /// Why nothing happens to it, the nearest reason first. Default: none, which means that something will.
+    #[prost(message, repeated, tag = "2")]
+    pub obstacles: ::prost::alloc::vec::Vec<ObstacleDetail>,
+    /// What the filter that holds for it says of it. Default: unspecified, which means that there is none, or
+    /// that the record cannot be read.
+    #[prost(enumeration = "FilterVerdict", tag = "3")]
+    pub filter_verdict: i32,
+    /// Why the filter cannot judge it. Default: empty.
+    #[prost(string, tag = "4")]
+    pub filter_detail: ::prost::alloc::string::String,
+    /// That filter. Default: empty, which means that there is none.
+    #[prost(string, tag = "5")]
+    pub filter: ::prost::alloc::string::String,
+    /// Name of the topic of its dead letter. Default: empty, which means that none was found.
+    #[prost(string, tag = "6")]
+    pub dead_letter_topic: ::prost::alloc::string::String,
+    /// Offset of its dead letter there, in the partition of the same number. Default: absent, which means that
+    /// none was found.
+    #[prost(uint64, optional, tag = "7")]
+    pub dead_letter_offset: ::core::option::Option<u64>,
+    /// Where its dead letter stands, if it is delivered again. Default: absent.
+    #[prost(message, optional, tag = "8")]
+    pub redriven: ::core::option::Option<PendingRecord>,
+    /// What is known besides, for people: among others what is not known any more. Default: empty.
+    #[prost(string, tag = "9")]
+    pub note: ::prost::alloc::string::String,
+}
+/// One reason why nothing happens.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ObstacleDetail {
+    /// Which. Default: never unspecified.
+    #[prost(enumeration = "DeliveryObstacle", tag = "1")]
+    pub obstacle: i32,
+    /// The same for people, with what belongs to it. Default: never empty.
+    #[prost(string, tag = "2")]
+    pub detail: ::prost::alloc::string::String,
 }
 /// Who gets records, and in which order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2491,6 +2708,202 @@ impl OnDeadLetter {
             "ON_DEAD_LETTER_UNSPECIFIED" => Some(Self::Unspecified),
             "ON_DEAD_LETTER_PARK" => Some(Self::Park),
             "ON_DEAD_LETTER_SKIP" => Some(Self::Skip),
+            _ => None,
+        }
+    }
+}
+/// What becomes of a record that the filter cannot judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OnFilterError {
+    /// Never in an answer. In a request: deliver.
+    Unspecified = 0,
+    /// It is delivered.
+    Deliver = 1,
+    /// It goes to the dead letters.
+    DeadLetter = 2,
+}
+impl OnFilterError {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ON_FILTER_ERROR_UNSPECIFIED",
+            Self::Deliver => "ON_FILTER_ERROR_DELIVER",
+            Self::DeadLetter => "ON_FILTER_ERROR_DEAD_LETTER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ON_FILTER_ERROR_UNSPECIFIED" => Some(Self::Unspecified),
+            "ON_FILTER_ERROR_DELIVER" => Some(Self::Deliver),
+            "ON_FILTER_ERROR_DEAD_LETTER" => Some(Self::DeadLetter),
+            _ => None,
+        }
+    }
+}
+/// Where a record is in a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RecordState {
+    /// Never in an answer. In a request: any.
+    Unspecified = 0,
+    /// Nobody has looked at it yet.
+    Ahead = 1,
+    /// It can be delivered, if nothing else stands in the way.
+    Ready = 2,
+    /// A consumer has it.
+    InFlight = 3,
+    /// It failed, or was passed over, and waits for its time or for its key.
+    Waiting = 4,
+    /// It is to go to the dead letters, or is on its way.
+    Dying = 5,
+    /// It is among the dead letters.
+    Dead = 6,
+    /// It is settled: handled, filtered out, or discarded.
+    Settled = 7,
+    /// The filter was not true of it.
+    Filtered = 8,
+    /// It is below the log start: what became of it is not known any more.
+    Gone = 9,
+}
+impl RecordState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RECORD_STATE_UNSPECIFIED",
+            Self::Ahead => "RECORD_STATE_AHEAD",
+            Self::Ready => "RECORD_STATE_READY",
+            Self::InFlight => "RECORD_STATE_IN_FLIGHT",
+            Self::Waiting => "RECORD_STATE_WAITING",
+            Self::Dying => "RECORD_STATE_DYING",
+            Self::Dead => "RECORD_STATE_DEAD",
+            Self::Settled => "RECORD_STATE_SETTLED",
+            Self::Filtered => "RECORD_STATE_FILTERED",
+            Self::Gone => "RECORD_STATE_GONE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RECORD_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RECORD_STATE_AHEAD" => Some(Self::Ahead),
+            "RECORD_STATE_READY" => Some(Self::Ready),
+            "RECORD_STATE_IN_FLIGHT" => Some(Self::InFlight),
+            "RECORD_STATE_WAITING" => Some(Self::Waiting),
+            "RECORD_STATE_DYING" => Some(Self::Dying),
+            "RECORD_STATE_DEAD" => Some(Self::Dead),
+            "RECORD_STATE_SETTLED" => Some(Self::Settled),
+            "RECORD_STATE_FILTERED" => Some(Self::Filtered),
+            "RECORD_STATE_GONE" => Some(Self::Gone),
+            _ => None,
+        }
+    }
+}
+/// Why nothing happens to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DeliveryObstacle {
+    /// Never in an answer.
+    Unspecified = 0,
+    /// The subscription is paused.
+    Paused = 1,
+    /// Nobody is connected.
+    NoConsumers = 2,
+    /// No consumer that may get records allows more.
+    NoCredit = 3,
+    /// Nothing more is read from the partition.
+    Halted = 4,
+    /// It waits for its next attempt.
+    BackOff = 5,
+    /// An earlier record of its key waits, or is with a consumer.
+    Key = 6,
+    /// Its key has dead letters: it follows them.
+    Parked = 7,
+    /// The dead letters cannot be written.
+    DeadLetterProblem = 8,
+    /// A record is delivered alone, to find out whether its consumer goes because of it.
+    Suspect = 9,
+    /// As many records of the partition wait as may.
+    Full = 10,
+}
+impl DeliveryObstacle {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DELIVERY_OBSTACLE_UNSPECIFIED",
+            Self::Paused => "DELIVERY_OBSTACLE_PAUSED",
+            Self::NoConsumers => "DELIVERY_OBSTACLE_NO_CONSUMERS",
+            Self::NoCredit => "DELIVERY_OBSTACLE_NO_CREDIT",
+            Self::Halted => "DELIVERY_OBSTACLE_HALTED",
+            Self::BackOff => "DELIVERY_OBSTACLE_BACK_OFF",
+            Self::Key => "DELIVERY_OBSTACLE_KEY",
+            Self::Parked => "DELIVERY_OBSTACLE_PARKED",
+            Self::DeadLetterProblem => "DELIVERY_OBSTACLE_DEAD_LETTER_PROBLEM",
+            Self::Suspect => "DELIVERY_OBSTACLE_SUSPECT",
+            Self::Full => "DELIVERY_OBSTACLE_FULL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DELIVERY_OBSTACLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "DELIVERY_OBSTACLE_PAUSED" => Some(Self::Paused),
+            "DELIVERY_OBSTACLE_NO_CONSUMERS" => Some(Self::NoConsumers),
+            "DELIVERY_OBSTACLE_NO_CREDIT" => Some(Self::NoCredit),
+            "DELIVERY_OBSTACLE_HALTED" => Some(Self::Halted),
+            "DELIVERY_OBSTACLE_BACK_OFF" => Some(Self::BackOff),
+            "DELIVERY_OBSTACLE_KEY" => Some(Self::Key),
+            "DELIVERY_OBSTACLE_PARKED" => Some(Self::Parked),
+            "DELIVERY_OBSTACLE_DEAD_LETTER_PROBLEM" => Some(Self::DeadLetterProblem),
+            "DELIVERY_OBSTACLE_SUSPECT" => Some(Self::Suspect),
+            "DELIVERY_OBSTACLE_FULL" => Some(Self::Full),
+            _ => None,
+        }
+    }
+}
+/// What a filter says of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FilterVerdict {
+    /// There is no filter, or the record cannot be read.
+    Unspecified = 0,
+    /// It is true.
+    Match = 1,
+    /// It is not true.
+    NoMatch = 2,
+    /// It cannot judge the record.
+    Unjudged = 3,
+}
+impl FilterVerdict {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FILTER_VERDICT_UNSPECIFIED",
+            Self::Match => "FILTER_VERDICT_MATCH",
+            Self::NoMatch => "FILTER_VERDICT_NO_MATCH",
+            Self::Unjudged => "FILTER_VERDICT_UNJUDGED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FILTER_VERDICT_UNSPECIFIED" => Some(Self::Unspecified),
+            "FILTER_VERDICT_MATCH" => Some(Self::Match),
+            "FILTER_VERDICT_NO_MATCH" => Some(Self::NoMatch),
+            "FILTER_VERDICT_UNJUDGED" => Some(Self::Unjudged),
             _ => None,
         }
     }

@@ -10,8 +10,9 @@ use prost::Message as _;
 use tokio::sync::oneshot;
 use towpath_broker::core::{
     AppendRequest, Connect, ConsumerId, CreateSubscription, CreateTopic, Credit, DeadLetter,
-    DeadLetterState, DeliveryOutcome, HashKey, Mode, OnDeadLetter, RetryPolicy, SeekSubscription,
-    SessionId, Settlement, Subscription, SubscriptionConfig, SubscriptionEvent, TopicConfig,
+    DeadLetterState, DeleteSubscription, DeliveryOutcome, HashKey, Mode, OnDeadLetter,
+    OnFilterError, RetryPolicy, SeekSubscription, SessionId, Settlement, Subscription,
+    SubscriptionConfig, SubscriptionEvent, TopicConfig,
 };
 use towpath_broker::runtime::command::{
     CommandError, ControlCommand, DataCommand, Permits, Republished,
@@ -59,6 +60,7 @@ impl SubscriptionSink for Hands {
                     held.remove(&(partition, offset));
                 }
             }
+            SubscriptionEvent::Skipped(skipped) => panic!("nothing was trimmed: {skipped:?}"),
             SubscriptionEvent::Replaced | SubscriptionEvent::Deleted => held.clear(),
         }
     }
@@ -145,6 +147,7 @@ impl Stepper {
                 },
                 ack_deadline_ms: 1_000_000,
                 filter: None,
+                on_filter_error: OnFilterError::default(),
             },
             starts: vec![Offset::ZERO; PARTITIONS as usize],
             hash_key: HashKey::default(),
@@ -169,7 +172,7 @@ impl Stepper {
             client_name: String::new(),
             credit: Credit {
                 records: u64::MAX,
-                bytes: u64::MAX,
+                bytes: i64::MAX,
             },
             reports_start: true,
             refuses_to_wait: false,
@@ -518,7 +521,10 @@ impl Stepper {
         self.model.subscription(name).asked = Some(None);
         self.control(|answer| {
             ControlCommand::Subscription(SubscriptionCommand::Delete {
-                name: name.parse().unwrap(),
+                wish: DeleteSubscription {
+                    name: name.parse().unwrap(),
+                    with_dead_letters: false,
+                },
                 is_dry_run: false,
                 answer,
             })

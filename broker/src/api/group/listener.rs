@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tonic::{Status, Streaming};
 use towpath_proto::limits::PARTITIONS_PER_GROUP_MAX;
 use towpath_proto::problem::Problem;
@@ -41,9 +41,10 @@ impl Listener {
     /// Listens until the member goes, is dead or cannot be understood, and tells the group.
     pub(super) async fn run(self, mut requests: Streaming<v1::JoinRequest>) {
         let closed = self.seat.closed.clone();
+        let untaken = self.memory.end_untaken(self.shared.session_timeout);
         let (departure, end) = tokio::select! {
             end = self.listen(&mut requests) => end,
-            () = self.untaken() => (Departure::CutOff, Err(Box::new(self.unread()))),
+            () = untaken => (Departure::CutOff, Err(Box::new(self.unread()))),
             () = closed.cancelled() => (Departure::CutOff, Ok(())),
         };
         // When the broker stops, everybody is cut off and comes back to what it has.
@@ -56,22 +57,6 @@ impl Listener {
             });
         }
         self.mailbox.end(end);
-    }
-
-    /// Waits until the member has taken nothing for too long, and breaks its stream off: it would not be
-    /// told how the stream ends.
-    async fn untaken(&self) {
-        let session_timeout = self.shared.session_timeout;
-        let joined = Instant::now();
-        loop {
-            let now = Instant::now();
-            let since = self.memory.untaken_since().unwrap_or(now);
-            let deadline = since.max(joined) + session_timeout;
-            if deadline <= now {
-                return self.memory.holder().end(now);
-            }
-            sleep_until(deadline).await;
-        }
     }
 
     async fn listen(

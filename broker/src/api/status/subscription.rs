@@ -1,14 +1,17 @@
 //! What refusals about subscriptions are called on the wire.
 
-use towpath_proto::names::SubscriptionName;
-use towpath_proto::problem::Problem;
+use towpath_proto::names::{SubscriptionName, TopicName};
+use towpath_proto::problem::{FIELD, Problem};
 use towpath_proto::reason::ErrorReason;
+use towpath_proto::v1;
+use towpath_storage::PartitionLog;
 
-use super::{create_refused, limit_reached, nearest, topic_gone};
+use super::{create_refused, limit_reached, nearest, topic_gone, topic_in_use};
 use crate::core::{
-    ConnectRefusal, CreateSubscriptionRefusal, SeekSubscriptionRefusal, SubscriptionDescription,
-    SubscriptionNotFound, UpdateSubscriptionRefusal,
+    ConnectRefusal, CreateSubscriptionRefusal, DeleteSubscriptionRefusal, SeekSubscriptionRefusal,
+    SubscriptionDescription, SubscriptionNotFound, UpdateSubscriptionRefusal,
 };
+use crate::filter::FilterError;
 use crate::runtime::published::{TopicTable, TopicView};
 use crate::runtime::subscription_command::ConnectError;
 
@@ -86,11 +89,26 @@ pub(in crate::api) fn create_subscription_refused(
                 .with("topic", topic)
                 .with_hint("delete that topic, or choose another name for the subscription")
         }
+        CreateSubscriptionRefusal::DeadLetterAge { topic } => {
+            Problem::new(ErrorReason::TopicExists, text)
+                .with("topic", topic)
+                .with_hint("take its retention age away, or choose another name")
+        }
         CreateSubscriptionRefusal::DeadLetterCycle { .. } => Problem::invalid_field("topic", text)
             .with_hint("choose another name for the subscription"),
         CreateSubscriptionRefusal::DeadLetterTopic(refusal) => create_refused(refusal, topics),
         CreateSubscriptionRefusal::TooMany => {
             limit_reached(text, "subscriptions_max", crate::core::SUBSCRIPTIONS_MAX)
+        }
+    }
+}
+
+/// Why a subscription is not deleted.
+pub(in crate::api) fn delete_subscription_refused(refusal: DeleteSubscriptionRefusal) -> Problem {
+    match refusal {
+        DeleteSubscriptionRefusal::NotFound(missing) => subscription_not_found(missing),
+        DeleteSubscriptionRefusal::DeadLettersInUse(in_use) => {
+            topic_in_use(in_use).with_hint("delete those subscriptions first, or keep the topic")
         }
     }
 }
@@ -109,6 +127,38 @@ pub(in crate::api) fn update_subscription_refused(refusal: UpdateSubscriptionRef
         UpdateSubscriptionRefusal::Backoff { .. } => {
             Problem::invalid_field("config.backoff_min_ms", text)
         }
+        UpdateSubscriptionRefusal::TooManyFilters { filter_count_max } => {
+            limit_reached(text, "former_filters_max", filter_count_max)
+                .with_hint("wait until what was looked at with them is settled, or seek")
+        }
+    }
+}
+
+/// There is no record of that offset yet.
+pub(in crate::api) fn record_not_written(
+    topic: &TopicName,
+    asked: &v1::ExplainRecordRequest,
+    log: &PartitionLog,
+) -> Problem {
+    let (partition, offset, end) = (asked.partition, asked.offset, log.end());
+    let message = format!(
+        "there is no record at offset {offset} yet: partition {partition} of topic \"{topic}\" ends \
+         at {end}"
+    );
+    Problem::new(ErrorReason::OffsetOutOfRange, message)
+        .with("topic", topic)
+        .with("partition", partition)
+        .with("requested", offset)
+        .with("log_start_offset", log.log_start())
+        .with("end_offset", end)
+}
+
+/// A filter is none.
+pub(in crate::api) fn invalid_filter(field: &str, error: &FilterError) -> Problem {
+    let problem = Problem::new(ErrorReason::InvalidFilter, error.to_string()).with(FIELD, field);
+    match error.position() {
+        Some(position) => problem.with("position", position),
+        None => problem,
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Shared, convert, show, status, subscription_name};
 use crate::api::convert::topic_name;
 use crate::api::fetch::request;
 use crate::api::group::bounds_of;
-use crate::core::{CreateSubscription, HashKey};
+use crate::core::{CreateSubscription, DeleteSubscription, HashKey};
 use crate::fetch::resolve;
 use crate::runtime::command::ControlCommand;
 use crate::runtime::subscription_command::SubscriptionCommand;
@@ -83,11 +83,14 @@ pub(super) async fn delete(
     shared.refuse_when_draining()?;
     let deleted = shared.control(|answer| {
         ControlCommand::Subscription(SubscriptionCommand::Delete {
-            name,
+            wish: DeleteSubscription {
+                name,
+                with_dead_letters: request.with_dlq,
+            },
             is_dry_run: request.validate_only,
             answer,
         })
     });
     let deleted = deleted.await;
-    deleted.map_err(|error| status::command_failed(error, status::subscription_not_found))
+    deleted.map_err(|error| status::command_failed(error, status::delete_subscription_refused))
 }

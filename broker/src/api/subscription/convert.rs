@@ -5,9 +5,11 @@ use towpath_proto::v1;
 use towpath_storage::{Offset, OffsetRange};
 
 use super::place::Place;
+use super::status;
 use crate::core::{
-    DeliveryOutcome, Mode, OnDeadLetter, RetryPolicy, Settlement, SubscriptionConfig,
+    DeliveryOutcome, Mode, OnDeadLetter, OnFilterError, RetryPolicy, Settlement, SubscriptionConfig,
 };
+use crate::filter::Filter;
 
 const ACK_DEADLINE_MS_DEFAULT: u64 = 30_000;
 const ACK_DEADLINE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
@@ -54,8 +56,32 @@ pub(super) fn config(config: &v1::SubscriptionConfig) -> Result<SubscriptionConf
         on_dead_letter,
         retry: retry(config)?,
         ack_deadline_ms,
-        filter: None,
+        filter: filter(&config.filter)?,
+        on_filter_error: on_filter_error(config.on_filter_error)?,
     })
+}
+
+/// Reads a filter, which has to be one; empty for none.
+fn filter(expression: &str) -> Result<Option<String>, Problem> {
+    if expression.is_empty() {
+        return Ok(None);
+    }
+    let compiled = Filter::compile(expression);
+    compiled.map_err(|error| status::invalid_filter("config.filter", &error))?;
+    Ok(Some(expression.to_owned()))
+}
+
+fn on_filter_error(on_error: i32) -> Result<OnFilterError, Problem> {
+    match v1::OnFilterError::try_from(on_error) {
+        Ok(v1::OnFilterError::Unspecified | v1::OnFilterError::Deliver) => {
+            Ok(OnFilterError::Deliver)
+        }
+        Ok(v1::OnFilterError::DeadLetter) => Ok(OnFilterError::DeadLetter),
+        Err(_unknown) => {
+            let message = "this broker does not know what that is";
+            Err(Problem::invalid_field("config.on_filter_error", message))
+        }
+    }
 }
 
 fn retry(config: &v1::SubscriptionConfig) -> Result<RetryPolicy, Problem> {
@@ -103,6 +129,12 @@ pub(super) fn told_config(config: &SubscriptionConfig) -> v1::SubscriptionConfig
         backoff_max_ms: Some(config.retry.backoff_ms_max),
         attempts_max: Some(config.retry.attempts_max),
         age_max_ms: config.retry.age_ms_max,
+        filter: config.filter.clone().unwrap_or_default(),
+        on_filter_error: match config.on_filter_error {
+            OnFilterError::Deliver => v1::OnFilterError::Deliver,
+            OnFilterError::DeadLetter => v1::OnFilterError::DeadLetter,
+        }
+        .into(),
     }
 }
 

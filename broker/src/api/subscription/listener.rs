@@ -1,4 +1,7 @@
 //! The receiving half of a Receive stream: settlements and credit; and whether the consumer is alive.
+//!
+//! A consumer is dead when it says nothing, or takes nothing of what it is sent, for the session time-out:
+//! nobody would handle its records, and what it is to be told would pile up.
 
 use std::sync::Arc;
 
@@ -13,6 +16,7 @@ use super::receive::{News, Seat};
 use super::settle::{self, Parts, Results};
 use super::{Shared, unreadable};
 use crate::core::{ConsumerDeparture, Credit};
+use crate::memory::Unread;
 use crate::runtime::command::ControlCommand;
 use crate::runtime::subscription_command::{SubscriptionCommand, SubscriptionSink};
 
@@ -27,6 +31,8 @@ pub(super) struct Listener {
     seat: Arc<Seat>,
     sink: Arc<dyn SubscriptionSink>,
     news: mpsc::UnboundedSender<News>,
+    /// What the consumer was sent and has not taken.
+    memory: Arc<Unread>,
 }
 
 impl Listener {
@@ -35,20 +41,24 @@ impl Listener {
         seat: Arc<Seat>,
         sink: Arc<dyn SubscriptionSink>,
         news: mpsc::UnboundedSender<News>,
+        memory: Arc<Unread>,
     ) -> Self {
         Self {
             shared,
             seat,
             sink,
             news,
+            memory,
         }
     }
 
     /// Listens until the consumer goes, falls silent or cannot be understood, and tells the subscription.
     pub(super) async fn run(self, mut requests: Streaming<v1::ReceiveRequest>) {
         let closed = self.seat.closed.clone();
+        let untaken = self.memory.end_untaken(self.shared.session_timeout);
         let (departure, end) = tokio::select! {
             end = self.listen(&mut requests) => end,
+            () = untaken => (ConsumerDeparture::CutOff, Err(Box::new(self.unread()))),
             () = closed.cancelled() => (ConsumerDeparture::CutOff, Ok(())),
         };
         self.push(SubscriptionCommand::Disconnect {
@@ -92,10 +102,7 @@ impl Listener {
             Some(Request::Credit(credit)) => self.push(SubscriptionCommand::Credit {
                 subscription: self.seat.subscription,
                 consumer: self.seat.consumer,
-                more: Credit {
-                    records: credit.records,
-                    bytes: credit.bytes,
-                },
+                more: Credit::new(credit.records, credit.bytes),
             }),
             Some(Request::Stop(_)) => self.push(SubscriptionCommand::Stop {
                 subscription: self.seat.subscription,
@@ -138,6 +145,11 @@ impl Listener {
         if let Err(command) = self.shared.commands.push_control(command) {
             command.fail(false);
         }
+    }
+
+    fn unread(&self) -> Status {
+        let timeout = self.shared.session_timeout;
+        Status::deadline_exceeded(format!("the consumer has read nothing for {timeout:?}"))
     }
 
     fn silent(&self) -> Status {

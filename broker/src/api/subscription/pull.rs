@@ -43,10 +43,7 @@ pub(super) async fn pull(
         consumer: consumer_of(session.0),
         session,
         client_name: "pull".to_owned(),
-        credit: Credit {
-            records: u64::from(request.records_max.max(1)),
-            bytes: BYTES_MAX,
-        },
+        credit: Credit::new(u64::from(request.records_max.max(1)), BYTES_MAX),
         reports_start: false,
         refuses_to_wait: false,
     };

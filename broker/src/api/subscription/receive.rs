@@ -153,7 +153,13 @@ pub(super) async fn receive(
     let (news_in, news) = mpsc::unbounded_channel();
     let sink: Arc<dyn SubscriptionSink> = Arc::new(NewsSink(news_in.clone()));
     let seat = Arc::new(connect(shared, name, id, wish, &sink).await?);
-    let listener = Listener::new(Arc::clone(shared), Arc::clone(&seat), sink, news_in);
+    let listener = Listener::new(
+        Arc::clone(shared),
+        Arc::clone(&seat),
+        sink,
+        news_in,
+        Arc::clone(memory),
+    );
     shared.drain.tasks().spawn(listener.run(requests));
     let teller = Teller::new(Arc::clone(shared), seat, news, Arc::clone(memory));
     Ok(Box::pin(stream::unfold(

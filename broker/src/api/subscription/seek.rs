@@ -17,7 +17,7 @@ pub(super) async fn seek(
     shared: &Shared,
     asked: &v1::SeekSubscriptionRequest,
 ) -> Result<v1::SeekSubscriptionResponse, Problem> {
-    let found = show::find(shared, "name", &asked.name).await?;
+    let (found, _) = show::find(shared, "name", &asked.name).await?;
     shared.refuse_when_draining()?;
     let topics = shared.published().topics();
     let topic = topics.with_id(found.topic);

@@ -211,7 +211,7 @@ pub(super) async fn settle(
         let message = "there is nothing to settle";
         return Err(Problem::invalid_field("settlements", message));
     }
-    let found = show::find(shared, "subscription", &request.subscription).await?;
+    let (found, _) = show::find(shared, "subscription", &request.subscription).await?;
     let partition_count = u32::try_from(found.partitions.len()).unwrap_or(u32::MAX);
     let parts = Parts::of("settlements", &request.settlements, partition_count)?;
     shared.refuse_when_draining()?;

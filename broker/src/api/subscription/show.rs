@@ -5,7 +5,9 @@ use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 
 use super::{Shared, convert, status, subscription_name};
-use crate::core::{Halt, PartitionDescription, SubscriptionDescription};
+use crate::core::{
+    HOLD_WARNING_PERCENT, Halt, Hold, PartitionDescription, SubscriptionDescription,
+};
 use crate::fetch::Lag;
 use crate::runtime::command::{CommandError, ControlCommand};
 use crate::runtime::published::TopicView;
@@ -16,13 +18,22 @@ pub(super) async fn get(
     shared: &Shared,
     request: &v1::GetSubscriptionRequest,
 ) -> Result<v1::GetSubscriptionResponse, Problem> {
-    let found = find(shared, "name", &request.name).await?;
+    let (found, hold) = find(shared, "name", &request.name).await?;
     let lsn = shared.published().durable();
     let topics = shared.published().topics();
     let mut partitions = Vec::new();
     if let Some(topic) = topics.with_id(found.topic) {
         for (number, known) in (0..).zip(&found.partitions) {
-            partitions.extend(partition(shared, topic, number, known).await);
+            let hold = hold.partitions.get(number as usize).copied();
+            let shown = partition(shared, topic, number, known).await;
+            partitions.extend(shown.map(|shown| {
+                let hold = hold.unwrap_or_default();
+                v1::SubscriptionPartition {
+                    held_bytes: hold.bytes,
+                    held_ms: hold.past_ms,
+                    ..shown
+                }
+            }));
         }
     }
     let consumers = found.consumers.iter();
@@ -38,6 +49,9 @@ pub(super) async fn get(
         subscription: Some(v1::Subscription {
             consumers: consumers.collect(),
             partitions,
+            held_bytes: hold.bytes(),
+            held_percent: u32::try_from(hold.percent).unwrap_or(u32::MAX),
+            hold_warning: warning(&hold),
             ..summary(shared, &found)
         }),
         lsn: lsn.get(),
@@ -49,7 +63,7 @@ pub(in crate::api) async fn find(
     shared: &Shared,
     field: &str,
     name: &str,
-) -> Result<SubscriptionDescription, Problem> {
+) -> Result<(SubscriptionDescription, Hold), Problem> {
     let name = subscription_name(field, name)?;
     let found = shared.control(|answer| {
         let name = name.clone();
@@ -147,6 +161,7 @@ pub(super) fn summary(shared: &Shared, known: &SubscriptionDescription) -> v1::S
             .map(|it| it.name().to_string())
             .unwrap_or_default(),
         dead_letter_problem: known.dead_letter_problem.clone().unwrap_or_default(),
+        ..v1::Subscription::default()
     }
 }
 
@@ -172,11 +187,25 @@ async fn partition(
         waiting_records: known.waiting_count,
         skipped_records: known.skipped_count,
         parked_keys: known.parked_count,
+        filtered_records: known.filtered_count,
+        unjudged_records: known.unjudged_count,
         halt_reason: known.halt.map(|halt| describe(&halt)).unwrap_or_default(),
+        ..v1::SubscriptionPartition::default()
     })
 }
 
-fn describe(halt: &Halt) -> String {
+/// What an operator should know of what a subscription holds.
+fn warning(hold: &Hold) -> String {
+    match hold.percent {
+        0..HOLD_WARNING_PERCENT => String::new(),
+        100.. => {
+            "it holds as much past retention as it may: records are let go of unsettled".to_owned()
+        }
+        percent => format!("it holds {percent} % of what it may past retention"),
+    }
+}
+
+pub(super) fn describe(halt: &Halt) -> String {
     match halt {
         Halt::Lost(range) => format!("records {range} are damaged: seek behind them to go on"),
         Halt::Disk { .. } => "the disk could not be read: it is tried again".to_owned(),

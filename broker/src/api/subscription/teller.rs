@@ -226,6 +226,14 @@ impl Teller {
                     is_dead_letter: place.is_dead_letter,
                 }));
             }
+            News::Event(SubscriptionEvent::Skipped(skipped)) => {
+                self.tell(Response::Gap(v1::DeliveryGap {
+                    partition: skipped.partition,
+                    range: Some(convert::range(skipped.range)),
+                    records: skipped.count,
+                    reason: v1::GapReason::Trimmed.into(),
+                }));
+            }
             News::Event(SubscriptionEvent::Replaced) => {
                 self.drop_records();
                 self.end = Some(Err(status::consumer_replaced().into()));

@@ -9,12 +9,14 @@ use crate::runtime::command::ControlCommand;
 use crate::runtime::subscription_command::SubscriptionCommand;
 
 /// Settings that can be changed.
-const SETTINGS: [&str; 5] = [
+const SETTINGS: [&str; 7] = [
     "ack_deadline_ms",
     "backoff_min_ms",
     "backoff_max_ms",
     "attempts_max",
     "age_max_ms",
+    "filter",
+    "on_filter_error",
 ];
 
 /// Changes the settings of a subscription.
@@ -48,6 +50,14 @@ pub(super) async fn update(
         backoff_max_ms: given.backoff_max_ms.filter(|_| is_chosen("backoff_max_ms")),
         attempts_max: given.attempts_max.filter(|_| is_chosen("attempts_max")),
         age_max_ms: given.age_max_ms.filter(|_| is_chosen("age_max_ms")),
+        filter: match is_chosen("filter") {
+            true => given.filter.clone(),
+            false => String::new(),
+        },
+        on_filter_error: match is_chosen("on_filter_error") {
+            true => given.on_filter_error,
+            false => 0,
+        },
         ..v1::SubscriptionConfig::default()
     };
     let read = convert::config(&only)?;
@@ -62,6 +72,8 @@ pub(super) async fn update(
         backoff_ms_max: is_chosen("backoff_max_ms").then_some(read.retry.backoff_ms_max),
         attempts_max: is_chosen("attempts_max").then_some(read.retry.attempts_max),
         age_ms_max: is_chosen("age_max_ms").then_some(read.retry.age_ms_max),
+        filter: is_chosen("filter").then_some(read.filter),
+        on_filter_error: is_chosen("on_filter_error").then_some(read.on_filter_error),
     };
     let updated = shared.control(|answer| {
         ControlCommand::Subscription(SubscriptionCommand::Update {
@@ -88,6 +100,8 @@ fn given_settings(given: &v1::SubscriptionConfig) -> Vec<String> {
         ("backoff_max_ms", given.backoff_max_ms.is_some()),
         ("attempts_max", given.attempts_max.is_some()),
         ("age_max_ms", given.age_max_ms.is_some()),
+        ("filter", !given.filter.is_empty()),
+        ("on_filter_error", given.on_filter_error != 0),
     ];
     let given = settings.into_iter().filter(|(_, is_given)| *is_given);
     given.map(|(name, _)| name.to_owned()).collect()

@@ -1,16 +1,20 @@
 //! What subscriptions are is rows: taken at their changes and at a start, given to checkpoints.
 
+use std::collections::BTreeMap;
+
 use towpath_proto::names::SubscriptionName;
 use towpath_storage::{Offset, Row, TopicId};
 
 use super::consumer::Consumers;
 use super::keys::KeyHash;
 use super::lease::Leases;
+use super::let_go::Leaving;
 use super::partition::{Lane, SubscriptionPartition};
+use super::progress::SubscriptionCounts;
 use super::retry::OutageWatch;
 use super::rows::{
-    ParkedKeyRow, SettledBlockRow, SubscriptionPartitionRow, SubscriptionRow, WaitingRecordRow,
-    block_row,
+    ParkedKeyRow, SettledBlockRow, SubscriptionPartitionRow, SubscriptionRow, SupersededFilterRow,
+    WaitingRecordRow, block_row,
 };
 use super::{Subscription, SubscriptionConfig, SubscriptionId};
 use crate::core::State;
@@ -30,6 +34,9 @@ impl State {
         let Some(subscription) = self.subscriptions.remove(id) else {
             return;
         };
+        for revision in subscription.superseded.keys() {
+            self.changes.note(RowId::SupersededFilter(id, *revision));
+        }
         for (number, partition) in (0..).zip(&subscription.partitions) {
             self.changes.note(RowId::SubscriptionPartition(id, number));
             for block in partition.settled.block_numbers() {
@@ -83,6 +90,12 @@ impl State {
                     known.take_waiting_row(number, offset, row);
                 }
             }
+            RowId::SupersededFilter(subscription, revision) => {
+                let row = value.map(decode::<SupersededFilterRow>);
+                if let Some(known) = self.subscriptions.get_mut(subscription) {
+                    known.take_superseded_row(revision, row);
+                }
+            }
             RowId::ParkedKey(subscription, number, key) => {
                 let row = value.map(decode::<ParkedKeyRow>);
                 if let Some(known) = self.subscriptions.get_mut(subscription) {
@@ -117,6 +130,11 @@ impl State {
                 let record = known.and_then(|known| known.waiting.get(offset));
                 record.map(|record| id.put(&record.to_row()))
             }
+            RowId::SupersededFilter(subscription, revision) => {
+                let known = self.subscription(subscription);
+                let known = known.and_then(|known| known.superseded.get(&revision));
+                known.map(|known| id.put(&known.to_row()))
+            }
             RowId::ParkedKey(subscription, number, key) => {
                 let known = partition(subscription, number);
                 let parked = known.and_then(|known| known.parked.get(&KeyHash(key)));
@@ -143,6 +161,7 @@ impl Subscription {
             revision: row.revision,
             config: row.config(),
             hash_key: row.hash_key(),
+            superseded: BTreeMap::new(),
             is_paused: row.is_paused,
             topic_partition_count: row.partition_count,
             partitions: Vec::new(),
@@ -156,6 +175,8 @@ impl Subscription {
             dead_letter_topic: TopicId::new(row.dead_letter_topic),
             burial_pause_until_ms: None,
             burial_problem: None,
+            leaving: Leaving::at_start(),
+            counts: SubscriptionCounts::default(),
         }
     }
 
@@ -183,7 +204,11 @@ impl Subscription {
 
     pub(super) fn take_row(&mut self, row: &SubscriptionRow) {
         self.revision = row.revision;
+        let filter = self.config.record_filter();
         self.config = row.config();
+        if self.config.record_filter() != filter {
+            self.ask_anew();
+        }
         self.is_paused = row.is_paused;
     }
 
@@ -205,6 +230,14 @@ impl Subscription {
         }
         let partition = self.partition_mut(number);
         partition.map(|it| it.take_row(row)).unwrap_or_default()
+    }
+
+    /// Takes the row of a filter that it had before.
+    fn take_superseded_row(&mut self, revision: u64, row: Option<SupersededFilterRow>) {
+        match row {
+            Some(row) => drop(self.superseded.insert(revision, row.superseded())),
+            None => drop(self.superseded.remove(&revision)),
+        }
     }
 
     /// Takes the row of a block.

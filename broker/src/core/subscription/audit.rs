@@ -7,8 +7,17 @@ use towpath_storage::Offset;
 use super::Subscription;
 use super::consumer::ConsumerId;
 use super::lease::Held;
+use super::partition::SubscriptionPartition;
 use super::settled::{bit_of, offset_of, offsets_in, word_of};
 use super::waiting::Handling;
+
+impl SubscriptionPartition {
+    /// Whether a record is settled, or nobody is to get it.
+    pub(super) fn is_over(&self, offset: Offset) -> bool {
+        let is_passed = self.window.passed(word_of(offset)) & bit_of(offset) != 0;
+        is_passed || self.settled.contains(offset)
+    }
+}
 
 impl Subscription {
     /// Checks that every record is in exactly one place, and that all that is known twice agrees.
@@ -124,7 +133,12 @@ impl Subscription {
         let partition = &self.partitions[number as usize];
         let settled = &partition.settled;
         let end = settled.block_numbers().last().unwrap_or(0) * super::settled::BLOCK_RECORDS;
-        let end = partition.window.end().max(Offset::new(end));
+        // A lane of dead letters has no window.
+        let end = partition
+            .window
+            .end()
+            .max(Offset::new(end))
+            .max(settled.floor());
         let words = word_of(settled.floor())..word_of(end) + 1;
         let words = words.map(|word| match word == word_of(settled.floor()) {
             true => settled.word(word) | (bit_of(settled.floor()) - 1),

@@ -6,7 +6,10 @@ use towpath_storage::{Offset, Row};
 use super::delete::SubscriptionNotFound;
 use super::leased::Found;
 use super::settle::Told;
-use super::{RetryPolicy, Subscription, SubscriptionConfig, SubscriptionDecision, SubscriptionId};
+use super::{
+    OnFilterError, RetryPolicy, Subscription, SubscriptionConfig, SubscriptionDecision,
+    SubscriptionId,
+};
 use crate::core::State;
 use crate::core::row::RowId;
 
@@ -35,7 +38,12 @@ pub struct UpdateSubscription {
     /// Most attempts.
     pub attempts_max: Option<u32>,
     /// Highest age, milliseconds; none within for any.
+    #[expect(clippy::option_option, reason = "a change to none is not no change")]
     pub age_ms_max: Option<Option<u64>>,
+    /// Which records are delivered: an expression; none within for all.
+    pub filter: Option<Option<String>>,
+    /// What becomes of records that the filter cannot judge.
+    pub on_filter_error: Option<OnFilterError>,
 }
 
 /// Why a subscription is not changed. Nothing changes.
@@ -61,6 +69,12 @@ pub enum UpdateSubscriptionRefusal {
         backoff_ms_min: u64,
         /// The longest, milliseconds.
         backoff_ms_max: u64,
+    },
+    /// Records that were looked at with its former filters are not done with.
+    #[error("{filter_count_max} former filters still hold for records that are not settled")]
+    TooManyFilters {
+        /// How many there may be.
+        filter_count_max: usize,
     },
 }
 
@@ -131,6 +145,8 @@ impl State {
                 attempts_max: wish.attempts_max.unwrap_or(retry.attempts_max),
                 age_ms_max: wish.age_ms_max.unwrap_or(retry.age_ms_max),
             },
+            filter: wish.filter.clone().unwrap_or(before.filter.clone()),
+            on_filter_error: wish.on_filter_error.unwrap_or(before.on_filter_error),
             ..before.clone()
         };
         let RetryPolicy {
@@ -146,7 +162,9 @@ impl State {
         }
         let is_changed = config != *before;
         let row = is_changed.then(|| RowId::Subscription(known.id).put(&known.row_with(&config)));
-        Ok((known.id, config, row.into_iter().collect()))
+        let superseded = known.supersede_filter(&config)?;
+        let rows = superseded.into_iter().chain(row).collect();
+        Ok((known.id, config, rows))
     }
 
     /// Decides on pausing a subscription, or letting it go on. No rows if nothing would change.
@@ -198,6 +216,8 @@ impl State {
             for (number, to) in &wish.positions {
                 subscription.seek(*number, *to, &mut decision);
             }
+            let partitions = wish.positions.iter().map(|(number, _)| *number);
+            subscription.end_superseded(partitions, &mut decision);
         }
         Ok((id, sought, decision))
     }

@@ -87,6 +87,9 @@ impl Subscription {
             credit: wish.credit,
             in_flight: known.map_or(0, |known| known.in_flight),
             reports_start: wish.reports_start,
+            // Who comes back goes on resting.
+            release_count: known.map_or(0, |known| known.release_count),
+            rests_until_ms: known.and_then(|known| known.rests_until_ms),
             order: 0,
         };
         self.give_back_not_begun(wish.consumer, decision);

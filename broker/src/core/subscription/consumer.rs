@@ -1,6 +1,6 @@
 //! Who receives: consumers of a subscription with what they allow to be sent. Volatile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::group::SessionId;
 
@@ -25,11 +25,17 @@ impl ConsumerId {
 pub struct Credit {
     /// Records.
     pub records: u64,
-    /// Bytes of encoded records.
-    pub bytes: u64,
+    /// Bytes of encoded records; below zero by what the last record took beyond.
+    pub bytes: i64,
 }
 
 impl Credit {
+    /// So many records and bytes.
+    pub fn new(records: u64, bytes: u64) -> Self {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        Self { records, bytes }
+    }
+
     /// Whether one more record may be sent; it may be longer than what is left.
     pub fn is_open(&self) -> bool {
         self.records > 0 && self.bytes > 0
@@ -38,7 +44,7 @@ impl Credit {
     /// Uses what a record takes.
     pub fn spend(&mut self, bytes: u32) {
         self.records = self.records.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(u64::from(bytes));
+        self.bytes = self.bytes.saturating_sub(i64::from(bytes));
     }
 
     /// Allows more.
@@ -63,6 +69,10 @@ pub struct Consumer {
     pub in_flight: u64,
     /// It says which records its handlers have begun with; of others all that are sent count as begun.
     pub reports_start: bool,
+    /// Settlements in a row by which it gave records back that it had not handled.
+    pub(super) release_count: u32,
+    /// It gets nothing before, broker time in milliseconds since the Unix epoch.
+    pub(super) rests_until_ms: Option<i64>,
     /// Number of its turn among those that ask for the whole subscription.
     pub(super) order: u64,
 }
@@ -74,7 +84,14 @@ pub(super) struct Consumers {
     /// The one that was served last.
     last_served: Option<ConsumerId>,
     next_order: u64,
+    /// Those that rest, by when that is over.
+    resting: BTreeSet<(i64, ConsumerId)>,
 }
+
+/// First rest of a consumer that gives everything back; it doubles each time, milliseconds.
+const REST_MS_MIN: i64 = 10;
+/// Longest such rest, milliseconds.
+const REST_MS_MAX: i64 = 1_000;
 
 impl Consumers {
     pub(super) fn get(&self, id: ConsumerId) -> Option<&Consumer> {
@@ -107,6 +124,53 @@ impl Consumers {
         connected.min_by_key(|(_, it)| it.order).map(|(id, _)| id)
     }
 
+    /// Notes that a consumer has given records back. If that is all that it does, what nobody else takes
+    /// would go to and fro: it rests, from the second time on and longer each time, while others get what
+    /// it gave back at once.
+    pub(super) fn note_release(&mut self, id: ConsumerId, now_ms: i64) {
+        let Some(consumer) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        if consumer.rests_until_ms.is_some() {
+            // It had this before it began to rest.
+            return;
+        }
+        let doublings = consumer.release_count.checked_sub(1);
+        consumer.release_count = consumer.release_count.saturating_add(1);
+        if let Some(doublings) = doublings {
+            let rest_ms = REST_MS_MIN << doublings.min(10);
+            let until_ms = now_ms.saturating_add(rest_ms.min(REST_MS_MAX));
+            consumer.rests_until_ms = Some(until_ms);
+            self.resting.insert((until_ms, id));
+        }
+    }
+
+    /// Notes that a consumer has handled records, or has tried to.
+    pub(super) fn note_work(&mut self, id: ConsumerId) {
+        if let Some(consumer) = self.by_id.get_mut(&id) {
+            consumer.release_count = 0;
+        }
+    }
+
+    /// Ends the rests that are over.
+    pub(super) fn wake(&mut self, now_ms: i64) {
+        while let Some((until_ms, id)) = self.resting.first().copied()
+            && until_ms <= now_ms
+        {
+            self.resting.pop_first();
+            if let Some(consumer) = self.by_id.get_mut(&id)
+                && consumer.rests_until_ms == Some(until_ms)
+            {
+                consumer.rests_until_ms = None;
+            }
+        }
+    }
+
+    /// When the next rest is over, broker time in milliseconds since the Unix epoch.
+    pub(super) fn next_wake_ms(&self) -> Option<i64> {
+        self.resting.first().map(|(until_ms, _)| *until_ms)
+    }
+
     /// The next one, in turn, to which something may be sent.
     pub(super) fn next_open(
         &mut self,
@@ -115,8 +179,8 @@ impl Consumers {
     ) -> Option<ConsumerId> {
         use std::ops::Bound;
         let is_open = |id: &ConsumerId, consumer: &Consumer| {
-            let is_there = consumer.session.is_some() && consumer.credit.is_open();
-            is_there && reserved != Some(*id)
+            let is_there = consumer.session.is_some() && consumer.rests_until_ms.is_none();
+            is_there && consumer.credit.is_open() && reserved != Some(*id)
         };
         if is_exclusive {
             let holder = self.holder()?;
@@ -146,5 +210,25 @@ impl Consumers {
     pub(super) fn forget_absent(&mut self) {
         self.by_id
             .retain(|_, it| it.session.is_some() || it.in_flight > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_long_record_took_beyond_is_paid_before_the_next_one() {
+        let mut credit = Credit::new(10, 100);
+        credit.spend(1_000);
+        assert_eq!(credit.bytes, -900);
+        credit.add(Credit::new(1, 900));
+        assert!(!credit.is_open(), "{credit:?}");
+        credit.add(Credit::new(0, 1));
+        assert!(credit.is_open());
+        assert_eq!(credit.records, 10);
+        credit.add(Credit::new(u64::MAX, u64::MAX));
+        credit.add(Credit::new(u64::MAX, u64::MAX));
+        assert!(credit.is_open(), "there is no end to what may be allowed");
     }
 }

@@ -57,6 +57,12 @@ pub enum CreateSubscriptionRefusal {
         /// How many it would have to have.
         partition_count: u32,
     },
+    /// There is a topic of the name for its dead letters, which lets go of records by age.
+    #[error("topic \"{topic}\" is there already and lets go of records by age")]
+    DeadLetterAge {
+        /// The topic.
+        topic: TopicName,
+    },
     /// Its dead letters would come back to it.
     #[error("dead letters in topic \"{topic}\" would come back to the subscription")]
     DeadLetterCycle {
@@ -183,6 +189,9 @@ impl State {
                 partition_count,
             });
         }
+        if known.config().retention_age_ms.is_some() {
+            return Err(CreateSubscriptionRefusal::DeadLetterAge { topic: name });
+        }
         if self.leads_to(known.id(), wish.topic) {
             return Err(CreateSubscriptionRefusal::DeadLetterCycle { topic: name });
         }
@@ -198,7 +207,7 @@ impl State {
             if topic == to {
                 return true;
             }
-            let of_topic = self.subscriptions.iter().filter(|it| it.topic == topic);
+            let of_topic = self.subscriptions.of_topic(topic);
             let targets = of_topic.map(|it| it.dead_letter_topic);
             open.extend(targets.filter(|target| seen.insert(*target)));
         }
@@ -232,6 +241,10 @@ impl Subscription {
             ),
             ("age_max_ms", own.retry.age_ms_max == other.retry.age_ms_max),
             ("filter", own.filter == other.filter),
+            (
+                "on_filter_error",
+                own.on_filter_error == other.on_filter_error,
+            ),
         ];
         let differing = settings.into_iter().filter(|(_, is_same)| !is_same);
         differing.map(|(name, _)| name).collect()

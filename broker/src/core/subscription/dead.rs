@@ -7,14 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use towpath_storage::{Offset, Row};
+use towpath_storage::{Offset, Row, TopicId};
 
 use super::keys::KeyHash;
 use super::partition::{Lane, SubscriptionPartition};
 use super::settled::{bit_of, word_of};
 use super::waiting::{Handling, WaitingRecord};
 use super::{OnDeadLetter, Subscription, SubscriptionDecision};
+use crate::core::partition::Partition;
 use crate::core::row::RowId;
+use crate::core::{State, Topic};
 
 /// Records that are on their way to the dead letters at once.
 const BURIED_AT_ONCE_MAX: usize = 256;
@@ -28,8 +30,8 @@ const PAUSE_MS: i64 = 5_000;
 pub struct BurialWish {
     /// Number of the partition, in the source and among the dead letters.
     pub partition: u32,
-    /// Which life of the partition's positions they belong to.
-    pub seek_count: u64,
+    /// Which of the moves of the partition it belongs to: it comes too late when those were called back.
+    pub epoch: u64,
     /// The records, ascending within each key.
     pub records: Vec<BuriedRecord>,
 }
@@ -50,6 +52,14 @@ impl BuriedRecord {
     pub fn is_parked(&self) -> bool {
         self.record.death.is_none()
     }
+}
+
+/// A topic of dead letters holds as much as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the topic of the dead letters holds {size_bytes} bytes and may hold {bytes_max}")]
+pub struct LettersFull {
+    size_bytes: u64,
+    bytes_max: u64,
 }
 
 /// A key of which something is among the dead letters. Durable.
@@ -74,6 +84,8 @@ pub(super) struct Burials {
     pub(super) known: Vec<Offset>,
     /// Keys to look at when it goes on after a pause.
     pub(super) held_keys: Vec<KeyHash>,
+    /// How often all moves were called back.
+    epoch: u64,
 }
 
 impl SubscriptionPartition {
@@ -182,15 +194,77 @@ impl SubscriptionPartition {
     }
 }
 
+impl SubscriptionPartition {
+    /// Leaves everything where it is that was on its way. Returns what is among the dead letters already
+    /// and is to be settled.
+    pub(super) fn call_burials_back(&mut self) -> Vec<Offset> {
+        for offset in self.waiting.moving() {
+            self.waiting.set_handling(offset, Handling::None);
+            self.unlock_row(offset);
+        }
+        for (word, records) in self.window.all_moving() {
+            self.window.end_moving(word, records);
+        }
+        let known = std::mem::take(&mut self.burials.known);
+        self.burials.call_back();
+        known
+    }
+}
+
+impl SubscriptionPartition {
+    /// Whether anything is to go to the dead letters.
+    fn has_burials(&self) -> bool {
+        let is_source = self.lane == Lane::Source;
+        is_source && (!self.waiting.dying.is_empty() || self.burials.has_any())
+    }
+}
+
 impl Burials {
+    fn has_any(&self) -> bool {
+        self.moving_count > 0 || !self.wished.is_empty() || !self.held_keys.is_empty()
+    }
+
+    /// Forgets what is on its way.
+    pub(super) fn call_back(&mut self) {
+        *self = Self {
+            epoch: self.epoch + 1,
+            ..Self::default()
+        };
+    }
+
     fn is_full(&self) -> bool {
         self.wished.len() + self.moving_count >= BURIED_AT_ONCE_MAX
+    }
+}
+
+impl State {
+    /// Whether a topic has room for dead letters: retention by bytes lets go of none that is not settled,
+    /// so that records stay in the source once there is no room.
+    ///
+    /// # Errors
+    /// [`LettersFull`].
+    pub fn check_letters(&self, topic: TopicId) -> Result<(), LettersFull> {
+        let topic = self.topic(topic);
+        let bytes_max = topic.and_then(|topic| topic.config().retention_bytes);
+        let partitions = topic.into_iter().flat_map(Topic::partitions);
+        let size_bytes: u64 = partitions.map(Partition::size_bytes).sum();
+        match bytes_max {
+            Some(bytes_max) if size_bytes >= bytes_max => Err(LettersFull {
+                size_bytes,
+                bytes_max,
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
 impl Subscription {
     /// Asks for what is to go to the dead letters.
     pub(super) fn ask_for_burials(&mut self, now_ms: i64, decision: &mut SubscriptionDecision) {
+        if self.burial_problem.is_some() && !self.partitions.iter().any(|it| it.has_burials()) {
+            // What could not be moved is not there any more.
+            self.burial_problem = None;
+        }
         if self
             .burial_pause_until_ms
             .is_some_and(|until| now_ms < until)
@@ -208,10 +282,10 @@ impl Subscription {
             }
             let wished = std::mem::take(&mut partition.burials.wished);
             partition.burials.moving_count += wished.len();
-            let seek_count = partition.seek_count;
+            let epoch = partition.burials.epoch;
             let chunks = wished.chunks(BURIAL_RECORDS_MAX).map(|records| BurialWish {
                 partition: number,
-                seek_count,
+                epoch,
                 records: records.to_vec(),
             });
             decision.burials.extend(chunks);
@@ -225,7 +299,7 @@ impl Subscription {
         let (id, is_park) = (self.id, self.config.on_dead_letter == OnDeadLetter::Park);
         let number = wish.partition;
         let partition = self.partitions.get_mut(number as usize)?;
-        if partition.seek_count != wish.seek_count {
+        if partition.burials.epoch != wish.epoch {
             return None;
         }
         self.burial_problem = None;
@@ -244,6 +318,9 @@ impl Subscription {
         let mut decision = SubscriptionDecision::default();
         let mut parked: BTreeMap<KeyHash, ParkedKey> = BTreeMap::new();
         partition.burials.moving_count -= wish.records.len();
+        let parked_count = wish.records.iter().filter(|it| it.is_parked()).count();
+        self.counts.parked += parked_count as u64;
+        self.counts.died += (wish.records.len() - parked_count) as u64;
         for (place, buried) in (0..).zip(&wish.records) {
             let (word, records) = (word_of(buried.offset), bit_of(buried.offset));
             match partition.waiting.handling(buried.offset) {
@@ -285,7 +362,7 @@ impl Subscription {
         let Some(partition) = self.partitions.get_mut(wish.partition as usize) else {
             return;
         };
-        if partition.seek_count != wish.seek_count {
+        if partition.burials.epoch != wish.epoch {
             return;
         }
         partition.leave(wish);

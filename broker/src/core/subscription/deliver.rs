@@ -29,12 +29,14 @@ impl Subscription {
         end_of: impl Fn(u32) -> Offset,
         decision: &mut SubscriptionDecision,
     ) {
+        self.consumers.wake(now_ms);
         if self.is_paused {
             return;
         }
-        self.partitions
-            .iter_mut()
-            .for_each(|partition| partition.take_due(now_ms));
+        for partition in &mut self.partitions {
+            partition.take_due(now_ms);
+        }
+        self.line_up_beside();
         self.deliver_suspect(now_ms, decision);
         let is_exclusive = self.config.mode == Mode::Exclusive;
         while let Some(partition) = self.next_ready_partition()
@@ -80,20 +82,44 @@ impl Subscription {
             .split_at_mut(self.topic_partition_count as usize);
         let place = partition as usize;
         let found = match place.checked_sub(sources.len()) {
-            None => sources
-                .get_mut(place)
-                .map(|it| (it, lanes.get(place).map(|lane| &lane.waiting))),
-            Some(lane) => lanes.get_mut(lane).map(|it| (it, None)),
+            None => sources.get_mut(place).zip(lanes.get(place)),
+            Some(place) => lanes.get_mut(place).zip(sources.get(place)),
         };
-        let Some((found, letters)) = found else {
+        let Some((found, beside)) = found else {
             return;
         };
-        let delivered = found.deliver(&mut self.leases, &lease, &mut turn, letters, now_ms);
+        let delivered = found.deliver(&mut self.leases, &lease, &mut turn, beside, now_ms);
         let count = delivered.len() as u64;
         known.credit.records -= count;
         known.credit.bytes = turn.bytes;
         known.in_flight += count;
         self.tell_delivered(consumer, &lease, delivered, decision);
+    }
+
+    /// Lines up keys that had to wait because they were delivered from the lane beside.
+    fn line_up_beside(&mut self) {
+        let (sources, lanes) = self
+            .partitions
+            .split_at_mut(self.topic_partition_count as usize);
+        for (source, lane) in sources.iter_mut().zip(lanes) {
+            source.line_up_beside(lane);
+            lane.line_up_beside(source);
+        }
+    }
+
+    /// Whether the key of a record that has a row is delivered from the lane beside.
+    fn is_locked_beside(&self, number: u32, offset: Offset) -> bool {
+        let beside = match self.source_of(number) {
+            Some(partition) => partition,
+            None => self.dead_lane(number),
+        };
+        let known = self.partitions.get(number as usize);
+        let row = known.and_then(|known| known.waiting.get(offset));
+        let beside = self.partitions.get(beside as usize);
+        let locked = row
+            .zip(beside)
+            .map(|(row, beside)| beside.window.keys.get(row.key).leased_count > 0);
+        self.config.mode.is_ordered() && locked.unwrap_or(false)
     }
 
     fn new_lease(&self, partition: u32, consumer: ConsumerId, now_ms: i64) -> Lease {
@@ -135,6 +161,7 @@ impl Subscription {
             return;
         }
         self.next_delivery += 1;
+        self.counts.delivered += delivered.len() as u64;
         decision
             .notices
             .extend(session.map(|session| SubscriptionNotice {
@@ -153,12 +180,7 @@ impl Subscription {
         if self.suspect.is_some() {
             return;
         }
-        let numbered = (0..).zip(&self.partitions);
-        let mut suspects = numbered.filter_map(|(number, partition)| {
-            let first = partition.waiting.suspects.first();
-            first.map(|offset| (number, *offset))
-        });
-        let Some((number, offset)) = suspects.next() else {
+        let Some((number, offset)) = self.next_suspect() else {
             self.reserved = None;
             return;
         };
@@ -183,6 +205,16 @@ impl Subscription {
         self.tell_delivered(consumer, &lease, vec![delivered], decision);
     }
 
+    /// A record that is to be delivered alone and can be.
+    fn next_suspect(&self) -> Option<(u32, Offset)> {
+        let numbered = (0..).zip(&self.partitions);
+        let mut suspects = numbered.flat_map(|(number, partition)| {
+            let offsets = partition.waiting.suspects.iter();
+            offsets.map(move |offset| (number, *offset))
+        });
+        suspects.find(|(number, offset)| !self.is_locked_beside(*number, *offset))
+    }
+
     /// A consumer that has nothing and may be sent something. While there is none, the one that has the
     /// least gets nothing more.
     fn reserve_consumer(&mut self) -> Option<ConsumerId> {
@@ -192,7 +224,8 @@ impl Subscription {
         let is_other = |id| self.reserved != Some(id);
         let best = candidates.min_by_key(|(id, it)| (is_other(*id), it.in_flight));
         let (id, consumer) = best?;
-        let is_free = consumer.in_flight == 0 && consumer.credit.is_open();
+        let may_have_more = consumer.credit.is_open() && consumer.rests_until_ms.is_none();
+        let is_free = consumer.in_flight == 0 && may_have_more;
         self.reserved = Some(id);
         is_free.then_some(id)
     }
@@ -215,20 +248,27 @@ impl Subscription {
         let Some(open_records) = self.consumers.open_records() else {
             return;
         };
-        // What is ready while somebody could be sent more is behind others of its key.
+        // What is ready while somebody could be sent more is behind others of its key: to look for other
+        // keys is worth a window that is not long.
         let is_short = open_records > 0;
-        let count_max = open_records.clamp(AHEAD_RECORDS, INSPECT_RECORDS_MAX);
+        let count_max = match self.config.filter {
+            None => open_records.clamp(AHEAD_RECORDS, INSPECT_RECORDS_MAX),
+            // Few of them may be delivered.
+            Some(_) => INSPECT_RECORDS_MAX,
+        };
         for (number, partition) in (0..).zip(&mut self.partitions) {
             let start = partition.window.end();
             if partition.lane == Lane::DeadLetters {
                 break;
             }
-            let wants = is_short || partition.window.ready_count() < AHEAD_RECORDS;
+            let looks_for_keys = is_short && !partition.is_long();
+            let wants = looks_for_keys || partition.window.ready_count() < AHEAD_RECORDS;
             let has_room =
                 partition.window.span() < WINDOW_RECORDS_MAX && partition.can_go_on(now_ms);
-            if wants && has_room && !partition.is_inspected && start < end_of(number) {
-                partition.is_inspected = true;
+            let has_room = has_room && partition.has_row_room();
+            if wants && has_room && partition.asked.is_none() && start < end_of(number) {
                 decision.inspections.push(InspectWish {
+                    number: partition.ask(),
                     partition: number,
                     start,
                     count_max,

@@ -45,7 +45,7 @@ pub struct PartitionDescription {
     pub floor: Offset,
     /// The lowest offset that may still be needed.
     pub first_needed: Offset,
-    /// Settled records, and such with rows, at or beyond the floor.
+    /// Records at or beyond the floor that are settled, have rows, or that nobody is to get.
     pub beyond_floor_count: u64,
     /// Records that consumers have.
     pub in_flight_count: u64,
@@ -53,6 +53,10 @@ pub struct PartitionDescription {
     pub waiting_count: u64,
     /// Records that were gone before they were settled.
     pub skipped_count: u64,
+    /// Records that the filter was not true of.
+    pub filtered_count: u64,
+    /// Records that the filter could not judge.
+    pub unjudged_count: u64,
     /// Keys of which something is among the dead letters.
     pub parked_count: u64,
     /// Why nothing more is delivered from it.
@@ -123,15 +127,18 @@ impl Subscription {
     ) -> PartitionDescription {
         let leases = self.leases.iter();
         let leases = leases.filter(|(_, lease)| lease.partition == number);
+        let judged = partition.judged_in_all();
         PartitionDescription {
             floor: partition.settled.floor(),
             first_needed: partition.first_needed(),
-            beyond_floor_count: partition.settled.beyond_floor(),
+            beyond_floor_count: partition.settled.beyond_floor() + partition.passed_beyond_floor(),
             in_flight_count: leases
                 .map(|(_, lease)| u64::from(lease.records.count_ones()))
                 .sum(),
             waiting_count: partition.waiting.len() as u64,
             skipped_count: partition.skipped_count,
+            filtered_count: judged.filtered_count,
+            unjudged_count: judged.unjudged_count,
             parked_count: partition.parked.len() as u64,
             halt: partition.halt,
         }

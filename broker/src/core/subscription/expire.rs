@@ -105,6 +105,7 @@ impl Subscription {
             }
             let mut row = partition.facts(one.held, offset);
             row.is_suspect = true;
+            self.counts.expired += 1;
             row.due_ms = now_ms;
             self.give_back_behind(number, one.held, offset, decision);
             self.put_row(number, &one, offset, &row, Told::Now, decision);

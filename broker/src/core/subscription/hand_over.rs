@@ -7,7 +7,7 @@ use super::keys::KeyHash;
 use super::lease::{Held, Lease, Leases};
 use super::partition::SubscriptionPartition;
 use super::settled::{bit_of, offsets_in, word_of};
-use super::waiting::{Handling, WaitingRecords};
+use super::waiting::Handling;
 
 /// Most records of one key that are with a consumer at once.
 const KEY_RUN_RECORDS_MAX: usize = 32;
@@ -47,18 +47,33 @@ impl SubscriptionPartition {
         }
     }
 
-    /// Gives what can be delivered to a consumer, within its credit. `letters` are its dead letters that are
-    /// delivered again.
+    /// Lines up keys that had to wait because they were delivered from `beside`.
+    pub(super) fn line_up_beside(&mut self, beside: &Self) {
+        if !self.behind.is_empty() {
+            let keys = &mut self.window.keys;
+            self.behind.retain(|key| {
+                let is_locked = beside.window.keys.get(*key).leased_count > 0;
+                if !is_locked {
+                    keys.line_up(*key);
+                }
+                is_locked
+            });
+        }
+    }
+
+    /// Gives what can be delivered to a consumer, within its credit. `beside` is the lane of its dead letters
+    /// that are delivered again, or for that lane the partition: a key is delivered from one of them at a
+    /// time.
     pub(super) fn deliver(
         &mut self,
         leases: &mut Leases,
         to: &Lease,
         credit: &mut Credit,
-        letters: Option<&WaitingRecords>,
+        beside: &Self,
         now_ms: i64,
     ) -> Vec<Delivered> {
         let mut delivered = match self.is_ordered {
-            true => self.deliver_keys(leases, to, credit, letters, now_ms),
+            true => self.deliver_keys(leases, to, credit, beside, now_ms),
             false => self.deliver_any(leases, to, credit),
         };
         delivered.sort_unstable();
@@ -99,7 +114,7 @@ impl SubscriptionPartition {
         leases: &mut Leases,
         to: &Lease,
         credit: &mut Credit,
-        letters: Option<&WaitingRecords>,
+        beside: &Self,
         now_ms: i64,
     ) -> Vec<Delivered> {
         let mut delivered = Vec::new();
@@ -112,9 +127,13 @@ impl SubscriptionPartition {
             }
             if self.parked.contains_key(&key) {
                 // While its dead letters are delivered again, it waits for the last of them instead.
-                if !letters.is_some_and(|letters| letters.has_living(key)) {
+                if !beside.waiting.has_living(key) {
                     self.park(key);
                 }
+                continue;
+            }
+            if beside.window.keys.get(key).leased_count > 0 {
+                self.behind.insert(key);
                 continue;
             }
             let row = self.waiting.of_key(key).next();
@@ -161,6 +180,10 @@ impl SubscriptionPartition {
     }
 
     /// Delivers the next records of a key in the window, those before `end`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what it changes is in several places"
+    )]
     fn deliver_run(
         &mut self,
         key: KeyHash,

@@ -2,6 +2,7 @@
 
 use towpath_storage::{Offset, OffsetRange};
 
+use super::filter::FilterVerdict;
 use super::partition::SubscriptionPartition;
 use super::window::InspectedRecord;
 use super::{Subscription, SubscriptionId};
@@ -12,6 +13,8 @@ use crate::core::State;
 pub struct Inspected {
     /// Number of the partition.
     pub partition: u32,
+    /// Number of the wish that it answers.
+    pub wish: u64,
     /// The first record that was asked for.
     pub start: Offset,
     /// One past the last record that is gone, if the first one is.
@@ -64,10 +67,10 @@ impl Subscription {
         let Some(partition) = self.partition_mut(inspected.partition) else {
             return;
         };
-        if !partition.is_inspected || partition.window.end() != inspected.start {
+        if partition.asked != Some(inspected.wish) || partition.window.end() != inspected.start {
             return;
         }
-        partition.is_inspected = false;
+        partition.asked = None;
         partition.take_inspected(inspected, now_ms);
     }
 }
@@ -90,6 +93,11 @@ impl SubscriptionPartition {
         for found in inspected.records {
             let offset = self.window.end();
             self.window.push(found, &self.settled);
+            if let FilterVerdict::Die(doubt) = found.verdict
+                && !self.settled.contains(offset)
+            {
+                self.doomed.push_back((offset, doubt));
+            }
             if self.is_ordered {
                 self.line_up(offset);
             }

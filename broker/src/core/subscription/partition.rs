@@ -1,17 +1,18 @@
 //! A partition of a subscription: what of it is settled, what waits, and what can be delivered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use towpath_storage::{Offset, OffsetRange};
 
 use super::dead::{Burials, ParkedKey};
+use super::filter::FilterDoubt;
 use super::inspected::Halt;
 use super::keys::KeyHash;
 use super::lease::Held;
 use super::rows::SubscriptionPartitionRow;
 use super::settled::Settled;
 use super::waiting::{WaitingRecord, WaitingRecords};
-use super::window::Window;
+use super::window::{Judged, Window};
 
 /// What a lane of records brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +30,10 @@ pub(super) struct SubscriptionPartition {
     pub(super) settled: Settled,
     pub(super) waiting: WaitingRecords,
     pub(super) window: Window,
-    /// Whether somebody inspects the records behind the window.
-    pub(super) is_inspected: bool,
+    /// The wish by which somebody inspects the records behind the window.
+    pub(super) asked: Option<u64>,
+    /// Number of the next such wish.
+    next_wish: u64,
     /// Why nothing behind the window is inspected.
     pub(super) halt: Option<Halt>,
     /// Whether the records of a key are handled in their order.
@@ -44,6 +47,12 @@ pub(super) struct SubscriptionPartition {
     pub(super) parked: BTreeMap<KeyHash, ParkedKey>,
     /// What is on its way there.
     pub(super) burials: Burials,
+    /// Keys that wait because they are delivered from the lane beside.
+    pub(super) behind: BTreeSet<KeyHash>,
+    /// Records of the window that go there because their filter cannot judge them, and have no rows yet.
+    pub(super) doomed: VecDeque<(Offset, FilterDoubt)>,
+    /// Records below the floor that a filter has sorted out.
+    pub(super) judged: Judged,
 }
 
 impl SubscriptionPartition {
@@ -52,7 +61,8 @@ impl SubscriptionPartition {
             settled: Settled::below(floor),
             waiting: WaitingRecords::default(),
             window: Window::new(floor, is_ordered),
-            is_inspected: false,
+            asked: None,
+            next_wish: 0,
             halt: None,
             is_ordered,
             lane,
@@ -60,7 +70,17 @@ impl SubscriptionPartition {
             seek_count: 0,
             parked: BTreeMap::new(),
             burials: Burials::default(),
+            behind: BTreeSet::new(),
+            doomed: VecDeque::new(),
+            judged: Judged::default(),
         }
+    }
+
+    /// Numbers a wish for the records behind the window.
+    pub(super) fn ask(&mut self) -> u64 {
+        let number = self.next_wish;
+        (self.asked, self.next_wish) = (Some(number), number + 1);
+        number
     }
 
     /// Whether everything before a record was looked at.
@@ -110,6 +130,7 @@ impl SubscriptionPartition {
     /// Takes its row. Returns the blocks and the records with rows that are gone by it.
     pub(super) fn take_row(&mut self, row: &SubscriptionPartitionRow) -> (Vec<u64>, Vec<Offset>) {
         self.skipped_count = row.skipped_count();
+        self.judged = row.judged();
         let mut forgotten = Vec::new();
         let mut gone = Vec::new();
         if row.seek_count() != self.seek_count {
@@ -132,10 +153,24 @@ impl SubscriptionPartition {
 
     fn begin_window(&mut self, floor: Offset) {
         self.window = Window::new(floor, self.is_ordered);
-        self.is_inspected = false;
+        self.asked = None;
         self.halt = None;
+        self.doomed.clear();
         // What was on its way stays where it is: its move is refused.
-        self.burials = Burials::default();
+        self.burials.call_back();
+    }
+
+    /// Records from the floor up to `end` that are not settled and that somebody was to get.
+    pub(super) fn open_count(&self, end: Offset) -> u64 {
+        let floor = self.settled.floor();
+        let passed_count = self
+            .window
+            .passed_below(end)
+            .saturating_sub(self.window.passed_below(floor));
+        let done_count = self.settled.beyond_floor_below(end) + passed_count;
+        end.get()
+            .saturating_sub(floor.get())
+            .saturating_sub(done_count)
     }
 
     /// The lowest offset whose record may still be needed.

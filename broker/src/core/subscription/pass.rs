@@ -20,18 +20,21 @@ const WINDOW_RECORDS_KEPT: u64 = 8 * 1024;
 const KEPT_MS_MIN: i64 = 1_000;
 /// Records that get rows with one entry.
 const PASSED_RECORDS_MAX: usize = 200;
+/// So many records that nobody is to get are worth the row that moves the floor over them.
+const SKIPPED_RECORDS_MIN: u64 = 1_024;
 /// Records of a partition that may have rows: then it stands still until there are fewer.
 pub(super) const WAITING_RECORDS_MAX: usize = 100_000;
 
 impl Subscription {
     /// Gives rows to what holds up a long window.
     pub(super) fn pass_over(&mut self, now_ms: i64, decision: &mut SubscriptionDecision) {
-        let numbered = (0..).zip(&self.partitions);
-        let long = numbered
-            .filter(|(_, it)| it.is_long())
-            .map(|(number, _)| number);
-        for number in long.collect::<Vec<u32>>() {
-            self.pass_over_in(number, now_ms, decision);
+        for number in (0..).take(self.partitions.len()) {
+            let partition = self.partitions.get(number as usize);
+            if partition.is_some_and(|it| it.is_long()) {
+                self.pass_over_in(number, now_ms, decision);
+            } else if partition.is_some_and(|it| it.skips(SKIPPED_RECORDS_MIN)) {
+                self.move_floor(number, decision);
+            }
             if !decision.rows.is_empty() {
                 return;
             }
@@ -49,11 +52,8 @@ impl Subscription {
         let Some(partition) = self.partitions.get(number as usize) else {
             return;
         };
-        let open = SettledDraft::new(&partition.settled)
-            .floor(partition.window.end(), |word| partition.window.passed(word));
-        if open.since(partition.settled.floor()) > 0 {
-            // Only what nobody is to get lies before it.
-            decision.rows.push(self.partition_row(number, open));
+        if partition.skips(1) {
+            self.move_floor(number, decision);
             return;
         }
         if !partition.is_held_up(&self.leases, now_ms) {
@@ -66,6 +66,14 @@ impl Subscription {
             decision.note_done(number, word_of(offset), bit_of(offset));
         }
         self.write_settled(decision);
+    }
+
+    /// Moves a floor over what nobody is to get.
+    fn move_floor(&self, number: u32, decision: &mut SubscriptionDecision) {
+        let partition = self.partitions.get(number as usize);
+        let open = partition.map(|it| it.first_open());
+        let row = open.map(|open| self.partition_row(number, open));
+        decision.rows.extend(row);
     }
 
     /// Gives a row to a record of the window. Who has it keeps it.
@@ -109,7 +117,20 @@ impl Subscription {
 }
 
 impl SubscriptionPartition {
-    fn is_long(&self) -> bool {
+    /// The first record that is neither settled nor one that nobody is to get.
+    fn first_open(&self) -> Offset {
+        let passed = |word| self.window.passed(word);
+        SettledDraft::new(&self.settled).floor(self.window.end(), passed)
+    }
+
+    /// Whether so many records behind the floor need not be looked at any more.
+    fn skips(&self, count: u64) -> bool {
+        let floor = self.settled.floor();
+        self.window.passed_count() > 0 && self.first_open().since(floor) >= count
+    }
+
+    /// Whether its window is to be made shorter.
+    pub(super) fn is_long(&self) -> bool {
         self.window.span() > WINDOW_RECORDS_SOFT_MAX
     }
 

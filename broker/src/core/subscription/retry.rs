@@ -43,7 +43,7 @@ impl RetryPolicy {
     }
 }
 
-/// Spreads numbers over all of 64 bits: the finisher of SplitMix64 (Steele, Lea and Flood, "Fast splittable
+/// Spreads numbers over all of 64 bits: the finisher of `SplitMix64` (Steele, Lea and Flood, "Fast splittable
 /// pseudorandom number generators", OOPSLA 2014).
 fn scatter(offset: u64, failure_count: u32) -> u64 {
     let mut mixed = offset

@@ -4,10 +4,12 @@ use prost::Message;
 use towpath_storage::{Offset, TopicId};
 
 use super::dead::ParkedKey;
+use super::filter::{OnFilterError, RecordFilter, SupersededFilter};
 use super::keys::{HashKey, KeyHash};
 use super::partition::SubscriptionPartition;
 use super::settled::Block;
 use super::waiting::{Failure, WaitingRecord};
+use super::window::Judged;
 use super::{Mode, OnDeadLetter, RetryPolicy, SubscriptionConfig};
 
 /// Value of a subscription's row.
@@ -49,11 +51,14 @@ pub(in crate::core) struct SubscriptionRow {
     /// How many partitions its topic has.
     #[prost(uint32, tag = "16")]
     pub(in crate::core) partition_count: u32,
+    #[prost(uint32, tag = "30")]
+    on_filter_error: u32,
 }
 
 const MODE_SHARED: u32 = 1;
 const MODE_EXCLUSIVE: u32 = 2;
 const ON_DEAD_LETTER_SKIP: u32 = 1;
+const ON_FILTER_ERROR_DEAD_LETTER: u32 = 1;
 
 impl SubscriptionRow {
     pub(super) fn new(
@@ -94,6 +99,7 @@ impl SubscriptionRow {
             hash_key: hash_key.0.to_vec().into(),
             dead_letter_topic: dead_letter_topic.get(),
             partition_count: 0,
+            on_filter_error: number_of(config.on_filter_error),
         }
     }
 
@@ -120,6 +126,55 @@ impl SubscriptionRow {
             },
             ack_deadline_ms: self.ack_deadline_ms,
             filter: self.filter.clone(),
+            on_filter_error: on_filter_error(self.on_filter_error),
+        }
+    }
+}
+
+fn number_of(on_error: OnFilterError) -> u32 {
+    match on_error {
+        OnFilterError::Deliver => 0,
+        OnFilterError::DeadLetter => ON_FILTER_ERROR_DEAD_LETTER,
+    }
+}
+
+fn on_filter_error(number: u32) -> OnFilterError {
+    match number {
+        ON_FILTER_ERROR_DEAD_LETTER => OnFilterError::DeadLetter,
+        _ => OnFilterError::Deliver,
+    }
+}
+
+/// Value of the row of a filter that a subscription had before.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(in crate::core) struct SupersededFilterRow {
+    #[prost(string, optional, tag = "1")]
+    expression: Option<String>,
+    #[prost(uint32, tag = "2")]
+    on_error: u32,
+    /// For each partition one past the last record that it holds for.
+    #[prost(uint64, repeated, tag = "3")]
+    ends: Vec<u64>,
+}
+
+impl SupersededFilter {
+    pub(super) fn to_row(&self) -> SupersededFilterRow {
+        SupersededFilterRow {
+            expression: self.filter.expression.clone(),
+            on_error: number_of(self.filter.on_error),
+            ends: self.ends.iter().map(|end| end.get()).collect(),
+        }
+    }
+}
+
+impl SupersededFilterRow {
+    pub(super) fn superseded(self) -> SupersededFilter {
+        SupersededFilter {
+            filter: RecordFilter {
+                expression: self.expression,
+                on_error: on_filter_error(self.on_error),
+            },
+            ends: self.ends.into_iter().map(Offset::new).collect(),
         }
     }
 }
@@ -134,6 +189,12 @@ pub(in crate::core) struct SubscriptionPartitionRow {
     /// How often it was moved: with each time nothing of what was known before counts.
     #[prost(uint64, tag = "3")]
     seek_count: u64,
+    /// Records below the floor that the filter was not true of.
+    #[prost(uint64, tag = "30")]
+    filtered_count: u64,
+    /// Records below the floor that it could not judge.
+    #[prost(uint64, tag = "31")]
+    unjudged_count: u64,
 }
 
 impl SubscriptionPartitionRow {
@@ -161,6 +222,24 @@ impl SubscriptionPartitionRow {
     pub(super) fn skipped_count(&self) -> u64 {
         self.skipped_count
     }
+
+    /// Counts records that were gone before they were settled.
+    pub(super) fn skip(&mut self, count: u64) {
+        self.skipped_count = self.skipped_count.saturating_add(count);
+    }
+
+    pub(super) fn judged(&self) -> Judged {
+        Judged {
+            filtered_count: self.filtered_count,
+            unjudged_count: self.unjudged_count,
+        }
+    }
+
+    /// Adds what a filter has sorted out of the records that the floor is moved over.
+    pub(super) fn add_judged(&mut self, judged: Judged) {
+        self.filtered_count += judged.filtered_count;
+        self.unjudged_count += judged.unjudged_count;
+    }
 }
 
 impl SubscriptionPartition {
@@ -169,6 +248,8 @@ impl SubscriptionPartition {
             floor: self.settled.floor().get(),
             skipped_count: self.skipped_count,
             seek_count: self.seek_count,
+            filtered_count: self.judged.filtered_count,
+            unjudged_count: self.judged.unjudged_count,
         }
     }
 }

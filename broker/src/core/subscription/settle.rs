@@ -78,6 +78,9 @@ impl Subscription {
             expired.extend(partition.not_found(range, &of_range));
             found.extend(of_range);
         }
+        if let Some(first) = found.first() {
+            self.note_outcome(first, outcome, now_ms);
+        }
         match outcome {
             DeliveryOutcome::Ack => self.ack(*number, &found, decision),
             DeliveryOutcome::Release => self.give_back(*number, &found, Told::Already, decision),
@@ -108,9 +111,24 @@ impl Subscription {
         expired
     }
 
+    /// Notes whether the consumer works, or only gives back what it gets.
+    fn note_outcome(&mut self, found: &Found, outcome: &DeliveryOutcome, now_ms: i64) {
+        let Some(consumer) = self.leases.get(found.lease).map(|lease| lease.consumer) else {
+            return;
+        };
+        match outcome {
+            DeliveryOutcome::Release => self.consumers.note_release(consumer, now_ms),
+            DeliveryOutcome::Ack
+            | DeliveryOutcome::Nack { .. }
+            | DeliveryOutcome::DeadLetter { .. } => self.consumers.note_work(consumer),
+            DeliveryOutcome::Start | DeliveryOutcome::Extend => {}
+        }
+    }
+
     fn ack(&mut self, number: u32, found: &[Found], decision: &mut SubscriptionDecision) {
         for found in found {
             self.outage.note_success();
+            self.counts.acked += u64::from(found.records.count_ones());
             self.take_off(number, found);
             let (id, is_letter) = (self.id, self.source_of(number).is_some());
             let Some(partition) = self.partition_mut(number) else {
@@ -154,6 +172,7 @@ impl Subscription {
             }
             // Some of them may have been given back just now, behind others of their key.
             let left = self.still_leased(found);
+            self.counts.released += u64::from(left.records.count_ones());
             let consumer = self.take_off(number, &left);
             self.tell_taken(consumer, number, &left, told, decision);
             if let Some(partition) = self.partition_mut(number) {
@@ -186,6 +205,7 @@ impl Subscription {
         let key = partition.key_of(held, offset);
         let behind = partition.leased_behind(&self.leases, offset, key);
         for found in &behind {
+            self.counts.released += u64::from(found.records.count_ones());
             let consumer = self.take_off(number, found);
             self.tell_taken(consumer, number, found, Told::Now, decision);
             if let Some(partition) = self.partition_mut(number) {
@@ -270,12 +290,21 @@ impl Subscription {
                 let Some(row) = self.failed_row(number, &one, offset, failed) else {
                     continue;
                 };
+                match failed.told {
+                    Told::Already if !failed.is_dead => self.counts.nacked += 1,
+                    Told::Already => {}
+                    Told::Now => self.counts.expired += 1,
+                }
                 self.put_row(number, &one, offset, &row, failed.told, decision);
             }
         }
     }
 
     /// Takes a record from its consumer and puts it into a row.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what it changes is in several places"
+    )]
     pub(super) fn put_row(
         &mut self,
         number: u32,
@@ -364,11 +393,15 @@ impl Subscription {
     /// The row of a partition whose floor is moved.
     pub(super) fn partition_row(&self, number: u32, floor: Offset) -> Row {
         let id = RowId::SubscriptionPartition(self.id, number);
-        let mut row = self
-            .partitions
-            .get(number as usize)
-            .map(|partition| partition.to_row())
-            .unwrap_or_default();
+        let partition = self.partitions.get(number as usize);
+        let mut row = partition.map(|it| it.to_row()).unwrap_or_default();
+        let passed = partition.map(|it| {
+            it.window.judged_in(OffsetRange {
+                start: it.settled.floor(),
+                end: floor,
+            })
+        });
+        row.add_judged(passed.unwrap_or_default());
         row.set_floor(floor);
         id.put(&row)
     }

@@ -6,12 +6,13 @@ use towpath_storage::{Offset, OffsetRange};
 
 /// Records of one word.
 pub(super) const WORD_RECORDS: u64 = 64;
-const BLOCK_WORDS: u64 = 8;
+const WORDS: usize = 8;
+const BLOCK_WORDS: u64 = WORDS as u64;
 /// Records of one block, which is one row.
 pub(super) const BLOCK_RECORDS: u64 = WORD_RECORDS * BLOCK_WORDS;
 
 /// One bit for each of [`BLOCK_RECORDS`] records.
-pub(super) type Block = [u64; BLOCK_WORDS as usize];
+pub(super) type Block = [u64; WORDS];
 
 /// Number of the word that holds the bit of a record.
 pub(super) fn word_of(offset: Offset) -> u64 {
@@ -114,18 +115,46 @@ impl Settled {
         gone.into_keys().collect()
     }
 
+    /// One past the last record that is settled.
+    pub(super) fn end(&self) -> Offset {
+        let last = self.blocks.iter().next_back();
+        let last = last.and_then(|(number, block)| {
+            let words = (number * BLOCK_WORDS..).zip(block);
+            let last = words.filter(|(_, bits)| **bits != 0).last()?;
+            Some(offset_of(last.0, 64 - last.1.leading_zeros()))
+        });
+        last.map_or(self.floor, |end| end.max(self.floor))
+    }
+
     /// Settled records at or beyond the floor.
     pub(super) fn beyond_floor(&self) -> u64 {
-        let words = self.blocks.iter().flat_map(|(number, block)| {
+        self.settled_beyond_floor()
+            .map(|(_, bits)| u64::from(bits.count_ones()))
+            .sum()
+    }
+
+    /// Settled records at or beyond the floor and below `end`.
+    pub(super) fn beyond_floor_below(&self, end: Offset) -> u64 {
+        let words = self.settled_beyond_floor();
+        let words = words.take_while(|(word, _)| offset_of(*word, 0) < end);
+        let below = words.map(|(word, bits)| match end.since(offset_of(word, 0)) {
+            count @ 0..WORD_RECORDS => bits & ((1 << count) - 1),
+            _ => bits,
+        });
+        below.map(|bits| u64::from(bits.count_ones())).sum()
+    }
+
+    /// Words with their bits that are settled at or beyond the floor.
+    fn settled_beyond_floor(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.blocks.iter().flat_map(|(number, block)| {
             (number * BLOCK_WORDS..).zip(block).map(|(word, bits)| {
                 let below = self.floor.get().saturating_sub(word * WORD_RECORDS);
                 match below {
-                    0..WORD_RECORDS => bits & (u64::MAX << below),
-                    _ => 0,
+                    0..WORD_RECORDS => (word, bits & (u64::MAX << below)),
+                    _ => (word, 0),
                 }
             })
-        });
-        words.map(|bits| u64::from(bits.count_ones())).sum()
+        })
     }
 }
 
@@ -259,8 +288,14 @@ mod tests {
                 let expected = number < floor || all.contains(&number);
                 prop_assert_eq!(kept.contains(offset(number)), expected, "offset {}", number);
             }
+            let end = all.last().map_or(0, |last| last + 1).max(floor);
+            prop_assert_eq!(kept.end().get(), end);
             let beyond = all.iter().filter(|it| **it >= floor).count() as u64;
             prop_assert_eq!(kept.beyond_floor(), beyond);
+            for limit in [0, floor, floor + 1, 700, 1_024, end] {
+                let below = all.iter().filter(|it| (floor..limit).contains(*it)).count() as u64;
+                prop_assert_eq!(kept.beyond_floor_below(offset(limit)), below, "below {}", limit);
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use super::inspected::Halt;
 use super::rows::SubscriptionRow;
 use super::{Subscription, SubscriptionDecision, SubscriptionId};
 use crate::core::State;
+use crate::core::partition::Partition;
 
 /// Numbers of deliveries that one life of the broker may use.
 const DELIVERIES_PER_INCARNATION_BITS: u32 = 40;
@@ -18,7 +19,13 @@ const DELIVERIES_PER_INCARNATION_BITS: u32 = 40;
 pub(in crate::core) struct Subscriptions {
     by_id: BTreeMap<SubscriptionId, Subscription>,
     names: BTreeMap<SubscriptionName, SubscriptionId>,
-    /// Those that have to be looked at. Volatile, as all below.
+    /// Those that get the records of a topic.
+    of_topic: BTreeSet<(TopicId, SubscriptionId)>,
+    /// Those whose dead letters are in a topic.
+    of_dead_letters: BTreeSet<(TopicId, SubscriptionId)>,
+    /// Those that hold nearly as much as they may, as was noted last. Volatile, as all below.
+    near_limit: BTreeSet<SubscriptionId>,
+    /// Those that have to be looked at.
     active: BTreeSet<SubscriptionId>,
     /// Those that want the next record of a topic.
     hungry: BTreeSet<(TopicId, SubscriptionId)>,
@@ -61,6 +68,8 @@ impl Subscriptions {
             self.names.insert(name.clone(), id);
             let next_delivery = self.incarnation << DELIVERIES_PER_INCARNATION_BITS;
             let new = Subscription::from_row(id, name, row, next_delivery);
+            self.of_topic.insert((new.topic, id));
+            self.of_dead_letters.insert((new.dead_letter_topic, id));
             self.by_id.insert(id, new);
         }
         self.active.insert(id);
@@ -70,18 +79,52 @@ impl Subscriptions {
     pub(in crate::core) fn remove(&mut self, id: SubscriptionId) -> Option<Subscription> {
         let subscription = self.by_id.remove(&id)?;
         self.names.remove(&subscription.name);
+        self.of_topic.remove(&(subscription.topic, id));
+        self.of_dead_letters
+            .remove(&(subscription.dead_letter_topic, id));
+        self.near_limit.remove(&id);
         self.active.remove(&id);
         self.hungry.remove(&(subscription.topic, id));
         self.clear_timer(id);
         Some(subscription)
     }
 
+    /// Those that get the records of a topic, by number.
+    pub(in crate::core) fn of_topic(&self, topic: TopicId) -> impl Iterator<Item = &Subscription> {
+        of(&self.of_topic, topic).filter_map(|id| self.get(id))
+    }
+
+    /// Those whose dead letters are in a topic, by number.
+    pub(in crate::core) fn of_dead_letters(
+        &self,
+        topic: TopicId,
+    ) -> impl Iterator<Item = &Subscription> {
+        of(&self.of_dead_letters, topic).filter_map(|id| self.get(id))
+    }
+
     /// Something was appended to a topic.
     pub(in crate::core) fn note_append(&mut self, topic: TopicId) {
-        let first = (topic, SubscriptionId::new(0));
-        let last = (topic, SubscriptionId::new(u64::MAX));
-        self.active
-            .extend(self.hungry.range(first..=last).map(|(_, id)| *id));
+        self.active.extend(of(&self.hungry, topic));
+    }
+
+    /// The log start of a partition of a topic has moved.
+    pub(in crate::core) fn note_trim(&mut self, topic: TopicId) {
+        for id in of(&self.of_topic, topic) {
+            self.active.insert(id);
+            if let Some(subscription) = self.by_id.get_mut(&id) {
+                subscription.leaving.looks_for_trims = true;
+            }
+        }
+    }
+
+    /// Takes which subscriptions hold nearly as much as they may. Returns those that did not before.
+    pub(in crate::core) fn note_near_limit(
+        &mut self,
+        near_limit: BTreeSet<SubscriptionId>,
+    ) -> Vec<SubscriptionId> {
+        let fresh = near_limit.difference(&self.near_limit).copied().collect();
+        self.near_limit = near_limit;
+        fresh
     }
 
     /// Those that have something to do, each once.
@@ -119,6 +162,16 @@ impl Subscriptions {
     }
 }
 
+/// Those that stand in an index under a topic.
+fn of(
+    index: &BTreeSet<(TopicId, SubscriptionId)>,
+    topic: TopicId,
+) -> impl Iterator<Item = SubscriptionId> {
+    let first = (topic, SubscriptionId::new(0));
+    let last = (topic, SubscriptionId::new(u64::MAX));
+    index.range(first..=last).map(|(_, id)| *id)
+}
+
 impl Subscription {
     /// Whether it wants records that are appended from now on.
     fn is_hungry(&self) -> bool {
@@ -126,7 +179,7 @@ impl Subscription {
     }
 
     /// When something is due in it without being asked, broker time in milliseconds since the Unix epoch.
-    fn next_due_ms(&self) -> Option<i64> {
+    pub(super) fn next_due_ms(&self) -> Option<i64> {
         let waiting = self.partitions.iter();
         let waiting = waiting.filter_map(|partition| partition.waiting.next_due_ms());
         let waiting = match self.is_paused || self.consumers.open_records().is_none() {
@@ -139,6 +192,7 @@ impl Subscription {
             Some(Halt::Lost(_)) | None => None,
         });
         let due = waiting.into_iter().chain(expiry).chain(pauses);
+        let due = due.chain(self.consumers.next_wake_ms());
         let due = due.chain(self.burial_pause_until_ms);
         due.chain(self.next_pass_ms()).min()
     }
@@ -182,7 +236,7 @@ impl State {
         }
     }
 
-    pub(super) fn activate(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
+    pub(in crate::core) fn activate(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
         let found = self.subscriptions.by_id.get_mut(&id)?;
         self.subscriptions.active.insert(id);
         Some(found)
@@ -206,17 +260,23 @@ impl State {
         let mut decision = SubscriptionDecision::default();
         let topics = &self.topics;
         if let Some(subscription) = self.subscriptions.by_id.get_mut(&id) {
-            subscription.expire(now_ms, &mut decision);
-            if decision.rows.is_empty() {
-                subscription.pass_over(now_ms, &mut decision);
+            let topic = topics.get(&subscription.topic);
+            let partition_of = |number| topic.and_then(|topic| topic.partition(number));
+            let log_start_of =
+                |number| partition_of(number).map_or(Offset::ZERO, Partition::log_start);
+            subscription.let_go(log_start_of, &mut decision);
+            if decision.is_empty() {
+                subscription.expire(now_ms, &mut decision);
             }
             if decision.rows.is_empty() {
-                let topic = subscription.topic;
-                let topic = topics.get(&topic);
-                let end_of = |number| {
-                    let partition = topic.and_then(|topic| topic.partition(number));
-                    partition.map_or(Offset::ZERO, |partition| partition.end)
-                };
+                subscription.doom(&mut decision);
+            }
+            if decision.rows.is_empty() {
+                subscription.pass_over(now_ms, &mut decision);
+                subscription.drop_superseded(&mut decision);
+            }
+            if decision.rows.is_empty() {
+                let end_of = |number| partition_of(number).map_or(Offset::ZERO, Partition::end);
                 subscription.deliver(now_ms, end_of, &mut decision);
                 subscription.ask_for_burials(now_ms, &mut decision);
             }

@@ -1,10 +1,16 @@
 //! Subscriptions against schedules: consumers come, go, handle, fail and die, the broker restarts, and
 //! what each of them sees is compared with what a subscription promises.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "numbers of tests are small"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_proto::names::{SubscriptionName, TopicName};
-use towpath_storage::{Offset, OffsetRange, PartitionRef, Row, StateMachine, TopicId};
+use towpath_storage::{Offset, OffsetRange, PartitionRef, Row, RowKey, StateMachine, TopicId};
 
 use super::connect::RECONNECT_GRACE_MS;
 use super::waiting::Handling;
@@ -16,7 +22,10 @@ use crate::core::{CoreLimits, CreateTopic, State, TopicConfig};
 mod bench;
 mod consumers;
 mod dead_letters;
+mod filters;
+mod hold;
 mod letters;
+mod pending;
 mod rules;
 mod schedule;
 
@@ -30,6 +39,12 @@ fn consumer_id(number: u8) -> ConsumerId {
     ConsumerId::new([number; 16])
 }
 
+fn dead() -> DeliveryOutcome {
+    DeliveryOutcome::DeadLetter {
+        reason: "never".to_owned(),
+    }
+}
+
 fn config(mode: Mode) -> SubscriptionConfig {
     SubscriptionConfig {
         mode,
@@ -37,5 +52,6 @@ fn config(mode: Mode) -> SubscriptionConfig {
         retry: RetryPolicy::default(),
         ack_deadline_ms: ACK_DEADLINE_MS,
         filter: None,
+        on_filter_error: OnFilterError::Deliver,
     }
 }

@@ -101,10 +101,31 @@ impl WaitingRecords {
         self.rows.keys().next().copied()
     }
 
+    /// Offsets from one on that have rows.
+    pub(super) fn offsets_from(&self, start: Offset) -> impl Iterator<Item = Offset> {
+        self.rows.range(start..).map(|(offset, _)| *offset)
+    }
+
     /// Offsets of a range that have rows.
     pub(super) fn offsets_in(&self, range: OffsetRange) -> impl Iterator<Item = Offset> {
         let range = range.start..range.end.max(range.start);
         self.rows.range(range).map(|(offset, _)| *offset)
+    }
+
+    /// Records from `start` up to `end` that have rows.
+    pub(super) fn rows_in(
+        &self,
+        start: Offset,
+        end: Offset,
+    ) -> impl Iterator<Item = (Offset, &WaitingRecord)> {
+        let rows = self.rows.range(start..end.max(start));
+        rows.map(|(offset, row)| (*offset, &row.record))
+    }
+
+    /// Records that are on their way to the dead letters.
+    pub(super) fn moving(&self) -> Vec<Offset> {
+        let moving = self.iter().filter(|(_, _, it)| *it == Handling::Moving);
+        moving.map(|(offset, _, _)| offset).collect()
     }
 
     /// Records of a key that have rows, oldest first.

@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 
-use towpath_storage::Offset;
+use towpath_storage::{Offset, OffsetRange};
 
+use super::filter::FilterVerdict;
 use super::keys::{KeyHash, Keys};
 use super::lease::LeaseId;
-use super::settled::{Settled, WORD_RECORDS, bit_of, offset_of, offsets_in, word_of};
+use super::settled::{Settled, WORD_RECORDS, bit_of, offset_of, offsets_in, word_of, words_in};
 
 /// What inspecting a record has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +24,17 @@ pub struct InspectedRecord {
     pub verdict: FilterVerdict,
 }
 
-/// What a filter says of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FilterVerdict {
-    /// It is to be delivered; also without a filter.
-    Deliver,
-    /// Nobody is to get it.
-    Pass,
+/// How many records a filter has sorted out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Judged {
+    /// It was not true of them.
+    pub(super) filtered_count: u64,
+    /// It could not judge them.
+    pub(super) unjudged_count: u64,
 }
+
+/// Places that the records of a word take.
+const WORD_LEN: usize = u64::BITS as usize;
 
 #[derive(Debug, Default, Clone)]
 struct Word {
@@ -42,24 +46,37 @@ struct Word {
     passed: u64,
     /// On their way to the dead letters.
     moving: u64,
+    /// The filter was not true of these.
+    filtered: u64,
+    /// The filter could not judge these.
+    unjudged: u64,
     /// Leases of its records.
     leases: Vec<LeaseId>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Record {
-    key: KeyHash,
-    bytes: u32,
-    /// Distance to the next one of its key; 0 for the last one.
-    next: u32,
+/// What is kept of each record, column by column: there are many.
+#[derive(Debug, Default)]
+struct Records {
+    /// Lengths of the encoded records; 0 for those that are settled.
+    bytes: VecDeque<u32>,
+    /// Hashes of their keys; empty in a mode without order, as the next column.
+    keys: VecDeque<KeyHash>,
+    /// Distance to the next one of the same key; 0 for the last one.
+    nexts: VecDeque<u32>,
 }
 
-impl Record {
-    const SETTLED: Self = Self {
-        key: KeyHash(0),
-        bytes: 0,
-        next: 0,
-    };
+impl Records {
+    fn push(&mut self, key: Option<KeyHash>, bytes: u32) {
+        self.bytes.push_back(bytes);
+        self.keys.extend(key);
+        self.nexts.extend(key.map(|_| 0));
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        drop(self.bytes.drain(..count.min(self.bytes.len())));
+        drop(self.keys.drain(..count.min(self.keys.len())));
+        drop(self.nexts.drain(..count.min(self.nexts.len())));
+    }
 }
 
 /// Inspected records from near the floor to where inspection has come.
@@ -67,11 +84,13 @@ impl Record {
 pub(super) struct Window {
     first_word: u64,
     words: VecDeque<Word>,
-    records: VecDeque<Record>,
+    records: Records,
     end: Offset,
     /// First offsets of frames, with their append times.
     times: VecDeque<(Offset, i64)>,
     ready_count: u64,
+    /// Records of its words that nobody is to get.
+    passed_count: u64,
     /// No word before this one has a ready record.
     ready_hint: u64,
     /// Keys of the records; not used in a mode without order.
@@ -85,10 +104,11 @@ impl Window {
         Self {
             first_word: word_of(floor),
             words: VecDeque::new(),
-            records: VecDeque::new(),
+            records: Records::default(),
             end: floor,
             times: VecDeque::new(),
             ready_count: 0,
+            passed_count: 0,
             ready_hint: word_of(floor),
             keys: Keys::default(),
             is_ordered,
@@ -105,21 +125,51 @@ impl Window {
         self.end.since(offset_of(self.first_word, 0))
     }
 
+    /// Records that nobody is to get, from the word of the floor on.
+    pub(super) fn passed_count(&self) -> u64 {
+        self.passed_count
+    }
+
+    /// Records of a range that the filter was not true of, and that it could not judge.
+    pub(super) fn judged_in(&self, range: OffsetRange) -> Judged {
+        let mut judged = Judged::default();
+        for (word, bits) in words_in(range) {
+            if let Some(word) = self.word(word) {
+                judged.filtered_count += u64::from((word.filtered & bits).count_ones());
+                judged.unjudged_count += u64::from((word.unjudged & bits).count_ones());
+            }
+        }
+        judged
+    }
+
+    /// Whether a record was looked at and is kept.
+    pub(super) fn holds(&self, offset: Offset) -> bool {
+        offset < self.end && self.word(word_of(offset)).is_some()
+    }
+
+    /// Whether the filter was not true of a record.
+    pub(super) fn is_filtered(&self, offset: Offset) -> bool {
+        let word = self.word(word_of(offset));
+        word.is_some_and(|word| word.filtered & bit_of(offset) != 0)
+    }
+
     /// Records that can be delivered, if their keys are free.
     pub(super) fn ready_count(&self) -> u64 {
         self.ready_count
     }
 
-    fn push_record(&mut self, record: Record) {
+    fn push_record(&mut self, key: KeyHash, bytes: u32) {
+        let key = self.is_ordered.then_some(key);
         if self.words.is_empty() {
             // Nothing is kept for a partition that nobody reads.
-            let settled_count = self.end.since(offset_of(self.first_word, 0)) as usize;
-            self.records.resize(settled_count, Record::SETTLED);
+            let settled_count = self.end.since(offset_of(self.first_word, 0));
+            self.records = Records::default();
+            (0..settled_count).for_each(|_| self.records.push(key.map(|_| KeyHash(0)), 0));
         }
-        if self.words.is_empty() || self.end.get() % WORD_RECORDS == 0 {
+        if self.words.is_empty() || self.end.get().is_multiple_of(WORD_RECORDS) {
             self.words.push_back(Word::default());
         }
-        self.records.push_back(record);
+        self.records.push(key, bytes);
         self.end = self.end.advance(1);
     }
 
@@ -138,19 +188,23 @@ impl Window {
     /// Adds the next record.
     pub(super) fn push(&mut self, found: InspectedRecord, settled: &Settled) {
         let offset = self.end;
-        self.push_record(Record {
-            key: found.key,
-            bytes: found.bytes,
-            next: 0,
-        });
-        if settled.contains(offset) {
-            return;
-        }
+        self.push_record(found.key, found.bytes);
         let Some(word) = self.words.back_mut() else {
             return;
         };
+        match found.verdict {
+            FilterVerdict::Deliver => {}
+            FilterVerdict::Pass => word.filtered |= bit_of(offset),
+            FilterVerdict::DeliverUnjudged | FilterVerdict::Die(_) => {
+                word.unjudged |= bit_of(offset);
+            }
+        }
+        if settled.contains(offset) {
+            return;
+        }
         if found.verdict == FilterVerdict::Pass {
             word.passed |= bit_of(offset);
+            self.passed_count += 1;
             return;
         }
         word.ready |= bit_of(offset);
@@ -165,18 +219,20 @@ impl Window {
     /// Goes on behind records that are gone.
     pub(super) fn pass_to(&mut self, offset: Offset) {
         while self.end < offset {
-            self.push_record(Record::SETTLED);
+            self.push_record(KeyHash(0), 0);
             if let Some(word) = self.words.back_mut() {
                 word.passed |= bit_of(Offset::new(self.end.get() - 1));
             }
+            self.passed_count += 1;
         }
     }
 
     /// Lets go of what is below the floor, none of which is ready or with a consumer.
     pub(super) fn set_floor(&mut self, floor: Offset) {
         while self.first_word < word_of(floor) && !self.words.is_empty() {
-            self.words.pop_front();
-            self.records.drain(..WORD_RECORDS as usize);
+            let word = self.words.pop_front();
+            self.passed_count -= word.map_or(0, |word| u64::from(word.passed.count_ones()));
+            self.records.drop_first(WORD_LEN);
             self.first_word += 1;
         }
         while self.times.get(1).is_some_and(|(first, _)| *first <= floor) {
@@ -198,26 +254,29 @@ impl Window {
         self.words.get_mut(place)
     }
 
-    fn record(&self, offset: Offset) -> Record {
+    /// Place of a record in the columns.
+    fn index(&self, offset: Offset) -> Option<usize> {
         let first = offset_of(self.first_word, 0);
-        let place = usize::try_from(offset.since(first)).ok();
-        let found = place.and_then(|place| self.records.get(place));
-        found.copied().unwrap_or(Record::SETTLED)
+        usize::try_from(offset.get().checked_sub(first.get())?).ok()
     }
 
-    fn record_mut(&mut self, offset: Offset) -> Option<&mut Record> {
-        let place = offset.since(offset_of(self.first_word, 0));
-        self.records.get_mut(usize::try_from(place).ok()?)
-    }
-
-    /// Hash of the key of a record.
+    /// Hash of the key of a record; 0 in a mode without order.
     pub(super) fn key(&self, offset: Offset) -> KeyHash {
-        self.record(offset).key
+        let key = self.index(offset).and_then(|it| self.records.keys.get(it));
+        key.copied().unwrap_or(KeyHash(0))
     }
 
     /// Length of an encoded record.
     pub(super) fn bytes(&self, offset: Offset) -> u32 {
-        self.record(offset).bytes
+        let bytes = self.index(offset).and_then(|it| self.records.bytes.get(it));
+        bytes.copied().unwrap_or(0)
+    }
+
+    /// The next record of the same key.
+    fn next_of_key(&self, offset: Offset) -> Option<Offset> {
+        let step = self.index(offset).and_then(|it| self.records.nexts.get(it));
+        let step = step.filter(|step| **step > 0)?;
+        Some(offset.advance(u64::from(*step)))
     }
 
     /// Records of a word that nobody is to get.
@@ -226,7 +285,6 @@ impl Window {
     }
 
     /// Records of a word that are with a consumer.
-    #[cfg(test)]
     pub(super) fn leased(&self, word: u64) -> u64 {
         self.word(word).map_or(0, |word| word.leased)
     }
@@ -332,8 +390,25 @@ impl Window {
         self.finish(word, bits);
     }
 
+    /// Records below `end` that nobody is to get.
+    pub(super) fn passed_below(&self, end: Offset) -> u64 {
+        let words = (self.first_word..).zip(&self.words);
+        let words = words.take_while(|(word, _)| offset_of(*word, 0) < end);
+        let passed = words.map(|(word, it)| match end.since(offset_of(word, 0)) {
+            count @ 0..WORD_RECORDS => it.passed & ((1 << count) - 1),
+            _ => it.passed,
+        });
+        passed.map(|bits| u64::from(bits.count_ones())).sum()
+    }
+
+    /// Words with their records that are on their way to the dead letters.
+    pub(super) fn all_moving(&self) -> Vec<(u64, u64)> {
+        let words = (self.first_word..).zip(&self.words);
+        let moving = words.filter(|(_, it)| it.moving != 0);
+        moving.map(|(word, it)| (word, it.moving)).collect()
+    }
+
     /// Records of a word that are on their way to the dead letters.
-    #[cfg(test)]
     pub(super) fn moving(&self, word: u64) -> u64 {
         self.word(word).map_or(0, |word| word.moving)
     }
@@ -378,8 +453,7 @@ impl Window {
         let mut next = self.keys.get(key).records.map(|(first, _)| first);
         std::iter::from_fn(move || {
             let offset = next?;
-            let step = self.record(offset).next;
-            next = (step > 0).then(|| offset.advance(u64::from(step)));
+            next = self.next_of_key(offset);
             Some(offset)
         })
     }
@@ -396,16 +470,16 @@ impl Window {
 
     fn set_next(&mut self, offset: Offset, next: Option<Offset>) {
         let step = next.map_or(0, |next| next.since(offset));
-        if let Some(record) = self.record_mut(offset) {
+        let place = self.index(offset);
+        if let Some(known) = place.and_then(|it| self.records.nexts.get_mut(it)) {
             // A window spans far fewer records.
-            record.next = u32::try_from(step).unwrap_or(0);
+            *known = u32::try_from(step).unwrap_or(0);
         }
     }
 
     fn remove_from_list(&mut self, offset: Offset) {
         let key = self.key(offset);
-        let step = self.record(offset).next;
-        let next = (step > 0).then(|| offset.advance(u64::from(step)));
+        let next = self.next_of_key(offset);
         let Some((first, last)) = self.keys.get(key).records else {
             return;
         };

@@ -2,10 +2,10 @@
 
 use super::*;
 
-const FRAME_BYTES: u64 = 168;
+pub(super) const FRAME_BYTES: u64 = 168;
 
 /// A topic with these settings.
-fn keeping(state: &mut State, partition_count: u32, config: TopicConfig) -> TopicId {
+pub(super) fn keeping(state: &mut State, partition_count: u32, config: TopicConfig) -> TopicId {
     let wish = CreateTopic {
         name: name("orders"),
         partition_count,
@@ -16,12 +16,12 @@ fn keeping(state: &mut State, partition_count: u32, config: TopicConfig) -> Topi
     id
 }
 
-fn place(topic: TopicId, partition: u32) -> PartitionRef {
+pub(super) fn place(topic: TopicId, partition: u32) -> PartitionRef {
     PartitionRef { topic, partition }
 }
 
 /// Appends a batch of three records to a segment of its own.
-fn append_segment(state: &mut State, partition: PartitionRef, at_ms: i64) {
+pub(super) fn append_segment(state: &mut State, partition: PartitionRef, at_ms: i64) {
     let rows = state.roll(partition).unwrap_or_default();
     rows.into_iter().for_each(|row| state.apply_row(row));
     append_at(state, partition, at_ms);
@@ -43,7 +43,7 @@ fn append_at(state: &mut State, partition: PartitionRef, at_ms: i64) {
     state.apply_append(&line);
 }
 
-fn trims(expiry: &Expiry) -> Vec<(u32, u64)> {
+pub(super) fn trims(expiry: &Expiry) -> Vec<(u32, u64)> {
     let trims = expiry.trims.iter();
     trims
         .map(|(place, log_start)| (place.partition, log_start.get()))

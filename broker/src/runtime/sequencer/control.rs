@@ -16,8 +16,8 @@ use super::super::settle::SettleWork;
 use super::Sequencer;
 use super::draft::{Draft, PendingAnswer, TableChange};
 use crate::core::{
-    CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, TopicSettings, TrimRefusal, TrimTopic,
-    UpdateTopic, UpdateTopicRefusal,
+    CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, TopicNotFound, TopicSettings, TrimRefusal,
+    TrimTopic, UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Segments that one entry drops at most: with the rest of its rows it stays below
@@ -83,7 +83,7 @@ impl Sequencer {
             }
             ControlCommand::Group(command) => self.take_group_command(command, draft),
             ControlCommand::Subscription(command) => {
-                self.take_subscription_command(command, draft);
+                self.take_subscription_command(command, draft, data);
             }
             ControlCommand::ForgetDropped { topics, segments } => {
                 let mut rows = self.state.forget_dropped(&topics);
@@ -247,8 +247,8 @@ impl Sequencer {
         }
     }
 
-    fn view(&self, id: TopicId, name: &TopicName) -> Result<Arc<TopicView>, DeleteTopicRefusal> {
-        let refusal = || DeleteTopicRefusal::NotFound { name: name.clone() };
+    fn view(&self, id: TopicId, name: &TopicName) -> Result<Arc<TopicView>, TopicNotFound> {
+        let refusal = || TopicNotFound { name: name.clone() };
         self.table.with_id(id).map(Arc::clone).ok_or_else(refusal)
     }
 
@@ -257,9 +257,8 @@ impl Sequencer {
         name: &TopicName,
         topic_id: Option<TopicId>,
         producer: ProducerId,
-    ) -> Result<OpenedTopic, DeleteTopicRefusal> {
-        // Deleting and opening look a topic up by the same rule.
-        let (id, _) = self.state.delete_topic(name, topic_id)?;
+    ) -> Result<OpenedTopic, TopicNotFound> {
+        let id = self.state.find_topic(name, topic_id)?.id();
         let topic = self.view(id, name)?;
         let last_sequences = self.state.last_sequences(producer, id).collect();
         Ok(OpenedTopic {
@@ -268,7 +267,13 @@ impl Sequencer {
         })
     }
 
-    fn drop_topic(&mut self, id: TopicId, draft: &mut Draft, data: &mut VecDeque<DataCommand>) {
+    /// Lets go of a topic whose rows are gone.
+    pub(super) fn drop_topic(
+        &mut self,
+        id: TopicId,
+        draft: &mut Draft,
+        data: &mut VecDeque<DataCommand>,
+    ) {
         draft.table_changes.push(TableChange::Deleted(id));
         self.checkpoint.add_dropped(self.time.now_ms());
         let first = PartitionRef {

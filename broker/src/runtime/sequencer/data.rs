@@ -267,6 +267,11 @@ impl Sequencer {
     ) -> Verdict {
         let now_ms = self.time.now_ms();
         let request = &burial.request;
+        if let Err(full) = self.state.check_letters(request.partition.topic) {
+            let (id, reason) = (burial.subscription, full.to_string());
+            self.state.burial_failed(id, &burial.wish, reason, now_ms);
+            return Verdict::Answered;
+        }
         let placed = self
             .state
             .append(request, Placing::Inline, self.next_lsn, now_ms);

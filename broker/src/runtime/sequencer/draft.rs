@@ -17,12 +17,14 @@ use super::super::settle::SettleWork;
 use super::super::subscription_command::{
     ConnectError, Connected, CreatedSubscription, SubscriptionPage, SubscriptionSink,
 };
+use super::super::subscription_question::AnsweredQuestion;
 use crate::core::{
     AppendRefusal, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal, DeadLetterCounts,
-    DeleteGroupRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice, JoinRefusal,
-    OpenDeadLetters, SeekRefusal, SeekSubscriptionRefusal, SoughtPartition,
+    DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice,
+    Hold, JoinRefusal, OpenDeadLetters, SeekRefusal, SeekSubscriptionRefusal, SoughtPartition,
     SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound, SubscriptionNotice,
-    TopicSettings, Trim, TrimRefusal, UpdateSubscriptionRefusal, UpdateTopicRefusal,
+    SubscriptionProgress, TopicNotFound, TopicSettings, Trim, TrimRefusal,
+    UpdateSubscriptionRefusal, UpdateTopicRefusal,
 };
 
 /// What one round adds up to.
@@ -99,8 +101,8 @@ pub(super) enum PendingAnswer {
         result: Result<TrimmedTopic, TrimRefusal>,
     },
     OpenTopic {
-        answer: Answer<OpenedTopic, DeleteTopicRefusal>,
-        result: Result<OpenedTopic, DeleteTopicRefusal>,
+        answer: Answer<OpenedTopic, TopicNotFound>,
+        result: Result<OpenedTopic, TopicNotFound>,
     },
     JoinGroup {
         answer: Answer<GroupId, JoinRefusal>,
@@ -142,6 +144,10 @@ pub(super) enum PendingAnswer {
         answer: Answer<Vec<SoughtSubscriptionPartition>, SeekSubscriptionRefusal>,
         result: Result<Vec<SoughtSubscriptionPartition>, SeekSubscriptionRefusal>,
     },
+    DeleteSubscription {
+        answer: Answer<(), DeleteSubscriptionRefusal>,
+        result: Result<(), DeleteSubscriptionRefusal>,
+    },
     ChangeSubscription {
         answer: Answer<(), SubscriptionNotFound>,
         result: Result<(), SubscriptionNotFound>,
@@ -163,13 +169,18 @@ pub(super) enum PendingAnswer {
         counts: Option<DeadLetterCounts>,
     },
     GetSubscription {
-        answer: Answer<SubscriptionDescription, SubscriptionNotFound>,
-        result: Result<SubscriptionDescription, SubscriptionNotFound>,
+        answer: Answer<(SubscriptionDescription, Hold), SubscriptionNotFound>,
+        result: Result<(SubscriptionDescription, Hold), SubscriptionNotFound>,
+    },
+    WatchSubscriptions {
+        answer: Answer<Vec<SubscriptionProgress>, Infallible>,
+        subscriptions: Vec<SubscriptionProgress>,
     },
     ListSubscriptions {
         answer: Answer<SubscriptionPage, Infallible>,
         page: SubscriptionPage,
     },
+    Question(AnsweredQuestion),
 }
 
 impl PendingAnswer {
@@ -234,6 +245,9 @@ impl PendingAnswer {
             Self::SeekSubscription { answer, result } => {
                 send(answer, result.map_err(CommandError::Refused));
             }
+            Self::DeleteSubscription { answer, result } => {
+                send(answer, result.map_err(CommandError::Refused));
+            }
             Self::ChangeSubscription { answer, result } => {
                 send(answer, result.map_err(CommandError::Refused));
             }
@@ -246,7 +260,12 @@ impl PendingAnswer {
             Self::GetSubscription { answer, result } => {
                 send(answer, result.map_err(CommandError::Refused));
             }
+            Self::WatchSubscriptions {
+                answer,
+                subscriptions,
+            } => send(answer, Ok(subscriptions)),
             Self::ListSubscriptions { answer, page } => send(answer, Ok(page)),
+            Self::Question(answered) => answered.send(),
         }
     }
 
@@ -271,13 +290,16 @@ impl PendingAnswer {
             Self::CreateSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::UpdateSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::SeekSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::DeleteSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ChangeSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ConnectConsumer { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::SettleDeliveries { sink, .. } => sink.answer(Err(CommandError::Failed)),
             Self::LookAtDeadLetters { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::MoveDeadLetters { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::GetSubscription { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::WatchSubscriptions { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ListSubscriptions { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::Question(answered) => answered.fail(),
         }
     }
 }

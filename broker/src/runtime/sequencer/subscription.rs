@@ -1,11 +1,13 @@
 //! Commands about subscriptions, and what is due in them without being asked.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use towpath_proto::names::SubscriptionName;
 use towpath_storage::PartitionRef;
 
 use super::super::bury::BurialJob;
+use super::super::command::DataCommand;
 use super::super::inspect::{InspectJob, InspectWork};
 use super::super::published::TopicView;
 use super::super::subscription_command::{
@@ -15,10 +17,11 @@ use super::super::subscription_command::{
 use super::draft::{Draft, PendingAnswer, TableChange};
 use super::{CONTROL_ROOM_BYTES, Sequencer};
 use crate::core::{
-    BurialWish, Connect, CreateDecision, CreateSubscription, CreateSubscriptionRefusal, HashKey,
-    InspectWish, Settlement, Subscription, SubscriptionDecision, SubscriptionDescription,
-    SubscriptionEvent, SubscriptionId, SubscriptionNotFound, SubscriptionNotice,
-    UpdateSubscription, UpdateSubscriptionRefusal,
+    BurialWish, Connect, CreateDecision, CreateSubscription, CreateSubscriptionRefusal,
+    DeleteSubscription, DeleteSubscriptionRefusal, HashKey, InspectWish, Settlement, Subscription,
+    SubscriptionDecision, SubscriptionDescription, SubscriptionEvent, SubscriptionId,
+    SubscriptionNotFound, SubscriptionNotice, SubscriptionProgress, UpdateSubscription,
+    UpdateSubscriptionRefusal,
 };
 
 impl Sequencer {
@@ -27,6 +30,7 @@ impl Sequencer {
         &mut self,
         command: SubscriptionCommand,
         draft: &mut Draft,
+        data: &mut VecDeque<DataCommand>,
     ) {
         let now_ms = self.time.now_ms();
         match command {
@@ -72,12 +76,12 @@ impl Sequencer {
                 draft.answers.push(answer);
             }
             SubscriptionCommand::Delete {
-                name,
+                wish,
                 is_dry_run,
                 answer,
             } => {
-                let result = self.delete_subscription(&name, is_dry_run, draft);
-                let answer = PendingAnswer::ChangeSubscription { answer, result };
+                let result = self.delete_subscription(&wish, is_dry_run, draft, data);
+                let answer = PendingAnswer::DeleteSubscription { answer, result };
                 draft.answers.push(answer);
             }
             SubscriptionCommand::Connect {
@@ -128,6 +132,10 @@ impl Sequencer {
                 subscription,
                 found,
             } => self.state.take_inspected(subscription, found, now_ms),
+            SubscriptionCommand::Ask(question) => {
+                let answered = question.ask(&self.state, now_ms);
+                draft.answers.push(PendingAnswer::Question(answered));
+            }
             SubscriptionCommand::LookAtDeadLetters {
                 subscription,
                 partition,
@@ -163,9 +171,25 @@ impl Sequencer {
             }
             SubscriptionCommand::Get { name, answer } => {
                 let found = self.state.subscription_named(&name);
-                let result = found.map(Subscription::describe);
+                let trusts_age = now_ms >= self.time.trusts_age_from_ms();
+                let result = found.map(|found| {
+                    let hold = self.state.hold_of(found.id(), now_ms, trusts_age);
+                    (found.describe(), hold)
+                });
                 let result = result.ok_or(SubscriptionNotFound { name });
                 let answer = PendingAnswer::GetSubscription { answer, result };
+                draft.answers.push(answer);
+            }
+            SubscriptionCommand::Watch {
+                after,
+                partition_count_max,
+                answer,
+            } => {
+                let subscriptions = self.watch_subscriptions(after.as_ref(), partition_count_max);
+                let answer = PendingAnswer::WatchSubscriptions {
+                    answer,
+                    subscriptions,
+                };
                 draft.answers.push(answer);
             }
             SubscriptionCommand::List {
@@ -189,6 +213,26 @@ impl Sequencer {
                 draft.answers.push(answer);
             }
         }
+    }
+
+    fn watch_subscriptions(
+        &self,
+        after: Option<&SubscriptionName>,
+        partition_count_max: usize,
+    ) -> Vec<SubscriptionProgress> {
+        let now_ms = self.time.now_ms();
+        let trusts_age = now_ms >= self.time.trusts_age_from_ms();
+        let mut told = Vec::new();
+        let mut partition_count = 0;
+        for subscription in self.state.subscriptions_after(after) {
+            if partition_count >= partition_count_max {
+                break;
+            }
+            partition_count += subscription.partition_count() as usize + 1;
+            let hold = self.state.hold_of(subscription.id(), now_ms, trusts_age);
+            told.push(subscription.progress(hold));
+        }
+        told
     }
 
     fn create_subscription(
@@ -257,13 +301,17 @@ impl Sequencer {
 
     fn delete_subscription(
         &mut self,
-        name: &SubscriptionName,
+        wish: &DeleteSubscription,
         is_dry_run: bool,
         draft: &mut Draft,
-    ) -> Result<(), SubscriptionNotFound> {
-        let (id, decision) = self.state.delete_subscription(name)?;
+        data: &mut VecDeque<DataCommand>,
+    ) -> Result<(), DeleteSubscriptionRefusal> {
+        let deleted = self.state.delete_subscription(wish)?;
         if !is_dry_run {
-            self.carry_out_subscription(id, decision, draft);
+            self.carry_out_subscription(deleted.id, deleted.decision, draft);
+            if let Some(topic) = deleted.topic {
+                self.drop_topic(topic, draft, data);
+            }
         }
         Ok(())
     }
@@ -338,6 +386,16 @@ impl Sequencer {
     ) {
         self.push_rows(decision.rows, draft);
         draft.subscription_notices.extend(decision.notices);
+        for skipped in decision.skipped {
+            let name = self.state.subscription(id).map(Subscription::name);
+            tracing::warn!(
+                subscription = name.map(tracing::field::display),
+                partition = skipped.partition,
+                range = %skipped.range,
+                record_count = skipped.count,
+                "records are gone that the subscription had not settled"
+            );
+        }
         let wishes = decision.inspections.into_iter();
         let jobs = wishes.filter_map(|wish| self.inspect_job(id, wish));
         let burials = decision.burials.into_iter();
@@ -370,6 +428,7 @@ impl Sequencer {
             },
             wish,
             hash_key: subscription.hash_key(),
+            filters: subscription.filters_of(wish.partition),
         }))
     }
 

@@ -1,6 +1,7 @@
 //! What the sequencer does of its own accord: showing a durable round, keeping a journal file ahead,
 //! forgetting idle producers, starting checkpoints.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use towpath_storage::{
@@ -13,7 +14,7 @@ use super::super::published::PartitionHandle;
 use super::super::settle::SettleWork;
 use super::draft::{Draft, TableChange};
 use super::{CONTROL_ROOM_BYTES, JournalWish, Sequencer};
-use crate::core::Trim;
+use crate::core::{SubscriptionId, Trim};
 
 /// How often idle producers are looked for.
 const FORGET_INTERVAL_MS: i64 = 60_000;
@@ -71,10 +72,37 @@ impl Sequencer {
             self.expire_at_ms = now_ms + EXPIRE_INTERVAL_MS;
         }
         self.trim(expiry.trims, draft);
+        for end in expiry.hold_ends {
+            self.state.end_hold(end);
+        }
+        if is_all {
+            self.warn_of_holds(expiry.near_limit, now_ms, trusts_age);
+        }
         let seals = expiry.seals.into_iter();
         let rows = seals.filter_map(|partition| self.state.seal(partition));
         let rows = rows.collect();
         self.push_rows(rows, draft);
+    }
+
+    /// Says which subscriptions have come to hold nearly as much as they may.
+    fn warn_of_holds(
+        &mut self,
+        near_limit: BTreeSet<SubscriptionId>,
+        now_ms: i64,
+        trusts_age: bool,
+    ) {
+        for id in self.state.note_near_limit(near_limit) {
+            let hold = self.state.hold_of(id, now_ms, trusts_age);
+            let Some(subscription) = self.state.subscription(id) else {
+                continue;
+            };
+            tracing::warn!(
+                subscription = %subscription.name(),
+                held_bytes = hold.bytes(),
+                held_percent = hold.percent,
+                "subscription holds nearly as much past retention as it may"
+            );
+        }
     }
 
     /// Shows a durable round to the world.

@@ -21,7 +21,7 @@ pub(crate) struct ConsumeSubscriptionArgs {
         long,
         value_name = "WHEN",
         requires = "subscription",
-        conflicts_with = "exec",
+        conflicts_with_all = ["exec", "place"],
         default_value = "on-print",
         hide_default_value = true,
         hide_possible_values = true
@@ -46,6 +46,7 @@ struct ExecArgs {
                 reason",
         value_name = "COMMAND",
         requires = "subscription",
+        conflicts_with = "place",
         value_parser = clap::builder::NonEmptyStringValueParser::new()
     )]
     exec: Option<String>,

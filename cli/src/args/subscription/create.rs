@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use towpath_client::{
-    NewSubscription, OnDeadLetter, SubscriptionMode, SubscriptionName, TopicName,
+    NewSubscription, OnDeadLetter, OnFilterError, SubscriptionMode, SubscriptionName, TopicName,
 };
 
 use super::super::duration::parse_duration;
@@ -19,6 +19,7 @@ use crate::failure::Failure;
   towpath subscription create email --topic orders --from end
   towpath subscription create email --topic orders --from beginning --dry-run
   towpath subscription create thumbnails --topic images --from 1h --mode shared
+  towpath subscription create large --topic orders --from end --filter 'json.total > 100'
   towpath subscription create billing --topic orders --from end --max-attempts 5 --ack-deadline 2m
 ")]
 pub(crate) struct CreateSubscriptionArgs {
@@ -54,6 +55,14 @@ pub(crate) struct CreateSubscriptionArgs {
     /// letters, in order; skip, they are handed out [default: park; skip with --mode shared]
     #[arg(long, value_name = "WHAT", hide_possible_values = true)]
     on_dead_letter: Option<DeadLetterRule>,
+    /// Hand out only records of which this expression in CEL is true, such as 'json.total > 100'; the
+    /// others are settled [default: all records]
+    #[arg(long, value_name = "EXPR")]
+    filter: Option<String>,
+    /// What becomes of a record that the filter cannot judge: deliver, or dead-letter
+    /// [default: deliver]
+    #[arg(long, value_name = "WHAT", hide_possible_values = true)]
+    on_filter_error: Option<FilterErrorRule>,
     /// Only tell whether it would succeed
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -77,6 +86,15 @@ enum DeadLetterRule {
     Park,
     /// They are handed out.
     Skip,
+}
+
+/// What becomes of a record that the filter cannot judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FilterErrorRule {
+    /// It is handed out.
+    Deliver,
+    /// It goes to the dead letters.
+    DeadLetter,
 }
 
 impl CreateSubscriptionArgs {
@@ -116,6 +134,12 @@ impl CreateSubscriptionArgs {
         if let Some(max) = self.backoff_max {
             new = new.backoff_max(max);
         }
+        if let Some(expression) = &self.filter {
+            new = new.filter(expression);
+        }
+        if let Some(rule) = self.on_filter_error {
+            new = new.on_filter_error(rule.into());
+        }
         Ok(if self.dry_run { new.dry_run() } else { new })
     }
 }
@@ -126,6 +150,15 @@ impl From<Mode> for SubscriptionMode {
             Mode::KeyShared => Self::KeyShared,
             Mode::Shared => Self::Shared,
             Mode::Exclusive => Self::Exclusive,
+        }
+    }
+}
+
+impl From<FilterErrorRule> for OnFilterError {
+    fn from(rule: FilterErrorRule) -> Self {
+        match rule {
+            FilterErrorRule::Deliver => Self::Deliver,
+            FilterErrorRule::DeadLetter => Self::DeadLetter,
         }
     }
 }

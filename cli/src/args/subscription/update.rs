@@ -8,6 +8,7 @@ use towpath_client::{SubscriptionName, SubscriptionUpdate};
 use super::super::bound::OrNone;
 use super::super::duration::{Length, parse_duration};
 use super::super::number::parse_count;
+use super::create::FilterErrorRule;
 
 /// How to change a subscription.
 #[derive(Debug, Args)]
@@ -41,6 +42,18 @@ pub(crate) struct UpdateSubscriptionArgs {
     /// Longest wait before another attempt
     #[arg(long, value_name = "TIME", value_parser = parse_duration, group = "settings")]
     backoff_max: Option<Duration>,
+    /// Hand out only records of which this expression in CEL is true, of those that were not looked at
+    /// yet. Empty: all records
+    #[arg(long, value_name = "EXPR", group = "settings")]
+    filter: Option<String>,
+    /// What becomes of a record that the filter cannot judge: deliver, or dead-letter
+    #[arg(
+        long,
+        value_name = "WHAT",
+        hide_possible_values = true,
+        group = "settings"
+    )]
+    on_filter_error: Option<FilterErrorRule>,
     /// Only if the subscription is as it was when `subscription get -o json` told this etag
     #[arg(long, value_name = "ETAG", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     etag: Option<String>,
@@ -70,6 +83,12 @@ impl UpdateSubscriptionArgs {
         }
         if let Some(max) = self.backoff_max {
             update = update.backoff_max(max);
+        }
+        if let Some(expression) = &self.filter {
+            update = update.filter(expression);
+        }
+        if let Some(rule) = self.on_filter_error {
+            update = update.on_filter_error(rule.into());
         }
         if let Some(etag) = &self.etag {
             update = update.if_unchanged(etag);

@@ -27,12 +27,16 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Nothing was handled of a topic. `ordered_keys` is how many keys have to come in order.
     pub(super) fn new(topic: &Topic, ordered_keys: usize) -> Self {
-        let partitions = topic.partitions.iter();
+        let ends = topic.partitions.iter().map(|it| it.end_offset);
+        Self::of(ends, topic.record_count, ordered_keys)
+    }
+
+    fn of(ends: impl Iterator<Item = Offset>, records: u64, ordered_keys: usize) -> Self {
         let words = |end: Offset| usize::try_from(end.get().div_ceil(WORD_BITS)).unwrap_or(0);
         Self {
-            handled: partitions.map(|it| zeros(words(it.end_offset))).collect(),
+            handled: ends.map(|end| zeros(words(end))).collect(),
             next_of_key: zeros(ordered_keys),
-            missing: AtomicU64::new(topic.record_count),
+            missing: AtomicU64::new(records),
             complete: CancellationToken::new(),
         }
     }
@@ -44,14 +48,11 @@ impl Ledger {
     /// It was before, or comes out of its order: the run is void.
     pub(super) fn note(&self, record: &DeliveredRecord) -> Result<(), Failure> {
         let (partition, offset) = (record.partition(), record.offset());
+        let key = record.key().and_then(Keys::number_of);
         if record.attempt() != 1 || !self.is_first(partition, offset) {
             return Err(void("was delivered twice", record));
         }
-        let key = record.key().and_then(Keys::number_of);
-        // ORDERING: whoever gets the next record of the key gets it after the broker has heard of this one.
-        if let Some(next) = key.and_then(|key| self.next_of_key.get(key))
-            && next.swap(offset.next().get(), Ordering::Relaxed) > offset.get()
-        {
+        if !key.is_none_or(|key| self.is_in_order(key, offset)) {
             return Err(void("came behind a later one of its key", record));
         }
         if self.missing.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -69,6 +70,13 @@ impl Ledger {
         word.is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
     }
 
+    /// Notes the last record of a key; false if a later one was before. Whoever gets the next record of a key
+    /// gets it after the broker has heard of this one.
+    fn is_in_order(&self, key: usize, offset: Offset) -> bool {
+        let next = self.next_of_key.get(key);
+        next.is_none_or(|it| it.swap(offset.next().get(), Ordering::Relaxed) <= offset.get())
+    }
+
     /// Waits until everything was handled.
     pub(super) async fn complete(&self) {
         self.complete.cancelled().await;
@@ -82,4 +90,29 @@ fn zeros(count: usize) -> Vec<AtomicU64> {
 fn void(what: &str, record: &DeliveredRecord) -> Failure {
     let message = format!("void: {} {what}", record.address());
     Failure::new(Exit::Failed, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_seen_once_and_only_where_there_are_records() {
+        let ledger = Ledger::of([Offset::new(70), Offset::new(1)].into_iter(), 71, 0);
+        let is_first =
+            |partition, offset| ledger.is_first(PartitionId::new(partition), Offset::new(offset));
+        assert!(is_first(0, 69) && is_first(0, 5) && is_first(1, 0), "first");
+        assert!(!is_first(0, 69) && !is_first(1, 0), "twice");
+        assert!(!is_first(0, 128) && !is_first(2, 0), "nothing is there");
+    }
+
+    #[test]
+    fn records_of_a_key_come_in_their_order() {
+        let ledger = Ledger::of([Offset::new(70)].into_iter(), 70, 2);
+        let is_in_order = |key, offset| ledger.is_in_order(key, Offset::new(offset));
+        assert!(is_in_order(0, 0) && is_in_order(0, 9), "in order");
+        assert!(is_in_order(1, 3), "another key");
+        assert!(!is_in_order(0, 8), "behind a later one");
+        assert!(is_in_order(7, 5) && is_in_order(7, 4), "any order");
+    }
 }

@@ -1,12 +1,13 @@
 //! `towpath consume --subscription --exec`: a command for each record, keys side by side.
 //!
-//! `handler` runs the command and says what becomes of the record, `environment` is what the command
-//! finds, `last_words` what it said last. This file decides when no more is taken, and how long what
-//! runs may go on.
+//! `program` runs the command, `environment` is what it finds, `last_words` what it said last. `handler`
+//! says what becomes of the record. This file decides when no more is taken, and how long what runs may
+//! go on.
 
 mod environment;
 mod handler;
 mod last_words;
+mod program;
 mod report;
 
 use std::pin::pin;
@@ -27,6 +28,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{count_of, exact_duration};
 use handler::Handler;
+use program::Program;
 
 /// So many records are taken ahead for each key that is handled: as many as may come of one key.
 const AHEAD_RECORDS: u64 = 32;
@@ -48,16 +50,12 @@ pub(super) async fn run(
     let records = AHEAD_RECORDS * u64::from(exec.parallel);
     let records = records.min(AHEAD_RECORDS_MAX);
     let subscriber = ahead(builder, records, until.count).build();
-    let lookout = ends_at_end.map(|admin| Lookout::new(admin, name, &subscriber));
+    let lookout = ends_at_end.map(|admin| Lookout::new(admin, name, &subscriber, session.output));
     let shutdown = subscriber.shutdown_handle();
     let children = session.interrupt.children().clone();
-    let handler = Arc::new(Handler::new(
-        exec.command,
-        name,
-        children,
-        shutdown.clone(),
-        session.output.clone(),
-    ));
+    let output = session.output.clone();
+    let program = Program::new(exec.command, name, children, output.clone());
+    let handler = Arc::new(Handler::new(program, shutdown.clone(), output));
     let handle = {
         let (handler, shutdown) = (Arc::clone(&handler), shutdown.clone());
         let mut left = until.count.unwrap_or(u64::MAX);

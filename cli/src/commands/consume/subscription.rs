@@ -2,6 +2,7 @@
 
 mod lookout;
 mod printing;
+mod rest;
 
 use tokio::time::Instant;
 use towpath_client::{Client, SubscriberBuilder, Subscription, SubscriptionMode, SubscriptionName};
@@ -13,8 +14,9 @@ use crate::args::{AckWhen, ConsumeArgs};
 use crate::failure::Failure;
 use crate::output::Output;
 
-pub(super) use lookout::{Lookout, Rest};
+pub(super) use lookout::Lookout;
 use printing::Printing;
+pub(super) use rest::Rest;
 
 /// So many records are taken ahead, unless fewer are asked for.
 const IN_FLIGHT_RECORDS: u64 = 1_000;
@@ -47,7 +49,9 @@ pub(super) async fn run(
     }
     let ack = args.subscription.ack;
     let subscriber = ahead(builder, in_flight(ack), args.count).build();
-    let lookout = args.end.then(|| Lookout::new(admin, name, &subscriber));
+    let lookout = args
+        .end
+        .then(|| Lookout::new(admin, name, &subscriber, session.output));
     let printing = Printing::new(subscriber, ack, lookout, session.output, until);
     printing.run().await
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde::Serialize;
 use towpath_client::{
-    OnDeadLetter, Subscription, SubscriptionConfig, SubscriptionConsumer, SubscriptionMode,
-    SubscriptionPartition,
+    OnDeadLetter, OnFilterError, Subscription, SubscriptionConfig, SubscriptionConsumer,
+    SubscriptionMode, SubscriptionPartition,
 };
 
 use crate::output::{
@@ -54,6 +54,8 @@ struct ConfigReport {
     backoff_max_ms: u64,
     attempts_max: u32,
     age_max_ms: Option<u64>,
+    filter: Option<String>,
+    on_filter_error: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,6 +80,8 @@ struct PartitionReport {
     waiting_records: u64,
     parked_keys: u64,
     skipped_records: u64,
+    filtered_records: u64,
+    unjudged_records: u64,
     halt_reason: Option<String>,
 }
 
@@ -151,6 +155,19 @@ impl SubscriptionReport {
         write!(out, "{table}")
     }
 
+    fn write_filter(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Some(filter) = &self.config.filter else {
+            return Ok(());
+        };
+        let filtered = count_of(self.sum(|it| it.filtered_records), "record");
+        let unjudged = count(self.sum(|it| it.unjudged_records));
+        let filter = printable(filter.as_bytes());
+        writeln!(
+            out,
+            "filter {filter}: {filtered} left out, {unjudged} not judged"
+        )
+    }
+
     /// What is not as it is most of the time.
     fn write_remarks(&self, out: &mut dyn Write) -> io::Result<()> {
         for it in &self.partitions {
@@ -191,6 +208,12 @@ impl ConfigReport {
             backoff_max_ms: whole_ms(config.backoff_max),
             attempts_max: config.attempts_max,
             age_max_ms: config.age_max.map(whole_ms),
+            filter: config.filter.clone(),
+            on_filter_error: match config.on_filter_error {
+                OnFilterError::Deliver => "deliver",
+                OnFilterError::DeadLetter => "dead-letter",
+                _ => "unknown",
+            },
         }
     }
 
@@ -249,6 +272,8 @@ impl PartitionReport {
             waiting_records: partition.waiting_records,
             parked_keys: partition.parked_keys,
             skipped_records: partition.skipped_records,
+            filtered_records: partition.filtered_records,
+            unjudged_records: partition.unjudged_records,
             halt_reason: partition.halt_reason.clone(),
         }
     }
@@ -267,7 +292,7 @@ fn whole_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn time_text(time: SystemTime) -> String {
+pub(super) fn time_text(time: SystemTime) -> String {
     let time = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
     format!("{time:.3}")
 }
@@ -288,6 +313,7 @@ impl Report for SubscriptionReport {
         )?;
         let rule = self.config.on_dead_letter;
         writeln!(out, "{}, on a dead letter {rule}", self.config.retries())?;
+        self.write_filter(out)?;
         self.write_partitions(out)?;
         self.write_consumers(out)?;
         self.write_remarks(out)

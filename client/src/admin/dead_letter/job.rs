@@ -39,14 +39,14 @@ impl RedriveDeadLetters {
     /// Appends them to a topic as new records instead, with headers that name what they were
     /// ([`dead_letter`](crate::dead_letter)).
     #[must_use]
-    pub fn to_topic(mut self, topic: impl Into<String>) -> Self {
+    pub fn append_to(mut self, topic: impl Into<String>) -> Self {
         let target = self.request.to_topic.get_or_insert_default();
         target.topic = topic.into();
         self
     }
 
     /// Appends this record in the place of the one dead letter that the filter names; only with
-    /// [`RedriveDeadLetters::to_topic`].
+    /// [`RedriveDeadLetters::append_to`].
     #[must_use]
     pub fn replacement(mut self, record: &Record) -> Self {
         let target = self.request.to_topic.get_or_insert_default();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use towpath_proto::ids::{Offset, PartitionId};
 use towpath_proto::v1;
 
+use super::OnFilterError;
 use crate::Error;
 use crate::reader::Start;
 use crate::time::whole_ms;
@@ -77,6 +78,24 @@ impl SubscriptionUpdate {
         self.with(&["age_max_ms"])
     }
 
+    /// Sets which records are delivered: an expression in CEL that is true of them. This holds for the
+    /// records that the subscription has not looked at yet.
+    pub fn filter(mut self, expression: impl Into<String>) -> Self {
+        self.config.filter = expression.into();
+        self.with(&["filter"])
+    }
+
+    /// All records are delivered: the broker's default.
+    pub fn unset_filter(self) -> Self {
+        self.filter("")
+    }
+
+    /// Sets what becomes of records that the filter cannot judge.
+    pub fn on_filter_error(mut self, on_filter_error: OnFilterError) -> Self {
+        self.config.set_on_filter_error(on_filter_error.to_proto());
+        self.with(&["on_filter_error"])
+    }
+
     /// Only if the subscription is still as it was when its [`etag`](crate::Subscription::etag) was
     /// read.
     pub fn if_unchanged(mut self, etag: impl Into<String>) -> Self {
@@ -100,7 +119,7 @@ impl SubscriptionUpdate {
         let paths = self.paths.iter().map(ToString::to_string).collect();
         v1::UpdateSubscriptionRequest {
             name: self.name.clone(),
-            config: Some(self.config),
+            config: Some(self.config.clone()),
             update_mask: Some(prost_types::FieldMask { paths }),
             etag: self.etag.clone(),
             validate_only: self.is_dry_run,
@@ -191,6 +210,7 @@ impl SoughtSubscriptionPartition {
 #[must_use = "does nothing before it is given to `Admin::delete_subscription`"]
 pub struct SubscriptionDeletion {
     name: String,
+    with_dlq: bool,
     is_dry_run: bool,
 }
 
@@ -199,8 +219,15 @@ impl SubscriptionDeletion {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            with_dlq: false,
             is_dry_run: false,
         }
+    }
+
+    /// Deletes the topic of its dead letters as well, with all that is in it. Default: that stays.
+    pub const fn with_dead_letters(mut self) -> Self {
+        self.with_dlq = true;
+        self
     }
 
     /// Only asks whether it would succeed.
@@ -213,6 +240,7 @@ impl SubscriptionDeletion {
         v1::DeleteSubscriptionRequest {
             name: self.name.clone(),
             validate_only: self.is_dry_run,
+            with_dlq: self.with_dlq,
         }
     }
 }

@@ -22,6 +22,22 @@ pub struct SubscriptionConfig {
     pub attempts_max: u32,
     /// A record that is older when an attempt fails is dead; none for any age.
     pub age_max: Option<Duration>,
+    /// Which records are delivered: an expression in CEL; none for all.
+    pub filter: Option<String>,
+    /// What becomes of records that the filter cannot judge.
+    pub on_filter_error: OnFilterError,
+}
+
+/// What becomes of a record that the filter cannot judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnFilterError {
+    /// It is delivered.
+    Deliver,
+    /// It goes to the dead letters.
+    DeadLetter,
+    /// One that this version does not know.
+    Unknown,
 }
 
 /// Who gets records, and in which order.
@@ -61,6 +77,8 @@ impl SubscriptionConfig {
             backoff_max: ms(config.backoff_max_ms),
             attempts_max: config.attempts_max.unwrap_or_default(),
             age_max: config.age_max_ms.map(Duration::from_millis),
+            on_filter_error: OnFilterError::from_proto(config.on_filter_error()),
+            filter: Some(config.filter).filter(|filter| !filter.is_empty()),
         }
     }
 }
@@ -81,6 +99,24 @@ impl SubscriptionMode {
             Self::Shared => v1::SubscriptionMode::Shared,
             Self::Exclusive => v1::SubscriptionMode::Exclusive,
             Self::Unknown => v1::SubscriptionMode::Unspecified,
+        }
+    }
+}
+
+impl OnFilterError {
+    const fn from_proto(on_filter_error: v1::OnFilterError) -> Self {
+        match on_filter_error {
+            v1::OnFilterError::Deliver => Self::Deliver,
+            v1::OnFilterError::DeadLetter => Self::DeadLetter,
+            v1::OnFilterError::Unspecified => Self::Unknown,
+        }
+    }
+
+    pub(super) const fn to_proto(self) -> v1::OnFilterError {
+        match self {
+            Self::Deliver => v1::OnFilterError::Deliver,
+            Self::DeadLetter => v1::OnFilterError::DeadLetter,
+            Self::Unknown => v1::OnFilterError::Unspecified,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use towpath_proto::v1;
 
-use super::{OnDeadLetter, Subscription, SubscriptionMode};
+use super::{OnDeadLetter, OnFilterError, Subscription, SubscriptionMode};
 use crate::Error;
 use crate::reader::Start;
 use crate::time::whole_ms;
@@ -94,6 +94,20 @@ impl NewSubscription {
         self
     }
 
+    /// Sets which records are delivered: an expression in CEL that is true of them. The others are settled
+    /// without a delivery. Default: all.
+    pub fn filter(mut self, expression: impl Into<String>) -> Self {
+        self.config.filter = expression.into();
+        self
+    }
+
+    /// Sets what becomes of records that the filter cannot judge. Default: the broker's,
+    /// [`OnFilterError::Deliver`].
+    pub fn on_filter_error(mut self, on_filter_error: OnFilterError) -> Self {
+        self.config.set_on_filter_error(on_filter_error.to_proto());
+        self
+    }
+
     /// Only asks whether it would succeed.
     pub const fn dry_run(mut self) -> Self {
         self.is_dry_run = true;
@@ -111,7 +125,7 @@ impl NewSubscription {
             name: self.name.clone(),
             topic: self.topic.clone(),
             start: self.start.as_ref().map(to_position).transpose()?,
-            config: Some(self.config),
+            config: Some(self.config.clone()),
             validate_only: self.is_dry_run,
         })
     }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use towpath_proto::ids::{Offset, OffsetRange, TopicId};
+use towpath_proto::ids::{Offset, OffsetRange, PartitionId, TopicId};
 use towpath_proto::names::TopicName;
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
@@ -17,7 +17,8 @@ use towpath_proto::wire::receive_response::Response;
 use super::ending::Ending;
 use super::ticket::{DeliveryId, LaneKey, Place, Source, Ticket};
 use super::{Known, Phase, Receiving};
-use crate::{Error, ErrorReason};
+use crate::subscriber::gap::DeliveryGap;
+use crate::{Error, ErrorReason, GapReason};
 
 /// What a message means for the stream it came on.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ impl Receiving {
             Some(Response::Delivered(delivered)) => return self.take_delivered(&delivered, now),
             Some(Response::Settled(settled)) => self.take_settled(&settled),
             Some(Response::Lost(lost)) => self.take_lost(&lost),
+            Some(Response::Gap(gap)) => self.take_gap(&gap),
             Some(Response::Draining(_)) => {
                 // What is begun with now could not be settled in time.
                 self.give_back_waiting();
@@ -173,6 +175,23 @@ impl Receiving {
         for ((delivery, source), range) in confirmed.expired {
             let lost = self.held.lose_delivered(delivery, source, range);
             self.flow.release(lost);
+        }
+        Ok(())
+    }
+
+    /// What the consumer had of them, it has lost: that was told before.
+    fn take_gap(&mut self, gap: &v1::DeliveryGap) -> Result<(), Error> {
+        let text = "the broker told of a gap before the stream is open";
+        let known = self.known.as_ref().ok_or_else(|| Error::protocol(text))?;
+        let topic = known.topic.clone();
+        for range in to_ranges(gap.range.as_slice())? {
+            self.gaps.push(DeliveryGap {
+                topic: topic.clone(),
+                partition: PartitionId::new(gap.partition),
+                range,
+                records: gap.records,
+                reason: GapReason::from_proto(gap.reason()),
+            });
         }
         Ok(())
     }

@@ -33,7 +33,8 @@ struct HeldRecord {
 
 #[derive(Debug)]
 enum Stage {
-    Waiting(DeliveredRecord),
+    // Boxed, since the map moves its neighbours when one is removed.
+    Waiting(Box<DeliveredRecord>),
     Begun,
 }
 
@@ -50,7 +51,7 @@ impl Held {
             delivery: ticket.delivery,
             key: ticket.lane.as_ref().map(|lane| lane.key.clone()),
             cost,
-            stage: Stage::Waiting(record),
+            stage: Stage::Waiting(Box::new(record)),
             since: now,
         };
         let earlier = self.by_place.insert(ticket.place, held);
@@ -71,7 +72,7 @@ impl Held {
         }
         held.since = now;
         match std::mem::replace(&mut held.stage, Stage::Begun) {
-            Stage::Waiting(record) => Some(record),
+            Stage::Waiting(record) => Some(*record),
             Stage::Begun => None,
         }
     }

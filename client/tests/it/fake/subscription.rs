@@ -1,6 +1,7 @@
 //! `SubscriptionService` of the fake broker: settings that are kept and shown, and streams.
 
 mod deliver;
+mod pending;
 mod state;
 mod stream;
 
@@ -67,7 +68,7 @@ impl SubscriptionService for Subscriptions {
         let mut state = self.0.state();
         let config = state::with_defaults(request.config.unwrap_or_default());
         if let Some(found) = state.subscriptions.get(&request.name) {
-            if found.shown.config != Some(config) {
+            if found.shown.config.as_ref() != Some(&config) {
                 let problem = Problem::new(ErrorReason::SubscriptionExists, "another one");
                 return Err(problem.with("config", "differs").into());
             }
@@ -167,7 +168,7 @@ impl SubscriptionService for Subscriptions {
         }
         let is_named = |name: &str| paths.iter().any(|path| path == name);
         let subscription = self.change(&request.name, |it| {
-            let mut config = it.config.unwrap_or_default();
+            let mut config = it.config.clone().unwrap_or_default();
             if is_named("ack_deadline_ms") {
                 config.ack_deadline_ms = given.ack_deadline_ms;
             }
@@ -180,6 +181,12 @@ impl SubscriptionService for Subscriptions {
             }
             if is_named("age_max_ms") {
                 config.age_max_ms = given.age_max_ms;
+            }
+            if is_named("filter") {
+                config.filter.clone_from(&given.filter);
+            }
+            if is_named("on_filter_error") {
+                config.on_filter_error = given.on_filter_error;
             }
             it.config = Some(config);
             it.etag = format!("{}1", it.etag);
@@ -275,5 +282,25 @@ impl SubscriptionService for Subscriptions {
         _request: Request<v1::SettleRequest>,
     ) -> Result<Response<v1::SettleResponse>, Status> {
         Err(Status::unimplemented("not needed"))
+    }
+
+    async fn list_pending(
+        &self,
+        request: Request<v1::ListPendingRequest>,
+    ) -> Result<Response<v1::ListPendingResponse>, Status> {
+        self.called("list_pending")?;
+        let request = request.into_inner();
+        self.change(&request.subscription, |_| {})?;
+        Ok(Response::new(pending::page(&request)))
+    }
+
+    async fn explain_record(
+        &self,
+        request: Request<v1::ExplainRecordRequest>,
+    ) -> Result<Response<v1::ExplainRecordResponse>, Status> {
+        self.called("explain_record")?;
+        let request = request.into_inner();
+        self.change(&request.subscription, |_| {})?;
+        Ok(Response::new(pending::explanation(&request)))
     }
 }

@@ -66,7 +66,7 @@ impl World {
         if !is_there || self.random.u8(..8) == 0 {
             let credit = Credit {
                 records: self.random.u64(..60),
-                bytes: self.random.u64(..100_000),
+                bytes: self.random.i64(0..100_000),
             };
             let refuses_to_wait = !is_there && self.random.u8(..8) == 0;
             self.connect_with(consumer, credit, refuses_to_wait);
@@ -179,7 +179,7 @@ impl World {
         let consumer = known.id();
         let more = Credit {
             records: self.random.u64(1..40),
-            bytes: self.random.u64(1..50_000),
+            bytes: self.random.i64(1..50_000),
         };
         self.push_subscription(SubscriptionCommand::Credit {
             subscription,
@@ -237,6 +237,7 @@ impl World {
                         known.held.remove(&(partition, offset));
                     }
                 }
+                Said::Skipped(_) => {}
                 Said::Replaced | Said::Deleted => {
                     known.held.clear();
                     known.session = None;
@@ -387,7 +388,7 @@ impl World {
                 let consumer = number;
                 self.note_delivery(id, DeliveryEvent::Stopped { consumer });
             }
-            Said::Deleted => {}
+            Said::Skipped(_) | Said::Deleted => {}
         }
     }
 

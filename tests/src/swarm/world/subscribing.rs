@@ -2,8 +2,8 @@
 
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use towpath_broker::core::{
-    CreateSubscription, HashKey, Mode, OnDeadLetter, RetryPolicy, SeekSubscription,
-    SubscriptionConfig, SubscriptionId, UpdateSubscription,
+    CreateSubscription, DeleteSubscription, HashKey, Mode, OnDeadLetter, OnFilterError,
+    RetryPolicy, SeekSubscription, SubscriptionConfig, SubscriptionId, UpdateSubscription,
 };
 use towpath_broker::runtime::subscription_command::SubscriptionCommand;
 use towpath_storage::{Offset, TopicId};
@@ -66,6 +66,7 @@ impl World {
             },
             ack_deadline_ms: self.random.u64(1_000..8_000),
             filter: None,
+            on_filter_error: OnFilterError::default(),
         }
     }
 
@@ -156,6 +157,8 @@ impl World {
                 backoff_ms_max: None,
                 attempts_max: Some(attempts_max),
                 age_ms_max: None,
+                filter: None,
+                on_filter_error: None,
             }),
             is_dry_run: false,
             answer,
@@ -170,9 +173,13 @@ impl World {
         known.is_doomed = true;
         let name = known.name.clone();
         self.note_delivery(id, DeliveryEvent::Ended);
+        let with_dead_letters = self.random.bool();
         let (answer, _) = oneshot::channel();
         self.push_subscription(SubscriptionCommand::Delete {
-            name,
+            wish: DeleteSubscription {
+                name,
+                with_dead_letters,
+            },
             is_dry_run: false,
             answer,
         });

@@ -39,7 +39,7 @@ impl World {
                 self.crowd.consumers.push(consumer);
                 let credit = Credit {
                     records: u64::MAX,
-                    bytes: u64::MAX,
+                    bytes: i64::MAX,
                 };
                 self.connect_with(self.crowd.consumers.len() - 1, credit, false);
             }

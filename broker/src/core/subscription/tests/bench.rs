@@ -19,6 +19,8 @@ pub(super) struct Bench {
     pub(super) config: SubscriptionConfig,
     /// Everything that was journaled.
     pub(super) journal: Vec<Row>,
+    /// What a checkpoint holds.
+    pub(super) checkpoint: BTreeMap<RowKey, Row>,
     pub(super) now_ms: i64,
     pub(super) incarnation: u64,
     pub(super) next_session: u64,
@@ -40,6 +42,10 @@ pub(super) struct Bench {
     pub(super) open: BTreeMap<(u32, u64), BTreeSet<u64>>,
     /// Records that their consumers called dead.
     pub(super) dead: BTreeSet<Place>,
+    /// Records that were let go of.
+    pub(super) gone: BTreeSet<Place>,
+    /// What was told of that.
+    pub(super) skipped: Vec<SkippedRecords>,
     pub(super) wishes: Vec<InspectWish>,
     /// On their way to the dead letters.
     pub(super) burials: Vec<BurialWish>,
@@ -47,6 +53,29 @@ pub(super) struct Bench {
     pub(super) letters: Vec<Vec<u64>>,
     /// Those that are neither handled nor discarded, as places of the source.
     pub(super) unsettled_letters: BTreeSet<Place>,
+    /// What the filter said of records when they were last looked at.
+    pub(super) judged: BTreeMap<Place, FilterVerdict>,
+    /// Records that nobody is to get: those of which it said so before they were anywhere else.
+    pub(super) unwanted: BTreeSet<Place>,
+}
+
+/// What a filter says of a record. It is two numbers: of so many records the first is not wanted, and of so
+/// many the first cannot be judged.
+fn verdict(filter: &RecordFilter, offset: u64) -> FilterVerdict {
+    let Some(expression) = &filter.expression else {
+        return FilterVerdict::Deliver;
+    };
+    let (unwanted, doubtful) = expression.split_once(' ').unwrap();
+    if offset.is_multiple_of(unwanted.parse().unwrap()) {
+        FilterVerdict::Pass
+    } else if offset.is_multiple_of(doubtful.parse().unwrap()) {
+        match filter.on_error {
+            OnFilterError::Deliver => FilterVerdict::DeliverUnjudged,
+            OnFilterError::DeadLetter => FilterVerdict::Die(FilterDoubt::NotJson),
+        }
+    } else {
+        FilterVerdict::Deliver
+    }
 }
 
 impl Bench {
@@ -55,6 +84,7 @@ impl Bench {
             state: State::new(CoreLimits::default()),
             config: config.clone(),
             journal: Vec::new(),
+            checkpoint: BTreeMap::new(),
             now_ms: 1_000_000,
             incarnation: 1,
             next_session: 0,
@@ -68,10 +98,14 @@ impl Bench {
             done: BTreeSet::new(),
             open: BTreeMap::new(),
             dead: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            skipped: Vec::new(),
             wishes: Vec::new(),
             burials: Vec::new(),
             letters: vec![Vec::new(); partition_count as usize],
             unsettled_letters: BTreeSet::new(),
+            judged: BTreeMap::new(),
+            unwanted: BTreeSet::new(),
         };
         bench.state.begin_incarnation(1);
         let wish = CreateTopic {
@@ -144,10 +178,7 @@ impl Bench {
             consumer,
             session,
             client_name: String::new(),
-            credit: Credit {
-                records: credit,
-                bytes: u64::MAX,
-            },
+            credit: Credit::new(credit, u64::MAX),
             reports_start,
             refuses_to_wait: false,
         };
@@ -180,7 +211,7 @@ impl Bench {
     }
 
     pub(super) fn credit(&mut self, number: u8, records: u64) {
-        let more = Credit { records, bytes: 0 };
+        let more = Credit::new(records, 0);
         self.state
             .credit_consumer(self.id, consumer_id(number), more);
         self.step();
@@ -202,6 +233,10 @@ impl Bench {
         }
         self.wishes.extend(decision.inspections);
         self.burials.extend(decision.burials);
+        for skipped in decision.skipped {
+            self.skipped.push(skipped);
+            self.note_gone(skipped.partition, skipped.range.end.get());
+        }
         let windows = self.subscription().partitions.iter();
         if windows.map(|it| it.window.span()).sum::<u64>() < AUDITED_RECORDS_MAX {
             self.subscription().audit();
@@ -223,22 +258,107 @@ impl Bench {
     }
 
     pub(super) fn inspect(&mut self, wish: InspectWish) {
+        let inspected = self.look(wish);
+        self.take_look(inspected);
+    }
+
+    /// What is found where it is asked, with the filters of now.
+    pub(super) fn look(&self, wish: InspectWish) -> Inspected {
+        let filters = self.subscription().filters_of(wish.partition);
         let log = &self.logs[wish.partition as usize];
         let start = wish.start.get() as usize;
         let keys = log[start..].iter().take(wish.count_max as usize);
-        let records = keys.map(|key| InspectedRecord {
-            key: KeyHash(*key),
-            bytes: 10,
-            verdict: FilterVerdict::Deliver,
-        });
-        let inspected = Inspected {
+        let records = (wish.start.get()..)
+            .zip(keys)
+            .map(|(offset, key)| InspectedRecord {
+                key: KeyHash(*key),
+                bytes: 10,
+                verdict: verdict(filters.of(Offset::new(offset)), offset),
+            });
+        Inspected {
             partition: wish.partition,
+            wish: wish.number,
             start: wish.start,
             records: records.collect(),
             append_times: vec![(wish.start, self.now_ms)],
             ..Inspected::default()
+        }
+    }
+
+    pub(super) fn take_look(&mut self, found: Inspected) {
+        let number = found.partition;
+        let known = &self.subscription().partitions[number as usize];
+        if known.asked == Some(found.wish) {
+            let settled = known.settled.clone();
+            for (offset, record) in (found.start.get()..).zip(&found.records) {
+                self.note_judged(
+                    (number, offset),
+                    record,
+                    settled.contains(Offset::new(offset)),
+                );
+            }
+        }
+        self.state.take_inspected(self.id, found, self.now_ms);
+    }
+
+    fn note_judged(&mut self, place: Place, record: &InspectedRecord, is_settled: bool) {
+        self.judged.insert(place, record.verdict);
+        if is_settled {
+            return;
+        }
+        let open = self.open.entry((place.0, record.key.0)).or_default();
+        if record.verdict == FilterVerdict::Pass {
+            open.remove(&place.1);
+            self.unwanted.insert(place);
+        } else {
+            open.insert(place.1);
+            self.unwanted.remove(&place);
+        }
+        match record.verdict {
+            FilterVerdict::Die(_) => drop(self.dead.insert(place)),
+            _ => drop(self.dead.remove(&place)),
+        }
+    }
+
+    /// Changes the filter: of every so many records one is not wanted, and one cannot be judged.
+    pub(super) fn filter(&mut self, expression: Option<&str>, on_error: OnFilterError) -> bool {
+        let wish = UpdateSubscription {
+            name: "billing".parse().unwrap(),
+            expected: None,
+            ack_deadline_ms: None,
+            backoff_ms_min: None,
+            backoff_ms_max: None,
+            attempts_max: None,
+            age_ms_max: None,
+            filter: Some(expression.map(str::to_owned)),
+            on_filter_error: Some(on_error),
         };
-        self.state.take_inspected(self.id, inspected, self.now_ms);
+        match self.state.update_subscription(&wish) {
+            Ok((_, config, rows)) => {
+                self.apply(rows);
+                self.config = config;
+                true
+            }
+            Err(refusal) => {
+                let is_full = matches!(refusal, UpdateSubscriptionRefusal::TooManyFilters { .. });
+                assert!(is_full, "{refusal}");
+                false
+            }
+        }
+    }
+
+    /// The filters of all records that are not done with.
+    fn filters(&self) -> Vec<(Place, RecordFilter)> {
+        let logs = (0..).zip(&self.logs);
+        let filters = logs.flat_map(|(number, log)| {
+            let filters = self.subscription().filters_of(number);
+            let floor = self.subscription().partitions[number as usize]
+                .settled
+                .floor();
+            let offsets = floor.get()..log.len() as u64;
+            offsets.map(move |offset| ((number, offset), filters.of(Offset::new(offset)).clone()))
+        });
+        filters.collect()
     }
 
     pub(super) fn pass(&mut self, ms: i64) {
@@ -246,8 +366,24 @@ impl Bench {
         self.step();
     }
 
-    /// Stops the broker at once, and starts it again with what was journaled.
+    /// What a broker loads at its next start, in the order in which it does: every other time from a
+    /// checkpoint, else all that was journaled.
+    fn loaded(&mut self) -> Vec<Row> {
+        for row in self.state.take_changed() {
+            match row.value {
+                Some(_) => drop(self.checkpoint.insert(row.key.clone(), row)),
+                None => drop(self.checkpoint.remove(&row.key)),
+            }
+        }
+        match self.incarnation % 2 {
+            0 => self.journal.clone(),
+            _ => self.checkpoint.values().cloned().collect(),
+        }
+    }
+
+    /// Stops the broker at once, and starts it again.
     pub(super) fn restart(&mut self) {
+        let filters = self.filters();
         let before: Vec<_> = (0..2 * self.logs.len())
             .map(|number| self.subscription().durable(number as u32))
             .collect();
@@ -258,7 +394,7 @@ impl Bench {
         self.burials.clear();
         let ends: Vec<_> = self.logs.iter().map(|log| log.len() as u64).collect();
         let mut state = State::new(CoreLimits::default());
-        for row in self.journal.iter().cloned() {
+        for row in self.loaded() {
             state.apply_row(row);
         }
         self.incarnation += 1;
@@ -279,6 +415,7 @@ impl Bench {
             assert_eq!(after.2, before.2, "rows");
             assert!(before.1.starts_with(&after.1), "settled records");
         }
+        assert_eq!(self.filters(), filters, "each record keeps its filter");
         self.subscription().audit();
     }
 

@@ -25,7 +25,9 @@ impl Bench {
                     assert!(lost == Some(consumer) || is_forgotten, "{place:?}");
                 }
             }
-            SubscriptionEvent::Replaced | SubscriptionEvent::Deleted => {}
+            SubscriptionEvent::Skipped(_)
+            | SubscriptionEvent::Replaced
+            | SubscriptionEvent::Deleted => {}
         }
     }
 
@@ -34,6 +36,9 @@ impl Bench {
         let (partition, offset) = source;
         assert!(!self.done.contains(&source), "{place:?} was handled");
         assert!(!self.dead.contains(&place), "{place:?} is dead");
+        assert!(!self.gone.contains(&source), "{place:?} is gone");
+        let is_unwanted = self.unwanted.contains(&source);
+        assert!(!is_unwanted, "{place:?} was filtered out");
         let other = self.held.insert(place, held);
         assert_eq!(other, None, "{place:?} is with two consumers");
         self.orphans.remove(&place);
@@ -46,6 +51,15 @@ impl Bench {
             return;
         }
         let key = self.key_of(source);
+        for (other, held) in &self.held {
+            let (of_partition, of_offset) = self.origin(*other);
+            let is_beside = of_partition == partition && other.0 != place.0;
+            let is_of_key = is_beside && self.key_of((of_partition, of_offset)) == key;
+            assert!(
+                !is_of_key,
+                "{place:?} runs beside {other:?} of its key, which {held:?} has"
+            );
+        }
         if place == source && self.config.on_dead_letter == OnDeadLetter::Park {
             let mut letters = self.unsettled_letters.iter();
             let letter = letters.find(|it| it.0 == partition && self.key_of(**it) == key);

@@ -2,12 +2,6 @@
 
 use super::*;
 
-fn dead() -> DeliveryOutcome {
-    DeliveryOutcome::DeadLetter {
-        reason: "never".to_owned(),
-    }
-}
-
 #[test]
 fn what_comes_behind_a_dead_letter_of_its_key_is_parked_in_order() {
     let mut bench = Bench::new(config(Mode::KeyShared), 1);
@@ -15,7 +9,7 @@ fn what_comes_behind_a_dead_letter_of_its_key_is_parked_in_order() {
     bench.connect(1, 100);
     bench.say((0, 2), dead());
     bench.bury(true);
-    assert_eq!(bench.letters[0], [], "one of its key is before it");
+    assert!(bench.letters[0].is_empty(), "one of its key is before it");
     bench.ack((0, 0));
     bench.bury(true);
     bench.bury(true);
@@ -48,6 +42,21 @@ fn a_dead_letter_that_cannot_be_moved_stays_and_is_tried_again() {
         bench.bury(true);
         assert_eq!(bench.letters[0], [0], "{mode:?}");
     }
+}
+
+#[test]
+fn what_could_not_be_moved_and_is_gone_is_no_problem_any_more() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 2]);
+    bench.connect(1, 100);
+    bench.say((0, 0), dead());
+    bench.bury(false);
+    let problem = |bench: &Bench| bench.subscription().summary().dead_letter_problem;
+    assert_eq!(problem(&bench).as_deref(), Some("the disk is full"));
+    bench.pass(1_000);
+    assert_eq!(problem(&bench).as_deref(), Some("the disk is full"));
+    bench.trim(0, 1);
+    assert_eq!(problem(&bench), None);
 }
 
 #[test]
@@ -153,4 +162,29 @@ fn a_redriven_record_that_fails_for_good_is_dead_where_it_is() {
     bench.append(0, &[1]);
     bench.step();
     assert_eq!(bench.held(), [(0, 2)], "no dead letter of the key is left");
+}
+
+#[test]
+fn where_keys_are_not_parked_what_is_redriven_runs_beside_nothing_of_its_key() {
+    let skipping = SubscriptionConfig {
+        on_dead_letter: OnDeadLetter::Skip,
+        ..config(Mode::KeyShared)
+    };
+    let mut bench = Bench::new(skipping, 1);
+    bench.append(0, &[1, 1, 2]);
+    bench.connect(1, 100);
+    bench.connect(2, 100);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    assert_eq!(bench.held(), [(0, 1), (0, 2)]);
+    let all = bench.letters_of(0, |_| true);
+    bench.redrive(0, &all);
+    assert_eq!(bench.held(), [(0, 1), (0, 2)], "its key is with a consumer");
+    bench.ack((0, 1));
+    assert_eq!(bench.held(), [(0, 2), (1, 0)]);
+    bench.append(0, &[1]);
+    bench.step();
+    assert_eq!(bench.held(), [(0, 2), (1, 0)], "and the other way round");
+    bench.ack((1, 0));
+    assert_eq!(bench.held(), [(0, 2), (0, 3)]);
 }

@@ -32,6 +32,7 @@ impl Bench {
                 "{place:?} is with a consumer"
             );
             assert!(!self.done.contains(&place), "{place:?} was handled");
+            assert!(!self.gone.contains(&place), "{place:?} is gone");
             let parks = self.config.on_dead_letter == OnDeadLetter::Park;
             assert_eq!(!buried.is_parked(), self.dead.contains(&place), "{place:?}");
             assert!(parks || !buried.is_parked(), "{place:?}");

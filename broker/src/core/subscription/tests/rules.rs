@@ -302,6 +302,20 @@ fn a_long_wait_of_one_key_does_not_hold_up_others() {
 }
 
 #[test]
+fn a_long_window_gives_rows_only_to_what_is_kept_for_long() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[7; 20_000]);
+    bench.connect(1, 1_000);
+    let rows = |bench: &Bench| bench.subscription().partitions[0].waiting.len();
+    assert!(!bench.held().is_empty(), "delivered");
+    assert_eq!(rows(&bench), 0, "a moment ago");
+    bench.pass(999);
+    assert_eq!(rows(&bench), 0, "not for long");
+    bench.pass(1);
+    assert!(rows(&bench) >= bench.held().len(), "for long");
+}
+
+#[test]
 fn an_exclusive_subscription_has_one_consumer_and_the_next_one_waits() {
     let mut bench = Bench::new(config(Mode::Exclusive), 1);
     bench.append(0, &[1, 2, 3]);
@@ -338,4 +352,50 @@ fn a_suspect_of_an_ordered_mode_comes_as_soon_as_somebody_may_have_it() {
         bench.connect(2, 100);
         assert_eq!(bench.held(), [(0, 0)], "{mode:?}: nothing else happens");
     }
+}
+
+#[test]
+fn who_gives_everything_back_gets_it_more_and_more_slowly() {
+    for mode in [Mode::KeyShared, Mode::Shared, Mode::Exclusive] {
+        let mut bench = Bench::new(config(mode), 1);
+        bench.append(0, &[1]);
+        bench.connect(1, u64::MAX);
+        let begun_ms = bench.now_ms;
+        let mut deliveries = 0;
+        while bench.now_ms < begun_ms + 60_000 && deliveries < 1_000 {
+            if bench.held.contains_key(&(0, 0)) {
+                deliveries += 1;
+                bench.say((0, 0), DeliveryOutcome::Release);
+            } else {
+                let due_ms = bench.subscription().next_due_ms();
+                let due_ms = due_ms.expect("it is looked at again");
+                assert!(due_ms > bench.now_ms, "and not at once");
+                let wait_ms = due_ms - bench.now_ms;
+                bench.pass(wait_ms);
+            }
+        }
+        assert!((60..=72).contains(&deliveries), "{mode:?}: {deliveries}");
+        bench.pass(1_000);
+        assert_eq!(bench.held[&(0, 0)].attempt, 1, "nothing has failed");
+        bench.ack((0, 0));
+        bench.append(0, &[2]);
+        bench.step();
+        bench.say((0, 1), DeliveryOutcome::Release);
+        assert_eq!(bench.held(), [(0, 1)], "{mode:?}: it works again");
+    }
+}
+
+#[test]
+fn what_one_gives_back_others_get_at_once() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1]);
+    bench.connect(1, 100);
+    for _ in 0..10 {
+        bench.say((0, 0), DeliveryOutcome::Release);
+        bench.pass(1_000);
+    }
+    bench.say((0, 0), DeliveryOutcome::Release);
+    assert_eq!(bench.held(), []);
+    bench.connect(2, 100);
+    assert_eq!(bench.held[&(0, 0)].consumer, consumer_id(2));
 }

@@ -63,9 +63,27 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
                 _ => bench.redrive(partition, &letters),
             }
         }
-        (87..95, _) => bench.pass(random.i64(0..20_000)),
+        (87..89, _) => change_filter(bench, random, key_count),
+        (89..95, _) => bench.pass(random.i64(0..20_000)),
         (95..97, _) => bench.pass(random.i64(0..400_000)),
-        (97..99, _) => bench.restart(),
+        (97..98, _) => {
+            bench.restart();
+            if random.bool() {
+                change_filter(bench, random, key_count);
+            }
+        }
+        (98..99, _) => {
+            let partition = random.u32(..partition_count);
+            let end = bench.logs[partition as usize].len() as u64;
+            let floor = bench.subscription().partitions[partition as usize]
+                .settled
+                .floor();
+            let below = (floor.get() + random.u64(..100)).min(end);
+            match random.bool() {
+                true => bench.trim(partition, below),
+                false => bench.end_hold(partition, below),
+            }
+        }
         // Somebody says again what was said long ago.
         (99.., _) => {
             let partition = random.u32(..partition_count);
@@ -78,6 +96,26 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
         }
         _ => {}
     }
+}
+
+/// Changes the filter, perhaps while somebody looks at records with the old one.
+fn change_filter(bench: &mut Bench, random: &mut fastrand::Rng, key_count: u64) {
+    if random.bool() {
+        bench.append(0, &[random.u64(..key_count), random.u64(..key_count)]);
+    }
+    let decision = bench.state.step_subscription(bench.id, bench.now_ms);
+    bench.carry_out(decision);
+    let wishes = std::mem::take(&mut bench.wishes);
+    let looks: Vec<_> = wishes.into_iter().map(|it| bench.look(it)).collect();
+    let expression = format!("{} {}", random.u8(2..9), random.u8(2..40));
+    let on_error = match random.bool() {
+        true => OnFilterError::Deliver,
+        false => OnFilterError::DeadLetter,
+    };
+    let expression = random.u8(..4).ne(&0).then_some(expression);
+    bench.filter(expression.as_deref(), on_error);
+    looks.into_iter().for_each(|found| bench.take_look(found));
+    bench.step();
 }
 
 /// Some dead letters: whole keys where their order counts.
@@ -124,16 +162,41 @@ fn finish(bench: &mut Bench) {
     }
     for (partition, log) in (0..).zip(&bench.logs) {
         for offset in 0..log.len() as u64 {
+            let is_unwanted = bench.unwanted.contains(&(partition, offset));
             assert!(
-                bench.is_done(partition, offset),
+                bench.is_done(partition, offset)
+                    || is_unwanted
+                    || bench.gone.contains(&(partition, offset)),
                 "{partition}/{offset} was lost"
             );
         }
         let known = &bench.subscription().partitions[partition as usize];
+        let is_open = |offset: &u64| !known.is_over(Offset::new(*offset));
+        let floor = known.settled.floor().get();
         assert_eq!(
-            known.settled.floor().get(),
-            log.len() as u64,
-            "floor of {partition}"
+            (floor..log.len() as u64).find(is_open),
+            None,
+            "behind {floor}"
+        );
+        let judged = bench.judged.iter().filter(|((it, _), _)| *it == partition);
+        let judged: Vec<_> = judged.map(|(_, verdict)| *verdict).collect();
+        let count =
+            |wanted: fn(&FilterVerdict) -> bool| judged.iter().filter(|it| wanted(it)).count();
+        let unjudged =
+            count(|it| matches!(it, FilterVerdict::DeliverUnjudged | FilterVerdict::Die(_)));
+        let filtered = count(|it| *it == FilterVerdict::Pass);
+        let told = known.judged_in_all();
+        // What is gone may have been looked at only by a broker that does not know any more.
+        let gone = bench.gone.iter().filter(|(it, _)| *it == partition).count();
+        let possible = |most: usize| most.saturating_sub(gone) as u64..=most as u64;
+        let (filtered, unjudged) = (possible(filtered), possible(unjudged));
+        assert!(
+            filtered.contains(&told.filtered_count),
+            "{told:?}, not {filtered:?}"
+        );
+        assert!(
+            unjudged.contains(&told.unjudged_count),
+            "{told:?}, not {unjudged:?}"
         );
     }
     assert_eq!(bench.subscription().leases.len(), 0);

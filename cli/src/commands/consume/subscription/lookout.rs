@@ -3,21 +3,18 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use towpath_client::{Admin, Subscriber, Subscription, SubscriptionName};
+use towpath_client::{Admin, Subscriber, SubscriptionName};
 
+use super::rest::Rest;
 use crate::commands::consume::until::at;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::output::{Output, count_of};
+use crate::output::Output;
 
 /// After this long without a record the broker is asked whether there are more; then more and more rarely.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 /// Longest time between two looks.
 const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(1);
-/// So many looks have to find the same where one could be too early: what waits may be due just now.
-const LOOKS: u32 = 2;
-/// The same where records are kept unsettled, and more of their keys may or may not be on its way.
-const LOOKS_UNSETTLED: u32 = 5;
+/// So many looks have to find others with records before the user is told: most of them are quick.
+const LOOKS_OTHERS: u32 = 4;
 
 /// Looks at a subscription from time to time, on behalf of one of its consumers.
 #[derive(Debug)]
@@ -29,27 +26,9 @@ pub(in crate::commands::consume) struct Lookout {
     interval: Duration,
     /// What was found last, and how often since the last record.
     found: Option<(Rest, u32)>,
-}
-
-/// What a subscription has not settled.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::commands::consume) struct Rest {
-    /// Name of the subscription.
-    name: String,
-    /// Records, those that follow included, but not those in partitions that are halted.
-    unsettled: u64,
-    /// Wait for another attempt, or behind one of their key that does. May be in flight again.
-    waiting: u64,
-    /// Are with consumers.
-    in_flight: u64,
-    /// Are with the consumer that looks; none if it is not connected.
-    own: Option<u64>,
-    is_paused: bool,
-    parked_keys: u64,
-    dead_letter_topic: String,
-    dead_letter_problem: Option<String>,
-    /// Partitions that are not gone on with, and why.
-    halted: Vec<(u32, String)>,
+    output: Output,
+    /// Whether the user knows that others are waited for.
+    is_told: bool,
 }
 
 impl Lookout {
@@ -57,6 +36,7 @@ impl Lookout {
         admin: Admin,
         name: &SubscriptionName,
         subscriber: &Subscriber,
+        output: &Output,
     ) -> Self {
         Self {
             admin,
@@ -65,6 +45,8 @@ impl Lookout {
             due: Instant::now() + FIRST_LOOK,
             interval: FIRST_LOOK,
             found: None,
+            output: output.clone(),
+            is_told: false,
         }
     }
 
@@ -96,139 +78,11 @@ impl Lookout {
             {
                 return rest;
             }
+            if looks >= LOOKS_OTHERS && rest.is_with_others() && !self.is_told {
+                self.is_told = true;
+                rest.tell_of_others(&self.output);
+            }
             self.found = Some((rest, looks));
         }
-    }
-}
-
-impl Rest {
-    fn of(found: &Subscription, consumer_id: &str) -> Self {
-        let consumers = found.consumers.iter();
-        let is_own = |it: &&_| is_connected_as(it, consumer_id);
-        let mut rest = Self {
-            name: found.name.to_string(),
-            in_flight: consumers.clone().map(|it| it.in_flight_records).sum(),
-            own: consumers
-                .clone()
-                .find(is_own)
-                .map(|it| it.in_flight_records),
-            is_paused: found.is_paused,
-            dead_letter_problem: found.dead_letter_problem.clone(),
-            ..Self::default()
-        };
-        if let Some(topic) = &found.dead_letter_topic {
-            rest.dead_letter_topic = topic.to_string();
-        }
-        for it in &found.partitions {
-            rest.parked_keys += it.parked_keys;
-            match &it.halt_reason {
-                Some(reason) => rest.halted.push((it.partition.get(), reason.clone())),
-                None => {
-                    rest.unsettled += it.lag_records;
-                    rest.waiting += it.waiting_records;
-                }
-            }
-        }
-        rest
-    }
-
-    /// How often this has to be found to mean that nothing is left; none if something is.
-    fn looks_needed(&self, held: u64) -> Option<u32> {
-        let is_all_known = self.own == Some(held);
-        match (held, self.is_paused) {
-            _ if !is_all_known => None,
-            (_, true) => Some(1),
-            // Others may give back what they have.
-            (0, false) if self.in_flight > 0 || self.unsettled > self.waiting => None,
-            (0, false) if self.waiting == 0 => Some(1),
-            (0, false) => Some(LOOKS),
-            (_, false) => Some(LOOKS_UNSETTLED),
-        }
-    }
-
-    /// Tells of what is left although nothing is handed out.
-    pub(in crate::commands::consume) fn tell(&self, output: &Output) {
-        let name = &self.name;
-        if self.is_paused && self.unsettled > 0 {
-            let records = count_of(self.unsettled, "record");
-            output.note(format_args!(
-                "subscription {name} is paused: {records} left"
-            ));
-        } else if self.waiting > 0 {
-            let records = count_of(self.waiting, "record");
-            output.note(format_args!(
-                "{records} left, to be tried again later, or behind one of the same key that is"
-            ));
-        }
-        if self.parked_keys > 0 {
-            let keys = count_of(self.parked_keys, "key");
-            let topic = &self.dead_letter_topic;
-            output.note(format_args!(
-                "{keys} parked behind dead letters, in topic {topic}"
-            ));
-        }
-        if let Some(problem) = &self.dead_letter_problem {
-            output.warning(format_args!("dead letters stay where they are: {problem}"));
-        }
-    }
-
-    /// What is told if partitions are halted.
-    pub(in crate::commands::consume) fn halt_failure(&self) -> Option<Failure> {
-        let name = &self.name;
-        let (partition, reason) = self.halted.first()?;
-        let message = format!("partition {partition} is not gone on with: {reason}");
-        let failure = Failure::new(Exit::Failed, message);
-        Some(failure.hint(format!(
-            "to see where it is: towpath subscription get {name}"
-        )))
-    }
-}
-
-fn is_connected_as(consumer: &towpath_client::SubscriptionConsumer, id: &str) -> bool {
-    consumer.is_connected && consumer.consumer_id == id
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rest(unsettled: u64, waiting: u64, in_flight: u64, own: u64) -> Rest {
-        Rest {
-            unsettled,
-            waiting,
-            in_flight,
-            own: Some(own),
-            ..Rest::default()
-        }
-    }
-
-    #[test]
-    fn nothing_is_left_when_all_is_settled_or_waits_and_nobody_has_a_record() {
-        let check = |rest: Rest, expected: Option<u32>| {
-            assert_eq!(rest.looks_needed(0), expected, "{rest:?}");
-        };
-        check(rest(0, 0, 0, 0), Some(1));
-        check(rest(3, 3, 0, 0), Some(LOOKS));
-        check(rest(1, 0, 0, 0), None);
-        check(rest(3, 2, 0, 0), None);
-        check(rest(1, 0, 1, 0), None);
-        check(rest(1, 1, 1, 0), None);
-        check(rest(1, 0, 1, 1), None);
-        let paused = Rest {
-            is_paused: true,
-            ..rest(5, 0, 0, 0)
-        };
-        check(paused, Some(1));
-        let unknown = Rest {
-            own: None,
-            ..rest(0, 0, 0, 0)
-        };
-        check(unknown, None);
-    }
-
-    #[test]
-    fn who_settles_nothing_looks_again_and_again() {
-        assert_eq!(rest(9, 0, 2, 2).looks_needed(2), Some(LOOKS_UNSETTLED));
-        assert_eq!(rest(9, 0, 3, 3).looks_needed(2), None, "one is on its way");
     }
 }

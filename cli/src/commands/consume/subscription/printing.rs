@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::timeout;
-use towpath_client::{Delivery, Drain, Error, Subscriber};
+use towpath_client::{Delivery, Drain, Error, ErrorKind, Subscriber};
 
 use super::{Lookout, Rest};
 use crate::args::AckWhen;
@@ -165,9 +165,10 @@ impl<'a> Printing<'a> {
     /// Waits until all acks are on the broker's disk.
     async fn confirm(&self) -> Result<(), Failure> {
         match timeout(ACK_PATIENCE, self.subscriber.confirmed()).await {
-            Ok(confirmed) => Ok(confirmed?),
-            Err(_elapsed) => {
-                let message = "what was printed last is not acked: it comes again";
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.kind() != ErrorKind::Closed => Err(error.into()),
+            Ok(Err(_)) | Err(_) => {
+                let message = "what was printed last is not confirmed: it may come again";
                 Err(Failure::new(Exit::Unreachable, message))
             }
         }

@@ -437,3 +437,25 @@ fn a_limit_may_be_as_large_as_a_number_can_be() {
     }
     assert!(!settlements(&mut receiving).is_empty(), "it goes on");
 }
+
+#[test]
+fn what_is_told_of_gone_records_waits_to_be_taken() {
+    let mut receiving = open();
+    let gap = |start, end| {
+        Response::Gap(v1::DeliveryGap {
+            partition: 1,
+            range: Some(v1::OffsetRange { start, end }),
+            records: 4,
+            reason: v1::GapReason::Trimmed.into(),
+        })
+    };
+    hear(&mut receiving, (0..1_001).map(|it| gap(it, it + 5)));
+    let gaps = receiving.take_gaps();
+    assert_eq!(gaps.len(), 1_000, "bounded");
+    assert_eq!(gaps[0].range.start().get(), 1, "the oldest is forgotten");
+    assert_eq!((gaps[0].partition.get(), gaps[0].records), (1, 4));
+    assert_eq!(gaps[0].reason, crate::GapReason::Trimmed);
+    assert_eq!(receiving.take_gaps(), []);
+    let odd = receiving.hear(Some(gap(3, 2)), Instant::now());
+    assert!(matches!(odd, Heard::Broken(_)), "{odd:?}");
+}

@@ -82,6 +82,11 @@ pub(super) fn with_defaults(config: v1::SubscriptionConfig) -> v1::SubscriptionC
         backoff_max_ms: config.backoff_max_ms.or(Some(300_000)),
         attempts_max: config.attempts_max.or(Some(20)),
         age_max_ms: config.age_max_ms,
+        on_filter_error: match config.on_filter_error() {
+            v1::OnFilterError::Unspecified => v1::OnFilterError::Deliver.into(),
+            on_filter_error => on_filter_error.into(),
+        },
+        filter: config.filter,
     }
 }
 
@@ -104,11 +109,11 @@ impl FakeSubscription {
     }
 
     pub(super) fn mode(&self) -> v1::SubscriptionMode {
-        self.shown.config.unwrap_or_default().mode()
+        self.shown.config.clone().unwrap_or_default().mode()
     }
 
     pub(super) fn ack_deadline(&self) -> Duration {
-        let config = self.shown.config.unwrap_or_default();
+        let config = self.shown.config.clone().unwrap_or_default();
         Duration::from_millis(config.ack_deadline_ms())
     }
 
