@@ -114,6 +114,13 @@ pub enum Event {
         /// One past the last that may go.
         below: u64,
     },
+    /// Somebody is about to trim a partition: then subscriptions do not hold what is below either.
+    TrimSent {
+        /// Where.
+        place: Place,
+        /// One past the last that is to go.
+        below: u64,
+    },
     /// Something about a consumer group.
     Group {
         /// Which group.

@@ -35,11 +35,9 @@ async fn with_letters(
         .await;
     for key in dead_keys {
         let place = records.iter().position(|(of, _)| of == key).unwrap();
-        assert!(
-            consumer
-                .settle((0, place as u64), dead(&format!("{key} is bad")))
-                .await
-        );
+        let reason = format!("{key} is bad");
+        let is_its_own = consumer.settle((0, place as u64), dead(&reason)).await;
+        assert!(is_its_own, "{key}");
     }
     let parked = records
         .iter()
@@ -130,10 +128,10 @@ async fn discard(
     }
 }
 
-fn filter(change: impl FnOnce(&mut v1::DeadLetterFilter)) -> Option<v1::DeadLetterFilter> {
+fn filter(change: impl FnOnce(&mut v1::DeadLetterFilter)) -> v1::DeadLetterFilter {
     let mut filter = v1::DeadLetterFilter::default();
     change(&mut filter);
-    Some(filter)
+    filter
 }
 
 const RECORDS: [(&str, &str); 6] = [
@@ -173,23 +171,23 @@ async fn dead_letters_are_listed_with_what_became_of_them() {
     };
     assert_eq!(by(None, 1).await, values(&letters), "page by page");
     let key = Some(bytes::Bytes::from_static(b"b"));
-    assert_eq!(by(filter(|it| it.key = key), 0).await, ["b1", "b2"]);
+    assert_eq!(by(Some(filter(|it| it.key = key)), 0).await, ["b1", "b2"]);
     let reason = "b is".to_owned();
     assert_eq!(
-        by(filter(|it| it.reason_contains = reason), 0).await,
+        by(Some(filter(|it| it.reason_contains = reason)), 0).await,
         ["b1"]
     );
     let parked = v1::DeadLetterKind::Parked;
-    let parked = by(filter(|it| it.set_kind(parked)), 0).await;
+    let parked = by(Some(filter(|it| it.set_kind(parked))), 0).await;
     assert_eq!(parked.len(), 3, "{parked:?}");
     let since = first.death_time_ms + 3_600_000;
     assert!(
-        by(filter(|it| it.died_from_ms = Some(since)), 0)
+        by(Some(filter(|it| it.died_from_ms = Some(since))), 0)
             .await
             .is_empty()
     );
     assert_eq!(
-        by(filter(|it| it.died_before_ms = Some(since)), 0)
+        by(Some(filter(|it| it.died_before_ms = Some(since))), 0)
             .await
             .len(),
         5
@@ -240,7 +238,7 @@ async fn a_key_is_redriven_whole_and_in_order_before_what_comes_behind_it() {
     let reason = "a is".to_owned();
     // It takes one letter; the others of its key go with it.
     let request = v1::RedriveDeadLettersRequest {
-        filter: filter(|it| it.reason_contains = reason),
+        filter: Some(filter(|it| it.reason_contains = reason)),
         ..all()
     };
     let dry = v1::RedriveDeadLettersRequest {
@@ -345,7 +343,7 @@ async fn dead_letters_become_records_of_a_topic_that_name_them() {
         offset: 0,
     };
     let edited = v1::RedriveDeadLettersRequest {
-        filter: filter(|it| it.letters = vec![one]),
+        filter: Some(filter(|it| it.letters = vec![one])),
         to_topic: Some(to(Some(v1::Record {
             key: Some(bytes::Bytes::from_static(b"a")),
             value: Some(bytes::Bytes::from_static(b"mended")),
@@ -430,7 +428,7 @@ async fn a_key_that_was_half_redriven_goes_on_although_the_filter_does_not_find_
     let broker = with_letters(wish(), &records, &["a"]).await;
     let reason = "a is".to_owned();
     let by_reason = v1::RedriveDeadLettersRequest {
-        filter: filter(|it| it.reason_contains = reason),
+        filter: Some(filter(|it| it.reason_contains = reason)),
         ..all()
     };
     let dry = v1::RedriveDeadLettersRequest {
@@ -445,7 +443,7 @@ async fn a_key_that_was_half_redriven_goes_on_although_the_filter_does_not_find_
     };
     let discarded = v1::DiscardDeadLettersRequest {
         subscription: "billing".to_owned(),
-        filter: filter(|it| it.letters = vec![one]),
+        filter: Some(filter(|it| it.letters = vec![one])),
         reason: "handled by hand".to_owned(),
         ..v1::DiscardDeadLettersRequest::default()
     };
@@ -486,12 +484,12 @@ async fn what_cannot_be_done_with_dead_letters_is_refused() {
     )
     .await;
     check(
-        |it| it.filter = filter(|it| it.partitions = vec![1]),
+        |it| it.filter = Some(filter(|it| it.partitions = vec![1])),
         ErrorReason::PartitionNotFound,
     )
     .await;
     check(
-        |it| it.filter = filter(|it| it.kind = 9),
+        |it| it.filter = Some(filter(|it| it.kind = 9)),
         ErrorReason::InvalidArgument,
     )
     .await;

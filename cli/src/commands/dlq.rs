@@ -3,7 +3,7 @@
 mod report;
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -94,17 +94,21 @@ async fn replacement(args: &RedriveArgs, file: &Path, admin: &Admin) -> Result<R
         let failure = Failure::usage("--value-file stands for one dead letter");
         return Err(failure.hint("name it: PARTITION@OFFSET"));
     };
-    let mut value = Vec::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().read_to_end(&mut value)
-    } else {
-        fs::File::open(file).and_then(|mut file| file.read_to_end(&mut value))
+    let read = match file == Path::new("-") {
+        true => read_standard_input(),
+        false => fs::read(file),
     };
     let unread = |error| Failure::io(format!("cannot read {}", file.display()), &error);
-    read.map_err(unread)?;
+    let value = read.map_err(unread)?;
     let name = args.subscription.as_str();
     let found = admin.dead_letter(name, letter.partition, letter.offset);
     Ok(found.await?.record.value(value))
+}
+
+fn read_standard_input() -> io::Result<Vec<u8>> {
+    let mut value = Vec::new();
+    io::stdin().read_to_end(&mut value)?;
+    Ok(value)
 }
 
 async fn discard(

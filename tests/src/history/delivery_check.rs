@@ -19,8 +19,9 @@ pub(super) fn check_deliveries(history: &[Event]) -> Vec<Violation> {
     for event in history {
         match *event {
             Event::Keyed { place, offset, key } => check.take_key(place, offset, key),
-            Event::MayGo { place, below } => {
-                let known = check.facts.may_go.entry(place).or_default();
+            Event::MayGo { place, .. } => drop(check.may_go.insert(place)),
+            Event::TrimSent { place, below } => {
+                let known = check.facts.trimmed.entry(place).or_default();
                 *known = below.max(*known);
             }
             Event::BrokerGone { .. } => check.ledgers.values_mut().for_each(Ledger::lose_broker),
@@ -43,6 +44,8 @@ struct Check {
     facts: Facts,
     /// Where each item was sent to.
     sent: BTreeMap<u64, Place>,
+    /// Where something may go.
+    may_go: BTreeSet<Place>,
     /// What was read, ever.
     read: BTreeSet<u64>,
     violations: Vec<Violation>,
@@ -52,7 +55,8 @@ struct Check {
 #[derive(Default)]
 struct Facts {
     keys: BTreeMap<Place, BTreeMap<u64, Option<u64>>>,
-    may_go: BTreeMap<Place, u64>,
+    /// One past the last that was to be trimmed.
+    trimmed: BTreeMap<Place, u64>,
 }
 
 /// What is known of a subscription.
@@ -315,7 +319,7 @@ impl Ledger {
             topic: self.topic,
             partition: unit.partition,
         };
-        let may_go = facts.may_go.get(&place).copied().unwrap_or(0);
+        let trimmed = facts.trimmed.get(&place).copied().unwrap_or(0);
         let mut found = Found::new();
         for earlier in before {
             let Some(known) = self.units.get_mut(&earlier) else {
@@ -327,7 +331,7 @@ impl Ledger {
             if known.is_doubtful() && is_free {
                 // Now it is known.
                 known.state = State::Done;
-            } else if !is_beside && (earlier.is_letter || earlier.offset >= may_go) {
+            } else if !is_beside && (earlier.is_letter || earlier.offset >= trimmed) {
                 let what = format!("{unit:?} has overtaken {earlier:?} of its key: {known:?}");
                 found.push((Rule::Overtaken, what));
             }
@@ -365,8 +369,8 @@ impl Ledger {
                 topic: self.topic,
                 partition: unit.partition,
             };
-            let may_go = facts.may_go.get(&place).copied().unwrap_or(0);
-            let is_gone = !unit.is_letter && unit.offset < may_go;
+            let trimmed = facts.trimmed.get(&place).copied().unwrap_or(0);
+            let is_gone = !unit.is_letter && unit.offset < trimmed;
             if known.state == State::Open && !is_gone {
                 let what = format!("{unit:?} was never settled: {known:?}");
                 found.push((Rule::Unhandled, what));

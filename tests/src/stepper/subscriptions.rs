@@ -60,9 +60,8 @@ impl SubscriptionSink for Hands {
                     held.remove(&(partition, offset));
                 }
             }
+            SubscriptionEvent::Skipped(skipped) => panic!("nothing was trimmed: {skipped:?}"),
             SubscriptionEvent::Replaced | SubscriptionEvent::Deleted => held.clear(),
-            // What of it was held is told as lost.
-            SubscriptionEvent::Skipped(_) => {}
         }
     }
 
@@ -148,7 +147,7 @@ impl Stepper {
                 },
                 ack_deadline_ms: 1_000_000,
                 filter: None,
-                on_filter_error: OnFilterError::Deliver,
+                on_filter_error: OnFilterError::default(),
             },
             starts: vec![Offset::ZERO; PARTITIONS as usize],
             hash_key: HashKey::default(),

@@ -188,6 +188,6 @@ impl Check {
 
     fn may_be_gone(&self, value: u64) -> bool {
         let place = self.sent.get(&value);
-        place.is_some_and(|place| self.facts.may_go.contains_key(place))
+        place.is_some_and(|place| self.may_go.contains(place))
     }
 }

@@ -66,7 +66,7 @@ impl World {
         if !is_there || self.random.u8(..8) == 0 {
             let credit = Credit {
                 records: self.random.u64(..60),
-                bytes: self.random.i64(..100_000),
+                bytes: self.random.i64(0..100_000),
             };
             let refuses_to_wait = !is_there && self.random.u8(..8) == 0;
             self.connect_with(consumer, credit, refuses_to_wait);
@@ -237,7 +237,6 @@ impl World {
                         known.held.remove(&(partition, offset));
                     }
                 }
-                // What of it was held is told as lost.
                 Said::Skipped(_) => {}
                 Said::Replaced | Said::Deleted => {
                     known.held.clear();
@@ -390,7 +389,7 @@ impl World {
                 let consumer = number;
                 self.note_delivery(id, DeliveryEvent::Stopped { consumer });
             }
-            Said::Deleted | Said::Skipped(_) => {}
+            Said::Skipped(_) | Said::Deleted => {}
         }
     }
 

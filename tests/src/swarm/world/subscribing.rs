@@ -66,7 +66,7 @@ impl World {
             },
             ack_deadline_ms: self.random.u64(1_000..8_000),
             filter: None,
-            on_filter_error: OnFilterError::Deliver,
+            on_filter_error: OnFilterError::default(),
         }
     }
 
@@ -173,11 +173,12 @@ impl World {
         known.is_doomed = true;
         let name = known.name.clone();
         self.note_delivery(id, DeliveryEvent::Ended);
+        let with_dead_letters = self.random.bool();
         let (answer, _) = oneshot::channel();
         self.push_subscription(SubscriptionCommand::Delete {
             wish: DeleteSubscription {
                 name,
-                with_dead_letters: false,
+                with_dead_letters,
             },
             is_dry_run: false,
             answer,

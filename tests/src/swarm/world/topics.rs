@@ -89,7 +89,8 @@ impl World {
             retention_age_ms: (self.random.u8(..3) == 0).then_some(age_ms),
             retention_bytes: (self.random.u8(..3) == 0).then_some(bytes),
         };
-        match self.crowd.is_absent() {
+        // A clock that jumps ends what subscriptions hold.
+        match self.crowd.is_absent() || !self.weather.has_clock_jumps {
             true => config,
             false => TopicConfig::default(),
         }
@@ -114,14 +115,6 @@ impl World {
         let Some((_, view)) = self.pick_view() else {
             return;
         };
-        if self
-            .crowd
-            .known
-            .values()
-            .any(|it| it.topic == view.id().get())
-        {
-            return;
-        }
         self.cast.doomed_topics.insert(view.id().get());
         // From here on its records may go, whatever becomes of the command.
         for partition in 0..u32::try_from(view.partitions().len()).unwrap() {
@@ -171,9 +164,6 @@ impl World {
         let Some((place, view)) = self.pick_view() else {
             return;
         };
-        if self.crowd.known.values().any(|it| it.topic == place.topic) {
-            return;
-        }
         let Some(handle) = view.partition(place.partition) else {
             return;
         };
@@ -182,6 +172,7 @@ impl World {
         let asked = ledger.asked.entry(place.partition).or_default();
         *asked = below.max(*asked);
         self.history.push(Event::MayGo { place, below });
+        self.history.push(Event::TrimSent { place, below });
         let wish = TrimTopic {
             name: view.name().clone(),
             topic_id: Some(view.id()),

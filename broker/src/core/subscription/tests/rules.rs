@@ -341,6 +341,20 @@ fn an_exclusive_subscription_has_one_consumer_and_the_next_one_waits() {
 }
 
 #[test]
+fn a_suspect_of_an_ordered_mode_comes_as_soon_as_somebody_may_have_it() {
+    for mode in [Mode::KeyShared, Mode::Exclusive] {
+        let mut bench = Bench::new(config(mode), 1);
+        bench.append(0, &[1, 2]);
+        bench.connect_as(1, 100, false);
+        bench.disconnect(1, ConsumerDeparture::CutOff);
+        bench.pass(RECONNECT_GRACE_MS);
+        assert_eq!(bench.held(), [], "nobody is there");
+        bench.connect(2, 100);
+        assert_eq!(bench.held(), [(0, 0)], "{mode:?}: nothing else happens");
+    }
+}
+
+#[test]
 fn who_gives_everything_back_gets_it_more_and_more_slowly() {
     for mode in [Mode::KeyShared, Mode::Shared, Mode::Exclusive] {
         let mut bench = Bench::new(config(mode), 1);
@@ -384,18 +398,4 @@ fn what_one_gives_back_others_get_at_once() {
     assert_eq!(bench.held(), []);
     bench.connect(2, 100);
     assert_eq!(bench.held[&(0, 0)].consumer, consumer_id(2));
-}
-
-#[test]
-fn a_suspect_of_an_ordered_mode_comes_as_soon_as_somebody_may_have_it() {
-    for mode in [Mode::KeyShared, Mode::Exclusive] {
-        let mut bench = Bench::new(config(mode), 1);
-        bench.append(0, &[1, 2]);
-        bench.connect_as(1, 100, false);
-        bench.disconnect(1, ConsumerDeparture::CutOff);
-        bench.pass(RECONNECT_GRACE_MS);
-        assert_eq!(bench.held(), [], "nobody is there");
-        bench.connect(2, 100);
-        assert_eq!(bench.held(), [(0, 0)], "{mode:?}: nothing else happens");
-    }
 }
