@@ -60,15 +60,15 @@ pub(crate) enum DlqCommand {
 pub(crate) struct ListLettersArgs {
     /// Name of the subscription
     pub(crate) subscription: SubscriptionName,
-    /// Which.
-    #[command(flatten)]
-    pub(crate) selection: Selection,
     /// Most dead letters to list
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1_000)]
     pub(crate) limit: usize,
     /// Most bytes of each value, with -o json
     #[arg(long, value_name = "BYTES", default_value_t = 1_000)]
     pub(crate) value_bytes: u32,
+    /// Which.
+    #[command(flatten)]
+    pub(crate) selection: Selection,
 }
 
 /// What to redrive, and where to.
@@ -83,9 +83,6 @@ pub(crate) struct ListLettersArgs {
 pub(crate) struct RedriveArgs {
     /// Name of the subscription
     pub(crate) subscription: SubscriptionName,
-    /// Which.
-    #[command(flatten)]
-    pub(crate) selection: Selection,
     /// Append them to this topic as new records, instead of delivering them again
     #[arg(long, value_name = "TOPIC")]
     pub(crate) to_topic: Option<TopicName>,
@@ -99,6 +96,9 @@ pub(crate) struct RedriveArgs {
     /// Only tell how many there are
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Which.
+    #[command(flatten)]
+    pub(crate) selection: Selection,
 }
 
 impl RedriveArgs {
@@ -130,9 +130,6 @@ impl RedriveArgs {
 pub(crate) struct DiscardArgs {
     /// Name of the subscription
     pub(crate) subscription: SubscriptionName,
-    /// Which.
-    #[command(flatten)]
-    pub(crate) selection: Selection,
     /// Why, for those who look at the broker's log
     #[arg(long, value_name = "WHY")]
     reason: String,
@@ -142,6 +139,9 @@ pub(crate) struct DiscardArgs {
     /// Do not ask, even on a terminal
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Which.
+    #[command(flatten)]
+    pub(crate) selection: Selection,
 }
 
 impl DiscardArgs {
