@@ -559,3 +559,21 @@ async fn what_a_consumer_has_is_not_discarded() {
     consumer.receive_values(&["a4"]).await;
     broker.stop().await;
 }
+
+#[tokio::test]
+async fn what_was_parked_since_a_redrive_began_follows_its_key() {
+    let broker = with_letters(wish(), &RECORDS, &["a"]).await;
+    // From the beginning, to where the dead letters ended before the next one came.
+    let begun = v1::RedriveDeadLettersRequest {
+        resume_token: "0/0//3".to_owned(),
+        ..all()
+    };
+    publish(&broker, &[("a", "a4"), ("c", "c2")]).await;
+    let mut consumer = Consumer::open(&broker, 2).await;
+    list_until(&broker, 4).await;
+    assert!(consumer.has.is_empty(), "nothing was heard");
+    let (done, _) = redrive(&broker, begun).await.unwrap();
+    assert_eq!(done.redriven_count, 4, "with the one that came since");
+    drop(consumer.try_next().await);
+    broker.stop().await;
+}

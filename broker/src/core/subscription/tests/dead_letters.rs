@@ -188,3 +188,23 @@ fn where_keys_are_not_parked_what_is_redriven_runs_beside_nothing_of_its_key() {
     bench.ack((1, 0));
     assert_eq!(bench.held(), [(0, 2), (0, 3)]);
 }
+
+#[test]
+fn only_dead_letters_become_records_of_a_topic_and_all_or_none() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 1, 2]);
+    bench.connect(1, 100);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    bench.bury(true);
+    let all = bench.letters_of(0, |_| true);
+    assert_eq!(all.len(), 2, "with the one behind it");
+    bench.redrive(0, &all[1..]);
+    let refused = bench.state.republish(bench.id, 0, &all);
+    assert_eq!(refused, None, "one of them is on its way back");
+    let settled = bench.state.republish(bench.id, 0, &all[..1]);
+    assert!(
+        settled.is_some_and(|rows| !rows.is_empty()),
+        "the other one"
+    );
+}
