@@ -19,14 +19,20 @@ pub(super) fn check_deliveries(history: &[Event]) -> Vec<Violation> {
     for event in history {
         match *event {
             Event::Keyed { place, offset, key } => check.take_key(place, offset, key),
-            Event::MayGo { place, .. } => drop(check.may_go.insert(place)),
+            Event::MayGo { place, .. } => {
+                check.may_go.insert(place);
+            }
             Event::TrimSent { place, below } => {
                 let known = check.facts.trimmed.entry(place).or_default();
                 *known = below.max(*known);
             }
             Event::BrokerGone { .. } => check.ledgers.values_mut().for_each(Ledger::lose_broker),
-            Event::Sent { item, value, .. } => drop(check.sent.insert(value, item.place)),
-            Event::Read { value, .. } => drop(check.read.insert(value)),
+            Event::Sent { item, value, .. } => {
+                check.sent.insert(value, item.place);
+            }
+            Event::Read { value, .. } => {
+                check.read.insert(value);
+            }
             Event::Subscription {
                 subscription,
                 event,
@@ -57,6 +63,14 @@ struct Facts {
     keys: BTreeMap<Place, BTreeMap<u64, Option<u64>>>,
     /// One past the last that was to be trimmed.
     trimmed: BTreeMap<Place, u64>,
+}
+
+impl Facts {
+    fn is_trimmed(&self, place: Place, offset: u64) -> bool {
+        self.trimmed
+            .get(&place)
+            .is_some_and(|below| offset < *below)
+    }
 }
 
 /// What is known of a subscription.
@@ -218,7 +232,9 @@ impl Ledger {
                 self.hear(number, unit, (consumer, delivery), word);
                 Found::new()
             }
-            DeliveryEvent::Answered { number, is_expired } => self.answer(number, is_expired),
+            DeliveryEvent::Answered { number, is_expired } => {
+                self.answer(facts, number, is_expired)
+            }
             DeliveryEvent::Stopped { consumer } => {
                 self.stop(consumer);
                 Found::new()
@@ -354,7 +370,9 @@ impl Ledger {
 
     /// The broker is gone: no lease is known any more, and what was not answered is in doubt.
     fn lose_broker(&mut self) {
-        self.sayings.clear();
+        for saying in std::mem::take(&mut self.sayings).into_values() {
+            self.charge(&saying);
+        }
         for known in self.units.values_mut() {
             known.lose_broker();
         }

@@ -38,6 +38,8 @@ pub(super) struct Known {
     pub(super) pending: u32,
     /// Whether somebody may have settled it, ever.
     pub(super) was_settled: bool,
+    /// The delivery that brought it last.
+    pub(super) last_delivery: u64,
     /// The attempt that was told last.
     pub(super) attempt: u32,
     /// The next one is at least this.
@@ -70,6 +72,7 @@ impl Known {
             held: None,
             pending: 0,
             was_settled: false,
+            last_delivery: 0,
             attempt: 0,
             attempt_min: 0,
             charges: 0,
@@ -94,7 +97,9 @@ impl Known {
     }
 
     pub(super) fn lose_broker(&mut self) {
-        self.held = None;
+        // What its last rounds have decided nobody may have heard.
+        let may_have_failed = |held: Held| held.has_begun || held.is_alone;
+        self.charges += u32::from(self.held.take().is_some_and(may_have_failed));
         if std::mem::take(&mut self.pending) > 0 && self.state == State::Open {
             self.state = State::Either;
         }
@@ -139,6 +144,7 @@ impl Known {
             found.push((Rule::Attempts, what));
         }
         self.attempt = attempt;
+        self.last_delivery = held.delivery;
         self.held = Some(held);
         found
     }
