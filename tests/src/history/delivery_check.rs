@@ -187,19 +187,6 @@ impl Ledger {
 
     fn take(&mut self, facts: &Facts, event: DeliveryEvent) -> Found {
         match event {
-            DeliveryEvent::Began { .. } => Found::new(),
-            DeliveryEvent::AttemptsMax { attempts_max } => {
-                self.attempts_max = attempts_max.min(self.attempts_max);
-                Found::new()
-            }
-            DeliveryEvent::SeekSent { partition, offset } => {
-                self.send_seek(partition, offset);
-                Found::new()
-            }
-            DeliveryEvent::Sought { partition, offset } => {
-                self.seek(partition, offset);
-                Found::new()
-            }
             DeliveryEvent::Delivered {
                 unit,
                 consumer,
@@ -218,33 +205,8 @@ impl Ledger {
                 };
                 self.deliver(facts, unit, held, attempt, time_ms)
             }
-            DeliveryEvent::Lost { unit, consumer } => {
-                self.lose(unit, consumer);
-                Found::new()
-            }
-            DeliveryEvent::Said {
-                number,
-                unit,
-                consumer,
-                delivery,
-                word,
-            } => {
-                self.hear(number, unit, (consumer, delivery), word);
-                Found::new()
-            }
             DeliveryEvent::Answered { number, is_expired } => {
                 self.answer(facts, number, is_expired)
-            }
-            DeliveryEvent::Stopped { consumer } => {
-                self.stop(consumer);
-                Found::new()
-            }
-            DeliveryEvent::Parted {
-                consumer,
-                free_from_ms,
-            } => {
-                self.part(consumer, free_from_ms);
-                Found::new()
             }
             DeliveryEvent::Buried {
                 partition,
@@ -252,32 +214,52 @@ impl Ledger {
                 offset,
                 is_parked,
             } => self.bury(facts, partition, letter, offset, is_parked),
-            DeliveryEvent::Asked {
-                partition,
-                letter,
-                deed,
-            } => {
-                self.ask(partition, letter, deed);
-                Found::new()
-            }
-            DeliveryEvent::Done {
-                partition,
-                letter,
-                deed,
-            } => {
-                self.finish_deed(partition, letter, deed);
-                Found::new()
-            }
             DeliveryEvent::Seen {
                 partition,
                 letter,
                 state,
             } => self.see(partition, letter, state),
-            DeliveryEvent::Ended => {
-                self.is_over = true;
+            DeliveryEvent::Finished => self.finish(facts),
+            other => {
+                self.note(other);
                 Found::new()
             }
-            DeliveryEvent::Finished => self.finish(facts),
+        }
+    }
+
+    /// Takes an event that can break no rule.
+    fn note(&mut self, event: DeliveryEvent) {
+        match event {
+            DeliveryEvent::AttemptsMax { attempts_max } => {
+                self.attempts_max = attempts_max.min(self.attempts_max);
+            }
+            DeliveryEvent::SeekSent { partition, offset } => self.send_seek(partition, offset),
+            DeliveryEvent::Sought { partition, offset } => self.seek(partition, offset),
+            DeliveryEvent::Lost { unit, consumer } => self.lose(unit, consumer),
+            DeliveryEvent::Said {
+                number,
+                unit,
+                consumer,
+                delivery,
+                word,
+            } => self.hear(number, unit, (consumer, delivery), word),
+            DeliveryEvent::Stopped { consumer } => self.stop(consumer),
+            DeliveryEvent::Parted {
+                consumer,
+                free_from_ms,
+            } => self.part(consumer, free_from_ms),
+            DeliveryEvent::Asked {
+                partition,
+                letter,
+                deed,
+            } => self.ask(partition, letter, deed),
+            DeliveryEvent::Done {
+                partition,
+                letter,
+                deed,
+            } => self.finish_deed(partition, letter, deed),
+            DeliveryEvent::Ended => self.is_over = true,
+            _ => {}
         }
     }
 
@@ -334,7 +316,6 @@ impl Ledger {
             topic: self.topic,
             partition: unit.partition,
         };
-        let trimmed = facts.trimmed.get(&place).copied().unwrap_or(0);
         let mut found = Found::new();
         for earlier in before {
             let Some(known) = self.units.get_mut(&earlier) else {
@@ -346,7 +327,8 @@ impl Ledger {
             if known.is_doubtful() && is_free {
                 // Now it is known.
                 known.state = State::Done;
-            } else if !is_beside && (earlier.is_letter || earlier.offset >= trimmed) {
+            } else if !is_beside && (earlier.is_letter || !facts.is_trimmed(place, earlier.offset))
+            {
                 let what = format!("{unit:?} has overtaken {earlier:?} of its key: {known:?}");
                 found.push((Rule::Overtaken, what));
             }
@@ -386,8 +368,7 @@ impl Ledger {
                 topic: self.topic,
                 partition: unit.partition,
             };
-            let trimmed = facts.trimmed.get(&place).copied().unwrap_or(0);
-            let is_gone = !unit.is_letter && unit.offset < trimmed;
+            let is_gone = !unit.is_letter && facts.is_trimmed(place, unit.offset);
             if known.state == State::Open && !is_gone {
                 let what = format!("{unit:?} was never settled: {known:?}");
                 found.push((Rule::Unhandled, what));

@@ -34,6 +34,8 @@ pub(super) struct Known {
     pub(super) key: Option<u64>,
     pub(super) state: State,
     pub(super) held: Option<Held>,
+    /// What was said last by who had it and did not ack it, unless it came again since.
+    pub(super) let_go_by: Option<u64>,
     /// Acks, and what else settles it, that are not answered.
     pub(super) pending: u32,
     /// Whether somebody may have settled it, ever.
@@ -58,6 +60,8 @@ pub(super) struct KnownLetter {
     pub(super) source: u64,
     pub(super) seen: LetterState,
     pub(super) is_redrive_asked: bool,
+    /// The same while it was on its way back: it may be dead again by then.
+    pub(super) is_asked_again: bool,
     /// Values of the items that it was to become.
     pub(super) republished: Vec<u64>,
     /// Somebody else may have settled it: a consumer, or who discards.
@@ -70,6 +74,7 @@ impl Known {
             key,
             state: State::Open,
             held: None,
+            let_go_by: None,
             pending: 0,
             was_settled: false,
             last_delivery: 0,
@@ -146,6 +151,7 @@ impl Known {
         self.attempt = attempt;
         self.last_delivery = held.delivery;
         self.held = Some(held);
+        self.let_go_by = None;
         found
     }
 }

@@ -60,12 +60,15 @@ impl Ledger {
         match (word, &mut known.held) {
             (Word::Start, Some(held)) if is_its(*held) => held.has_begun = true,
             (Word::Start | Word::Extend, _) => {}
-            (_, held) if its.is_some() => *held = None,
+            (_, held) if its.is_some() => {
+                *held = None;
+                known.let_go_by = (word != Word::Ack).then_some(number);
+            }
             _ => {}
         }
     }
 
-    /// Rules 9, 10 and 24 for an answer.
+    /// Rules 9, 10, 22 and 24 for an answer.
     pub(super) fn answer(&mut self, facts: &Facts, number: u64, is_expired: bool) -> Found {
         let mut found = Found::new();
         let Some(saying) = self.sayings.remove(&number) else {
@@ -99,15 +102,42 @@ impl Ledger {
                     // answered as if it had done that.
                     if known.is_open() {
                         known.state = State::Done;
+                        found.extend(self.check_ack(facts, number, unit));
                     }
                 }
             }
-            Word::Nack if !is_expired && is_recent && saying.is_held => {
-                if self.failures < FAILURES_COUNTED_MAX {
-                    known.attempt_min = known.attempt_min.max(saying.attempt + 1);
-                }
+            Word::Nack
+                if !is_expired
+                    && is_recent
+                    && saying.is_held
+                    && self.failures < FAILURES_COUNTED_MAX =>
+            {
+                known.attempt_min = known.attempt_min.max(saying.attempt + 1);
             }
             _ => {}
+        }
+        found
+    }
+
+    /// Rule 22 for a record that is handled: who has given back one of its key before does not have it.
+    fn check_ack(&mut self, facts: &Facts, number: u64, unit: Unit) -> Found {
+        let place = Place {
+            topic: self.topic,
+            partition: unit.partition,
+        };
+        let key = self.units.get(&unit).and_then(|known| known.key);
+        let Some(key) = key.filter(|_| self.is_ordered) else {
+            return Found::new();
+        };
+        let mut found = Found::new();
+        for earlier in self.before(unit, key) {
+            let known = &self.units[&earlier];
+            let is_back = known.let_go_by.is_some_and(|before| before < number);
+            let is_gone = !unit.is_letter && facts.is_trimmed(place, earlier.offset);
+            if is_back && !is_gone && known.state == State::Open && known.pending == 0 {
+                let what = format!("{unit:?} was handled before {earlier:?}: {known:?}");
+                found.push((Rule::Overtaken, what));
+            }
         }
         found
     }

@@ -158,10 +158,6 @@ impl World {
 
     /// Frames from an offset on; none at the end, the log start if that lies behind, nothing if the disk
     /// failed.
-    #[expect(
-        clippy::type_complexity,
-        reason = "three outcomes that one caller takes apart"
-    )]
     fn read_frames(&self, place: Place, next: u64) -> Option<Result<Vec<Frame>, Option<u64>>> {
         let engine = self.engine.as_ref()?;
         let topics = engine.shared.published.topics();
@@ -180,7 +176,10 @@ impl World {
             TailRead::Frames(frames) => Some(Ok(frames)),
             TailRead::OnDisk { until } => {
                 let read = engine.reader.read(log, None, offset, until, limit);
-                Some(read.map(|read| read.frames).map_err(|_| None))
+                Some(match read {
+                    Ok(read) => Ok(read.frames),
+                    Err(_) => Err(None),
+                })
             }
         }
     }
@@ -229,8 +228,10 @@ impl World {
         };
         let number = |name| header(name).parse::<u64>().unwrap();
         let known = self.crowd.known.get_mut(&id).expect("it is known");
-        assert_eq!(header(dead_letter::SUBSCRIPTION), known.name.to_string());
-        assert_eq!(number(dead_letter::PARTITION), u64::from(spot.0));
+        let name = header(dead_letter::SUBSCRIPTION);
+        assert_eq!(name, known.name.to_string(), "a dead letter of another one");
+        let partition = number(dead_letter::PARTITION);
+        assert_eq!(partition, u64::from(spot.0), "it keeps its partition");
         let source = number(dead_letter::OFFSET);
         let letter = Letter {
             source,
