@@ -136,6 +136,7 @@ impl Ledger {
         if (before, state) == (LetterState::Redriven, LetterState::Dead) {
             of_letter.is_redrive_asked = std::mem::take(&mut of_letter.is_asked_again);
             (known.is_spent, known.charges) = (false, 0);
+            known.forget_attempts();
         }
         match state {
             LetterState::Settled => known.state = State::Done,

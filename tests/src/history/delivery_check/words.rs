@@ -84,6 +84,7 @@ impl Ledger {
             return found;
         };
         let is_only_one = known.pending == u32::from(saying.word == Word::Ack);
+        let may_be_redriven = known.letter.as_ref().is_some_and(|it| it.is_asked_again);
         let is_open = known.state == State::Open && is_only_one && is_recent;
         if !is_expired && saying.is_late && is_open && !facts.is_trimmed(place, unit.offset) {
             let what = format!("{saying:?} came late and was heard: {known:?}");
@@ -110,6 +111,7 @@ impl Ledger {
                 if !is_expired
                     && is_recent
                     && saying.is_held
+                    && !may_be_redriven
                     && self.failures < FAILURES_COUNTED_MAX =>
             {
                 known.attempt_min = known.attempt_min.max(saying.attempt + 1);
