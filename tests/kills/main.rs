@@ -20,6 +20,7 @@ mod flights;
 mod killing;
 mod members;
 mod stalled;
+mod subscribers;
 mod terminating;
 
 fn number(name: &str, default: u64) -> u64 {

@@ -154,7 +154,7 @@ pub struct KnownSubscription {
     /// What was acknowledged.
     pub done: Option<SubscriptionFacts>,
     /// What was asked for and not answered.
-    #[expect(clippy::option_option, reason = "to be gone may be asked for")]
+    #[expect(clippy::option_option, reason = "it may be asked not to be there")]
     pub asked: Option<Option<SubscriptionFacts>>,
 }
 

@@ -19,14 +19,20 @@ pub(super) fn check_deliveries(history: &[Event]) -> Vec<Violation> {
     for event in history {
         match *event {
             Event::Keyed { place, offset, key } => check.take_key(place, offset, key),
-            Event::MayGo { place, .. } => drop(check.may_go.insert(place)),
+            Event::MayGo { place, .. } => {
+                check.may_go.insert(place);
+            }
             Event::TrimSent { place, below } => {
                 let known = check.facts.trimmed.entry(place).or_default();
                 *known = below.max(*known);
             }
             Event::BrokerGone { .. } => check.ledgers.values_mut().for_each(Ledger::lose_broker),
-            Event::Sent { item, value, .. } => drop(check.sent.insert(value, item.place)),
-            Event::Read { value, .. } => drop(check.read.insert(value)),
+            Event::Sent { item, value, .. } => {
+                check.sent.insert(value, item.place);
+            }
+            Event::Read { value, .. } => {
+                check.read.insert(value);
+            }
             Event::Subscription {
                 subscription,
                 event,
@@ -57,6 +63,14 @@ struct Facts {
     keys: BTreeMap<Place, BTreeMap<u64, Option<u64>>>,
     /// One past the last that was to be trimmed.
     trimmed: BTreeMap<Place, u64>,
+}
+
+impl Facts {
+    fn is_trimmed(&self, place: Place, offset: u64) -> bool {
+        self.trimmed
+            .get(&place)
+            .is_some_and(|below| offset < *below)
+    }
 }
 
 /// What is known of a subscription.
@@ -174,19 +188,6 @@ impl Ledger {
     #[expect(clippy::too_many_lines, reason = "one arm for each event")]
     fn take(&mut self, facts: &Facts, event: DeliveryEvent) -> Found {
         match event {
-            DeliveryEvent::Began { .. } => Found::new(),
-            DeliveryEvent::AttemptsMax { attempts_max } => {
-                self.attempts_max = attempts_max.min(self.attempts_max);
-                Found::new()
-            }
-            DeliveryEvent::SeekSent { partition, offset } => {
-                self.send_seek(partition, offset);
-                Found::new()
-            }
-            DeliveryEvent::Sought { partition, offset } => {
-                self.seek(partition, offset);
-                Found::new()
-            }
             DeliveryEvent::Delivered {
                 unit,
                 consumer,
@@ -205,31 +206,8 @@ impl Ledger {
                 };
                 self.deliver(facts, unit, held, attempt, time_ms)
             }
-            DeliveryEvent::Lost { unit, consumer } => {
-                self.lose(unit, consumer);
-                Found::new()
-            }
-            DeliveryEvent::Said {
-                number,
-                unit,
-                consumer,
-                delivery,
-                word,
-            } => {
-                self.hear(number, unit, (consumer, delivery), word);
-                Found::new()
-            }
-            DeliveryEvent::Answered { number, is_expired } => self.answer(number, is_expired),
-            DeliveryEvent::Stopped { consumer } => {
-                self.stop(consumer);
-                Found::new()
-            }
-            DeliveryEvent::Parted {
-                consumer,
-                free_from_ms,
-            } => {
-                self.part(consumer, free_from_ms);
-                Found::new()
+            DeliveryEvent::Answered { number, is_expired } => {
+                self.answer(facts, number, is_expired)
             }
             DeliveryEvent::Buried {
                 partition,
@@ -237,32 +215,52 @@ impl Ledger {
                 offset,
                 is_parked,
             } => self.bury(facts, partition, letter, offset, is_parked),
-            DeliveryEvent::Asked {
-                partition,
-                letter,
-                deed,
-            } => {
-                self.ask(partition, letter, deed);
-                Found::new()
-            }
-            DeliveryEvent::Done {
-                partition,
-                letter,
-                deed,
-            } => {
-                self.finish_deed(partition, letter, deed);
-                Found::new()
-            }
             DeliveryEvent::Seen {
                 partition,
                 letter,
                 state,
             } => self.see(partition, letter, state),
-            DeliveryEvent::Ended => {
-                self.is_over = true;
+            DeliveryEvent::Finished => self.finish(facts),
+            other => {
+                self.note(other);
                 Found::new()
             }
-            DeliveryEvent::Finished => self.finish(facts),
+        }
+    }
+
+    /// Takes an event that can break no rule.
+    fn note(&mut self, event: DeliveryEvent) {
+        match event {
+            DeliveryEvent::AttemptsMax { attempts_max } => {
+                self.attempts_max = attempts_max.min(self.attempts_max);
+            }
+            DeliveryEvent::SeekSent { partition, offset } => self.send_seek(partition, offset),
+            DeliveryEvent::Sought { partition, offset } => self.seek(partition, offset),
+            DeliveryEvent::Lost { unit, consumer } => self.lose(unit, consumer),
+            DeliveryEvent::Said {
+                number,
+                unit,
+                consumer,
+                delivery,
+                word,
+            } => self.hear(number, unit, (consumer, delivery), word),
+            DeliveryEvent::Stopped { consumer } => self.stop(consumer),
+            DeliveryEvent::Parted {
+                consumer,
+                free_from_ms,
+            } => self.part(consumer, free_from_ms),
+            DeliveryEvent::Asked {
+                partition,
+                letter,
+                deed,
+            } => self.ask(partition, letter, deed),
+            DeliveryEvent::Done {
+                partition,
+                letter,
+                deed,
+            } => self.finish_deed(partition, letter, deed),
+            DeliveryEvent::Ended => self.is_over = true,
+            _ => {}
         }
     }
 
@@ -319,7 +317,6 @@ impl Ledger {
             topic: self.topic,
             partition: unit.partition,
         };
-        let trimmed = facts.trimmed.get(&place).copied().unwrap_or(0);
         let mut found = Found::new();
         for earlier in before {
             let Some(known) = self.units.get_mut(&earlier) else {
@@ -331,7 +328,8 @@ impl Ledger {
             if known.is_doubtful() && is_free {
                 // Now it is known.
                 known.state = State::Done;
-            } else if !is_beside && (earlier.is_letter || earlier.offset >= trimmed) {
+            } else if !is_beside && (earlier.is_letter || !facts.is_trimmed(place, earlier.offset))
+            {
                 let what = format!("{unit:?} has overtaken {earlier:?} of its key: {known:?}");
                 found.push((Rule::Overtaken, what));
             }
@@ -355,7 +353,9 @@ impl Ledger {
 
     /// The broker is gone: no lease is known any more, and what was not answered is in doubt.
     fn lose_broker(&mut self) {
-        self.sayings.clear();
+        for saying in std::mem::take(&mut self.sayings).into_values() {
+            self.charge(&saying);
+        }
         for known in self.units.values_mut() {
             known.lose_broker();
         }
@@ -369,8 +369,7 @@ impl Ledger {
                 topic: self.topic,
                 partition: unit.partition,
             };
-            let trimmed = facts.trimmed.get(&place).copied().unwrap_or(0);
-            let is_gone = !unit.is_letter && unit.offset < trimmed;
+            let is_gone = !unit.is_letter && facts.is_trimmed(place, unit.offset);
             if known.state == State::Open && !is_gone {
                 let what = format!("{unit:?} was never settled: {known:?}");
                 found.push((Rule::Unhandled, what));

@@ -453,7 +453,12 @@ impl Stepper {
         let subscription = self.subscription_named(name).expect("it is there").id();
         let topics = self.engine.shared.published.topics();
         let view = topics.named(&target.parse().unwrap()).expect("a topic");
-        let records = letters.iter().map(|_| v1::Record::default());
+        // Longer than a sector: a torn round may hold a part of what belongs together.
+        let value = Bytes::from(vec![7; 3_000]);
+        let records = letters.iter().map(|_| v1::Record {
+            value: Some(value.clone()),
+            ..v1::Record::default()
+        });
         let records = records.collect();
         let payload: Bytes = v1::RecordBatch { records }.encode_to_vec().into();
         let request = AppendRequest {

@@ -119,6 +119,8 @@ impl Counts {
 
 const PRODUCERS: u64 = 3;
 const READERS: u64 = 3;
+/// How names of topics of dead letters end.
+const DEAD_LETTERS: &str = "-dead";
 /// One in so many seeds has a publisher: by number, not drawn, so that the others stay what they are.
 const PUBLISHING: u64 = 8;
 
@@ -437,7 +439,7 @@ impl World {
             .iter()
             .flat_map(|topics| topics.after(None).map(Arc::clone))
             // Dead letters have readers of their own.
-            .filter(|view| view.name().as_str().strip_suffix(".dlq").is_none())
+            .filter(|view| !view.name().as_str().ends_with(DEAD_LETTERS))
             .collect()
     }
 

@@ -34,10 +34,14 @@ pub(super) struct Known {
     pub(super) key: Option<u64>,
     pub(super) state: State,
     pub(super) held: Option<Held>,
+    /// What was said last by who had it and did not ack it, unless it came again since.
+    pub(super) let_go_by: Option<u64>,
     /// Acks, and what else settles it, that are not answered.
     pub(super) pending: u32,
     /// Whether somebody may have settled it, ever.
     pub(super) was_settled: bool,
+    /// The delivery that brought it last.
+    pub(super) last_delivery: u64,
     /// The attempt that was told last.
     pub(super) attempt: u32,
     /// The next one is at least this.
@@ -56,6 +60,8 @@ pub(super) struct KnownLetter {
     pub(super) source: u64,
     pub(super) seen: LetterState,
     pub(super) is_redrive_asked: bool,
+    /// The same while it was on its way back: it may be dead again by then.
+    pub(super) is_asked_again: bool,
     /// Values of the items that it was to become.
     pub(super) republished: Vec<u64>,
     /// Somebody else may have settled it: a consumer, or who discards.
@@ -68,8 +74,10 @@ impl Known {
             key,
             state: State::Open,
             held: None,
+            let_go_by: None,
             pending: 0,
             was_settled: false,
+            last_delivery: 0,
             attempt: 0,
             attempt_min: 0,
             charges: 0,
@@ -94,7 +102,9 @@ impl Known {
     }
 
     pub(super) fn lose_broker(&mut self) {
-        self.held = None;
+        // What its last rounds have decided nobody may have heard.
+        let may_have_failed = |held: Held| held.has_begun || held.is_alone;
+        self.charges += u32::from(self.held.take().is_some_and(may_have_failed));
         if std::mem::take(&mut self.pending) > 0 && self.state == State::Open {
             self.state = State::Either;
         }
@@ -139,7 +149,9 @@ impl Known {
             found.push((Rule::Attempts, what));
         }
         self.attempt = attempt;
+        self.last_delivery = held.delivery;
         self.held = Some(held);
+        self.let_go_by = None;
         found
     }
 }

@@ -67,6 +67,7 @@ impl Ledger {
             source: offset,
             seen: LetterState::Dead,
             is_redrive_asked: false,
+            is_asked_again: false,
             republished: Vec::new(),
             has_other_end: false,
         });
@@ -89,10 +90,9 @@ impl Ledger {
         };
         match deed {
             Deed::Redrive => {
+                of_letter.is_asked_again |= of_letter.seen == LetterState::Redriven;
                 of_letter.is_redrive_asked = true;
-                if of_letter.seen == LetterState::Dead {
-                    known.forget_attempts();
-                }
+                known.forget_attempts();
                 return;
             }
             Deed::Discard => of_letter.has_other_end = true,
@@ -134,8 +134,9 @@ impl Ledger {
             (LetterState::Redriven, LetterState::Dead) => is_spent,
         };
         if (before, state) == (LetterState::Redriven, LetterState::Dead) {
-            of_letter.is_redrive_asked = false;
+            of_letter.is_redrive_asked = std::mem::take(&mut of_letter.is_asked_again);
             (known.is_spent, known.charges) = (false, 0);
+            known.forget_attempts();
         }
         match state {
             LetterState::Settled => known.state = State::Done,
@@ -162,18 +163,20 @@ impl Check {
         let mut found = Vec::new();
         for (subscription, ledger) in self.ledgers.iter().filter(|(_, it)| !it.is_over) {
             for (unit, known) in &ledger.units {
-                let Some(letter) = &known.letter else {
+                let letter = known.letter.as_ref();
+                let Some(letter) = letter.filter(|it| !it.republished.is_empty()) else {
                     continue;
                 };
                 let values = letter.republished.iter();
                 let there = values.clone().filter(|it| self.read.contains(it)).count();
                 let may_be_gone = values.clone().any(|it| self.may_be_gone(*it));
-                let is_known = known.state != State::Either;
                 let is_done = known.state == State::Done;
-                let is_missing = is_done && !letter.has_other_end && !may_be_gone;
+                let is_half = match there {
+                    0 => is_done && !letter.has_other_end && !may_be_gone,
+                    _ => !is_done && known.state != State::Either,
+                };
                 let rule = match there {
-                    0 if is_missing => Rule::TornRequest,
-                    1 if is_known && !is_done => Rule::TornRequest,
+                    0 | 1 if is_half => Rule::TornRequest,
                     0 | 1 => continue,
                     _ => Rule::DeadLetters,
                 };

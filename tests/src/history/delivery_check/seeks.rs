@@ -1,6 +1,6 @@
 //! Partitions that are moved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::known::{Known, State};
 use super::{Ledger, Unit};
@@ -25,12 +25,13 @@ impl Ledger {
     /// A partition was put somewhere.
     pub(super) fn seek(&mut self, partition: u32, to: u64) {
         self.begins.insert(partition, to);
-        let parked = self.parked_until(partition);
+        let (parked, keyless) = self.parked_until(partition);
         for (unit, known) in self.units.range_mut(of(partition)) {
             let until = known.key.and_then(|key| parked.get(&key));
             // Up to its last dead letter nothing of a parked key comes again.
+            let is_parked = until.is_some_and(|until| unit.offset <= *until);
             known.state = match unit.offset >= to {
-                true if until.is_some_and(|until| unit.offset <= *until) => State::Either,
+                true if is_parked || keyless.contains(&unit.offset) => State::Either,
                 true => State::Open,
                 false => State::Done,
             };
@@ -38,8 +39,9 @@ impl Ledger {
         self.open_again(partition);
     }
 
-    /// The keys that have dead letters, with the highest offset that one of them had in the topic.
-    fn parked_until(&self, partition: u32) -> BTreeMap<u64, u64> {
+    /// The keys that have dead letters, with the highest offset that one of them had in the topic; and
+    /// the offsets of dead letters without a key, each of which is a key of its own.
+    fn parked_until(&self, partition: u32) -> (BTreeMap<u64, u64>, BTreeSet<u64>) {
         let first = Unit {
             partition,
             is_letter: true,
@@ -51,20 +53,26 @@ impl Ledger {
         };
         let letters = || {
             let letters = self.units.range(first..=last);
-            letters.filter_map(|(_, known)| Some((known.key?, known, known.letter.as_ref()?)))
+            letters.filter_map(|(_, known)| Some((known, known.letter.as_ref()?)))
         };
-        let mut parked: BTreeMap<u64, u64> = BTreeMap::new();
-        for (key, known, _) in letters() {
-            if self.parks && known.is_open() {
-                parked.insert(key, 0);
+        let (mut parked, mut keyless) = (BTreeMap::<u64, u64>::new(), BTreeSet::new());
+        for (known, letter) in letters().filter(|(known, _)| self.parks && known.is_open()) {
+            match known.key {
+                Some(key) => {
+                    parked.insert(key, 0);
+                }
+                None => {
+                    keyless.insert(letter.source);
+                }
             }
         }
-        for (key, _, letter) in letters() {
-            if let Some(until) = parked.get_mut(&key) {
-                *until = letter.source.max(*until);
-            }
+        for (known, letter) in letters() {
+            let until = known.key.and_then(|key| parked.get_mut(&key));
+            until
+                .into_iter()
+                .for_each(|it| *it = letter.source.max(*it));
         }
-        parked
+        (parked, keyless)
     }
 
     fn open_again(&mut self, partition: u32) {

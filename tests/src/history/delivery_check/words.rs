@@ -1,14 +1,14 @@
 //! What consumers say, how they go, and what the broker answers.
 
 use super::known::{Held, State};
-use super::{Found, Ledger, Rule, Unit};
-use crate::history::Word;
+use super::{Facts, Found, Ledger, Rule, Unit};
+use crate::history::{Place, Word};
 
 /// Failures in a row below which there is no outage for sure, in which attempts count.
 const FAILURES_COUNTED_MAX: u32 = 25;
 
 /// Something that a consumer has said and that is not answered.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Saying {
     unit: Unit,
     consumer: u64,
@@ -19,6 +19,8 @@ pub(super) struct Saying {
     seek: u64,
     /// The consumer has the record, as far as it can know.
     is_held: bool,
+    /// The record has come with a later delivery since.
+    is_late: bool,
 }
 
 impl Ledger {
@@ -37,6 +39,7 @@ impl Ledger {
             attempt: known.attempt,
             seek,
             is_held: its.is_some_and(|held| held.free_from_ms.is_none()),
+            is_late: known.last_delivery != by.1 && known.letter.is_none(),
         };
         self.sayings.insert(number, saying);
         match word {
@@ -57,22 +60,36 @@ impl Ledger {
         match (word, &mut known.held) {
             (Word::Start, Some(held)) if is_its(*held) => held.has_begun = true,
             (Word::Start | Word::Extend, _) => {}
-            (_, held) if its.is_some() => *held = None,
+            (_, held) if its.is_some() => {
+                *held = None;
+                known.let_go_by = (word != Word::Ack).then_some(number);
+            }
             _ => {}
         }
     }
 
-    /// Rules 9 and 24 for an answer.
-    pub(super) fn answer(&mut self, number: u64, is_expired: bool) -> Found {
+    /// Rules 9, 10, 22 and 24 for an answer.
+    pub(super) fn answer(&mut self, facts: &Facts, number: u64, is_expired: bool) -> Found {
         let mut found = Found::new();
         let Some(saying) = self.sayings.remove(&number) else {
             return found;
         };
         let unit = saying.unit;
         let is_recent = self.seeks.get(&unit.partition).copied().unwrap_or(0) == saying.seek;
+        let place = Place {
+            topic: self.topic,
+            partition: unit.partition,
+        };
         let Some(known) = self.units.get_mut(&unit) else {
             return found;
         };
+        let is_only_one = known.pending == u32::from(saying.word == Word::Ack);
+        let may_be_redriven = known.letter.as_ref().is_some_and(|it| it.is_asked_again);
+        let is_open = known.state == State::Open && is_only_one && is_recent;
+        if !is_expired && saying.is_late && is_open && !facts.is_trimmed(place, unit.offset) {
+            let what = format!("{saying:?} came late and was heard: {known:?}");
+            found.push((Rule::TwoOwners, what));
+        }
         if is_expired && saying.is_held {
             let what = format!("{saying:?} was answered as expired: {known:?}");
             found.push((Rule::Disowned, what));
@@ -86,6 +103,7 @@ impl Ledger {
                     // answered as if it had done that.
                     if known.is_open() {
                         known.state = State::Done;
+                        found.extend(self.check_ack(facts, number, unit));
                     }
                 }
             }
@@ -93,11 +111,35 @@ impl Ledger {
                 if !is_expired
                     && is_recent
                     && saying.is_held
+                    && !may_be_redriven
                     && self.failures < FAILURES_COUNTED_MAX =>
             {
                 known.attempt_min = known.attempt_min.max(saying.attempt + 1);
             }
             _ => {}
+        }
+        found
+    }
+
+    /// Rule 22 for a record that is handled: who has given back one of its key before does not have it.
+    fn check_ack(&mut self, facts: &Facts, number: u64, unit: Unit) -> Found {
+        let place = Place {
+            topic: self.topic,
+            partition: unit.partition,
+        };
+        let key = self.units.get(&unit).and_then(|known| known.key);
+        let Some(key) = key.filter(|_| self.is_ordered) else {
+            return Found::new();
+        };
+        let mut found = Found::new();
+        for earlier in self.before(unit, key) {
+            let known = &self.units[&earlier];
+            let is_back = known.let_go_by.is_some_and(|before| before < number);
+            let is_gone = !unit.is_letter && facts.is_trimmed(place, earlier.offset);
+            if is_back && !is_gone && known.state == State::Open && known.pending == 0 {
+                let what = format!("{unit:?} was handled before {earlier:?}: {known:?}");
+                found.push((Rule::Overtaken, what));
+            }
         }
         found
     }
@@ -133,11 +175,9 @@ impl Ledger {
     /// Others may have what it has not begun with at once, the rest from then on.
     pub(super) fn part(&mut self, consumer: u64, free_from_ms: Option<i64>) {
         self.stop(consumer);
-        for saying in self.sayings.values().filter(|it| it.consumer == consumer) {
-            // It may not be heard in time.
-            if let Some(known) = self.units.get_mut(&saying.unit) {
-                known.charges += 1;
-            }
+        let sayings = self.sayings.values().filter(|it| it.consumer == consumer);
+        for saying in sayings.copied().collect::<Vec<_>>() {
+            self.charge(&saying);
         }
         for known in self.units.values_mut() {
             let Some(held) = known.held.as_mut().filter(|it| it.consumer == consumer) else {
@@ -152,6 +192,13 @@ impl Ledger {
                     self.failures += 1;
                 }
             }
+        }
+    }
+
+    /// What was said may not be heard in time, which is a failure then.
+    pub(super) fn charge(&mut self, saying: &Saying) {
+        if let Some(known) = self.units.get_mut(&saying.unit) {
+            known.charges += 1;
         }
     }
 

@@ -7,8 +7,8 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use towpath_broker::core::{
     Connect, ConsumerDeparture, Credit, SessionId, SubscriptionEvent as Said, SubscriptionId,
 };
-use towpath_broker::runtime::command::{CommandError, ControlCommand};
-use towpath_broker::runtime::subscription_command::{ConnectError, SubscriptionCommand};
+use towpath_broker::runtime::command::ControlCommand;
+use towpath_broker::runtime::subscription_command::SubscriptionCommand;
 use towpath_storage::OffsetRange;
 
 use super::World;
@@ -321,12 +321,7 @@ impl World {
                 let id = session.id.0;
                 self.crowd.sessions.insert(id, connected.subscription);
             }
-            Ok(Err(
-                CommandError::Refused(ConnectError::NotFound(_) | ConnectError::Refused(_))
-                | CommandError::Failed
-                | CommandError::ShuttingDown,
-            ))
-            | Err(TryRecvError::Closed) => known.session = None,
+            Ok(Err(_)) | Err(TryRecvError::Closed) => known.session = None,
         }
     }
 

@@ -191,16 +191,7 @@ impl World {
             };
             self.note_delivery(id, event);
         }
-        let request = AppendRequest {
-            partition: PartitionRef {
-                topic: TopicId::new(place.topic),
-                partition: place.partition,
-            },
-            producer: None,
-            payload_bytes: u32::try_from(payload.len()).unwrap(),
-            payload_crc: towpath_proto::batch::crc(&payload),
-            record_count: u32::try_from(chosen.len()).unwrap(),
-        };
+        let request = append_of(item, &payload, chosen.len());
         let republished = Republished {
             subscription: id,
             partition,
@@ -276,5 +267,19 @@ impl World {
             Err(CommandError::Failed | CommandError::ShuttingDown) => {}
             Err(other) => panic!("unexpected answer {other:?} to {item:?}"),
         }
+    }
+}
+
+/// The append of a batch of so many records.
+fn append_of(item: Item, payload: &[u8], record_count: usize) -> AppendRequest {
+    AppendRequest {
+        partition: PartitionRef {
+            topic: TopicId::new(item.place.topic),
+            partition: item.place.partition,
+        },
+        producer: None,
+        payload_bytes: u32::try_from(payload.len()).unwrap(),
+        payload_crc: towpath_proto::batch::crc(payload),
+        record_count: u32::try_from(record_count).unwrap(),
     }
 }

@@ -85,13 +85,14 @@ impl World {
 
     /// A consumer has records no more, nor what is behind those that it does not ack.
     fn end_handling(&mut self, consumer: usize, id: SubscriptionId, spots: &[Spot], word: Word) {
-        let is_ordered = self.is_ordered(id);
+        // Some forget that what comes behind is not theirs then: the broker does not.
+        let is_careful = self.is_ordered(id) && self.random.u8(..4) != 0;
         for spot in spots {
             let known = &mut self.crowd.consumers[consumer];
             let Some(ended) = known.held.remove(spot) else {
                 continue;
             };
-            if word != Word::Ack && is_ordered && ended.key.is_some() {
+            if word != Word::Ack && is_careful && ended.key.is_some() {
                 let is_behind = |it: &Spot| it.0 == spot.0 && it.1 > spot.1;
                 known
                     .held

@@ -8,7 +8,7 @@ use towpath_broker::core::{
 use towpath_broker::runtime::subscription_command::SubscriptionCommand;
 use towpath_storage::{Offset, TopicId};
 
-use super::World;
+use super::{DEAD_LETTERS, World};
 use crate::history::DeliveryEvent;
 use crate::swarm::consumers::PendingSubscriptionControl as Pending;
 
@@ -30,7 +30,7 @@ impl World {
             _ => log.log_start(),
         });
         let starts = starts.collect();
-        let dead_letter_topic = format!("{name}-{}.dlq", self.crowd.next_number());
+        let dead_letter_topic = format!("{name}-{}{DEAD_LETTERS}", self.crowd.next_number());
         let wish = CreateSubscription {
             name,
             topic: view.id(),

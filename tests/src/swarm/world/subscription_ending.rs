@@ -5,7 +5,7 @@ use std::time::Duration;
 use towpath_broker::core::{ConsumerDeparture, Credit, SubscriptionId};
 
 use super::World;
-use crate::history::{DeliveryEvent, LetterState, Word};
+use crate::history::{DeliveryEvent, LetterState, Rule, Word, check};
 use crate::swarm::consumers::{Consumer, Spot};
 
 /// Consumers of each subscription in the end.
@@ -55,7 +55,13 @@ impl World {
             .keys()
             .filter(|id| !self.is_all_settled(**id));
         let left: Vec<_> = left.filter_map(|id| self.subscription(*id)).collect();
-        assert!(is_done, "not settled: {left:?}");
+        let broken = || {
+            let mut broken = check(&self.history);
+            // Nothing was read to its end yet.
+            broken.retain(|it| !matches!(it.rule, Rule::LostWrite | Rule::VanishedRead));
+            broken
+        };
+        assert!(is_done, "not settled: {left:?}, {:#?}", broken());
         for id in self.crowd.known.keys().copied().collect::<Vec<_>>() {
             self.note_delivery(id, DeliveryEvent::Finished);
         }

@@ -176,7 +176,10 @@ impl World {
             TailRead::Frames(frames) => Some(Ok(frames)),
             TailRead::OnDisk { until } => {
                 let read = engine.reader.read(log, None, offset, until, limit);
-                Some(read.map(|read| read.frames).map_err(|_error| None))
+                Some(match read {
+                    Ok(read) => Ok(read.frames),
+                    Err(_) => Err(None),
+                })
             }
         }
     }
@@ -225,10 +228,10 @@ impl World {
         };
         let number = |name| header(name).parse::<u64>().unwrap();
         let known = self.crowd.known.get_mut(&id).expect("it is known");
-        let name = known.name.to_string();
-        assert_eq!(header(dead_letter::SUBSCRIPTION), name, "whose it is");
+        let name = header(dead_letter::SUBSCRIPTION);
+        assert_eq!(name, known.name.to_string(), "a dead letter of another one");
         let partition = number(dead_letter::PARTITION);
-        assert_eq!(partition, u64::from(spot.0), "where it comes from");
+        assert_eq!(partition, u64::from(spot.0), "it keeps its partition");
         let source = number(dead_letter::OFFSET);
         let letter = Letter {
             source,
