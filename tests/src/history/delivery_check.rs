@@ -185,7 +185,6 @@ impl Ledger {
         self.units.insert(unit, known);
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm for each event")]
     fn take(&mut self, facts: &Facts, event: DeliveryEvent) -> Found {
         match event {
             DeliveryEvent::Delivered {

@@ -146,7 +146,6 @@ impl World {
     }
 
     /// Appends dead letters to a topic as new records, and settles them with the same entry.
-    #[expect(clippy::too_many_lines, reason = "the command and what it expects")]
     pub(super) fn republish(&mut self) {
         let Some((id, partition)) = self.pick_lane() else {
             return;
