@@ -60,7 +60,7 @@ pub struct LaneProgress {
     pub floor: Offset,
     /// The lowest offset that may still be needed.
     pub first_needed: Offset,
-    /// Settled records, and such with rows, at or beyond the floor.
+    /// Settled records, such with rows, and such that a filter has sorted out, at or beyond the floor.
     pub beyond_floor_count: u64,
     /// Records that have rows.
     pub waiting_count: u64,
@@ -105,7 +105,7 @@ impl SubscriptionPartition {
         LaneProgress {
             floor: self.settled.floor(),
             first_needed: self.first_needed(),
-            beyond_floor_count: self.settled.beyond_floor(),
+            beyond_floor_count: self.settled.beyond_floor() + self.passed_beyond_floor(),
             waiting_count: self.waiting.len() as u64,
             skipped_count: self.skipped_count,
             parked_count: self.parked.len() as u64,

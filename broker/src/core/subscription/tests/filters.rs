@@ -178,3 +178,15 @@ fn filters_that_still_hold_for_something_are_few() {
         assert!(bench.filter(Some("22 99"), OnFilterError::Deliver));
     }
 }
+
+#[test]
+fn what_a_filter_sorts_out_is_no_lag_for_anybody() {
+    let mut bench = Bench::new(filtered("2 99", Mode::Shared), 1);
+    bench.append(0, &[1; 6]);
+    bench.connect(1, 100);
+    assert_eq!((floor(&bench), offsets(&bench)), (0, vec![1, 3, 5]));
+    let described = bench.subscription().describe().partitions[0].beyond_floor_count;
+    let watched = bench.subscription().progress(Hold::default());
+    let watched = watched.partitions[0].beyond_floor_count;
+    assert_eq!((described, watched), (3, 3), "every other one");
+}
