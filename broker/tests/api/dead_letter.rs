@@ -256,6 +256,8 @@ async fn a_key_is_redriven_whole_and_in_order_before_what_comes_behind_it() {
     );
     let again = redrive(&broker, request).await.unwrap().0;
     assert_eq!((again.redriven_count, again.passed_count), (0, 3));
+    let shown = &get(&broker).await.partitions[0];
+    assert_eq!((shown.dead_letters, shown.redriven_records), (5, 3));
     let state = v1::ListDeadLettersRequest {
         state: v1::DeadLetterState::Redriven.into(),
         ..v1::ListDeadLettersRequest::default()

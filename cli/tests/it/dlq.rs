@@ -72,6 +72,11 @@ fn dead_letters_are_redriven_in_order() {
         would, "would redrive 2 dead letters of subscription s\n",
         "whole key"
     );
+    let shown = broker.ok(&["subscription", "get", "s"]);
+    assert!(
+        shown.contains("2 dead letters: towpath dlq list s\n"),
+        "{shown}"
+    );
     let done = broker.ok(&["dlq", "redrive", "s"]);
     assert_eq!(done, "redrove 2 dead letters of subscription s\n", "done");
     let again = broker.ok(&["dlq", "redrive", "s"]);
@@ -79,8 +84,8 @@ fn dead_letters_are_redriven_in_order() {
         again.ends_with("2 others had been redriven before\n"),
         "{again}"
     );
-    let handled = broker.ok(&["consume", "--subscription", "s", "-n", "2"]);
-    assert_eq!(handled, "1\n3\n", "in order");
+    let handled = broker.ok(&["consume", "--subscription", "s", "-e"]);
+    assert_eq!(handled, "1\n3\n", "in order, and waited for");
     assert!(letters(&broker, &[]).is_empty(), "all gone");
 }
 

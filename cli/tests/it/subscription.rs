@@ -128,6 +128,8 @@ fn a_subscription_is_shown_with_what_is_left() {
         "in_flight_records": 0,
         "waiting_records": 0,
         "parked_keys": 0,
+        "dead_letters": 0,
+        "redriven_records": 0,
         "skipped_records": 0,
         "filtered_records": 0,
         "unjudged_records": 0,

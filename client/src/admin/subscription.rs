@@ -111,6 +111,10 @@ pub struct SubscriptionPartition {
     pub waiting_records: u64,
     /// Keys of which something is among the dead letters, so that what comes follows.
     pub parked_keys: u64,
+    /// Its dead letters that are not settled, also those that were redriven.
+    pub dead_letters: u64,
+    /// Those of them that were redriven, and are delivered or wait for that.
+    pub redriven_records: u64,
     /// Records that were gone before they were settled.
     pub skipped_records: u64,
     /// Bytes kept past the retention of the topic because the subscription has not settled them.
@@ -191,6 +195,8 @@ impl SubscriptionPartition {
             in_flight_records: partition.in_flight_records,
             waiting_records: partition.waiting_records,
             parked_keys: partition.parked_keys,
+            dead_letters: partition.dead_letters,
+            redriven_records: partition.redriven_records,
             skipped_records: partition.skipped_records,
             filtered_records: partition.filtered_records,
             unjudged_records: partition.unjudged_records,

@@ -1931,6 +1931,12 @@ pub struct SubscriptionPartition {
     /// Keys of which something is among the dead letters, so that what comes follows. Default: 0.
     #[prost(uint64, tag = "11")]
     pub parked_keys: u64,
+    /// Its dead letters that are not settled, also those that were redriven. Default: 0.
+    #[prost(uint64, tag = "40")]
+    pub dead_letters: u64,
+    /// Those of them that were redriven, and are delivered or wait for that. Default: 0.
+    #[prost(uint64, tag = "41")]
+    pub redriven_records: u64,
     /// Bytes kept past the retention of the topic because the subscription has not settled them. Default: 0.
     #[prost(uint64, tag = "20")]
     pub held_bytes: u64,

@@ -25,10 +25,13 @@ pub(super) async fn get(
     if let Some(topic) = topics.with_id(found.topic) {
         for (number, known) in (0..).zip(&found.partitions) {
             let hold = hold.partitions.get(number as usize).copied();
+            let letters = found.dead_letter_topic.and_then(|id| topics.with_id(id));
+            let dead_letters = letters.map_or(0, |it| dead_letter_count(it, number, known));
             let shown = partition(shared, topic, number, known).await;
             partitions.extend(shown.map(|shown| {
                 let hold = hold.unwrap_or_default();
                 v1::SubscriptionPartition {
+                    dead_letters,
                     held_bytes: hold.bytes,
                     held_ms: hold.past_ms,
                     ..shown
@@ -187,11 +190,21 @@ async fn partition(
         waiting_records: known.waiting_count,
         skipped_records: known.skipped_count,
         parked_keys: known.parked_count,
+        redriven_records: known.redriven_count,
         filtered_records: known.filtered_count,
         unjudged_records: known.unjudged_count,
         halt_reason: known.halt.map(|halt| describe(&halt)).unwrap_or_default(),
         ..v1::SubscriptionPartition::default()
     })
+}
+
+/// Dead letters of a partition that are not settled.
+fn dead_letter_count(letters: &TopicView, number: u32, known: &PartitionDescription) -> u64 {
+    let (Some(handle), Some(known)) = (letters.partition(number), known.letters) else {
+        return 0;
+    };
+    let beyond = Lag::of(handle.log(), known.floor).records();
+    beyond.saturating_sub(known.beyond_floor_count) + known.waiting_count
 }
 
 /// What an operator should know of what a subscription holds.

@@ -7,6 +7,7 @@ use super::consumer::{Consumer, ConsumerId};
 use super::create::CreateSubscription;
 use super::inspected::Halt;
 use super::partition::SubscriptionPartition;
+use super::progress::LaneProgress;
 use super::{Mode, Subscription, SubscriptionConfig, SubscriptionId};
 
 /// What is told of a subscription.
@@ -61,6 +62,10 @@ pub struct PartitionDescription {
     pub parked_count: u64,
     /// Why nothing more is delivered from it.
     pub halt: Option<Halt>,
+    /// Its dead letters.
+    pub letters: Option<LaneProgress>,
+    /// Those of them that are on their way back.
+    pub redriven_count: u64,
 }
 
 impl SubscriptionDescription {
@@ -128,6 +133,7 @@ impl Subscription {
         let leases = self.leases.iter();
         let leases = leases.filter(|(_, lease)| lease.partition == number);
         let judged = partition.judged_in_all();
+        let lane = self.partitions.get(self.dead_lane(number) as usize);
         PartitionDescription {
             floor: partition.settled.floor(),
             first_needed: partition.first_needed(),
@@ -141,6 +147,8 @@ impl Subscription {
             unjudged_count: judged.unjudged_count,
             parked_count: partition.parked.len() as u64,
             halt: partition.halt,
+            letters: lane.map(SubscriptionPartition::progress),
+            redriven_count: lane.map_or(0, |lane| lane.waiting.living_count()),
         }
     }
 }

@@ -101,7 +101,8 @@ impl Subscription {
 }
 
 impl SubscriptionPartition {
-    fn progress(&self) -> LaneProgress {
+    /// How far it is.
+    pub(super) fn progress(&self) -> LaneProgress {
         LaneProgress {
             floor: self.settled.floor(),
             first_needed: self.first_needed(),

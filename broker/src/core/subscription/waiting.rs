@@ -140,6 +140,12 @@ impl WaitingRecords {
         records.any(|record| record.death.is_none())
     }
 
+    /// Records that have rows and are not dead.
+    pub(super) fn living_count(&self) -> u64 {
+        let rows = self.rows.values();
+        rows.filter(|row| row.record.death.is_none()).count() as u64
+    }
+
     /// Puts or removes a row. Nothing is being done with the record then, unless
     /// [`WaitingRecords::keep_leased`] was told otherwise.
     pub(super) fn put(&mut self, offset: Offset, record: Option<WaitingRecord>) {

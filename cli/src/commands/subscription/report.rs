@@ -79,6 +79,8 @@ struct PartitionReport {
     in_flight_records: u64,
     waiting_records: u64,
     parked_keys: u64,
+    dead_letters: u64,
+    redriven_records: u64,
     skipped_records: u64,
     filtered_records: u64,
     unjudged_records: u64,
@@ -173,6 +175,15 @@ impl SubscriptionReport {
         for it in &self.partitions {
             if let Some(reason) = &it.halt_reason {
                 writeln!(out, "partition {} is halted: {reason}", it.partition)?;
+            }
+        }
+        let redriven = self.sum(|it| it.redriven_records);
+        if let dead @ 1.. = self.sum(|it| it.dead_letters) {
+            let letters = count_of(dead, "dead letter");
+            let name = &self.subscription;
+            match redriven {
+                0 => writeln!(out, "{letters}: towpath dlq list {name}")?,
+                redriven => writeln!(out, "{letters}, {redriven} of them redriven")?,
             }
         }
         if let keys @ 1.. = self.sum(|it| it.parked_keys) {
@@ -271,6 +282,8 @@ impl PartitionReport {
             in_flight_records: partition.in_flight_records,
             waiting_records: partition.waiting_records,
             parked_keys: partition.parked_keys,
+            dead_letters: partition.dead_letters,
+            redriven_records: partition.redriven_records,
             skipped_records: partition.skipped_records,
             filtered_records: partition.filtered_records,
             unjudged_records: partition.unjudged_records,

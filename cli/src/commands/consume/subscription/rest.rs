@@ -20,6 +20,8 @@ pub(in crate::commands::consume) struct Rest {
     unsettled: u64,
     /// Wait for another attempt, or behind one of their key that does. May be in flight again.
     waiting: u64,
+    /// Dead letters that were given back, and are delivered or wait for that.
+    redriven: u64,
     /// Are with consumers.
     in_flight: u64,
     /// Are with the consumer that looks; none if it is not connected.
@@ -52,6 +54,7 @@ impl Rest {
         }
         for it in &found.partitions {
             rest.parked_keys += it.parked_keys;
+            rest.redriven += it.redriven_records;
             match &it.halt_reason {
                 Some(reason) => rest.halted.push((it.partition.get(), reason.clone())),
                 None => {
@@ -71,7 +74,7 @@ impl Rest {
             (_, true) => Some(1),
             // Others may give back what they have.
             (0, false) if self.in_flight > 0 || self.unsettled > self.waiting => None,
-            (0, false) if self.waiting == 0 => Some(1),
+            (0, false) if self.waiting == 0 && self.redriven == 0 => Some(1),
             (0, false) => Some(LOOKS),
             (_, false) => Some(LOOKS_UNSETTLED),
         }
@@ -158,6 +161,11 @@ mod tests {
         };
         check(rest(0, 0, 0, 0), Some(1));
         check(rest(3, 3, 0, 0), Some(LOOKS));
+        let redriven = Rest {
+            redriven: 1,
+            ..rest(0, 0, 0, 0)
+        };
+        check(redriven, Some(LOOKS));
         check(rest(1, 0, 0, 0), None);
         check(rest(3, 2, 0, 0), None);
         check(rest(1, 0, 1, 0), None);
