@@ -58,6 +58,9 @@ fn burying(broker: &mut Stepper) -> Result<(), StorageError> {
     checkpoint(broker)?;
     broker.say("billing", (1, 1), Verdict::DeadLetter, &[2])?;
     broker.say("billing", (1, 0), Verdict::DeadLetter, &[])?;
+    checkpoint(broker)?;
+    // What comes later of a parked key follows still.
+    broker.send_parked("billing", "orders", (0, 5), 1)?;
     checkpoint(broker)
 }
 

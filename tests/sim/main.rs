@@ -91,7 +91,7 @@ fn no_seed_breaks_a_promise_to_groups() {
 
 #[test]
 fn no_seed_breaks_a_promise_to_subscriptions() {
-    let counts = run_swarm(run_with_subscriptions, 500);
+    let counts = run_swarm(run_with_subscriptions, 1000);
     let Counts {
         settled,
         expired,

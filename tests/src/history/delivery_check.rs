@@ -22,6 +22,9 @@ pub(super) fn check_deliveries(history: &[Event]) -> Vec<Violation> {
             Event::MayGo { place, .. } => {
                 check.may_go.insert(place);
             }
+            Event::Starts { place, log_start } => {
+                check.facts.log_starts.insert(place, log_start);
+            }
             Event::TrimSent { place, below } => {
                 let known = check.facts.trimmed.entry(place).or_default();
                 *known = below.max(*known);
@@ -61,6 +64,7 @@ struct Check {
 #[derive(Default)]
 struct Facts {
     keys: BTreeMap<Place, BTreeMap<u64, Option<u64>>>,
+    log_starts: BTreeMap<Place, u64>,
     /// One past the last that was to be trimmed.
     trimmed: BTreeMap<Place, u64>,
 }
@@ -221,20 +225,20 @@ impl Ledger {
             } => self.see(partition, letter, state),
             DeliveryEvent::Finished => self.finish(facts),
             other => {
-                self.note(other);
+                self.note(facts, other);
                 Found::new()
             }
         }
     }
 
     /// Takes an event that can break no rule.
-    fn note(&mut self, event: DeliveryEvent) {
+    fn note(&mut self, facts: &Facts, event: DeliveryEvent) {
         match event {
             DeliveryEvent::AttemptsMax { attempts_max } => {
                 self.attempts_max = attempts_max.min(self.attempts_max);
             }
             DeliveryEvent::SeekSent { partition, offset } => self.send_seek(partition, offset),
-            DeliveryEvent::Sought { partition, offset } => self.seek(partition, offset),
+            DeliveryEvent::Sought { partition, offset } => self.seek(facts, partition, offset),
             DeliveryEvent::Lost { unit, consumer } => self.lose(unit, consumer),
             DeliveryEvent::Said {
                 number,

@@ -274,6 +274,28 @@ impl Stepper {
         self.settle(name, (PARTITIONS + partition, letter), verdict)
     }
 
+    /// Sends one more record of a key that is parked, and waits until it was answered, and follows.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn send_parked(
+        &mut self,
+        name: &str,
+        topic: &str,
+        (partition, offset): (u32, u64),
+        key: u8,
+    ) -> Result<(), StorageError> {
+        self.expect(name, |facts| {
+            facts.places.insert((partition, offset), Fate::Dead);
+            facts.letters.insert((partition, offset), LetterFate::Dead);
+        });
+        self.send_keys(topic, partition, &[key]);
+        self.settle_down()?;
+        self.note_answers();
+        self.model.subscription(name).acknowledge();
+        Ok(())
+    }
+
     fn settle(&mut self, name: &str, spot: Spot, verdict: Verdict) -> Result<(), StorageError> {
         let held = self.hands.held.lock().unwrap().remove(&spot);
         let (delivery, _) = held.unwrap_or_else(|| panic!("the consumer has {spot:?}"));
@@ -590,8 +612,8 @@ impl Stepper {
             ..SubscriptionFacts::default()
         };
         let asked = known.asked.iter().flatten();
-        let names = known.done.iter().chain(asked).next();
-        for spot in names.iter().flat_map(|facts| facts.places.keys()) {
+        let names = known.done.iter().chain(asked);
+        for spot in names.flat_map(|facts| facts.places.keys()) {
             let fate = match came.get(spot) {
                 Some(attempt) => Fate::Open { attempt: *attempt },
                 None => Fate::Settled,

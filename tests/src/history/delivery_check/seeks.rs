@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::known::{Known, State};
-use super::{Ledger, Unit};
+use super::{Facts, Ledger, Place, Unit};
 
 impl Ledger {
     /// A partition may be put somewhere at any moment.
@@ -23,7 +23,13 @@ impl Ledger {
     }
 
     /// A partition was put somewhere.
-    pub(super) fn seek(&mut self, partition: u32, to: u64) {
+    pub(super) fn seek(&mut self, facts: &Facts, partition: u32, to: u64) {
+        let place = Place {
+            topic: self.topic,
+            partition,
+        };
+        // Nobody had to hold what was gone by then.
+        let log_start = facts.log_starts.get(&place).copied().unwrap_or(0);
         self.begins.insert(partition, to);
         let (parked, keyless) = self.parked_until(partition);
         for (unit, known) in self.units.range_mut(of(partition)) {
@@ -32,6 +38,7 @@ impl Ledger {
             let is_parked = until.is_some_and(|until| unit.offset <= *until);
             known.state = match unit.offset >= to {
                 true if is_parked || keyless.contains(&unit.offset) => State::Either,
+                true if unit.offset < log_start => State::Either,
                 true => State::Open,
                 false => State::Done,
             };

@@ -427,6 +427,8 @@ impl World {
         }
         self.crowd.mailbox.lock().unwrap().clear();
         self.crowd.controls.clear();
+        // What was not answered may not have happened: nobody goes on behind it.
+        self.crowd.jobs.clear();
         self.crowd.looked_at = None;
         for consumer in 0..self.crowd.consumers.len() {
             self.hear_delivery(consumer, true);

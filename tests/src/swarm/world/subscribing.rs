@@ -205,6 +205,8 @@ impl World {
                 } => match answer.try_recv() {
                     Err(TryRecvError::Empty) => self.crowd.controls.push(control),
                     Ok(Ok(_)) => {
+                        // What was gone before nobody gets.
+                        self.observe();
                         let id = *subscription;
                         for (partition, to) in std::mem::take(positions) {
                             let offset = to.get();
