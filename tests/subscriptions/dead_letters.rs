@@ -161,3 +161,46 @@ async fn what_is_discarded_frees_its_key() {
     let after = bookkeeper.handled_count();
     assert_eq!(after - before, KEYS as usize, "also those of the bad keys");
 }
+
+/// More of them than one batch may have, and each larger than most.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_records_come_back_as_they_went() {
+    const LARGE: u32 = 100;
+    let broker = TestBroker::start(1, SubscriptionMode::Shared).await;
+    let admin = broker.client().admin();
+    broker.produce(LARGE, LARGE, 100_000).await;
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let handled = Arc::new(Mutex::new(Vec::new()));
+    for _ in 0..2 {
+        let subscriber = broker.client().subscriber(NAME).build();
+        let handle = subscriber.shutdown_handle();
+        let (is_up, seen) = (Arc::clone(&is_mended), Arc::clone(&handled));
+        let running = tokio::spawn(subscriber.for_each(ByKey(4), move |record| {
+            let (is_up, seen) = (Arc::clone(&is_up), Arc::clone(&seen));
+            async move {
+                if !is_up.load(Ordering::Relaxed) {
+                    return DeliveryOutcome::dead_letter("not yet");
+                }
+                let bytes = record.value().map(<[u8]>::len);
+                seen.lock().expect("no panic").push(bytes);
+                DeliveryOutcome::Ack
+            }
+        }));
+        broker.wait_until_all_is_settled().await;
+        if is_mended.swap(true, Ordering::Relaxed) {
+            let all_handled = async {
+                while handled.lock().expect("no panic").len() < LARGE as usize {
+                    tokio::task::yield_now().await;
+                }
+            };
+            soon(all_handled).await;
+        }
+        handle.shutdown(Drain::FinishWithin(Duration::from_secs(30)));
+        soon(running).await.expect("no panic").expect("shut down");
+        let redriven = admin.redrive(RedriveDeadLetters::new(NAME)).finish().await;
+        redriven.expect("redriven");
+    }
+    let handled = handled.lock().expect("no panic");
+    let is_whole = |bytes: &Option<usize>| *bytes == Some(100_000);
+    assert!(handled.iter().all(is_whole), "each whole");
+}

@@ -476,3 +476,47 @@ async fn dead_letters_that_would_come_back_are_refused() {
     refusal(round, ErrorReason::InvalidArgument);
     broker.stop().await;
 }
+
+#[tokio::test]
+async fn a_call_takes_no_more_than_it_returns() {
+    let broker = TestBroker::start_with(config_without_cache()).await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    let values: Vec<String> = (0..1_000).map(|it| it.to_string()).collect();
+    let records: Vec<_> = values.iter().map(|it| (it.as_str(), it.as_str())).collect();
+    publish(&broker, &records).await;
+    let request = v1::PullRequest {
+        subscription: "billing".to_owned(),
+        records_max: 1_000,
+        wait_ms: 10_000,
+    };
+    let pulled = soon(client(&broker).pull(request))
+        .await
+        .unwrap()
+        .into_inner();
+    let returned = pulled.deliveries.iter().flat_map(records_of).count() as u64;
+    assert!(returned > 0, "there are some");
+    let shown = get(&broker).await;
+    assert_eq!(
+        shown.partitions[0].in_flight_records, returned,
+        "and no others"
+    );
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_range_may_end_where_numbers_do() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    let request = v1::SettleRequest {
+        subscription: "billing".to_owned(),
+        settlements: vec![settlement((0, u64::MAX - 1), 1, ack())],
+    };
+    let settled = soon(client(&broker).settle(request))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(settled.results[0].expired.len(), 1, "nobody has it");
+    broker.stop().await;
+}

@@ -197,6 +197,7 @@ pub(super) fn settlement(
             end: Offset::new(it.end),
         })
     });
+    let ranges = ranges.collect::<Result<Vec<_>, _>>()?;
     let place = Place {
         partition: settlement.partition,
         is_dead_letter: settlement.is_dead_letter,
@@ -204,9 +205,23 @@ pub(super) fn settlement(
     Ok(Settlement {
         delivery: settlement.delivery,
         partition: place.number(partition_count),
-        ranges: ranges.collect::<Result<_, _>>()?,
+        ranges: distinct(ranges),
         outcome,
     })
+}
+
+/// The same records as ranges that do not overlap, ascending.
+fn distinct(mut ranges: Vec<OffsetRange>) -> Vec<OffsetRange> {
+    ranges.retain(|it| it.start < it.end);
+    ranges.sort_by_key(|it| it.start);
+    let mut merged: Vec<OffsetRange> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
 }
 
 /// The beginning of a reason, as much as is kept.
@@ -224,6 +239,23 @@ mod tests {
         assert_eq!(cut(&reason).len(), 200);
         assert_eq!(cut(&format!("x{reason}")).len(), 199);
         assert_eq!(cut("short"), "short");
+    }
+
+    #[test]
+    fn a_record_that_is_named_twice_is_settled_once() {
+        let range = |start, end| OffsetRange {
+            start: Offset::new(start),
+            end: Offset::new(end),
+        };
+        let named = vec![
+            range(5, 7),
+            range(0, 1),
+            range(0, 1),
+            range(9, 9),
+            range(6, 8),
+            range(1, 2),
+        ];
+        assert_eq!(distinct(named), [range(0, 2), range(5, 8)]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use towpath_proto::{v1, wire};
 
 use super::receive::{News, NewsSink, Seat, connect, next_session};
 use super::records::{Sending, Sent};
-use super::{Shared, status, subscription_name};
+use super::{Shared, show, status, subscription_name};
 use crate::core::{Connect, ConsumerDeparture, ConsumerId, Credit, Delivery, SubscriptionEvent};
 use crate::runtime::command::ControlCommand;
 use crate::runtime::subscription_command::{SubscriptionCommand, SubscriptionSink};
@@ -55,7 +55,9 @@ pub(super) async fn pull(
         seat,
         departure: ConsumerDeparture::Left,
     };
-    let deliveries = visit.hear(&mut news, Instant::now() + wait).await?;
+    let mut deliveries = visit.hear(&mut news, Instant::now() + wait).await?;
+    visit.stop().await?;
+    deliveries.extend(visit.heard(&mut news)?);
     let mut response = wire::PullResponse {
         deliveries: Vec::new(),
         ack_deadline_ms: visit.seat.config.ack_deadline_ms,
@@ -85,7 +87,7 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    /// Waits for records until `deadline`, and takes what comes with the first ones.
+    /// Waits for the first records until `deadline`.
     async fn hear(
         &self,
         news: &mut mpsc::UnboundedReceiver<News>,
@@ -93,23 +95,49 @@ impl Visit<'_> {
     ) -> Result<Vec<Delivery>, Problem> {
         // What is ready now comes after it was inspected, which takes a moment.
         let patience = deadline.max(Instant::now() + Duration::from_millis(50));
-        let mut deliveries = Vec::new();
         loop {
-            let next = match deliveries.is_empty() {
-                true => timeout_at(patience, news.recv()).await.ok().flatten(),
-                false => news.try_recv().ok(),
-            };
+            let next = timeout_at(patience, news.recv()).await.ok().flatten();
             match next {
                 Some(News::Event(SubscriptionEvent::Delivered(delivery))) => {
-                    deliveries.push(delivery);
+                    return Ok(vec![delivery]);
                 }
                 Some(News::Event(SubscriptionEvent::Deleted)) => {
                     return Err(status::subscription_deleted(&self.seat.name));
                 }
                 Some(News::Event(_) | News::Settled(_) | News::Over(_)) => {}
-                None => return Ok(deliveries),
+                None => return Ok(Vec::new()),
             }
         }
+    }
+
+    /// Has nothing more delivered. What was delivered before was heard of when this returns.
+    async fn stop(&self) -> Result<(), Problem> {
+        let stop = ControlCommand::Subscription(SubscriptionCommand::Stop {
+            subscription: self.seat.subscription,
+            consumer: self.seat.consumer,
+        });
+        if let Err(stop) = self.shared.commands.push_control(stop) {
+            stop.fail(false);
+        }
+        // Commands are carried out in order, and what follows from them is told before they are answered.
+        let name = self.seat.name.as_str();
+        show::find(self.shared, "subscription", name).await?;
+        Ok(())
+    }
+
+    /// What was delivered and not taken yet.
+    fn heard(&self, news: &mut mpsc::UnboundedReceiver<News>) -> Result<Vec<Delivery>, Problem> {
+        let mut deliveries = Vec::new();
+        while let Ok(next) = news.try_recv() {
+            match next {
+                News::Event(SubscriptionEvent::Delivered(delivery)) => deliveries.push(delivery),
+                News::Event(SubscriptionEvent::Deleted) => {
+                    return Err(status::subscription_deleted(&self.seat.name));
+                }
+                News::Event(_) | News::Settled(_) | News::Over(_) => {}
+            }
+        }
+        Ok(deliveries)
     }
 
     async fn read(

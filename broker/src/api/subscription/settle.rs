@@ -82,7 +82,8 @@ impl Parts {
                     self.commands.push((Vec::new(), Vec::new()));
                     continue;
                 }
-                let end = left.start.advance(fitting).min(left.end);
+                let count = left.end.since(left.start).min(fitting);
+                let end = left.start.advance(count);
                 let part = OffsetRange {
                     start: left.start,
                     end,

@@ -9,6 +9,7 @@ use super::keys::HashKey;
 use super::partition::{Lane, SubscriptionPartition};
 use super::rows::SubscriptionRow;
 use super::{Subscription, SubscriptionConfig, SubscriptionId};
+use crate::core::partition::Partition;
 use crate::core::row::{BrokerRow, RowId};
 use crate::core::{CreateTopic, CreateTopicRefusal, State, TopicConfig};
 
@@ -143,7 +144,8 @@ impl State {
                 partition,
             };
             let known = self.partition(place);
-            known.map_or(Offset::ZERO, |known| known.log_start())
+            // What was dead before is not its own.
+            known.map_or(Offset::ZERO, Partition::end)
         });
         let lanes = wish.starts.iter().map(|start| (*start, Lane::Source));
         let lanes = lanes.chain(letters.map(|start| (start, Lane::DeadLetters)));

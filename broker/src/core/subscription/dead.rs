@@ -22,6 +22,9 @@ use crate::core::{State, Topic};
 const BURIED_AT_ONCE_MAX: usize = 256;
 /// Records of one batch of dead letters: with a row for each the entry stays small.
 pub(super) const BURIAL_RECORDS_MAX: usize = 64;
+/// Bytes of the records of such a batch, unless it has only one: with what is said of them it is one that
+/// every reader takes.
+const BURIAL_BYTES_MAX: u64 = 1024 * 1024;
 /// How long nothing is moved after it could not be, milliseconds.
 const PAUSE_MS: i64 = 5_000;
 
@@ -151,21 +154,6 @@ impl SubscriptionPartition {
         });
     }
 
-    /// Leaves records where they are that were on their way.
-    fn leave(&mut self, wish: &BurialWish) {
-        self.burials.moving_count -= wish.records.len();
-        for buried in &wish.records {
-            let (word, records) = (word_of(buried.offset), bit_of(buried.offset));
-            match self.waiting.handling(buried.offset) {
-                Some(_) => {
-                    self.waiting.set_handling(buried.offset, Handling::None);
-                    self.unlock_row(buried.offset);
-                }
-                None => self.window.end_moving(word, records),
-            }
-        }
-    }
-
     /// Decides which dead records can go now: in an ordered mode those that are the first of their key.
     fn bury_dying(&mut self) {
         if self.lane == Lane::DeadLetters {
@@ -209,6 +197,12 @@ impl SubscriptionPartition {
         self.burials.call_back();
         known
     }
+
+    /// The same because one wish could not be carried out: those behind it may hold later records of its
+    /// keys, which must not get there before.
+    fn leave_all(&mut self) {
+        self.burials.known = self.call_burials_back();
+    }
 }
 
 impl SubscriptionPartition {
@@ -228,6 +222,7 @@ impl Burials {
     pub(super) fn call_back(&mut self) {
         *self = Self {
             epoch: self.epoch + 1,
+            held_keys: std::mem::take(&mut self.held_keys),
             ..Self::default()
         };
     }
@@ -283,12 +278,12 @@ impl Subscription {
             let wished = std::mem::take(&mut partition.burials.wished);
             partition.burials.moving_count += wished.len();
             let epoch = partition.burials.epoch;
-            let chunks = wished.chunks(BURIAL_RECORDS_MAX).map(|records| BurialWish {
+            let batches = batches(wished).into_iter();
+            decision.burials.extend(batches.map(|records| BurialWish {
                 partition: number,
                 epoch,
-                records: records.to_vec(),
-            });
-            decision.burials.extend(chunks);
+                records,
+            }));
         }
         self.write_settled(decision);
     }
@@ -312,7 +307,7 @@ impl Subscription {
             buried.is_parked() && !is_open
         });
         if is_late {
-            partition.leave(wish);
+            partition.leave_all();
             return None;
         }
         let mut decision = SubscriptionDecision::default();
@@ -365,8 +360,28 @@ impl Subscription {
         if partition.burials.epoch != wish.epoch {
             return;
         }
-        partition.leave(wish);
+        partition.leave_all();
         self.burial_pause_until_ms = Some(now_ms + PAUSE_MS);
         self.burial_problem = Some(reason);
     }
+}
+
+/// Records as batches of dead letters, in their order.
+pub(super) fn batches(records: Vec<BuriedRecord>) -> Vec<Vec<BuriedRecord>> {
+    let mut batches: Vec<Vec<BuriedRecord>> = Vec::new();
+    let mut bytes = 0;
+    for buried in records {
+        let more = u64::from(buried.record.bytes);
+        match batches.last_mut() {
+            Some(last) if last.len() < BURIAL_RECORDS_MAX && bytes + more <= BURIAL_BYTES_MAX => {
+                bytes += more;
+                last.push(buried);
+            }
+            _ => {
+                bytes = more;
+                batches.push(vec![buried]);
+            }
+        }
+    }
+    batches
 }

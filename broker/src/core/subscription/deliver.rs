@@ -220,7 +220,10 @@ impl Subscription {
     fn reserve_consumer(&mut self) -> Option<ConsumerId> {
         let holder = (self.config.mode == Mode::Exclusive).then(|| self.consumers.holder());
         let connected = self.consumers.connected();
-        let candidates = connected.filter(|(id, _)| holder.is_none_or(|it| it == Some(*id)));
+        // One that has nothing and takes nothing is not waited for.
+        let candidates = connected
+            .filter(|(id, _)| holder.is_none_or(|it| it == Some(*id)))
+            .filter(|(_, it)| it.in_flight > 0 || it.credit.is_open());
         let is_other = |id| self.reserved != Some(id);
         let best = candidates.min_by_key(|(id, it)| (is_other(*id), it.in_flight));
         let (id, consumer) = best?;

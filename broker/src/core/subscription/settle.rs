@@ -357,9 +357,10 @@ impl Subscription {
         let wait_ms = failed.delay_ms.unwrap_or(backoff_ms);
         row.due_ms = failed.now_ms.saturating_add_unsigned(wait_ms);
         let age_ms = failed.now_ms.saturating_sub(row.append_time_ms);
-        let is_too_old = retry
-            .age_ms_max
-            .is_some_and(|age_ms_max| age_ms >= 0 && age_ms.unsigned_abs() > age_ms_max);
+        let is_too_old = !self.outage.is_outage()
+            && retry
+                .age_ms_max
+                .is_some_and(|age_ms_max| age_ms >= 0 && age_ms.unsigned_abs() > age_ms_max);
         if failed.is_dead || row.attempts >= retry.attempts_max || is_too_old {
             row.death = Some(failed.reason.to_owned());
         }

@@ -208,3 +208,81 @@ fn only_dead_letters_become_records_of_a_topic_and_all_or_none() {
         "the other one"
     );
 }
+
+/// Two keys with a dead letter each, and so many records behind them that one wish ends within the second.
+fn with_a_key_in_two_wishes() -> Bench {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 2]);
+    bench.connect(1, 1_000);
+    bench.say((0, 0), dead());
+    bench.say((0, 1), dead());
+    bench.bury(true);
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0, 1]);
+    let keys: Vec<_> = [vec![1; 10], vec![2; 64]].concat();
+    bench.append(0, &keys);
+    bench.step();
+    assert_eq!(bench.burials.len(), 2);
+    bench
+}
+
+#[test]
+fn a_key_that_is_freed_meanwhile_takes_none_of_another_one_along() {
+    let mut bench = with_a_key_in_two_wishes();
+    let one = bench.letters_of(0, |place| place == (0, 0));
+    bench.discard(0, &one);
+    for _ in 0..3 {
+        bench.bury(true);
+    }
+    let of_second = bench.letters_of(0, |(_, offset)| offset == 1 || offset >= 12);
+    assert_eq!(of_second.len(), 65, "all of the other key");
+    bench.check_letters(0);
+}
+
+#[test]
+fn behind_a_wish_that_fails_nothing_overtakes() {
+    let mut bench = with_a_key_in_two_wishes();
+    let wishes = std::mem::take(&mut bench.burials);
+    let (id, now_ms) = (bench.id, bench.now_ms);
+    let reason = "the disk is full".to_owned();
+    bench.state.burial_failed(id, &wishes[0], reason, now_ms);
+    bench.bury_now(&wishes[1]);
+    bench.step();
+    assert_eq!(bench.letters[0], [0, 1], "it is called back");
+    for _ in 0..5 {
+        bench.pass(6_000);
+        bench.bury(true);
+    }
+    assert_eq!(bench.letters[0].len(), 76, "all of them");
+    bench.check_letters(0);
+}
+
+#[test]
+fn large_records_go_in_batches_that_every_reader_takes() {
+    let buried = |offset: u64, bytes: u32| BuriedRecord {
+        offset: Offset::new(offset),
+        key: KeyHash(offset),
+        record: WaitingRecord {
+            key: KeyHash(offset),
+            bytes,
+            append_time_ms: 0,
+            attempts: 0,
+            failure_count: 0,
+            due_ms: 0,
+            is_suspect: false,
+            death: None,
+            failures: Vec::new(),
+        },
+    };
+    let lengths = |sizes: &[u32]| {
+        let records = (0..)
+            .zip(sizes)
+            .map(|(offset, bytes)| buried(offset, *bytes));
+        let batches = dead::batches(records.collect());
+        batches.iter().map(Vec::len).collect::<Vec<_>>()
+    };
+    assert_eq!(lengths(&[600_000, 400_000, 100_000]), [2, 1]);
+    assert_eq!(lengths(&[1_100_000, 1_100_000, 1]), [1, 1, 1]);
+    assert_eq!(lengths(&[100; 130]), [64, 64, 2]);
+    assert_eq!(lengths(&[]), [0; 0]);
+}

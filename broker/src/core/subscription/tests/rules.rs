@@ -399,3 +399,15 @@ fn what_one_gives_back_others_get_at_once() {
     bench.connect(2, 100);
     assert_eq!(bench.held[&(0, 0)].consumer, consumer_id(2));
 }
+
+#[test]
+fn a_consumer_that_takes_nothing_is_not_waited_for_with_a_suspect() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 2]);
+    bench.connect_as(1, 100, false);
+    bench.disconnect(1, ConsumerDeparture::CutOff);
+    bench.pass(RECONNECT_GRACE_MS);
+    bench.connect(2, 0);
+    bench.connect(3, 100);
+    assert_eq!(bench.held(), [(0, 0)], "the other one has it");
+}
