@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::process::{Child, ChildStderr, Command};
 use tracing::debug;
 
 /// Running programs, each the leader of a process group of its own: what a terminal sends to this one
@@ -69,9 +69,9 @@ impl Children {
 }
 
 impl ChildGroup {
-    /// Its standard input and standard error, as far as they are pipes that nobody has taken.
-    pub(crate) fn take_pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStderr>) {
-        (self.child.stdin.take(), self.child.stderr.take())
+    /// Its standard error, if that is a pipe that nobody has taken.
+    pub(crate) fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
     }
 
     /// Waits until the program has ended. Others of its group may be left. Safe to drop.

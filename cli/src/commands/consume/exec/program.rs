@@ -1,15 +1,14 @@
 //! Runs the command for a record, to its end.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::{ChildStdin, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use towpath_client::{DeliveredRecord, SubscriptionName};
@@ -23,6 +22,9 @@ use crate::output::Output;
 const TERMINATE_PATIENCE: Duration = Duration::from_secs(2);
 /// What a command has begun in the background may keep its standard error open. That is not waited for.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_millis(200);
+
+/// So much every pipe holds, without anybody who reads it.
+const PIPE_BYTES: usize = 4_096;
 
 /// A command that a shell runs for each record.
 #[derive(Debug)]
@@ -75,12 +77,9 @@ impl Program {
     /// The operating system cannot start it.
     pub(super) async fn run(&self, record: &DeliveredRecord) -> io::Result<(Ended, LastWords)> {
         let mut child = self.children.start(&mut self.command_for(record)?)?;
-        let (stdin, stderr) = child.take_pipes();
+        let stderr = child.take_stderr();
         let said = LastWords::default();
-        let value = record.value().unwrap_or_default();
-        let streams = async {
-            tokio::join!(feed(stdin, value), said.listen(stderr, &self.output));
-        };
+        let streams = said.listen(stderr, &self.output);
         let ended = self.end_with(&mut child, streams).await?;
         Ok((ended, said))
     }
@@ -128,7 +127,7 @@ impl Program {
         command
             .arg("-c")
             .arg(&self.command)
-            .stdin(Stdio::piped())
+            .stdin(input_of(record.value().unwrap_or_default())?)
             .stderr(Stdio::piped());
         if self.output.is_json() {
             // What it says is no JSON of ours.
@@ -149,9 +148,16 @@ impl Ended {
     }
 }
 
-/// Writes the value; a command that does not want to read it is free to.
-async fn feed(stdin: Option<ChildStdin>, value: &[u8]) {
-    if let Some(mut stdin) = stdin {
-        drop(stdin.write_all(value).await);
+/// A standard input that holds the whole value before the command begins: if this process dies, what is
+/// cut short would look like another value.
+fn input_of(value: &[u8]) -> io::Result<Stdio> {
+    if value.len() <= PIPE_BYTES {
+        let (reader, mut writer) = io::pipe()?;
+        writer.write_all(value)?;
+        return Ok(reader.into());
     }
+    let mut file = tempfile::tempfile()?;
+    file.write_all(value)?;
+    file.rewind()?;
+    Ok(file.into())
 }
