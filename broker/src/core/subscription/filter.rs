@@ -222,6 +222,10 @@ impl Subscription {
             while left > 0
                 && let Some((offset, doubt)) = partition.doomed.pop_front()
             {
+                if partition.settled.contains(offset) {
+                    // It was let go of meanwhile.
+                    continue;
+                }
                 left -= 1;
                 let (word, records) = (word_of(offset), bit_of(offset));
                 let mut row = partition.facts(Held::Window, offset);
