@@ -37,8 +37,8 @@ pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
 pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
 pub use subscription::{
-    BurialWish, BuriedRecord, Connect, ConnectRefusal, Consumer, ConsumerDeparture, ConsumerId,
-    CreateDecision, CreateSubscription, CreateSubscriptionRefusal, Credit, DeadLetter,
+    BurialFailure, BurialWish, BuriedRecord, Connect, ConnectRefusal, Consumer, ConsumerDeparture,
+    ConsumerId, CreateDecision, CreateSubscription, CreateSubscriptionRefusal, Credit, DeadLetter,
     DeadLetterCounts, DeadLetterState, DeleteSubscription, DeleteSubscriptionRefusal,
     DeletedSubscription, DeliveredSpan, Delivery, DeliveryOutcome, ExplainedKey, Failure,
     FilterDoubt, FilterVerdict, HOLD_WARNING_PERCENT, Halt, HashKey, Hold, HoldEnd, InspectFailure,

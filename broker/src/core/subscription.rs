@@ -12,6 +12,7 @@
 mod apply;
 #[cfg(test)]
 mod audit;
+mod burial_failure;
 mod change;
 mod connect;
 mod consumer;
@@ -35,12 +36,14 @@ mod partition;
 mod pass;
 mod pending;
 mod progress;
+mod recently_dead;
 mod redrive;
 mod retry;
 mod rows;
 mod settle;
 mod settled;
 mod subscriptions;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -53,13 +56,16 @@ use towpath_proto::names::SubscriptionName;
 use towpath_storage::{Offset, OffsetRange, Row, TopicId};
 
 use super::group::SessionId;
+use burial_failure::BurialProblems;
 use consumer::Consumers;
 use filter::SupersededFilter;
 use lease::Leases;
 use let_go::Leaving;
 use partition::SubscriptionPartition;
 use retry::OutageWatch;
+use suspects::Suspicion;
 
+pub use burial_failure::BurialFailure;
 pub use change::{
     SeekSubscription, SeekSubscriptionRefusal, SoughtSubscriptionPartition, SubscriptionRevision,
     UpdateSubscription, UpdateSubscriptionRefusal,
@@ -190,16 +196,10 @@ pub struct Subscription {
     next_delivery: u64,
     /// The partition that is served next.
     next_partition: u32,
-    /// The record that is delivered alone, if one is.
-    suspect: Option<(u32, Offset)>,
-    /// The consumer that gets nothing else until it has nothing, and then such a record.
-    reserved: Option<ConsumerId>,
+    suspicion: Suspicion,
     /// The topic of its dead letters.
     dead_letter_topic: TopicId,
-    /// Nothing is moved there before, broker time in milliseconds since the Unix epoch.
-    burial_pause_until_ms: Option<i64>,
-    /// Why something could not be moved there.
-    burial_problem: Option<String>,
+    burial_problems: BurialProblems,
     leaving: Leaving,
     /// What it has done. Volatile.
     counts: SubscriptionCounts,

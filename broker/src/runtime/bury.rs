@@ -15,7 +15,7 @@ use towpath_storage::{
 use super::command::{DataCommand, Permits};
 use super::command_queue::CommandQueue;
 use super::published::PublishedState;
-use crate::core::{AppendRequest, BurialWish, BuriedRecord, SubscriptionId};
+use crate::core::{AppendRequest, BurialFailure, BurialWish, BuriedRecord, SubscriptionId};
 
 /// Number of the field of a record in a batch, and of a header in a record.
 const RECORD_TAG: u32 = 1;
@@ -68,17 +68,17 @@ impl Undertaker<'_> {
                 burial: Box::new(burial),
                 permits: Permits::default(),
             },
-            Err((job, reason)) => DataCommand::BuryFailed {
+            Err((job, failure)) => DataCommand::BuryFailed {
                 subscription: job.subscription,
                 wish: Box::new(job.wish),
-                reason,
+                failure,
             },
         };
         // A broker that stops moves nothing any more: the records are where they were.
         drop(self.commands.push_data(command));
     }
 
-    fn prepare(&self, job: BurialJob) -> Result<Burial, (BurialJob, String)> {
+    fn prepare(&self, job: BurialJob) -> Result<Burial, (BurialJob, BurialFailure)> {
         let topics = self.published.topics();
         let topic = topics.with_id(job.source.topic).map(Arc::clone);
         let log = topic.as_ref().and_then(|topic| {
@@ -86,14 +86,18 @@ impl Undertaker<'_> {
             Some((topic.name().as_str(), Arc::clone(handle.log())))
         });
         let Some((topic, log)) = log else {
-            return Err((job, "the topic of the subscription is gone".to_owned()));
+            let failure = BurialFailure::of_all("the topic of the subscription is gone");
+            return Err((job, failure));
         };
         let mut payload = BytesMut::new();
         let mut cursor = None;
         for buried in &job.wish.records {
             match self.record(&log, &mut cursor, buried.offset) {
                 Ok(record) => put(&mut payload, &record, &headers(&job, topic, buried)),
-                Err(reason) => return Err((job, reason)),
+                Err(reason) => {
+                    let unreadable = Some(buried.offset);
+                    return Err((job, BurialFailure { reason, unreadable }));
+                }
             }
         }
         let payload = payload.freeze();

@@ -17,9 +17,9 @@ use super::metrics::Tally;
 use super::published::TopicView;
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
-    AcceptedBatch, AppendRefusal, AppendRequest, BurialWish, CreateTopic, CreateTopicRefusal,
-    DeadLetter, DeleteTopicRefusal, SubscriptionId, TopicNotFound, TopicSettings, TrimRefusal,
-    TrimTopic, UpdateTopic, UpdateTopicRefusal,
+    AcceptedBatch, AppendRefusal, AppendRequest, BurialFailure, BurialWish, CreateTopic,
+    CreateTopicRefusal, DeadLetter, DeleteTopicRefusal, SubscriptionId, TopicNotFound,
+    TopicSettings, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -179,7 +179,7 @@ pub enum DataCommand {
         /// Of which records.
         wish: Box<BurialWish>,
         /// Why.
-        reason: String,
+        failure: BurialFailure,
     },
     /// Batches for partitions of one topic that become one entry.
     Publish {

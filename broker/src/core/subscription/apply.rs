@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use towpath_proto::names::SubscriptionName;
 use towpath_storage::{Offset, Row, TopicId};
 
+use super::burial_failure::BurialProblems;
 use super::consumer::Consumers;
 use super::keys::KeyHash;
 use super::lease::Leases;
@@ -16,6 +17,7 @@ use super::rows::{
     ParkedKeyRow, SettledBlockRow, SubscriptionPartitionRow, SubscriptionRow, SupersededFilterRow,
     WaitingRecordRow, block_row,
 };
+use super::suspects::Suspicion;
 use super::{Subscription, SubscriptionConfig, SubscriptionId};
 use crate::core::State;
 use crate::core::row::{RowId, decode};
@@ -170,11 +172,9 @@ impl Subscription {
             outage: OutageWatch::default(),
             next_delivery,
             next_partition: 0,
-            suspect: None,
-            reserved: None,
+            suspicion: Suspicion::default(),
             dead_letter_topic: TopicId::new(row.dead_letter_topic),
-            burial_pause_until_ms: None,
-            burial_problem: None,
+            burial_problems: BurialProblems::default(),
             leaving: Leaving::at_start(),
             counts: SubscriptionCounts::default(),
         }

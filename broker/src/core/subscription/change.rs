@@ -262,12 +262,7 @@ impl Subscription {
             let consumer = self.take_off(number, &found);
             self.tell_taken(consumer, number, &found, Told::Now, decision);
         }
-        if self
-            .suspect
-            .is_some_and(|(partition, _)| partition == number)
-        {
-            (self.suspect, self.reserved) = (None, None);
-        }
+        self.suspicion.forget_partition(number);
         let Some(partition) = self.partitions.get(number as usize) else {
             return;
         };

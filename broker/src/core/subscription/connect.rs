@@ -123,9 +123,7 @@ impl Subscription {
             return;
         }
         consumer.session = None;
-        if self.reserved == Some(id) {
-            self.reserved = None;
-        }
+        self.suspicion.forget_consumer(id);
         match departure {
             ConsumerDeparture::Left => self.give_back_all(id, decision),
             ConsumerDeparture::CutOff => {

@@ -25,8 +25,6 @@ pub(super) const BURIAL_RECORDS_MAX: usize = 64;
 /// Bytes of the records of such a batch, unless it has only one: with what is said of them it is one that
 /// every reader takes.
 const BURIAL_BYTES_MAX: u64 = 1024 * 1024;
-/// How long nothing is moved after it could not be, milliseconds.
-const PAUSE_MS: i64 = 5_000;
 
 /// Records that go to the dead letters with one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +68,7 @@ pub struct LettersFull {
 pub(super) struct ParkedKey {
     /// Records of it that are among the dead letters and not settled there.
     pub(super) count: u64,
-    /// The highest offset of the source among them: what a seek back brings again is not copied again.
+    /// The highest offset of the source among them: what a seek back brings again waits in the source.
     pub(super) highest: Offset,
     /// The lowest offset of them among the dead letters.
     pub(super) first_dead: Offset,
@@ -83,26 +81,32 @@ pub(super) struct Burials {
     pub(super) wished: Vec<BuriedRecord>,
     /// Asked for.
     pub(super) moving_count: usize,
-    /// Records that are among the dead letters already, to be settled.
-    pub(super) known: Vec<Offset>,
     /// Keys to look at when it goes on after a pause.
     pub(super) held_keys: Vec<KeyHash>,
+    /// Nothing can be moved for now.
+    pub(super) is_paused: bool,
     /// How often all moves were called back.
     epoch: u64,
 }
 
 impl SubscriptionPartition {
     /// Decides that the next records of a parked key go to the dead letters.
+    ///
+    /// Not those that a seek back brings again: dead letters of the key lie behind them in its order, and
+    /// perhaps are these very records. They wait here until the key is free.
     pub(super) fn park(&mut self, key: KeyHash) {
-        let Some(parked) = self.parked.get(&key).copied() else {
+        let row = self.waiting.of_key(key).next();
+        let in_window = self.window.records_of(key).next();
+        let Some(first) = row.into_iter().chain(in_window).min() else {
             return;
         };
+        if self.comes_again(key, first) || self.unreadable.contains_key(&first) {
+            return;
+        }
         if self.burials.is_full() {
             self.burials.held_keys.push(key);
             return;
         }
-        let row = self.waiting.of_key(key).next();
-        let in_window = self.window.records_of(key).next();
         match (row, in_window) {
             (Some(row), in_window) if in_window.is_none_or(|first| row < first) => {
                 self.bury_row(row);
@@ -110,18 +114,18 @@ impl SubscriptionPartition {
             (row, _) => {
                 let end = row.unwrap_or(self.window.end());
                 let run = self.window.records_of(key);
-                let run = run.take_while(|offset| *offset < end);
+                let run = run.take_while(|it| *it < end && !self.unreadable.contains_key(it));
                 for offset in run.take(BURIAL_RECORDS_MAX).collect::<Vec<_>>() {
-                    if offset <= parked.highest {
-                        self.window.remove_ready(word_of(offset), bit_of(offset));
-                        self.burials.known.push(offset);
-                        self.window.keys.line_up(key);
-                    } else {
-                        self.bury_ready(key, offset);
-                    }
+                    self.bury_ready(key, offset);
                 }
             }
         }
+    }
+
+    /// Whether a seek back brings a record again whose key has dead letters at or behind it.
+    fn comes_again(&self, key: KeyHash, offset: Offset) -> bool {
+        let parked = self.parked.get(&key);
+        parked.is_some_and(|parked| offset <= parked.highest)
     }
 
     fn bury_ready(&mut self, key: KeyHash, offset: Offset) {
@@ -166,6 +170,8 @@ impl SubscriptionPartition {
             }
             let key = self.waiting.get(offset).map(|record| record.key);
             let is_next = match key {
+                _ if self.unreadable.contains_key(&offset) => false,
+                Some(key) if self.comes_again(key, offset) => false,
                 Some(key) if self.is_ordered => {
                     let before = self.window.records_of(key).next();
                     self.window.keys.get(key).leased_count == 0
@@ -183,9 +189,9 @@ impl SubscriptionPartition {
 }
 
 impl SubscriptionPartition {
-    /// Leaves everything where it is that was on its way. Returns what is among the dead letters already
-    /// and is to be settled.
-    pub(super) fn call_burials_back(&mut self) -> Vec<Offset> {
+    /// Leaves everything where it is that was on its way: also when one wish could not be carried out, for
+    /// those behind it may hold later records of its keys, which must not get there before.
+    pub(super) fn call_burials_back(&mut self) {
         for offset in self.waiting.moving() {
             self.waiting.set_handling(offset, Handling::None);
             self.unlock_row(offset);
@@ -193,21 +199,11 @@ impl SubscriptionPartition {
         for (word, records) in self.window.all_moving() {
             self.window.end_moving(word, records);
         }
-        let known = std::mem::take(&mut self.burials.known);
         self.burials.call_back();
-        known
     }
 
-    /// The same because one wish could not be carried out: those behind it may hold later records of its
-    /// keys, which must not get there before.
-    fn leave_all(&mut self) {
-        self.burials.known = self.call_burials_back();
-    }
-}
-
-impl SubscriptionPartition {
     /// Whether anything is to go to the dead letters.
-    fn has_burials(&self) -> bool {
+    pub(super) fn has_burials(&self) -> bool {
         let is_source = self.lane == Lane::Source;
         is_source && (!self.waiting.dying.is_empty() || self.burials.has_any())
     }
@@ -223,12 +219,19 @@ impl Burials {
         *self = Self {
             epoch: self.epoch + 1,
             held_keys: std::mem::take(&mut self.held_keys),
+            is_paused: self.is_paused,
             ..Self::default()
         };
     }
 
+    /// Whether a wish belongs to what is on its way now.
+    pub(super) fn is_of_now(&self, wish: &BurialWish) -> bool {
+        self.epoch == wish.epoch
+    }
+
+    /// Whether no more may be on its way.
     fn is_full(&self) -> bool {
-        self.wished.len() + self.moving_count >= BURIED_AT_ONCE_MAX
+        self.is_paused || self.wished.len() + self.moving_count >= BURIED_AT_ONCE_MAX
     }
 }
 
@@ -255,26 +258,9 @@ impl State {
 
 impl Subscription {
     /// Asks for what is to go to the dead letters.
-    pub(super) fn ask_for_burials(&mut self, now_ms: i64, decision: &mut SubscriptionDecision) {
-        if self.burial_problem.is_some() && !self.partitions.iter().any(|it| it.has_burials()) {
-            // What could not be moved is not there any more.
-            self.burial_problem = None;
-        }
-        if self
-            .burial_pause_until_ms
-            .is_some_and(|until| now_ms < until)
-        {
-            return;
-        }
-        self.burial_pause_until_ms = None;
+    pub(super) fn ask_for_burials(&mut self, decision: &mut SubscriptionDecision) {
         for (number, partition) in (0..).zip(&mut self.partitions) {
-            for key in std::mem::take(&mut partition.burials.held_keys) {
-                partition.window.keys.line_up(key);
-            }
             partition.bury_dying();
-            for offset in std::mem::take(&mut partition.burials.known) {
-                decision.note_done(number, word_of(offset), bit_of(offset));
-            }
             let wished = std::mem::take(&mut partition.burials.wished);
             partition.burials.moving_count += wished.len();
             let epoch = partition.burials.epoch;
@@ -285,19 +271,20 @@ impl Subscription {
                 records,
             }));
         }
-        self.write_settled(decision);
     }
 
     /// Decides on records whose dead letters are appended with the same entry, from `base` on. None if they
     /// are not on their way any more: nothing may be appended then.
     pub(super) fn bury(&mut self, wish: &BurialWish, base: Offset) -> Option<Vec<Row>> {
-        let (id, is_park) = (self.id, self.config.on_dead_letter == OnDeadLetter::Park);
-        let number = wish.partition;
+        let (id, number) = (self.id, wish.partition);
+        let parks = self.config.on_dead_letter == OnDeadLetter::Park;
+        let parks = parks && self.config.mode.is_ordered();
+        let hash_key = self.hash_key;
         let partition = self.partitions.get_mut(number as usize)?;
-        if partition.burials.epoch != wish.epoch {
+        if !partition.burials.is_of_now(wish) {
             return None;
         }
-        self.burial_problem = None;
+        self.burial_problems.note_success();
         let mut fresh: BTreeSet<KeyHash> = BTreeSet::new();
         let is_late = wish.records.iter().any(|buried| {
             let key = buried.key;
@@ -307,7 +294,7 @@ impl Subscription {
             buried.is_parked() && !is_open
         });
         if is_late {
-            partition.leave_all();
+            partition.call_burials_back();
             return None;
         }
         let mut decision = SubscriptionDecision::default();
@@ -318,6 +305,7 @@ impl Subscription {
         self.counts.died += (wish.records.len() - parked_count) as u64;
         for (place, buried) in (0..).zip(&wish.records) {
             let (word, records) = (word_of(buried.offset), bit_of(buried.offset));
+            partition.recently_dead.note(buried.offset);
             match partition.waiting.handling(buried.offset) {
                 Some(_) => {
                     partition.unlock_row(buried.offset);
@@ -329,7 +317,9 @@ impl Subscription {
                     decision.note_done(number, word, records);
                 }
             }
-            if is_park {
+            // Nothing comes behind a record without a key.
+            let is_alone = buried.key == hash_key.of_keyless(number, buried.offset);
+            if parks && !is_alone {
                 let known = partition.parked.get(&buried.key).copied();
                 let dead = base.advance(place);
                 let known = parked
@@ -350,19 +340,6 @@ impl Subscription {
         decision.rows.extend(parked);
         self.write_settled(&mut decision);
         Some(decision.rows)
-    }
-
-    /// Notes that records could not be moved: they stay, and are tried again.
-    pub(super) fn burial_failed(&mut self, wish: &BurialWish, reason: String, now_ms: i64) {
-        let Some(partition) = self.partitions.get_mut(wish.partition as usize) else {
-            return;
-        };
-        if partition.burials.epoch != wish.epoch {
-            return;
-        }
-        partition.leave_all();
-        self.burial_pause_until_ms = Some(now_ms + PAUSE_MS);
-        self.burial_problem = Some(reason);
     }
 }
 

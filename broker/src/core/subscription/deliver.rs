@@ -40,7 +40,9 @@ impl Subscription {
         self.deliver_suspect(now_ms, decision);
         let is_exclusive = self.config.mode == Mode::Exclusive;
         while let Some(partition) = self.next_ready_partition()
-            && let Some(consumer) = self.consumers.next_open(is_exclusive, self.reserved)
+            && let Some(consumer) = self
+                .consumers
+                .next_open(is_exclusive, self.suspicion.reserved())
         {
             self.deliver_turn(partition, consumer, now_ms, decision);
         }
@@ -108,7 +110,7 @@ impl Subscription {
     }
 
     /// Whether the key of a record that has a row is delivered from the lane beside.
-    fn is_locked_beside(&self, number: u32, offset: Offset) -> bool {
+    pub(super) fn is_locked_beside(&self, number: u32, offset: Offset) -> bool {
         let beside = match self.source_of(number) {
             Some(partition) => partition,
             None => self.dead_lane(number),
@@ -122,7 +124,7 @@ impl Subscription {
         self.config.mode.is_ordered() && locked.unwrap_or(false)
     }
 
-    fn new_lease(&self, partition: u32, consumer: ConsumerId, now_ms: i64) -> Lease {
+    pub(super) fn new_lease(&self, partition: u32, consumer: ConsumerId, now_ms: i64) -> Lease {
         let reports_start = self
             .consumers
             .get(consumer)
@@ -149,7 +151,7 @@ impl Subscription {
         now_ms.saturating_add_unsigned(self.config.ack_deadline_ms)
     }
 
-    fn tell_delivered(
+    pub(super) fn tell_delivered(
         &mut self,
         consumer: ConsumerId,
         lease: &Lease,
@@ -172,73 +174,6 @@ impl Subscription {
                     spans: spans(delivered),
                 }),
             }));
-    }
-
-    /// Delivers a record alone whose last consumer went while it handled this one and others. One at a
-    /// time: whoever goes again has shown which one it is.
-    fn deliver_suspect(&mut self, now_ms: i64, decision: &mut SubscriptionDecision) {
-        if self.suspect.is_some() {
-            return;
-        }
-        let Some((number, offset)) = self.next_suspect() else {
-            self.reserved = None;
-            return;
-        };
-        let Some(consumer) = self.reserve_consumer() else {
-            return;
-        };
-        let lease = self.new_lease(number, consumer, now_ms);
-        let Some(known) = self.consumers.get_mut(consumer) else {
-            return;
-        };
-        let Some(partition) = self.partitions.get_mut(number as usize) else {
-            return;
-        };
-        // Nothing else is sent to it, so whatever it handles is this one.
-        let lease = Lease {
-            started: u64::MAX,
-            ..lease
-        };
-        let delivered = partition.lease_row(offset, &mut self.leases, &lease, &mut known.credit);
-        known.in_flight += 1;
-        self.suspect = Some((number, offset));
-        self.tell_delivered(consumer, &lease, vec![delivered], decision);
-    }
-
-    /// A record that is to be delivered alone and can be.
-    fn next_suspect(&self) -> Option<(u32, Offset)> {
-        let numbered = (0..).zip(&self.partitions);
-        let mut suspects = numbered.flat_map(|(number, partition)| {
-            let offsets = partition.waiting.suspects.iter();
-            offsets.map(move |offset| (number, *offset))
-        });
-        suspects.find(|(number, offset)| !self.is_locked_beside(*number, *offset))
-    }
-
-    /// A consumer that has nothing and may be sent something. While there is none, the one that has the
-    /// least gets nothing more.
-    fn reserve_consumer(&mut self) -> Option<ConsumerId> {
-        let holder = (self.config.mode == Mode::Exclusive).then(|| self.consumers.holder());
-        let connected = self.consumers.connected();
-        // One that has nothing and takes nothing is not waited for.
-        let candidates = connected
-            .filter(|(id, _)| holder.is_none_or(|it| it == Some(*id)))
-            .filter(|(_, it)| it.in_flight > 0 || it.credit.is_open());
-        let is_other = |id| self.reserved != Some(id);
-        let best = candidates.min_by_key(|(id, it)| (is_other(*id), it.in_flight));
-        let (id, consumer) = best?;
-        let may_have_more = consumer.credit.is_open() && consumer.rests_until_ms.is_none();
-        let is_free = consumer.in_flight == 0 && may_have_more;
-        self.reserved = Some(id);
-        is_free.then_some(id)
-    }
-
-    /// A record is not with its consumer any more: if it was delivered alone, others may be again.
-    pub(super) fn end_suspicion(&mut self, partition: u32, offset: Offset) {
-        if self.suspect == Some((partition, offset)) {
-            self.suspect = None;
-            self.reserved = None;
-        }
     }
 
     /// Asks for records to be inspected where consumers allow more than is ready.

@@ -118,7 +118,7 @@ impl Subscription {
             create_time_ms: self.create_time_ms,
             revision: self.revision,
             dead_letter_topic: Some(self.dead_letter_topic),
-            dead_letter_problem: self.burial_problem.clone(),
+            dead_letter_problem: self.burial_problems.reason().cloned(),
             consumer_count: self.consumers.iter().count(),
             consumers: Vec::new(),
             partitions: Vec::new(),

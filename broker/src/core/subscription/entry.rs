@@ -2,6 +2,7 @@
 
 use towpath_storage::{Offset, OffsetRange, Row};
 
+use super::burial_failure::BurialFailure;
 use super::connect::{Connect, ConnectRefusal, ConsumerDeparture};
 use super::consumer::{ConsumerId, Credit};
 use super::dead::BurialWish;
@@ -98,11 +99,11 @@ impl State {
         &mut self,
         id: SubscriptionId,
         wish: &BurialWish,
-        reason: String,
+        failure: BurialFailure,
         now_ms: i64,
     ) {
         if let Some(subscription) = self.activate(id) {
-            subscription.burial_failed(wish, reason, now_ms);
+            subscription.burial_failed(wish, failure, now_ms);
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::consumer::ConsumerId;
-use super::lease::LeaseId;
+use super::lease::{Held, Lease, LeaseId};
 use super::leased::Found;
 use super::settle::{Failed, Told};
-use super::settled::offsets_in;
+use super::settled::{offset_of, offsets_in};
 use super::{Subscription, SubscriptionDecision};
 
 /// Records whose leases one entry ends: with a row for each it stays small.
@@ -37,7 +37,7 @@ impl Subscription {
             let number = lease.partition;
             let begun = lease.records & lease.started;
             let not_begun = lease.records & !lease.started;
-            let is_one_of_many = lease.is_one_of_many;
+            let is_one_of_many = lease.is_one_of_many && !self.is_suspect(lease);
             let found = |records| Found {
                 lease: id,
                 held: lease.held,
@@ -84,6 +84,18 @@ impl Subscription {
                 lease.is_one_of_many = true;
             }
         }
+    }
+
+    /// Whether a record was to be delivered alone: it has been with one that went before.
+    fn is_suspect(&self, lease: &Lease) -> bool {
+        let partition = self.partitions.get(lease.partition as usize);
+        let row = partition
+            .filter(|_| lease.held == Held::Rows)
+            .and_then(|it| {
+                it.waiting
+                    .get(offset_of(lease.word, lease.records.trailing_zeros()))
+            });
+        row.is_some_and(|row| row.is_suspect)
     }
 
     /// Has records tried again alone, without an attempt that counts.

@@ -137,7 +137,8 @@ impl Subscription {
         obstacles.extend(parked.map(|parked| Obstacle::Parked(parked.count)));
         obstacles.extend(record.behind.map(Obstacle::Key));
         if parked.is_some() || !is_undelivered {
-            obstacles.extend(self.burial_problem.clone().map(Obstacle::DeadLetters));
+            let problem = self.burial_problems.reason().cloned();
+            obstacles.extend(problem.map(Obstacle::DeadLetters));
         }
         if !is_undelivered {
             return obstacles;
@@ -176,7 +177,7 @@ impl Subscription {
             return Some(Obstacle::NoCredit(name.map(|it| it.client_name.clone())));
         }
         let is_alone = self.consumers.connected().count() == 1 || holder.is_some();
-        let suspect = self.suspect.filter(|(_, it)| *it != offset);
+        let suspect = self.suspicion.alone().filter(|(_, it)| *it != offset);
         suspect
             .filter(|_| is_alone)
             .map(|(partition, offset)| Obstacle::Suspect(partition, offset))
@@ -194,9 +195,10 @@ impl Subscription {
         }
         let partition = self.partitions.get(number as usize)?;
         let lane = self.partitions.get(self.dead_lane(number) as usize)?;
-        let is_park = self.config.on_dead_letter == OnDeadLetter::Park;
-        match key {
-            Some(key) if is_park => {
+        let parks = self.config.on_dead_letter == OnDeadLetter::Park;
+        let alone = self.hash_key.of_keyless(number, record.offset);
+        match key.filter(|key| *key != alone) {
+            Some(key) if parks => {
                 let parked = partition.parked.get(&key)?;
                 (record.offset <= parked.highest).then_some(parked.first_dead)
             }

@@ -231,11 +231,6 @@ impl Subscription {
                 let mut row = partition.facts(Held::Window, offset);
                 partition.window.remove_ready(word, records);
                 decision.note_done(number, word, records);
-                let parked = partition.parked.get(&row.key);
-                if parked.is_some_and(|parked| offset <= parked.highest) {
-                    // A seek back brings it again: it is among the dead letters already.
-                    continue;
-                }
                 row.death = Some(format!("the filter cannot judge it: {doubt}"));
                 let id = RowId::WaitingRecord(id, number, offset);
                 decision.rows.push(id.put(&row.to_row()));

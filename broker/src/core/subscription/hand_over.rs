@@ -139,44 +139,62 @@ impl SubscriptionPartition {
             let row = self.waiting.of_key(key).next();
             let in_window = self.window.records_of(key).next();
             match (row, in_window) {
-                (Some(row), None) => {
-                    delivered.extend(self.deliver_row(row, leases, to, credit, now_ms));
-                }
-                (Some(row), Some(first)) if row < first => {
-                    delivered.extend(self.deliver_row(row, leases, to, credit, now_ms));
+                (Some(row), first) if first.is_none_or(|first| row < first) => {
+                    self.deliver_rows(key, first, leases, to, credit, now_ms, &mut delivered);
                 }
                 (row, Some(_)) => {
                     let end = row.unwrap_or(self.window.end());
                     self.deliver_run(key, end, leases, to, credit, &mut delivered);
                 }
-                (None, None) => self.window.keys.forget_idle(key),
+                (_, None) => self.window.keys.forget_idle(key),
             }
         }
         delivered
     }
 
-    /// Delivers the first record of a key that has rows, if it is due.
-    fn deliver_row(
+    /// Delivers the first records of a key that have rows and are due, those before `end`: one that has
+    /// failed before alone, of others a run.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what it changes is in several places"
+    )]
+    fn deliver_rows(
         &mut self,
-        offset: Offset,
+        key: KeyHash,
+        end: Option<Offset>,
         leases: &mut Leases,
         to: &Lease,
         credit: &mut Credit,
         now_ms: i64,
-    ) -> Option<Delivered> {
-        let record = self.waiting.get(offset)?;
-        let is_free = self.waiting.handling(offset) == Some(Handling::None);
-        // Until the window has come so far, there may be others of its key before it.
-        let is_first = self.has_come_to(offset);
-        if !is_free || !is_first || record.due_ms > now_ms || record.death.is_some() {
-            // Lined up again when it is due, or when it is gone.
-            return None;
+        delivered: &mut Vec<Delivered>,
+    ) {
+        let rows = self.waiting.of_key(key).take(KEY_RUN_RECORDS_MAX);
+        let rows: Vec<_> = rows
+            .take_while(|it| end.is_none_or(|end| *it < end))
+            .collect();
+        for (place, offset) in rows.into_iter().enumerate() {
+            let Some(record) = self.waiting.get(offset) else {
+                return;
+            };
+            let is_free = self.waiting.handling(offset) == Some(Handling::None);
+            // Until the window has come so far, there may be others of its key before it.
+            let is_next = self.has_come_to(offset);
+            let is_due = record.due_ms <= now_ms && record.death.is_none();
+            if !is_free || !is_next || !is_due || !credit.is_open() {
+                // Lined up again when it is due, or when one before it is gone.
+                return;
+            }
+            let is_fresh = record.failure_count == 0 && !record.is_suspect;
+            match place {
+                0 if record.is_suspect => return self.waiting.make_ready(offset),
+                0 => delivered.push(self.lease_row(offset, leases, to, credit)),
+                _ if is_fresh => delivered.push(self.lease_row(offset, leases, to, credit)),
+                _ => return,
+            }
+            if !is_fresh {
+                return;
+            }
         }
-        if record.is_suspect {
-            self.waiting.make_ready(offset);
-            return None;
-        }
-        Some(self.lease_row(offset, leases, to, credit))
     }
 
     /// Delivers the next records of a key in the window, those before `end`.

@@ -54,7 +54,7 @@ impl SubscriptionPartition {
         found
     }
 
-    /// Those of a range that are neither found nor settled.
+    /// Those of a range that are neither found nor settled, and those that are only because they died.
     pub(super) fn not_found(&self, range: OffsetRange, found: &[Found]) -> Vec<OffsetRange> {
         let known = OffsetRange {
             start: range.start.max(self.settled.floor()),
@@ -68,11 +68,13 @@ impl SubscriptionPartition {
         let mut missing: Vec<_> = missing.collect();
         // What has a row is not settled.
         let rows = self.waiting.offsets_in(range);
-        missing.extend(rows.filter(|row| {
+        let others = rows.chain(self.recently_dead.in_range(range));
+        missing.extend(others.filter(|row| {
             let is_found = |it: &Found| it.word == word_of(*row) && it.records & bit_of(*row) != 0;
             !found.iter().any(is_found)
         }));
         missing.sort_unstable();
+        missing.dedup();
         ranges(missing)
     }
 

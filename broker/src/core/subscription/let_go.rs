@@ -11,7 +11,7 @@ use towpath_storage::{Offset, OffsetRange, Row};
 
 use super::leased::Found;
 use super::settle::Told;
-use super::settled::{bit_of, offset_of, offsets_in, word_of, words_in};
+use super::settled::{bit_of, offset_of, offsets_in, words_in};
 use super::waiting::WaitingRecord;
 use super::{
     SkippedRecords, Subscription, SubscriptionDecision, SubscriptionEvent, SubscriptionNotice,
@@ -129,14 +129,9 @@ impl Subscription {
         if is_done && !self.leaving.untold.contains_key(&number) {
             return;
         }
-        for offset in partition.call_burials_back() {
-            decision.note_done(number, word_of(offset), bit_of(offset));
-        }
+        partition.call_burials_back();
+        self.let_go_of_leased(number, limit.end, delivered, decision);
         self.write_settled(decision);
-        if decision.rows.is_empty() {
-            self.let_go_of_leased(number, limit.end, delivered, decision);
-            self.write_settled(decision);
-        }
         if decision.rows.is_empty() {
             self.let_go_of_rows(number, limit, delivered, decision);
         }

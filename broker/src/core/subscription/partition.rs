@@ -9,6 +9,7 @@ use super::filter::FilterDoubt;
 use super::inspected::Halt;
 use super::keys::KeyHash;
 use super::lease::Held;
+use super::recently_dead::RecentlyDead;
 use super::rows::SubscriptionPartitionRow;
 use super::settled::Settled;
 use super::waiting::{WaitingRecord, WaitingRecords};
@@ -47,6 +48,9 @@ pub(super) struct SubscriptionPartition {
     pub(super) parked: BTreeMap<KeyHash, ParkedKey>,
     /// What is on its way there.
     pub(super) burials: Burials,
+    /// Records that could not be read on their way there, with their keys: they stay for now.
+    pub(super) unreadable: BTreeMap<Offset, KeyHash>,
+    pub(super) recently_dead: RecentlyDead,
     /// Keys that wait because they are delivered from the lane beside.
     pub(super) behind: BTreeSet<KeyHash>,
     /// Records of the window that go there because their filter cannot judge them, and have no rows yet.
@@ -70,6 +74,8 @@ impl SubscriptionPartition {
             seek_count: 0,
             parked: BTreeMap::new(),
             burials: Burials::default(),
+            unreadable: BTreeMap::new(),
+            recently_dead: RecentlyDead::default(),
             behind: BTreeSet::new(),
             doomed: VecDeque::new(),
             judged: Judged::default(),
@@ -139,6 +145,8 @@ impl SubscriptionPartition {
             forgotten.extend(waiting.iter().map(|(offset, _, _)| offset));
             let settled = std::mem::replace(&mut self.settled, Settled::below(row.floor()));
             gone.extend(settled.block_numbers());
+            // They may be delivered again.
+            self.recently_dead = RecentlyDead::default();
             self.begin_window(row.floor());
         }
         gone.extend(self.settled.set_floor(row.floor()));

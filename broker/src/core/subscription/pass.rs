@@ -172,9 +172,12 @@ impl SubscriptionPartition {
         blocked.take(count_max).collect()
     }
 
+    /// Whether a record waits for others of its key: for one that has a row, or for its dead letters, which
+    /// are on their way back or cannot be joined.
     fn is_behind_others(&self, offset: Offset) -> bool {
         let key = self.window.key(offset);
-        self.is_ordered && self.waiting.of_key(key).next().is_some()
+        let has_letters = self.parked.contains_key(&key) || self.behind.contains(&key);
+        self.is_ordered && (has_letters || self.waiting.of_key(key).next().is_some())
     }
 }
 

@@ -92,7 +92,7 @@ impl Subscription {
             counts: self.counts,
             consumer_count: self.consumers.iter().count(),
             in_flight_count: consumers.map(|(_, it)| it.in_flight).sum(),
-            has_dead_letter_problem: self.burial_problem.is_some(),
+            has_dead_letter_problem: self.burial_problems.reason().is_some(),
             hold,
             partitions: told(sources),
             letters: told(lanes),

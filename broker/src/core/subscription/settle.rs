@@ -248,7 +248,7 @@ impl Subscription {
             known.in_flight = known.in_flight.saturating_sub(count);
         }
         for offset in offsets_in(found.word, found.records) {
-            self.end_suspicion(number, offset);
+            self.suspicion.end(number, offset);
         }
         Some(consumer)
     }

@@ -193,7 +193,8 @@ impl Subscription {
         });
         let due = waiting.into_iter().chain(expiry).chain(pauses);
         let due = due.chain(self.consumers.next_wake_ms());
-        let due = due.chain(self.burial_pause_until_ms);
+        let due = due.chain(self.burial_problems.next_due_ms());
+        let due = due.chain(self.suspicion.next_due_ms());
         due.chain(self.next_pass_ms()).min()
     }
 }
@@ -277,8 +278,11 @@ impl State {
             }
             if decision.rows.is_empty() {
                 let end_of = |number| partition_of(number).map_or(Offset::ZERO, Partition::end);
+                let may_bury = subscription.may_bury(now_ms);
                 subscription.deliver(now_ms, end_of, &mut decision);
-                subscription.ask_for_burials(now_ms, &mut decision);
+                if may_bury {
+                    subscription.ask_for_burials(&mut decision);
+                }
             }
         }
         self.subscriptions.settle_down(id);

@@ -28,6 +28,8 @@ mod letters;
 mod pending;
 mod rules;
 mod schedule;
+mod seek;
+mod suspects;
 
 use bench::{Bench, Held, Place};
 

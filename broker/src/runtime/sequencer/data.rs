@@ -14,7 +14,8 @@ use super::super::settle::SettleWork;
 use super::draft::{Draft, PendingAnswer, Run};
 use super::{JournalWish, RESERVE_BYTES, Sequencer};
 use crate::core::{
-    AcceptedBatch, AppendDecision, AppendRefusal, AppendRequest, Outcome, SpendDecision,
+    AcceptedBatch, AppendDecision, AppendRefusal, AppendRequest, BurialFailure, Outcome,
+    SpendDecision,
 };
 
 /// What an entry takes beside its batches' bytes: header, directory line, frame header, padding.
@@ -100,11 +101,11 @@ impl Sequencer {
             DataCommand::BuryFailed {
                 subscription,
                 wish,
-                reason,
+                failure,
             } => {
                 let now_ms = self.time.now_ms();
                 self.state
-                    .burial_failed(subscription, &wish, reason, now_ms);
+                    .burial_failed(subscription, &wish, failure, now_ms);
                 Verdict::Answered
             }
             DataCommand::Reject {
@@ -129,10 +130,10 @@ impl Sequencer {
     /// Refuses for want of space. Dead letters that have no room stay where they are.
     pub(super) fn refuse_full(&mut self, command: DataCommand, draft: &mut Draft) {
         if let DataCommand::Bury { burial, .. } = command {
-            let reason = AppendRefusal::StorageFull.to_string();
+            let failure = BurialFailure::of_all(AppendRefusal::StorageFull);
             let now_ms = self.time.now_ms();
             self.state
-                .burial_failed(burial.subscription, &burial.wish, reason, now_ms);
+                .burial_failed(burial.subscription, &burial.wish, failure, now_ms);
         } else {
             draft.refuse_full(command);
         }
@@ -268,8 +269,8 @@ impl Sequencer {
         let now_ms = self.time.now_ms();
         let request = &burial.request;
         if let Err(full) = self.state.check_letters(request.partition.topic) {
-            let (id, reason) = (burial.subscription, full.to_string());
-            self.state.burial_failed(id, &burial.wish, reason, now_ms);
+            let (id, failure) = (burial.subscription, BurialFailure::of_all(full));
+            self.state.burial_failed(id, &burial.wish, failure, now_ms);
             return Verdict::Answered;
         }
         let placed = self
@@ -300,9 +301,9 @@ impl Sequencer {
                 let Burial {
                     subscription, wish, ..
                 } = *burial;
-                let reason = refusal.to_string();
+                let failure = BurialFailure::of_all(refusal);
                 self.state
-                    .burial_failed(subscription, &wish, reason, now_ms);
+                    .burial_failed(subscription, &wish, failure, now_ms);
             }
         }
         Verdict::Answered

@@ -57,6 +57,11 @@ pub(super) struct Bench {
     pub(super) judged: BTreeMap<Place, FilterVerdict>,
     /// Records that nobody is to get: those of which it said so before they were anywhere else.
     pub(super) unwanted: BTreeSet<Place>,
+    /// Records that a seek brings again and that are among the dead letters until then.
+    pub(super) again: BTreeSet<Place>,
+    /// The first dead letter of each partition that came after its last seek.
+    pub(super) letters_since: Vec<usize>,
+    pub(super) has_sought: bool,
 }
 
 /// What a filter says of a record. It is two numbers: of so many records the first is not wanted, and of so
@@ -106,6 +111,9 @@ impl Bench {
             unsettled_letters: BTreeSet::new(),
             judged: BTreeMap::new(),
             unwanted: BTreeSet::new(),
+            again: BTreeSet::new(),
+            letters_since: vec![0; partition_count as usize],
+            has_sought: false,
         };
         bench.state.begin_incarnation(1);
         let wish = CreateTopic {

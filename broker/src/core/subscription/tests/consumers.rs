@@ -71,6 +71,10 @@ impl Bench {
         }
         for earlier in self.open[&(partition, key)].range(..offset) {
             let before = (partition, *earlier);
+            if place != source && !self.unsettled_letters.contains(&before) {
+                // A seek brings it again, when the key is free.
+                continue;
+            }
             let mut with = self
                 .held
                 .iter()
@@ -95,7 +99,9 @@ impl Bench {
                 self.held.remove(&place);
                 let source = self.origin(place);
                 self.unsettled_letters.remove(&source);
-                self.note_done(source);
+                if !self.again.remove(&source) {
+                    self.note_done(source);
+                }
             }
             DeliveryOutcome::Nack { .. } | DeliveryOutcome::Release => {
                 self.held.remove(&place);
@@ -104,7 +110,8 @@ impl Bench {
                 self.held.remove(&place);
                 self.dead.insert(place);
                 let (partition, offset) = self.origin(place);
-                if (partition, offset) != place {
+                let comes_again = self.again.contains(&(partition, offset));
+                if (partition, offset) != place && !comes_again {
                     // It is a dead letter again, where it is.
                     let key = self.key_of((partition, offset));
                     self.open

@@ -85,30 +85,6 @@ fn a_record_is_dead_after_so_many_attempts_and_nobody_waits_for_it() {
 }
 
 #[test]
-fn a_seek_back_copies_no_parked_record_twice() {
-    let mut bench = Bench::new(config(Mode::KeyShared), 1);
-    bench.append(0, &[1, 1, 2]);
-    bench.connect(1, 100);
-    bench.say((0, 0), dead());
-    bench.bury(true);
-    bench.bury(true);
-    assert_eq!(bench.letters[0], [0, 1]);
-    let wish = SeekSubscription {
-        name: "billing".parse().unwrap(),
-        positions: vec![(0, Offset::ZERO)],
-    };
-    let (_, sought, decision) = bench.state.seek_subscription(&wish, false).unwrap();
-    assert_eq!(sought[0].in_flight_count, 1);
-    bench.carry_out(decision);
-    bench.step();
-    bench.bury(true);
-    assert_eq!(bench.letters[0], [0, 1]);
-    assert_eq!(bench.held(), [(0, 2)]);
-    bench.ack((0, 2));
-    assert_eq!(bench.subscription().partitions[0].settled.floor().get(), 3);
-}
-
-#[test]
 fn a_key_that_is_redriven_comes_back_in_order_and_is_free_with_its_last_dead_letter() {
     let mut bench = Bench::new(config(Mode::KeyShared), 1);
     bench.append(0, &[1, 1, 1, 2]);
@@ -127,11 +103,12 @@ fn a_key_that_is_redriven_comes_back_in_order_and_is_free_with_its_last_dead_let
         3,
         "what is new waits for the last one"
     );
-    assert_eq!(bench.held(), [(0, 3), (1, 0)], "one after the other");
+    let run = [(0, 3), (1, 0), (1, 1), (1, 2)];
+    assert_eq!(bench.held(), run, "what has not failed since in a run");
     bench.ack((1, 0));
     bench.restart();
     bench.connect(1, 1_000);
-    assert_eq!(bench.held(), [(0, 3), (1, 1)]);
+    assert_eq!(bench.held(), [(0, 3), (1, 1), (1, 2)]);
     bench.ack((1, 1));
     bench.ack((1, 2));
     assert_eq!(bench.held(), [(0, 3), (0, 4)], "the key is free");
@@ -244,8 +221,8 @@ fn behind_a_wish_that_fails_nothing_overtakes() {
     let mut bench = with_a_key_in_two_wishes();
     let wishes = std::mem::take(&mut bench.burials);
     let (id, now_ms) = (bench.id, bench.now_ms);
-    let reason = "the disk is full".to_owned();
-    bench.state.burial_failed(id, &wishes[0], reason, now_ms);
+    let failure = BurialFailure::of_all("the disk is full");
+    bench.state.burial_failed(id, &wishes[0], failure, now_ms);
     bench.bury_now(&wishes[1]);
     bench.step();
     assert_eq!(bench.letters[0], [0, 1], "it is called back");
@@ -285,4 +262,86 @@ fn large_records_go_in_batches_that_every_reader_takes() {
     assert_eq!(lengths(&[1_100_000, 1_100_000, 1]), [1, 1, 1]);
     assert_eq!(lengths(&[100; 130]), [64, 64, 2]);
     assert_eq!(lengths(&[]), [0; 0]);
+}
+
+/// Fails the first wish on its way because one of its records cannot be read.
+fn fail_on(bench: &mut Bench, offset: u64) {
+    let wishes = std::mem::take(&mut bench.burials);
+    for wish in &wishes {
+        let offset = Offset::new(offset);
+        let is_in_it = wish.records.iter().any(|it| it.offset == offset);
+        match is_in_it {
+            true => {
+                let failure = BurialFailure {
+                    reason: "damaged".to_owned(),
+                    unreadable: Some(offset),
+                };
+                let (id, now_ms) = (bench.id, bench.now_ms);
+                bench.state.burial_failed(id, wish, failure, now_ms);
+            }
+            false => bench.bury_now(wish),
+        }
+    }
+    bench.step();
+}
+
+#[test]
+fn a_record_that_cannot_be_read_keeps_only_its_key_from_the_dead_letters() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 2, 2, 3]);
+    bench.connect(1, 100);
+    for place in bench.held() {
+        bench.say(place, dead());
+    }
+    let problem = |bench: &Bench| bench.subscription().summary().dead_letter_problem;
+    fail_on(&mut bench, 1);
+    bench.bury(true);
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0, 3], "the others go at once");
+    assert_eq!(problem(&bench).as_deref(), Some("damaged"));
+    bench.append(0, &[1, 2]);
+    bench.step();
+    fail_on(&mut bench, 4);
+    assert_eq!(bench.letters[0], [0, 3], "now one that is parked");
+    bench.pass(60_000);
+    fail_on(&mut bench, 1);
+    bench.pass(60_000);
+    for _ in 0..4 {
+        bench.bury(true);
+    }
+    assert_eq!(
+        bench.letters[0],
+        [0, 3, 4, 1, 2, 5],
+        "tried again in the end"
+    );
+    assert_eq!(problem(&bench), None);
+}
+
+#[test]
+fn a_late_ack_of_a_dead_record_is_refused() {
+    for mode in [Mode::KeyShared, Mode::Shared] {
+        let mut bench = Bench::new(config(mode), 1);
+        bench.append(0, &[1, 2, 3]);
+        bench.connect(1, 100);
+        let late = bench.held[&(0, 0)].delivery;
+        bench.ack((0, 1));
+        bench.say((0, 0), dead());
+        bench.bury(true);
+        assert_eq!(bench.letters[0], [0]);
+        let start = Offset::ZERO;
+        let settlement = Settlement {
+            delivery: late,
+            partition: 0,
+            ranges: vec![OffsetRange {
+                start,
+                end: Offset::new(2),
+            }],
+            outcome: DeliveryOutcome::Ack,
+        };
+        let (id, now_ms) = (bench.id, bench.now_ms);
+        let (expired, decision) = bench.state.settle_deliveries(id, &settlement, now_ms);
+        let end = Offset::new(1);
+        assert_eq!(expired, [OffsetRange { start, end }], "not what was acked");
+        assert!(decision.is_empty());
+    }
 }

@@ -9,9 +9,9 @@ impl Bench {
             if succeeds {
                 self.bury_now(&wish);
             } else {
-                let reason = "the disk is full".to_owned();
+                let failure = BurialFailure::of_all("the disk is full");
                 self.state
-                    .burial_failed(self.id, &wish, reason, self.now_ms);
+                    .burial_failed(self.id, &wish, failure, self.now_ms);
             }
         }
         self.subscription().audit();
@@ -114,7 +114,7 @@ impl Bench {
         for letter in letters.iter().filter(|it| !left.contains(&it.offset)) {
             let source = self.letters[partition as usize][letter.offset.get() as usize];
             let place = (partition, source);
-            if self.unsettled_letters.remove(&place) {
+            if self.unsettled_letters.remove(&place) && !self.again.remove(&place) {
                 self.note_done(place);
             }
         }
@@ -140,12 +140,13 @@ impl Bench {
         assert_eq!(found, expected, "open letters of partition {partition}");
     }
 
-    /// Dead letters of a key stand in the order of the source, and none is there twice.
+    /// Dead letters of a key stand in the order of the source, and none is there twice, since the last seek.
     pub(super) fn check_letters(&self, partition: u32) {
         let log = &self.logs[partition as usize];
         let mut last: BTreeMap<u64, u64> = BTreeMap::new();
         let mut seen = BTreeSet::new();
-        for offset in self.letters[partition as usize].iter().copied() {
+        let since = self.letters_since[partition as usize];
+        for offset in self.letters[partition as usize].iter().copied().skip(since) {
             assert!(seen.insert(offset), "{partition}/{offset} was moved twice");
             let before = last.insert(log[offset as usize], offset);
             let in_order = !self.config.mode.is_ordered() || before.is_none_or(|it| it < offset);

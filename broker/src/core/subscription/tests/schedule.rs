@@ -72,7 +72,8 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
                 change_filter(bench, random, key_count);
             }
         }
-        (98..99, _) => {
+        (98..99, _) if random.bool() => seek(bench, random, partition_count),
+        (98..99, _) if bench.again.is_empty() => {
             let partition = random.u32(..partition_count);
             let end = bench.logs[partition as usize].len() as u64;
             let floor = bench.subscription().partitions[partition as usize]
@@ -95,6 +96,21 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
             }
         }
         _ => {}
+    }
+}
+
+/// Moves a partition, to anywhere behind what is gone.
+fn seek(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32) {
+    let partition = random.u32(..partition_count);
+    let gone = bench.gone.range((partition, 0)..(partition + 1, 0));
+    let start = gone.last().map_or(0, |(_, offset)| offset + 1);
+    let end = bench.logs[partition as usize].len() as u64;
+    let letters = &bench.unsettled_letters;
+    let mut letters = letters.range((partition, 0)..(partition + 1, 0));
+    // Where keys are not parked, a record may be dead and come again.
+    let is_clear = bench.config.on_dead_letter == OnDeadLetter::Park || letters.next().is_none();
+    if is_clear {
+        bench.seek(partition, random.u64(start..=end));
     }
 }
 
@@ -178,6 +194,10 @@ fn finish(bench: &mut Bench) {
             None,
             "behind {floor}"
         );
+        if bench.has_sought {
+            // It was judged again, and counted again.
+            continue;
+        }
         let judged = bench.judged.iter().filter(|((it, _), _)| *it == partition);
         let judged: Vec<_> = judged.map(|(_, verdict)| *verdict).collect();
         let count =
