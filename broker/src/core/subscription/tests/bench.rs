@@ -314,13 +314,20 @@ impl Bench {
         if is_settled {
             return;
         }
+        let is_letter = self.unsettled_letters.contains(&place);
         let open = self.open.entry((place.0, record.key.0)).or_default();
-        if record.verdict == FilterVerdict::Pass {
+        if is_letter && record.verdict == FilterVerdict::Pass {
+            // A seek would have brought it again; its dead letter stays.
+            self.again.remove(&place);
+        } else if record.verdict == FilterVerdict::Pass {
             open.remove(&place.1);
             self.unwanted.insert(place);
         } else {
             open.insert(place.1);
             self.unwanted.remove(&place);
+            if is_letter {
+                self.again.insert(place);
+            }
         }
         match record.verdict {
             FilterVerdict::Die(_) => drop(self.dead.insert(place)),
