@@ -58,6 +58,11 @@ impl BurialProblems {
         due.chain(self.unreadable_until_ms).min()
     }
 
+    /// Something cannot be moved for now.
+    pub(super) fn note(&mut self, reason: &impl ToString) {
+        self.reason = Some(reason.to_string());
+    }
+
     /// Something was moved.
     pub(super) fn note_success(&mut self) {
         self.reason = None;

@@ -20,6 +20,8 @@ use crate::core::{State, Topic};
 
 /// Records that are on their way to the dead letters at once.
 const BURIED_AT_ONCE_MAX: usize = 256;
+/// Keys of a partition that have dead letters, nearly: each is kept in memory.
+pub(super) const PARKED_KEYS_MAX: usize = 1_000_000;
 /// Records of one batch of dead letters: with a row for each the entry stays small.
 pub(super) const BURIAL_RECORDS_MAX: usize = 64;
 /// Bytes of the records of such a batch, unless it has only one: with what is said of them it is one that
@@ -62,6 +64,11 @@ pub struct LettersFull {
     size_bytes: u64,
     bytes_max: u64,
 }
+
+/// As many keys have dead letters as may: records of others stay in the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{PARKED_KEYS_MAX} keys of a partition have dead letters: redrive or discard some")]
+struct TooManyParkedKeys;
 
 /// A key of which something is among the dead letters. Durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,20 +165,26 @@ impl SubscriptionPartition {
         });
     }
 
-    /// Decides which dead records can go now: in an ordered mode those that are the first of their key.
-    fn bury_dying(&mut self) {
+    /// Decides which dead records can go now: in an ordered mode those that are the first of their key. Fails
+    /// if one would park a key more than there may be.
+    fn bury_dying(&mut self, parks: bool) -> Result<(), TooManyParkedKeys> {
+        let mut outcome = Ok(());
         if self.lane == Lane::DeadLetters {
             // They are among the dead letters already.
-            return;
+            return outcome;
         }
         for offset in self.waiting.dying.iter().copied().collect::<Vec<_>>() {
             if self.burials.is_full() {
-                return;
+                break;
             }
             let key = self.waiting.get(offset).map(|record| record.key);
             let is_next = match key {
                 _ if self.unreadable.contains_key(&offset) => false,
                 Some(key) if self.comes_again(key, offset) => false,
+                Some(key) if parks && !self.may_park(key) => {
+                    outcome = Err(TooManyParkedKeys);
+                    false
+                }
                 Some(key) if self.is_ordered => {
                     let before = self.window.records_of(key).next();
                     self.window.keys.get(key).leased_count == 0
@@ -185,6 +198,12 @@ impl SubscriptionPartition {
                 self.bury_row(offset);
             }
         }
+        outcome
+    }
+
+    fn may_park(&self, key: KeyHash) -> bool {
+        let count = self.parked.len() + self.burials.wished.len() + self.burials.moving_count;
+        count < PARKED_KEYS_MAX || self.parked.contains_key(&key)
     }
 }
 
@@ -259,8 +278,11 @@ impl State {
 impl Subscription {
     /// Asks for what is to go to the dead letters.
     pub(super) fn ask_for_burials(&mut self, decision: &mut SubscriptionDecision) {
+        let parks = self.parks();
         for (number, partition) in (0..).zip(&mut self.partitions) {
-            partition.bury_dying();
+            if let Err(error) = partition.bury_dying(parks) {
+                self.burial_problems.note(&error);
+            }
             let wished = std::mem::take(&mut partition.burials.wished);
             partition.burials.moving_count += wished.len();
             let epoch = partition.burials.epoch;
@@ -273,12 +295,16 @@ impl Subscription {
         }
     }
 
+    /// Whether what comes behind a dead record of its key follows it.
+    fn parks(&self) -> bool {
+        self.config.on_dead_letter == OnDeadLetter::Park && self.config.mode.is_ordered()
+    }
+
     /// Decides on records whose dead letters are appended with the same entry, from `base` on. None if they
     /// are not on their way any more: nothing may be appended then.
     pub(super) fn bury(&mut self, wish: &BurialWish, base: Offset) -> Option<Vec<Row>> {
         let (id, number) = (self.id, wish.partition);
-        let parks = self.config.on_dead_letter == OnDeadLetter::Park;
-        let parks = parks && self.config.mode.is_ordered();
+        let parks = self.parks();
         let hash_key = self.hash_key;
         let partition = self.partitions.get_mut(number as usize)?;
         if !partition.burials.is_of_now(wish) {

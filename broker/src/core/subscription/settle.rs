@@ -14,6 +14,8 @@ use crate::core::row::RowId;
 
 /// Failures that are kept of a record, so that its row stays small.
 const FAILURES_KEPT_MAX: usize = 8;
+/// Where more records than these wait, only the last one is, so that memory stays small.
+const RECORDS_WITH_FAILURES_MAX: usize = 10_000;
 
 /// What a consumer says of records.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -341,10 +343,12 @@ impl Subscription {
         offset: Offset,
         failed: &Failed<'_>,
     ) -> Option<WaitingRecord> {
-        let mut row = self
-            .partitions
-            .get(number as usize)?
-            .facts(one.held, offset);
+        let partition = self.partitions.get(number as usize)?;
+        let mut row = partition.facts(one.held, offset);
+        let failures_max = match partition.waiting.len() {
+            0..RECORDS_WITH_FAILURES_MAX => FAILURES_KEPT_MAX,
+            _ => 1,
+        };
         self.outage.note_failure(row.key.0);
         let retry = self.config.retry;
         row.failure_count = row.failure_count.saturating_add(1);
@@ -352,7 +356,7 @@ impl Subscription {
             row.attempts = row.attempts.saturating_add(1);
         }
         row.is_suspect = false;
-        row.note_failure(failed.now_ms, failed.reason);
+        row.note_failure(failed.now_ms, failed.reason, failures_max);
         let backoff_ms = retry.backoff_ms(row.failure_count, offset);
         let wait_ms = failed.delay_ms.unwrap_or(backoff_ms);
         row.due_ms = failed.now_ms.saturating_add_unsigned(wait_ms);
@@ -442,10 +446,10 @@ impl SubscriptionDecision {
 
 impl WaitingRecord {
     /// Notes why an attempt has failed; only the last few are kept.
-    pub(super) fn note_failure(&mut self, time_ms: i64, reason: &str) {
-        if self.failures.len() == FAILURES_KEPT_MAX {
-            self.failures.remove(0);
-        }
+    fn note_failure(&mut self, time_ms: i64, reason: &str, kept_max: usize) {
+        let kept_count = kept_max.saturating_sub(1);
+        self.failures
+            .drain(..self.failures.len().saturating_sub(kept_count));
         self.failures.push(Failure {
             time_ms,
             reason: reason.to_owned(),

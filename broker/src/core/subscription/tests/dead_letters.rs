@@ -345,3 +345,36 @@ fn a_late_ack_of_a_dead_record_is_refused() {
         assert!(decision.is_empty());
     }
 }
+
+#[test]
+fn there_is_an_end_to_keys_that_have_dead_letters() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    let parked = dead::ParkedKey {
+        count: 1,
+        highest: Offset::ZERO,
+        first_dead: Offset::ZERO,
+    };
+    let id = bench.id;
+    let row = |key: u64| crate::core::row::RowId::ParkedKey(id, 0, key).put(&parked.to_row());
+    for key in 1..dead::PARKED_KEYS_MAX as u64 {
+        bench.state.apply_row(row(key));
+    }
+    let (known, fresh, other) = (1, u64::MAX - 1, u64::MAX);
+    bench.append(0, &[0, fresh, other]);
+    bench.connect(1, 100);
+    for place in bench.held() {
+        bench.say(place, dead());
+        bench.bury(true);
+    }
+    assert_eq!(bench.letters[0], [0], "the last one");
+    let problem = bench.subscription().summary().dead_letter_problem;
+    assert!(problem.is_some_and(|it| it.starts_with("1000000 keys of a partition")));
+    bench.append(0, &[known]);
+    bench.bury(true);
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0, 3], "those follow that have some");
+    let first = bench.letters_of(0, |place| place == (0, 0));
+    bench.discard(0, &first);
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0, 3, 1], "one is free");
+}
