@@ -17,6 +17,7 @@
 mod churning;
 mod figures;
 mod flights;
+mod grounded;
 mod killing;
 mod members;
 mod stalled;

@@ -62,7 +62,7 @@ fn flights_come_through_the_kill_of_a_member() {
     broker.kill();
 }
 
-fn produce(setup: &BrokerSetup, lines: &[String]) {
+pub(crate) fn produce(setup: &BrokerSetup, lines: &[String]) {
     let args = ["produce", TOPIC, "-f", "-", "--key-from", ".tail"];
     let mut producing = spawn_cli(&setup.url(), args, Stdio::piped());
     let mut stdin = producing.take_stdin().expect("a pipe");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tonic::Status;
 use tonic::transport::Channel;
+use towpath_proto::limits::RECORD_BYTES_MAX;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
@@ -527,6 +528,25 @@ async fn what_cannot_be_done_with_dead_letters_is_refused() {
     refusal(
         redrive(&broker, replaced).await.map(|_| ()),
         ErrorReason::InvalidArgument,
+    );
+    let one = v1::DeadLetterRef {
+        partition: 0,
+        offset: 0,
+    };
+    let too_large = v1::RedriveDeadLettersRequest {
+        filter: Some(filter(|it| it.letters = vec![one])),
+        to_topic: Some(v1::RedriveToTopic {
+            topic: "orders".to_owned(),
+            replacement: Some(v1::Record {
+                value: Some(vec![0; RECORD_BYTES_MAX].into()),
+                ..v1::Record::default()
+            }),
+        }),
+        ..all()
+    };
+    refusal(
+        redrive(&broker, too_large).await.map(|_| ()),
+        ErrorReason::RecordTooLarge,
     );
     let silent = v1::DiscardDeadLettersRequest {
         subscription: "billing".to_owned(),

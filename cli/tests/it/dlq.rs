@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{TestBroker, json as one_json, json_lines};
+use crate::harness::{TestBroker, json as one_json, json_lines, text};
 
 /// A subscription whose consumer could not handle key `bad`: its record 1 is dead, and record 3 is parked
 /// behind it.
@@ -134,6 +134,20 @@ fn a_dead_letter_is_mended_into_a_topic() {
     assert!(said.contains("PARTITION@OFFSET"), "{said}");
     let said = broker.fails(4, &["dlq", "redrive", "s", "--to-topic", "none"]);
     assert!(said.contains("TOPIC_NOT_FOUND"), "{said}");
+}
+
+#[test]
+fn a_mended_value_that_is_too_large_is_refused_as_such() {
+    let broker = with_letters();
+    let redrive = ["dlq", "redrive", "s", "0@0", "--to-topic", "t"];
+    let args = [&redrive[..], &["--value-file", "-"]].concat();
+    let value = vec![b'x'; 1_200_000];
+    let output = broker.command(&args).write_stdin(value).output();
+    let output = output.expect("the command runs");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("(RECORD_TOO_LARGE)"), "{said}");
+    assert_eq!(letters(&broker, &[]).len(), 2, "nothing was moved");
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use assert_cmd::Command;
+use assert_cmd::cargo::cargo_bin;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -244,24 +246,99 @@ fn a_dead_letter_says_why() {
 }
 
 #[test]
-fn a_command_that_cannot_be_run_ends_the_consumer_and_fails_no_record() {
-    let broker = subscribed(&[]);
-    let said = broker.fails(4, &exec("./nope", &[]));
-    assert!(
-        said.contains("error: the command could not be run: exit status 127"),
-        "{said}"
-    );
+fn a_command_that_is_not_found_or_not_allowed_fails_its_record_only() {
+    let broker = subscribed(&["--backoff-min", "1h", "--backoff-max", "1h"]);
     let folder = tempfile::tempdir().expect("a folder");
     let script = folder.path().join("script");
     std::fs::write(&script, "").expect("a file that may not be run");
-    let said = broker.fails(5, &exec(&script.display().to_string(), &[]));
-    assert!(said.contains("exit status 126"), "{said}");
+    let script = script.display();
+    let command = format!("case $(cat) in 1) ./nope;; 2) {script};; 3) ./nope;; esac");
+    let (handled, said) = told(&broker, &command, &["-e"]);
+    let mut failed: Vec<_> = handled.iter().filter(|it| it["outcome"] != "ack").collect();
+    failed.sort_by_key(|it| it["offset"].as_u64());
+    let failed: Vec<_> = failed
+        .into_iter()
+        .map(|it| {
+            json!([
+                it["offset"],
+                it["outcome"],
+                it["attempt"],
+                it["exit_status"]
+            ])
+        })
+        .collect();
+    let expected = [
+        json!([1, "nack", 1, 127]),
+        json!([2, "nack", 1, 126]),
+        json!([3, "nack", 1, 127]),
+    ];
+    assert_eq!(failed, expected, "the status says so, and no other record");
+    assert_eq!(handled.len(), 10, "all others were handled: {said}");
+    let notes = said.matches("note: a shell ends with 127 if it does not find a command");
+    assert_eq!(notes.count(), 1, "what that means is told once: {said}");
+}
+
+#[test]
+fn without_a_shell_the_consumer_ends_and_no_record_fails() {
+    let broker = subscribed(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
     let mut without_shell = broker.command(&exec("true", &[]));
     let said = fails(4, without_shell.env("PATH", folder.path()));
     assert!(said.contains("the command could not be started"), "{said}");
     let (handled, said) = told(&broker, "true", &["-e"]);
     assert_eq!(handled.len(), 10, "{said}");
     assert!(handled.iter().all(|it| it["attempt"] == 1), "{handled:?}");
+}
+
+#[test]
+fn a_record_that_is_too_large_for_an_environment_fails_and_no_other() {
+    let broker = TestBroker::with_topic("t", 1);
+    let header = |number| json!({"name": format!("h{number}"), "value_b64": "/".repeat(80_000)});
+    let headers: Vec<_> = (0..14).map(header).collect();
+    for record in [
+        json!({"key": "a", "value": "too large", "headers": headers}),
+        json!({"key": "a", "value": "behind"}),
+        json!({"key": "b", "value": "other"}),
+    ] {
+        broker.ok_with(record.to_string(), &["produce", "t", "--input", "json"]);
+    }
+    let create = ["subscription", "create", "s", "--topic", "t"];
+    broker.ok(&[&create[..], &["--from", "beginning", "--max-attempts", "1"]].concat());
+    let url = broker.url();
+    // A quarter of the stack is what arguments and environment may have.
+    let consume = "ulimit -s 4096; exec \"$0\" \"$@\"";
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", consume])
+        .arg(cargo_bin!("towpath"))
+        .args(exec("cat", &["-e", "-o", "json", "--url", &url]))
+        .timeout(COMMAND_WAIT);
+    let output = run(&mut limited);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.starts_with("other"), "what could be handled: {said}");
+    let handled = json_lines(&text(&output.stdout));
+    let failed: Vec<_> = handled.iter().filter(|it| it["offset"] == 0).collect();
+    assert_eq!(failed.len(), 1, "{handled:?}");
+    let failed = failed[0];
+    assert_eq!(
+        [
+            &failed["outcome"],
+            &failed["attempt"],
+            &failed["exit_status"]
+        ],
+        [&json!("nack"), &json!(1), &Value::Null],
+        "an attempt that counts"
+    );
+    let reason = failed["reason"].as_str().expect("a reason");
+    let expected = "the command could not be started: the key and headers are too large for its \
+                    environment: ";
+    assert!(reason.starts_with(expected), "{reason}");
+    let letters = json_lines(&broker.ok(&["dlq", "list", "s", "-o", "json"]));
+    let kinds: Vec<_> = letters.iter().map(|it| it["kind"].clone()).collect();
+    assert_eq!(kinds, ["DEAD", "PARKED"], "{letters:?}");
+    let why = letters[0]["failures"][0]["reason"].as_str().unwrap_or("");
+    assert!(why.contains(expected), "{why}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 use towpath_proto::batch::{BatchLimits, NewRecord};
 use towpath_proto::partitioner::partition_of;
-use towpath_proto::problem::Problem;
+use towpath_proto::problem::{FIELD, Problem};
 use towpath_proto::{batch, dead_letter, v1};
 use towpath_storage::PartitionRef;
 
@@ -52,9 +52,7 @@ impl Target {
                     .with_hint("name it in filter.letters"));
             }
             let checked = new_record(record).check(&BatchLimits::default());
-            checked.map_err(|error| {
-                Problem::invalid_field("to_topic.replacement", error.to_string())
-            })?;
+            checked.map_err(|error| Problem::from(error).with(FIELD, "to_topic.replacement"))?;
         }
         Ok(Self {
             topic,

@@ -1,12 +1,13 @@
 //! `towpath consume --subscription --exec`: a command for each record, keys side by side.
 //!
-//! `program` runs the command, `environment` is what it finds, `last_words` what it said last. `handler`
-//! says what becomes of the record. This file decides when no more is taken, and how long what runs may
+//! `program` runs the command, `environment` is what it finds, `last_words` what it said last,
+//! `not_started` why there is no command. `handler` says what becomes of the record. This file decides when no more is taken, and how long what runs may
 //! go on.
 
 mod environment;
 mod handler;
 mod last_words;
+mod not_started;
 mod program;
 mod report;
 

@@ -236,6 +236,7 @@ impl DeadLetterJob {
     /// of the dead letters was deleted,
     /// [`ErrorReason::PartitionNotFound`](crate::ErrorReason::PartitionNotFound),
     /// [`ErrorReason::InvalidArgument`](crate::ErrorReason::InvalidArgument),
+    /// [`ErrorReason::RecordTooLarge`](crate::ErrorReason::RecordTooLarge) for a replacement,
     /// [`ErrorReason::StorageFull`](crate::ErrorReason::StorageFull),
     /// [`ErrorReason::LogCorrupt`](crate::ErrorReason::LogCorrupt), and those of reaching the broker for as
     /// long as a call has patience. What was told is done; a little more may be.

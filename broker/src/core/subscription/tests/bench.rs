@@ -265,6 +265,12 @@ impl Bench {
         }
     }
 
+    /// Decides once and carries that out.
+    pub(super) fn step_once(&mut self) {
+        let decision = self.state.step_subscription(self.id, self.now_ms);
+        self.carry_out(decision);
+    }
+
     pub(super) fn inspect(&mut self, wish: InspectWish) {
         let inspected = self.look(wish);
         self.take_look(inspected);

@@ -143,6 +143,34 @@ fn what_cannot_be_judged_is_delivered_or_follows_its_key_to_the_dead_letters() {
 }
 
 #[test]
+fn what_was_let_go_of_before_its_verdict_is_carried_out_gets_no_row() {
+    let doubtful = SubscriptionConfig {
+        on_filter_error: OnFilterError::DeadLetter,
+        ..filtered("999 1", Mode::Shared)
+    };
+    let mut bench = Bench::new(doubtful, 1);
+    bench.connect(1, 100);
+    // More than one entry carries out.
+    bench.append(0, &(0..500).collect::<Vec<_>>());
+    bench.step_once();
+    let wish = bench.wishes.pop().expect("it asks what they are");
+    bench.inspect(wish);
+    bench.step_once();
+    let rows = |bench: &Bench| {
+        let waiting = &bench.subscription().partitions[0].waiting;
+        let rows = waiting.rows_in(Offset::ZERO, Offset::new(500));
+        rows.map(|(offset, _)| offset.get()).collect::<Vec<_>>()
+    };
+    let begun = rows(&bench).len() as u64;
+    assert!((1..400).contains(&begun), "some are dead: {begun}");
+    bench.trim(0, 450);
+    let expected: Vec<_> = (450..500).collect();
+    assert_eq!(rows(&bench), expected, "what is gone is not dead");
+    bench.restart();
+    assert_eq!(rows(&bench), expected, "also not after a restart");
+}
+
+#[test]
 fn what_a_filter_sorts_out_is_not_parked_with_its_key() {
     let mut bench = Bench::new(filtered("3 99", Mode::KeyShared), 1);
     bench.append(0, &[7; 7]);

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,17 +12,16 @@ use towpath_client::{DeliveredRecord, DeliveryOutcome, SubscriberShutdownHandle}
 
 use super::UNTIL_DONE;
 use super::last_words::LastWords;
+use super::not_started::NotStarted;
 use super::program::{Ended, Program};
 use super::report::Handled;
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
 
 /// Status with which a command gives a record back: `EX_TEMPFAIL`.
 const STATUS_RELEASE: i32 = 75;
-/// Statuses with which a shell says that it could not run a command.
-const STATUS_NOT_ALLOWED: i32 = 126;
-const STATUS_NOT_FOUND: i32 = 127;
+/// Statuses with which a shell says that it may not run a command, or has not found it.
+const STATUSES_NOT_RUN: [i32; 2] = [126, 127];
 
 /// A record that was given back comes again at once: this keeps a command that is not ready from being
 /// run without a pause.
@@ -37,6 +36,8 @@ pub(super) struct Handler {
     running: AtomicU64,
     /// Set when no more is taken.
     stop: CancellationToken,
+    /// Set when it was told what a status of a shell means.
+    is_not_run_told: AtomicBool,
     /// Why no more can be handled.
     failure: Mutex<Option<Failure>>,
 }
@@ -53,6 +54,7 @@ impl Handler {
             output,
             running: AtomicU64::new(0),
             stop: CancellationToken::new(),
+            is_not_run_told: AtomicBool::new(false),
             failure: Mutex::new(None),
         }
     }
@@ -63,33 +65,60 @@ impl Handler {
         self.running.fetch_add(1, Ordering::Relaxed);
         let run = self.program.run(&record).await;
         self.running.fetch_sub(1, Ordering::Relaxed);
-        let (ended, said) = match run {
-            Ok(run) => run,
-            Err(error) => {
-                self.fail(Failure::io("the command could not be started", &error));
-                return DeliveryOutcome::Release;
-            }
+        let (handled, is_by_itself) = match run {
+            Ok((ended, said)) => (self.ended(&record, ended, &said), ended.is_by_itself()),
+            Err(why) => (self.not_started(&record, why), true),
         };
-        let handled = match ended {
-            Ended::With(status) => Handled::new(&record, status, outcome(status, &said)),
-            Ended::Terminated(status) if status.success() => {
-                Handled::new(&record, status, DeliveryOutcome::Ack)
-            }
-            Ended::Terminated(status) => Handled::new(&record, status, DeliveryOutcome::Release),
-        };
-        if let Ended::With(status) = ended
-            && let Some(failure) = not_run(status, &said)
-        {
-            self.fail(failure);
-        }
         let handled = handled.after(start.elapsed());
         if let Err(failure) = handled.tell(&self.output) {
             self.fail(failure);
         }
-        if ended.is_by_itself() && handled.is_released() {
+        if is_by_itself && handled.is_released() {
             self.pause().await;
         }
         handled.into_outcome()
+    }
+
+    fn ended(&self, record: &DeliveredRecord, ended: Ended, said: &LastWords) -> Handled {
+        let (status, outcome) = match ended {
+            Ended::With(status) => (status, outcome(status, said)),
+            Ended::Terminated(status) if status.success() => (status, DeliveryOutcome::Ack),
+            Ended::Terminated(status) => (status, DeliveryOutcome::Release),
+        };
+        if status
+            .code()
+            .is_some_and(|it| STATUSES_NOT_RUN.contains(&it))
+        {
+            self.tell_what_not_run_means();
+        }
+        Handled::new(record, Some(status), outcome)
+    }
+
+    /// What becomes of a record whose command was not started. It fails if that is its own fault; if no
+    /// other fares better, no more is taken.
+    fn not_started(&self, record: &DeliveredRecord, why: NotStarted) -> Handled {
+        let outcome = match &why {
+            NotStarted::RecordTooLarge(_) => DeliveryOutcome::nack(why.to_string()),
+            NotStarted::ForNow(_) => {
+                let address = record.address();
+                let text = format_args!("{address} is given back: {why}");
+                self.output.warning(text);
+                DeliveryOutcome::Release
+            }
+            NotStarted::Never(error) => {
+                self.fail(Failure::io("the command could not be started", error));
+                DeliveryOutcome::Release
+            }
+        };
+        Handled::new(record, None, outcome)
+    }
+
+    fn tell_what_not_run_means(&self) {
+        if !self.is_not_run_told.swap(true, Ordering::Relaxed) {
+            self.output.note(
+                "a shell ends with 127 if it does not find a command, with 126 if it may not run it",
+            );
+        }
     }
 
     /// Commands that run.
@@ -134,24 +163,11 @@ impl Handler {
 fn outcome(status: ExitStatus, said: &LastWords) -> DeliveryOutcome {
     match status.code() {
         Some(0) => DeliveryOutcome::Ack,
-        Some(STATUS_RELEASE | STATUS_NOT_ALLOWED | STATUS_NOT_FOUND) => DeliveryOutcome::Release,
+        Some(STATUS_RELEASE) => DeliveryOutcome::Release,
         Some(code) => DeliveryOutcome::nack(said.behind(format!("exit status {code}"))),
         None => {
             let signal = status.signal().unwrap_or_default();
             DeliveryOutcome::nack(said.behind(format!("killed by signal {signal}")))
         }
     }
-}
-
-/// Why the command cannot be run at all: it would fail for every record.
-fn not_run(status: ExitStatus, said: &LastWords) -> Option<Failure> {
-    let exit = match status.code()? {
-        STATUS_NOT_FOUND => Exit::NotFound,
-        STATUS_NOT_ALLOWED => Exit::NotAllowed,
-        _ => return None,
-    };
-    let code = status.code()?;
-    let message = said.behind(format!("the command could not be run: exit status {code}"));
-    let hint = "126 and 127 are what a shell ends with then; its record was given back";
-    Some(Failure::new(exit, message).hint(hint))
 }

@@ -15,6 +15,7 @@ use towpath_client::{DeliveredRecord, SubscriptionName};
 
 use super::environment;
 use super::last_words::LastWords;
+use super::not_started::NotStarted;
 use crate::children::{ChildGroup, Children};
 use crate::output::Output;
 
@@ -74,8 +75,11 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// The operating system cannot start it.
-    pub(super) async fn run(&self, record: &DeliveredRecord) -> io::Result<(Ended, LastWords)> {
+    /// The operating system cannot start it: for this record, for now, or at all.
+    pub(super) async fn run(
+        &self,
+        record: &DeliveredRecord,
+    ) -> Result<(Ended, LastWords), NotStarted> {
         let mut child = self.children.start(&mut self.command_for(record)?)?;
         let stderr = child.take_stderr();
         let said = LastWords::default();

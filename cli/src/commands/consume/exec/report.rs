@@ -16,7 +16,8 @@ use crate::output::{Output, Report, json_line};
 pub(super) struct Handled {
     address: Address,
     attempt: u32,
-    status: ExitStatus,
+    /// None if the command was not started.
+    status: Option<ExitStatus>,
     outcome: DeliveryOutcome,
     took: Duration,
 }
@@ -38,7 +39,7 @@ struct HandledReport<'a> {
 impl Handled {
     pub(super) fn new(
         record: &DeliveredRecord,
-        status: ExitStatus,
+        status: Option<ExitStatus>,
         outcome: DeliveryOutcome,
     ) -> Self {
         Self {
@@ -101,8 +102,8 @@ impl Report for Handled {
             offset: self.address.offset.get(),
             attempt: self.attempt,
             outcome,
-            exit_status: self.status.code(),
-            signal: self.status.signal(),
+            exit_status: self.status.and_then(|it| it.code()),
+            signal: self.status.and_then(|it| it.signal()),
             reason,
             duration_ms: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
         };
