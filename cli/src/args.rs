@@ -40,8 +40,8 @@ pub(crate) use seek_to::SeekTo;
 pub(crate) use serve::ServeArgs;
 pub(crate) use storage::{DumpArgs, StorageArgs, StorageCommand};
 pub(crate) use subscription::{
-    CreateSubscriptionArgs, PendingArgs, SeekSubscriptionArgs, SubscriptionArgs,
-    SubscriptionCommand, UpdateSubscriptionArgs,
+    CreateSubscriptionArgs, DeleteSubscriptionArgs, PendingArgs, SeekSubscriptionArgs,
+    SubscriptionArgs, SubscriptionCommand, UpdateSubscriptionArgs,
 };
 pub(crate) use topic::{CreateTopicArgs, TopicArgs, TopicCommand, TrimTopicArgs, UpdateTopicArgs};
 

@@ -67,7 +67,7 @@ reasons! {
     TopicExists = "TOPIC_EXISTS",
     /// The topic was changed since its etag was read.
     EtagMismatch = "ETAG_MISMATCH",
-    /// Subscriptions need the topic, or what is to be trimmed of it.
+    /// Subscriptions need the topic, or what is to be trimmed of it, or it takes only their dead letters.
     TopicInUse = "TOPIC_IN_USE",
     /// There is no consumer group of this name.
     GroupNotFound = "GROUP_NOT_FOUND",

@@ -141,6 +141,15 @@ pub(super) fn append_refused(
             "a newer life of the producer has taken over",
         )
         .with("producer_epoch", epoch),
+        AppendRefusal::OnlyLetters { subscription } => Problem::new(
+            ErrorReason::TopicInUse,
+            format!(
+                "topic \"{topic}\" takes only the dead letters of subscription \"{subscription}\""
+            ),
+        )
+        .with("topic", topic)
+        .with("subscriptions", subscription)
+        .with_hint("write to another topic: these are for its subscription alone"),
         AppendRefusal::StorageFull => {
             Problem::new(ErrorReason::StorageFull, "the disk is full").with_retry_after(SPACE_WAIT)
         }

@@ -1,14 +1,17 @@
 //! Deciding on a batch: who sent it, whether it is new, and where it goes.
 
 use towpath_proto::ids;
+use towpath_proto::names::SubscriptionName;
 use towpath_storage::{
     DirectoryLine, FrameForm, FrameHeader, FramePlace, Lsn, PartitionRef, Placement,
     PlacementError, Placing, ProducerId, ProducerStamp, Row, SegmentRef, TopicId, place,
 };
 
 use super::State;
+use super::partition::Partition;
 use super::producer::{Outcome, ProducerPartition, SequenceVerdict};
 use super::row::RowId;
+use super::topic::Topic;
 
 /// A batch, without its bytes.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +26,21 @@ pub struct AppendRequest {
     pub payload_crc: u32,
     /// Number of records, at least 1.
     pub record_count: u32,
+}
+
+impl AppendRequest {
+    /// Its header behind the end of a partition.
+    fn frame(&self, partition: &Partition, lsn: Lsn, append_time_ms: i64) -> FrameHeader {
+        FrameHeader {
+            payload_bytes: self.payload_bytes,
+            payload_crc: self.payload_crc,
+            codec: 0,
+            record_count: self.record_count,
+            base_offset: partition.end,
+            lsn,
+            append_time_ms,
+        }
+    }
 }
 
 /// What becomes of a batch.
@@ -46,7 +64,7 @@ pub enum SpendDecision {
 }
 
 /// Why a batch is not appended. Nothing changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendRefusal {
     /// The topic does not exist, or not any more.
     #[error("topic {topic} not found")]
@@ -79,6 +97,13 @@ pub enum AppendRefusal {
         /// The newer life.
         epoch: u32,
     },
+    /// The topic holds the dead letters of a subscription, which would take any other record for one of
+    /// them.
+    #[error("the topic takes only the dead letters of subscription \"{subscription}\"")]
+    OnlyLetters {
+        /// Whose they are.
+        subscription: SubscriptionName,
+    },
     /// The disk is nearly full.
     #[error("the disk is full")]
     StorageFull,
@@ -96,37 +121,72 @@ impl State {
         lsn: Lsn,
         now_ms: i64,
     ) -> Result<AppendDecision, AppendRefusal> {
-        let PartitionRef {
-            topic: topic_id,
-            partition,
-        } = request.partition;
-        let topic = self
-            .topics
-            .get(&topic_id)
-            .ok_or(AppendRefusal::TopicNotFound { topic: topic_id })?;
-        let found = topic
-            .partition(partition)
-            .ok_or_else(|| AppendRefusal::PartitionNotFound {
-                partition,
-                partition_count: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
-            })?;
+        let found = self.find_partition(request.partition)?;
         if let Some(stamp) = request.producer
             && let Some(outcome) = self.judge(request.partition, stamp)?
         {
             return Ok(AppendDecision::Repeated(outcome));
         }
+        self.takes_records(request.partition.topic)?;
+        let frame = request.frame(found.1, lsn, now_ms);
+        self.place(found, request, placing, frame)
+    }
+
+    /// Decides on a batch of dead letters, which alone their topic takes; as [`State::append`] otherwise.
+    ///
+    /// # Errors
+    /// [`AppendRefusal`].
+    pub fn append_letters(
+        &self,
+        request: &AppendRequest,
+        lsn: Lsn,
+        now_ms: i64,
+    ) -> Result<AppendDecision, AppendRefusal> {
+        let found = self.find_partition(request.partition)?;
+        let frame = request.frame(found.1, lsn, now_ms);
+        self.place(found, request, Placing::Inline, frame)
+    }
+
+    /// Whether a topic takes records that are no dead letters. One that there is not does.
+    ///
+    /// # Errors
+    /// [`AppendRefusal::OnlyLetters`].
+    pub fn takes_records(&self, topic: TopicId) -> Result<(), AppendRefusal> {
+        match self.subscriptions.of_dead_letters(topic).next() {
+            Some(owner) => Err(AppendRefusal::OnlyLetters {
+                subscription: owner.name().clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn find_partition(
+        &self,
+        reference: PartitionRef,
+    ) -> Result<(&Topic, &Partition), AppendRefusal> {
+        let PartitionRef { topic, partition } = reference;
+        let found = self.topics.get(&topic);
+        let found = found.ok_or(AppendRefusal::TopicNotFound { topic })?;
+        match found.partition(partition) {
+            Some(known) => Ok((found, known)),
+            None => Err(AppendRefusal::PartitionNotFound {
+                partition,
+                partition_count: u32::try_from(found.partitions.len()).unwrap_or(u32::MAX),
+            }),
+        }
+    }
+
+    /// Finds a place behind the end of a partition.
+    fn place(
+        &self,
+        (topic, found): (&Topic, &Partition),
+        request: &AppendRequest,
+        placing: Placing,
+        frame: FrameHeader,
+    ) -> Result<AppendDecision, AppendRefusal> {
         if self.is_space_low {
             return Err(AppendRefusal::StorageFull);
         }
-        let frame = FrameHeader {
-            payload_bytes: request.payload_bytes,
-            payload_crc: request.payload_crc,
-            codec: 0,
-            record_count: request.record_count,
-            base_offset: found.end,
-            lsn,
-            append_time_ms: now_ms,
-        };
         let active = found.active.as_ref();
         let limit = topic.segment_bytes_max(&self.limits);
         let Placement {

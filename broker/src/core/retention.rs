@@ -4,6 +4,8 @@
 //! entry, and their files go once a checkpoint holds that. Retention decides by whole segments, so it
 //! keeps at least what was asked for.
 
+mod letters;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
@@ -215,13 +217,8 @@ impl State {
     /// How many segments of each partition of a topic retention lets go of, from the oldest on, if nobody
     /// holds them.
     fn surplus(&self, topic: &Topic, now_ms: i64, trusts_age: bool) -> Vec<usize> {
-        // Dead letters go by bytes alone.
-        let has_letters = self
-            .subscriptions
-            .of_dead_letters(topic.id)
-            .next()
-            .is_some();
-        topic.surplus(now_ms, trusts_age && !has_letters)
+        let letters = self.letters_surplus(topic);
+        letters.unwrap_or_else(|| topic.surplus(now_ms, trusts_age))
     }
 
     /// Keeps what subscriptions hold of what retention would let go of.
@@ -244,11 +241,6 @@ impl State {
                 expiry.near_limit.insert(subscription.id());
                 let ends = subscription.hold_ends(topic, &surplus, now_ms, &self.limits);
                 expiry.hold_ends.extend(ends);
-            }
-        }
-        for subscription in self.subscriptions.of_dead_letters(topic.id) {
-            for number in 0..partition_count {
-                keep(number, Some(subscription.settled_letters_end(number)));
             }
         }
     }

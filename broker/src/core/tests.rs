@@ -11,6 +11,7 @@ use towpath_storage::{
 use super::*;
 
 mod hold;
+mod letters;
 mod retention;
 
 fn name(text: &str) -> TopicName {

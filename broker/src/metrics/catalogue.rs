@@ -91,6 +91,8 @@ families! {
     SUBSCRIPTION_DELIVERED_RECORDS = Counter "towpath_subscription_delivered_records_total" ["subscription"] "Records handed to consumers, each time that they are.";
     SUBSCRIPTION_ACKED_RECORDS = Counter "towpath_subscription_acked_records_total" ["subscription"] "Records that consumers have handled.";
     SUBSCRIPTION_RETURNED_RECORDS = Counter "towpath_subscription_returned_records_total" ["subscription", "reason"] "Records that came back from consumers, which were not handled.";
+    SUBSCRIPTION_FILTERED_RECORDS = Counter "towpath_subscription_filtered_records_total" ["subscription"] "Records that were settled because the filter was not true of them.";
+    SUBSCRIPTION_UNJUDGED_RECORDS = Counter "towpath_subscription_unjudged_records_total" ["subscription"] "Records that the filter could not judge.";
     SUBSCRIPTION_DEAD_LETTERED_RECORDS = Counter "towpath_subscription_dead_lettered_records_total" ["subscription", "reason"] "Records that were moved to the dead letters.";
 
     LOG_BYTES = Gauge "towpath_log_bytes" ["topic"] "Bytes that the topic keeps.";

@@ -185,6 +185,12 @@ impl Subscriptions {
         write(&all::SUBSCRIPTION_ACKED_RECORDS, &|it| {
             it.progress.counts.acked
         });
+        write(&all::SUBSCRIPTION_FILTERED_RECORDS, &|it| {
+            it.progress.counts.filtered
+        });
+        write(&all::SUBSCRIPTION_UNJUDGED_RECORDS, &|it| {
+            it.progress.counts.unjudged
+        });
         self.write_reasons(text);
     }
 

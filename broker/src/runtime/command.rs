@@ -34,7 +34,7 @@ pub struct Ticket {
 }
 
 /// What became of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AppendAnswer {
     /// It is on disk.
     Accepted {

@@ -1,12 +1,12 @@
 //! Questions about single records of subscriptions: answered from the state, with bounded work.
 
 use towpath_proto::names::SubscriptionName;
-use towpath_storage::Offset;
+use towpath_storage::{Offset, TopicId};
 
 use super::command::{Answer, CommandError, fail, send};
 use crate::core::{
-    DeadLetterState, ExplainedKey, ListPending, PendingPage, PendingRecord, RecordExplanation,
-    State, Subscription, SubscriptionNotFound,
+    AppendRefusal, DeadLetterState, ExplainedKey, ListPending, PendingPage, PendingRecord,
+    RecordExplanation, State, Subscription, SubscriptionNotFound,
 };
 
 /// Where a dead letter stands, with what is known of it if it is delivered again.
@@ -48,6 +48,13 @@ pub enum SubscriptionQuestion {
         /// Where the answer goes.
         answer: Answer<LetterStanding, SubscriptionNotFound>,
     },
+    /// Whether a topic takes records that are no dead letters.
+    Taker {
+        /// Which topic.
+        topic: TopicId,
+        /// Where the answer goes.
+        answer: Answer<(), AppendRefusal>,
+    },
 }
 
 /// An answer that rests on what is not durable yet.
@@ -65,6 +72,7 @@ pub(super) enum AnsweredQuestion {
         Answer<LetterStanding, SubscriptionNotFound>,
         Result<LetterStanding, SubscriptionNotFound>,
     ),
+    Taker(Answer<(), AppendRefusal>, Result<(), AppendRefusal>),
 }
 
 impl SubscriptionQuestion {
@@ -95,6 +103,9 @@ impl SubscriptionQuestion {
                 let found = find(state, name).map(|it| it.explain_letter(partition, offset));
                 AnsweredQuestion::Letter(answer, found)
             }
+            Self::Taker { topic, answer } => {
+                AnsweredQuestion::Taker(answer, state.takes_records(topic))
+            }
         }
     }
 
@@ -104,6 +115,7 @@ impl SubscriptionQuestion {
             Self::Pending { answer, .. } => fail(answer, is_begun),
             Self::Record { answer, .. } => fail(answer, is_begun),
             Self::Letter { answer, .. } => fail(answer, is_begun),
+            Self::Taker { answer, .. } => fail(answer, is_begun),
         }
     }
 }
@@ -119,6 +131,7 @@ impl AnsweredQuestion {
             Self::Pending(answer, result) => send(answer, result.map_err(CommandError::Refused)),
             Self::Record(answer, result) => send(answer, result.map_err(CommandError::Refused)),
             Self::Letter(answer, result) => send(answer, result.map_err(CommandError::Refused)),
+            Self::Taker(answer, result) => send(answer, result.map_err(CommandError::Refused)),
         }
     }
 
@@ -127,6 +140,7 @@ impl AnsweredQuestion {
             Self::Pending(answer, _) => send(answer, Err(CommandError::Failed)),
             Self::Record(answer, _) => send(answer, Err(CommandError::Failed)),
             Self::Letter(answer, _) => send(answer, Err(CommandError::Failed)),
+            Self::Taker(answer, _) => send(answer, Err(CommandError::Failed)),
         }
     }
 }

@@ -22,6 +22,7 @@ mod group_member;
 mod group_rejoin;
 mod harness;
 mod http2;
+mod letters_topic;
 mod limits;
 mod malformed;
 mod metrics;

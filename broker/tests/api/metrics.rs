@@ -8,7 +8,7 @@ use towpath_proto::v1::group_service_client::GroupServiceClient;
 use towpath_proto::v1::position::Position;
 use towpath_proto::wire::ProduceBatch;
 
-use crate::consumer::{Consumer, ack, client, create, nack, publish};
+use crate::consumer::{Consumer, ack, client, create, create_as, nack, publish, wish};
 use crate::gated_disk::gated_broker;
 use crate::group_member::Member;
 use crate::harness::{TestBroker, batch_of, encode, refusal, soon, source};
@@ -278,6 +278,34 @@ async fn what_a_subscription_has_lost_is_counted_and_goes_with_it() {
     deleted.unwrap();
     let left = Scrape::of(&broker).await;
     assert_eq!(left.about("subscription=\""), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_filter_sorts_out_or_cannot_judge_is_counted_once() {
+    for on_error in [v1::OnFilterError::Deliver, v1::OnFilterError::DeadLetter] {
+        let broker = TestBroker::start_with(scraped_config()).await;
+        broker.create("orders", 1).await;
+        let mut wish = wish();
+        let config = wish.config.as_mut().unwrap();
+        "json.total > 1".clone_into(&mut config.filter);
+        config.set_on_filter_error(on_error);
+        create_as(&broker, wish).await.unwrap();
+        let few = r#"{"total":1}"#;
+        publish(&broker, &[("a", few), ("b", "no json"), ("c", few)]).await;
+        publish(&broker, &[("d", r#"{"total":2}"#)]).await;
+        let mut consumer = Consumer::open(&broker, 1).await;
+        let delivered = match on_error {
+            v1::OnFilterError::DeadLetter => 1,
+            _ => 2,
+        };
+        consumer.receive(delivered).await;
+        consumer.ack_all().await;
+        let done = |it: &Scrape| it.number(LAG_RECORDS) == 0;
+        let scrape = Scrape::until(&broker, done).await;
+        assert_eq!(of(&scrape, "filtered_records_total"), 2, "{on_error:?}");
+        assert_eq!(of(&scrape, "unjudged_records_total"), 1, "{on_error:?}");
+        broker.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `towpath subscription`.
 
 mod create;
+mod delete;
 mod pending;
 mod seek;
 mod update;
@@ -9,6 +10,7 @@ use clap::{Args, Subcommand};
 use towpath_client::{Address, SubscriptionName, TopicName};
 
 pub(crate) use create::CreateSubscriptionArgs;
+pub(crate) use delete::DeleteSubscriptionArgs;
 pub(crate) use pending::PendingArgs;
 pub(crate) use seek::SeekSubscriptionArgs;
 pub(crate) use update::UpdateSubscriptionArgs;
@@ -90,18 +92,5 @@ pub(crate) enum SubscriptionCommand {
         record: Address,
     },
     /// Delete a subscription and what it remembers, for good; its dead letters stay in their topic
-    #[command(before_help = "Examples:
-  towpath subscription delete email --dry-run
-  towpath subscription delete email --yes
-")]
-    Delete {
-        /// Name
-        name: SubscriptionName,
-        /// Only tell what would be deleted
-        #[arg(long)]
-        dry_run: bool,
-        /// Do not ask, even on a terminal
-        #[arg(long, short)]
-        yes: bool,
-    },
+    Delete(DeleteSubscriptionArgs),
 }

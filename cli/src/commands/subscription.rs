@@ -1,24 +1,20 @@
 //! `towpath subscription`: creating, showing, listing, changing, pausing, moving and deleting durable
 //! subscriptions.
 
+mod delete;
 mod pending;
 mod report;
 mod seek;
 mod why;
 
 use jiff::Timestamp;
-use towpath_client::{Admin, Subscription, SubscriptionDeletion, SubscriptionName};
+use towpath_client::Admin;
 
 use super::{Outcome, Session};
 use crate::args::{CreateSubscriptionArgs, SubscriptionCommand, UpdateSubscriptionArgs};
-use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::count_of;
 
-use report::{
-    DeletedSubscription, Done, PausedSubscription, SubscriptionChange, SubscriptionList,
-    SubscriptionReport,
-};
+use report::{Done, PausedSubscription, SubscriptionChange, SubscriptionList, SubscriptionReport};
 
 /// Carries out one command about subscriptions.
 pub(super) async fn run(
@@ -48,12 +44,7 @@ pub(super) async fn run(
         SubscriptionCommand::Seek(args) => seek::run(args, &admin).await,
         SubscriptionCommand::Pending(args) => pending::run(args, &admin, session).await,
         SubscriptionCommand::Why { name, record } => why::run(name, record, &admin).await,
-        SubscriptionCommand::Delete { name, dry_run, yes } => {
-            if *dry_run {
-                return would_delete(name, &admin).await;
-            }
-            delete(name, *yes, &admin, session).await
-        }
+        SubscriptionCommand::Delete(args) => delete::run(args, &admin, session).await,
     }
 }
 
@@ -76,32 +67,4 @@ async fn update(args: &UpdateSubscriptionArgs, admin: &Admin) -> Result<Outcome,
         false => Done::Updated,
     };
     Ok(Outcome::of(SubscriptionChange::new(&updated, done)))
-}
-
-async fn would_delete(name: &SubscriptionName, admin: &Admin) -> Result<Outcome, Failure> {
-    let found = admin.subscription(name.as_str()).await?;
-    let deletion = SubscriptionDeletion::new(name.as_str()).dry_run();
-    admin.delete_subscription(deletion).await?;
-    Ok(Outcome::of(DeletedSubscription::new(&found, true)))
-}
-
-async fn delete(
-    name: &SubscriptionName,
-    is_confirmed: bool,
-    admin: &Admin,
-    session: &Session<'_>,
-) -> Result<Outcome, Failure> {
-    let found = admin.subscription(name.as_str()).await?;
-    if !is_confirmed && !session.output.confirm(question(&found)) {
-        return Err(Failure::new(Exit::Failed, "nothing was deleted"));
-    }
-    admin.delete_subscription(name.as_str()).await?;
-    Ok(Outcome::of(DeletedSubscription::new(&found, false)))
-}
-
-fn question(found: &Subscription) -> String {
-    let unsettled = found.partitions.iter().map(|it| it.lag_records).sum();
-    let records = count_of(unsettled, "record");
-    let name = &found.name;
-    format!("delete subscription {name}, which has not settled {records}, for good?")
 }

@@ -6,7 +6,7 @@ use crate::harness::{TestBroker, json as one_json, json_lines, text};
 
 /// A subscription whose consumer could not handle key `bad`: its record 1 is dead, and record 3 is parked
 /// behind it.
-fn with_letters() -> TestBroker {
+pub(crate) fn with_letters() -> TestBroker {
     let broker = TestBroker::with_topic("t", 1);
     for (key, value) in [("a", "0"), ("bad", "1"), ("a", "2"), ("bad", "3")] {
         broker.ok(&["produce", "t", "-k", key, value]);

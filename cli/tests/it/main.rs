@@ -10,6 +10,7 @@ mod bad_input;
 mod bench;
 mod consume;
 mod consume_subscription;
+mod dead_letter_topic;
 mod demo;
 mod dlq;
 mod exec;

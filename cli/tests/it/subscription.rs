@@ -249,8 +249,8 @@ fn a_subscription_is_moved_in_every_form() {
     let seek = ["subscription", "seek", "s", "--to"];
     let would = broker.ok(&[&seek[..], &["beginning", "--dry-run"]].concat());
     let expected = "would move subscription s: 10 records to come then\n\
-                    PARTITION  FROM  TO  LAG  TAKEN BACK  RETRIES ENDED\n        \
-                            0     4   0   10           0              0\n\
+                    PARTITION  FROM  TO  LAG  TAKEN BACK  RETRIES ENDED  DEAD LETTERS  PARKED KEYS\n        \
+                            0     4   0   10           0              0             0            0\n\
                     dry run: nothing was moved\n";
     assert_eq!(would, expected, "text");
     assert_eq!(
@@ -278,7 +278,7 @@ fn a_subscription_is_moved_in_every_form() {
     let moved = one_json(&broker.ok(&[&seek[..], &["+9", "-o", "json"]].concat()));
     let expected = json!([{
         "partition": 0, "from_offset": 0, "to_offset": 9, "lag_records": 1,
-        "in_flight_records": 0, "waiting_records": 0,
+        "in_flight_records": 0, "waiting_records": 0, "dead_letters": 0, "parked_keys": 0,
     }]);
     assert_eq!(moved["partitions"], expected, "{moved}");
     let said = broker.fails(6, &[&seek[..], &["11", "-p", "0"]].concat());
@@ -299,6 +299,14 @@ fn a_subscription_is_deleted_with_what_it_remembers() {
     assert_eq!(deleted, format!("deleted subscription s: {shape}"), "text");
     broker.fails(4, &["subscription", "delete", "s", "--yes"]);
     broker.ok(&["topic", "get", "s.dlq"]);
+}
+
+#[test]
+fn an_expression_may_begin_with_a_hyphen() {
+    let broker = subscribed(&["--filter", "-1 == 1"]);
+    assert_eq!(get(&broker)["config"]["filter"], "-1 == 1");
+    broker.ok(&["subscription", "update", "s", "--filter", "-2 < 0"]);
+    assert_eq!(get(&broker)["config"]["filter"], "-2 < 0");
 }
 
 #[test]

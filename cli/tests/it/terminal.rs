@@ -95,9 +95,17 @@ fn the_deletion_of_a_subscription_is_asked_about() {
     let question = "delete subscription s, which has not settled 10 records, for good? [y/N]";
     assert!(shown.contains(question), "{shown}");
     broker.ok(&["subscription", "get", "s"]);
+    let with_letters = ["subscription", "delete", "s", "--with-dlq"];
+    let (code, shown) = answered(&broker, &with_letters, "n");
+    assert_eq!(code, Some(1), "{shown}");
+    let question = "delete subscription s, which has not settled 10 records, and topic s.dlq with \
+                    0 records, 0 dead letters not settled, for good? [y/N]";
+    assert!(shown.contains(question), "{shown}");
+    broker.ok(&["topic", "get", "s.dlq"]);
     let (code, shown) = answered(&broker, &args, "y");
     assert_eq!(code, Some(0), "{shown}");
     broker.fails(4, &["subscription", "get", "s"]);
+    broker.ok(&["topic", "get", "s.dlq"]);
 }
 
 #[test]

@@ -156,7 +156,8 @@ pub struct DeadLetter {
     /// When it came there, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
     #[prost(int64, tag = "5")]
     pub death_time_ms: i64,
-    /// Name of the topic that it comes from. Default: never empty.
+    /// Name of the topic that it comes from. Default: empty, which means that the record does not say so: no
+    /// broker that refuses such records to the topic has let it in.
     #[prost(string, tag = "6")]
     pub origin_topic: ::prost::alloc::string::String,
     /// Its offset there. Default: 0.
@@ -502,7 +503,8 @@ pub enum ErrorReason {
     TopicExists = 22,
     /// The topic was changed since its etag was read. Nothing happened.
     EtagMismatch = 23,
-    /// Subscriptions need the topic, or what is to be trimmed of it. Nothing happened.
+    /// Subscriptions need the topic, or what is to be trimmed of it, or it takes only their dead letters.
+    /// Nothing happened.
     TopicInUse = 24,
     /// There is no consumer group of this name. Nothing happened.
     GroupNotFound = 30,
@@ -2116,6 +2118,12 @@ pub struct SoughtSubscriptionPartition {
     /// Records that waited for another attempt and do not any more. Default: 0.
     #[prost(uint64, tag = "6")]
     pub waiting_records: u64,
+    /// Dead letters that are not settled, parked and redriven ones among them: they stay. Default: 0.
+    #[prost(uint64, tag = "7")]
+    pub dead_letters: u64,
+    /// Keys of which something is among the dead letters: they stay parked. Default: 0.
+    #[prost(uint64, tag = "8")]
+    pub parked_keys: u64,
 }
 /// Which subscription to delete.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -87,7 +87,7 @@ pub(super) async fn redrive(
     let filter = Filter::read(request.filter, &letters)?;
     let deed = match request.to_topic {
         None => Deed::Redrive,
-        Some(to) => Deed::Republish(Target::read(shared, to, &filter, &letters)?),
+        Some(to) => Deed::Republish(Target::read(shared, to, &filter, &letters).await?),
     };
     let plan = Plan {
         letters,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 use towpath_proto::batch::{BatchLimits, NewRecord};
+use towpath_proto::names::TopicName;
 use towpath_proto::partitioner::partition_of;
 use towpath_proto::problem::{FIELD, Problem};
 use towpath_proto::{batch, dead_letter, v1};
@@ -16,9 +17,11 @@ use super::filter::Filter;
 use super::letter::Letter;
 use super::{Letters, status};
 use crate::api::{InFlight, Shared, convert};
-use crate::core::{AppendRequest, HashKey};
-use crate::runtime::command::{CommandError, DataCommand, Permits, Republished};
+use crate::core::{AppendRefusal, AppendRequest, HashKey};
+use crate::runtime::command::{CommandError, ControlCommand, DataCommand, Permits, Republished};
 use crate::runtime::published::TopicView;
+use crate::runtime::subscription_command::SubscriptionCommand;
+use crate::runtime::subscription_question::SubscriptionQuestion;
 
 /// Where dead letters go as new records.
 #[derive(Debug)]
@@ -32,8 +35,8 @@ impl Target {
     /// Reads the field `to_topic`.
     ///
     /// # Errors
-    /// There is no such topic, it is that of the dead letters, or the replacement is not one.
-    pub(super) fn read(
+    /// There is no such topic, it takes only dead letters, or the replacement is not one.
+    pub(super) async fn read(
         shared: &Shared,
         asked: v1::RedriveToTopic,
         filter: &Filter,
@@ -45,6 +48,13 @@ impl Target {
             return Err(Problem::invalid_field("to_topic.topic", message)
                 .with_hint("leave to_topic out to deliver them again to the subscription"));
         }
+        let question = |answer| {
+            let topic = topic.id();
+            let question = SubscriptionQuestion::Taker { topic, answer };
+            ControlCommand::Subscription(SubscriptionCommand::Ask(question))
+        };
+        let takes = shared.control(question).await;
+        takes.map_err(|error| append_failed(error, topic.name()))?;
         if let Some(record) = &asked.replacement {
             if !filter.names_one() {
                 let message = "a replacement stands for one dead letter";
@@ -94,10 +104,7 @@ impl Target {
             },
         });
         let published = published.await.unwrap_or(Err(CommandError::Failed));
-        let published = published.map_err(|error| {
-            let name = self.topic.name();
-            status::command_failed(error, |refusal| status::append_refused(refusal, name, 0, 0))
-        })?;
+        let published = published.map_err(|error| append_failed(error, self.topic.name()))?;
         Ok(!published.base_offsets.is_empty())
     }
 
@@ -137,6 +144,12 @@ impl Target {
         });
         appends.collect()
     }
+}
+
+fn append_failed(error: CommandError<AppendRefusal>, topic: &TopicName) -> Problem {
+    status::command_failed(error, |refusal| {
+        status::append_refused(refusal, topic, 0, 0)
+    })
 }
 
 /// What the new record says of the old one.

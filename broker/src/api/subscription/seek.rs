@@ -22,6 +22,7 @@ pub(super) async fn seek(
     let topics = shared.published().topics();
     let topic = topics.with_id(found.topic);
     let topic = topic.ok_or_else(|| status::subscription_deleted(&found.name))?;
+    let letters = found.dead_letter_topic.and_then(|id| topics.with_id(id));
     let start = asked.position.as_ref().and_then(request::start);
     let start = start.ok_or_else(|| status::subscription_start_unset(&found.name, topic))?;
     let chosen = request::partitions(topic, &asked.partitions, "partitions")?;
@@ -49,7 +50,15 @@ pub(super) async fn seek(
             .map_err(|error| status::command_failed(error, status::seek_subscription_refused))?;
         partitions.extend(sought.iter().filter_map(|it| {
             let log = topic.partition(it.partition)?.log();
-            Some(describe(it, log))
+            // A seek leaves them as they are.
+            let known = found.partitions.get(it.partition as usize)?;
+            Some(v1::SoughtSubscriptionPartition {
+                dead_letters: letters.map_or(0, |letters| {
+                    show::dead_letter_count(letters, it.partition, known)
+                }),
+                parked_keys: known.parked_count,
+                ..describe(it, log)
+            })
         }));
     }
     Ok(v1::SeekSubscriptionResponse { partitions })
@@ -66,5 +75,6 @@ fn describe(
         lag_records: log.end().since(sought.to),
         in_flight_records: sought.in_flight_count,
         waiting_records: sought.waiting_count,
+        ..v1::SoughtSubscriptionPartition::default()
     }
 }

@@ -199,7 +199,11 @@ async fn partition(
 }
 
 /// Dead letters of a partition that are not settled.
-fn dead_letter_count(letters: &TopicView, number: u32, known: &PartitionDescription) -> u64 {
+pub(super) fn dead_letter_count(
+    letters: &TopicView,
+    number: u32,
+    known: &PartitionDescription,
+) -> u64 {
     let (Some(handle), Some(known)) = (letters.partition(number), known.letters) else {
         return 0;
     };

@@ -79,6 +79,16 @@ pub(super) struct ParkedKey {
     pub(super) highest: Offset,
     /// The lowest offset of them among the dead letters.
     pub(super) first_dead: Offset,
+    /// The highest one: what anybody else wrote there behind it is none of them.
+    pub(super) last_dead: Offset,
+}
+
+impl ParkedKey {
+    /// Whether what lies at an offset among the dead letters may be of it: not if somebody else wrote it
+    /// there before its first one or behind its last one.
+    pub(super) fn holds(&self, offset: Offset) -> bool {
+        self.first_dead <= offset && offset <= self.last_dead
+    }
 }
 
 /// What of a partition is on its way to the dead letters. Volatile.
@@ -354,10 +364,12 @@ impl Subscription {
                         count: 0,
                         highest: buried.offset,
                         first_dead: dead,
+                        last_dead: dead,
                     }));
                 known.count += 1;
                 known.highest = known.highest.max(buried.offset);
                 known.first_dead = known.first_dead.min(dead);
+                known.last_dead = known.last_dead.max(dead);
             }
         }
         let parked = parked

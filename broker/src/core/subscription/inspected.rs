@@ -4,7 +4,7 @@ use towpath_storage::{Offset, OffsetRange};
 
 use super::filter::FilterVerdict;
 use super::partition::SubscriptionPartition;
-use super::window::InspectedRecord;
+use super::window::{InspectedRecord, Judged};
 use super::{Subscription, SubscriptionId};
 use crate::core::State;
 
@@ -71,13 +71,15 @@ impl Subscription {
             return;
         }
         partition.asked = None;
-        partition.take_inspected(inspected, now_ms);
+        let judged = partition.take_inspected(inspected, now_ms);
+        self.counts.filtered += judged.filtered_count;
+        self.counts.unjudged += judged.unjudged_count;
     }
 }
 
 impl SubscriptionPartition {
-    /// Takes what was found behind the window.
-    pub(super) fn take_inspected(&mut self, inspected: Inspected, now_ms: i64) {
+    /// Takes what was found behind the window. Returns what the filter said of it.
+    fn take_inspected(&mut self, inspected: Inspected, now_ms: i64) -> Judged {
         self.halt = inspected.failure.map(|failure| match failure {
             InspectFailure::Lost(lost) => Halt::Lost(lost),
             InspectFailure::Disk => Halt::Disk {
@@ -90,18 +92,26 @@ impl SubscriptionPartition {
         for (offset, append_time_ms) in inspected.append_times {
             self.window.note_time(offset, append_time_ms);
         }
+        let mut judged = Judged::default();
         for found in inspected.records {
             let offset = self.window.end();
             self.window.push(found, &self.settled);
-            if let FilterVerdict::Die(doubt) = found.verdict
-                && !self.settled.contains(offset)
-            {
-                self.doomed.push_back((offset, doubt));
+            if !self.settled.contains(offset) {
+                match found.verdict {
+                    FilterVerdict::Deliver => {}
+                    FilterVerdict::Pass => judged.filtered_count += 1,
+                    FilterVerdict::DeliverUnjudged => judged.unjudged_count += 1,
+                    FilterVerdict::Die(doubt) => {
+                        judged.unjudged_count += 1;
+                        self.doomed.push_back((offset, doubt));
+                    }
+                }
             }
             if self.is_ordered {
                 self.line_up(offset);
             }
         }
+        judged
     }
 
     /// Whether the records behind the window can be inspected now.

@@ -24,6 +24,10 @@ pub struct SubscriptionCounts {
     pub died: u64,
     /// Moved there behind a dead one of their key.
     pub parked: u64,
+    /// Sorted out, since the filter was not true of them.
+    pub filtered: u64,
+    /// Such that the filter could not judge.
+    pub unjudged: u64,
 }
 
 /// How far a subscription has come.

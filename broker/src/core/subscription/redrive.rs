@@ -6,7 +6,7 @@
 //! from the source for that key follows to the dead letters. One that fails for good once more keeps its
 //! row, and is dead again where it is.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use towpath_storage::{Offset, OffsetRange, Row};
 
@@ -207,7 +207,7 @@ impl Subscription {
     ) -> DeadLetterCounts {
         let number = self.dead_lane(partition);
         let mut counts = DeadLetterCounts::default();
-        let mut settled: BTreeMap<KeyHash, u64> = BTreeMap::new();
+        let mut keys = BTreeSet::new();
         for letter in letters {
             let Some(lane) = self.partitions.get(number as usize) else {
                 return counts;
@@ -231,10 +231,10 @@ impl Subscription {
                 }
             }
             counts.done += 1;
-            *settled.entry(letter.key).or_default() += 1;
+            self.note_letter_settled(number, letter.key, letter.offset, decision);
+            keys.insert(letter.key);
         }
-        for (key, count) in settled {
-            self.note_letters_settled(number, key, count, decision);
+        for key in keys {
             // Those behind it in the lane may go on.
             if let Some(lane) = self.partitions.get_mut(number as usize) {
                 lane.window.keys.line_up(key);
@@ -244,18 +244,23 @@ impl Subscription {
         counts
     }
 
-    /// Notes that dead letters of a key were settled in a lane. With the last one the key is free again.
-    pub(super) fn note_letters_settled(
+    /// Notes that a dead letter of a key was settled in a lane. With the last one the key is free again.
+    pub(super) fn note_letter_settled(
         &mut self,
         lane: u32,
         key: KeyHash,
-        count: u64,
+        offset: Offset,
         decision: &mut SubscriptionDecision,
     ) {
-        if let Some(partition) = self.source_of(lane) {
-            *decision.freed.entry((partition, key)).or_default() += count;
-            self.look_at_source(lane, key);
+        let Some(number) = self.source_of(lane) else {
+            return;
+        };
+        let partition = self.partitions.get(number as usize);
+        let parked = partition.and_then(|it| it.parked.get(&key));
+        if parked.is_some_and(|it| it.holds(offset)) {
+            *decision.freed.entry((number, key)).or_default() += 1;
         }
+        self.look_at_source(lane, key);
     }
 
     /// Looks at a key of the source again: fewer of its dead letters are on their way back.

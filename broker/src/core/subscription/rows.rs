@@ -290,6 +290,9 @@ pub(in crate::core) struct ParkedKeyRow {
     /// The lowest offset among the dead letters.
     #[prost(uint64, tag = "3")]
     first_dead: u64,
+    /// The highest one.
+    #[prost(uint64, tag = "4")]
+    last_dead: u64,
 }
 
 impl ParkedKey {
@@ -298,6 +301,7 @@ impl ParkedKey {
             count: self.count,
             highest: self.highest.get(),
             first_dead: self.first_dead.get(),
+            last_dead: self.last_dead.get(),
         }
     }
 }
@@ -308,6 +312,7 @@ impl ParkedKeyRow {
             count: self.count,
             highest: Offset::new(self.highest),
             first_dead: Offset::new(self.first_dead),
+            last_dead: Offset::new(self.last_dead),
         }
     }
 }

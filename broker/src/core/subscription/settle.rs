@@ -146,15 +146,15 @@ impl Subscription {
                     for offset in offsets_in(found.word, found.records) {
                         partition.unlock_row(offset);
                         if is_letter {
-                            letters.push(partition.key_of(found.held, offset));
+                            letters.push((partition.key_of(found.held, offset), offset));
                         }
                         let row = RowId::WaitingRecord(id, number, offset).gone();
                         decision.rows.push(row);
                     }
                 }
             }
-            for key in letters {
-                self.note_letters_settled(number, key, 1, decision);
+            for (key, offset) in letters {
+                self.note_letter_settled(number, key, offset, decision);
             }
         }
     }

@@ -23,6 +23,7 @@ mod bench;
 mod consumers;
 mod dead_letters;
 mod filters;
+mod foreign_letters;
 mod hold;
 mod letters;
 mod pending;

@@ -22,7 +22,7 @@ fn by_age() -> TopicConfig {
     }
 }
 
-fn wish(text: &str, topic: TopicId, partition_count: usize) -> CreateSubscription {
+pub(super) fn wish(text: &str, topic: TopicId, partition_count: usize) -> CreateSubscription {
     CreateSubscription {
         name: text.parse().unwrap(),
         topic,
@@ -40,7 +40,7 @@ fn wish(text: &str, topic: TopicId, partition_count: usize) -> CreateSubscriptio
     }
 }
 
-fn subscribe(
+pub(super) fn subscribe(
     state: &mut State,
     text: &str,
     topic: TopicId,

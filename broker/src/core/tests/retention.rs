@@ -31,7 +31,11 @@ fn append_at(state: &mut State, partition: PartitionRef, at_ms: i64) {
     let base = state.partition(partition).unwrap().active().unwrap().base;
     state.segment_ready(partition, base, 1 << 20);
     let lsn = Lsn::new(u64::try_from(at_ms).unwrap());
-    let decided = state.append(&request(partition, None), Placing::Inline, lsn, at_ms);
+    let request = request(partition, None);
+    let decided = match state.append(&request, Placing::Inline, lsn, at_ms) {
+        Err(AppendRefusal::OnlyLetters { .. }) => state.append_letters(&request, lsn, at_ms),
+        decided => decided,
+    };
     let AppendDecision::Append(line) = decided.unwrap() else {
         panic!("there is room")
     };

@@ -273,9 +273,7 @@ impl Sequencer {
             self.state.burial_failed(id, &burial.wish, failure, now_ms);
             return Verdict::Answered;
         }
-        let placed = self
-            .state
-            .append(request, Placing::Inline, self.next_lsn, now_ms);
+        let placed = self.state.append_letters(request, self.next_lsn, now_ms);
         match placed {
             Ok(AppendDecision::Append(line)) => {
                 let Burial {

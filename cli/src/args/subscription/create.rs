@@ -57,7 +57,7 @@ pub(crate) struct CreateSubscriptionArgs {
     on_dead_letter: Option<DeadLetterRule>,
     /// Hand out only records of which this expression in CEL is true, such as 'json.total > 100'; the
     /// others are settled [default: all records]
-    #[arg(long, value_name = "EXPR")]
+    #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
     filter: Option<String>,
     /// What becomes of a record that the filter cannot judge: deliver, or dead-letter
     /// [default: deliver]

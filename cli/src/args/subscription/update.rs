@@ -44,7 +44,12 @@ pub(crate) struct UpdateSubscriptionArgs {
     backoff_max: Option<Duration>,
     /// Hand out only records of which this expression in CEL is true, of those that were not looked at
     /// yet. Empty: all records
-    #[arg(long, value_name = "EXPR", group = "settings")]
+    #[arg(
+        long,
+        value_name = "EXPR",
+        allow_hyphen_values = true,
+        group = "settings"
+    )]
     filter: Option<String>,
     /// What becomes of a record that the filter cannot judge: deliver, or dead-letter
     #[arg(

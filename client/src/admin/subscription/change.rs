@@ -190,6 +190,10 @@ pub struct SoughtSubscriptionPartition {
     pub in_flight_records: u64,
     /// Records that waited for another attempt and do not any more.
     pub waiting_records: u64,
+    /// Dead letters that are not settled, parked and redriven ones among them, which stay.
+    pub dead_letters: u64,
+    /// Keys of which something is among the dead letters, which stay parked.
+    pub parked_keys: u64,
 }
 
 impl SoughtSubscriptionPartition {
@@ -201,6 +205,8 @@ impl SoughtSubscriptionPartition {
             lag_records: partition.lag_records,
             in_flight_records: partition.in_flight_records,
             waiting_records: partition.waiting_records,
+            dead_letters: partition.dead_letters,
+            parked_keys: partition.parked_keys,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use towpath_client::{Subscription, SubscriptionName};
+use towpath_client::{Subscription, SubscriptionName, Topic};
 
 use super::SubscriptionReport;
 use crate::output::{Report, count_of, json_line};
@@ -121,11 +121,19 @@ pub(in crate::commands::subscription) struct DeletedSubscription {
     consumer_count: u32,
     unsettled_records: u64,
     dead_letter_topic: Option<String>,
+    with_dlq: bool,
+    /// Records of that topic, if it is deleted too.
+    dead_letter_topic_records: Option<u64>,
     is_dry_run: bool,
 }
 
 impl DeletedSubscription {
-    pub(in crate::commands::subscription) fn new(found: &Subscription, is_dry_run: bool) -> Self {
+    /// With the topic of its dead letters, if that is deleted as well.
+    pub(in crate::commands::subscription) fn new(
+        found: &Subscription,
+        letters: Option<&Topic>,
+        is_dry_run: bool,
+    ) -> Self {
         Self {
             subscription: found.name.to_string(),
             subscription_id: found.subscription_id,
@@ -133,6 +141,8 @@ impl DeletedSubscription {
             consumer_count: found.consumer_count,
             unsettled_records: found.partitions.iter().map(|it| it.lag_records).sum(),
             dead_letter_topic: found.dead_letter_topic.as_ref().map(ToString::to_string),
+            with_dlq: letters.is_some(),
+            dead_letter_topic_records: letters.map(|topic| topic.record_count),
             is_dry_run,
         }
     }
@@ -149,7 +159,16 @@ impl Report for DeletedSubscription {
             false => writeln!(out, "deleted subscription {name}: {shape}")?,
         }
         if let Some(topic) = &self.dead_letter_topic {
-            writeln!(out, "its dead letters stay in topic {topic}")?;
+            match self.dead_letter_topic_records {
+                None => writeln!(out, "its dead letters stay in topic {topic}")?,
+                Some(count) => {
+                    let records = count_of(count, "record");
+                    writeln!(
+                        out,
+                        "with the topic of its dead letters, {topic}: {records}"
+                    )?;
+                }
+            }
         }
         match self.is_dry_run {
             true => writeln!(out, "dry run: nothing was deleted"),

@@ -23,6 +23,8 @@ struct SoughtReport {
     lag_records: u64,
     in_flight_records: u64,
     waiting_records: u64,
+    dead_letters: u64,
+    parked_keys: u64,
 }
 
 impl SeekReport {
@@ -38,6 +40,8 @@ impl SeekReport {
             lag_records: it.lag_records,
             in_flight_records: it.in_flight_records,
             waiting_records: it.waiting_records,
+            dead_letters: it.dead_letters,
+            parked_keys: it.parked_keys,
         });
         Self {
             subscription: subscription.to_owned(),
@@ -66,6 +70,8 @@ impl Report for SeekReport {
             ("LAG", Align::Right),
             ("TAKEN BACK", Align::Right),
             ("RETRIES ENDED", Align::Right),
+            ("DEAD LETTERS", Align::Right),
+            ("PARKED KEYS", Align::Right),
         ]);
         for it in &self.partitions {
             table.row([
@@ -75,9 +81,15 @@ impl Report for SeekReport {
                 count(it.lag_records),
                 count(it.in_flight_records),
                 count(it.waiting_records),
+                count(it.dead_letters),
+                count(it.parked_keys),
             ]);
         }
         write!(out, "{table}")?;
+        if self.partitions.iter().any(|it| it.dead_letters > 0) {
+            let name = &self.subscription;
+            writeln!(out, "dead letters stay: towpath dlq list {name}")?;
+        }
         match self.is_dry_run {
             true => writeln!(out, "dry run: nothing was moved"),
             false => Ok(()),
