@@ -231,20 +231,27 @@ impl Bench {
         self.step();
     }
 
-    pub(super) fn carry_out(&mut self, decision: SubscriptionDecision) {
-        self.apply(decision.rows);
-        for notice in decision.notices {
+    fn hear_all(&mut self, notices: Vec<SubscriptionNotice>) {
+        for notice in notices {
             let consumer = self.sessions.iter().find(|(_, it)| **it == notice.session);
             if let Some((consumer, _)) = consumer {
                 self.hear(*consumer, notice.event);
             }
         }
-        self.wishes.extend(decision.inspections);
-        self.burials.extend(decision.burials);
+    }
+
+    pub(super) fn carry_out(&mut self, decision: SubscriptionDecision) {
+        self.apply(decision.rows);
+        let is_loss = |it: &SubscriptionNotice| matches!(it.event, SubscriptionEvent::Lost { .. });
+        let (losses, others): (Vec<_>, Vec<_>) = decision.notices.into_iter().partition(is_loss);
+        self.hear_all(losses);
         for skipped in decision.skipped {
             self.skipped.push(skipped);
             self.note_gone(skipped.partition, skipped.range.end.get());
         }
+        self.hear_all(others);
+        self.wishes.extend(decision.inspections);
+        self.burials.extend(decision.burials);
         let windows = self.subscription().partitions.iter();
         if windows.map(|it| it.window.span()).sum::<u64>() < AUDITED_RECORDS_MAX {
             self.subscription().audit();

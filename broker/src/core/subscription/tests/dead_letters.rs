@@ -353,6 +353,7 @@ fn there_is_an_end_to_keys_that_have_dead_letters() {
         count: 1,
         highest: Offset::ZERO,
         first_dead: Offset::ZERO,
+        last_dead: Offset::ZERO,
     };
     let id = bench.id;
     let row = |key: u64| crate::core::row::RowId::ParkedKey(id, 0, key).put(&parked.to_row());
