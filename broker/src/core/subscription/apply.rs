@@ -276,11 +276,7 @@ impl Subscription {
         if let Some(partition) = self.partition_mut(number) {
             match row {
                 Some(row) => drop(partition.parked.insert(key, row.key())),
-                None => {
-                    partition.parked.remove(&key);
-                    // What it has kept from consumers may be theirs now.
-                    partition.window.keys.line_up(key);
-                }
+                None => partition.forget_parked(key),
             }
         }
     }

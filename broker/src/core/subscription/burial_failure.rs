@@ -84,7 +84,8 @@ impl Subscription {
             // Told until it is known better.
             problems.reason = problems.reason.take().or(problems.unreadable_reason.take());
             for partition in &mut self.partitions {
-                for key in std::mem::take(&mut partition.unreadable).into_values() {
+                for (offset, key) in std::mem::take(&mut partition.unreadable) {
+                    partition.waiting.look_at_dying(offset);
                     partition.window.keys.line_up(key);
                 }
             }

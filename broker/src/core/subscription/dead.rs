@@ -102,6 +102,8 @@ pub(super) struct Burials {
     pub(super) held_keys: Vec<KeyHash>,
     /// Nothing can be moved for now.
     pub(super) is_paused: bool,
+    /// As many keys have dead letters as may.
+    lacks_keys: bool,
     /// How often all moves were called back.
     epoch: u64,
 }
@@ -181,11 +183,15 @@ impl SubscriptionPartition {
         let mut outcome = Ok(());
         if self.lane == Lane::DeadLetters {
             // They are among the dead letters already.
+            self.waiting.may_go.clear();
             return outcome;
         }
-        for offset in self.waiting.dying.iter().copied().collect::<Vec<_>>() {
-            if self.burials.is_full() {
-                break;
+        self.find_dying();
+        while !self.burials.is_full()
+            && let Some(offset) = self.waiting.may_go.pop_front()
+        {
+            if !self.waiting.dying.contains(&offset) {
+                continue;
             }
             let key = self.waiting.get(offset).map(|record| record.key);
             let is_next = match key {
@@ -208,7 +214,35 @@ impl SubscriptionPartition {
                 self.bury_row(offset);
             }
         }
+        self.burials.lacks_keys |= outcome.is_err();
         outcome
+    }
+
+    /// Finds dying records that may have become the first of their key.
+    fn find_dying(&mut self) {
+        if !self.is_ordered {
+            return;
+        }
+        let has_dying = !self.waiting.dying.is_empty();
+        match self.window.keys.take_lined_up(has_dying) {
+            Some(keys) => {
+                for key in keys {
+                    let first = self.waiting.of_key(key).next();
+                    first.map(|first| self.waiting.look_at_dying(first));
+                }
+            }
+            None => self.waiting.look_at_all_dying(),
+        }
+    }
+
+    /// A key has no dead letters any more: if there were too many such keys, another one may have some.
+    pub(super) fn forget_parked(&mut self, key: KeyHash) {
+        self.parked.remove(&key);
+        if std::mem::take(&mut self.burials.lacks_keys) {
+            self.waiting.look_at_all_dying();
+        }
+        // What it has kept from consumers may be theirs now.
+        self.window.keys.line_up(key);
     }
 
     fn may_park(&self, key: KeyHash) -> bool {
@@ -249,6 +283,7 @@ impl Burials {
             epoch: self.epoch + 1,
             held_keys: std::mem::take(&mut self.held_keys),
             is_paused: self.is_paused,
+            lacks_keys: self.lacks_keys,
             ..Self::default()
         };
     }

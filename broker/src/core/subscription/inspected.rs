@@ -110,6 +110,7 @@ impl SubscriptionPartition {
             if self.is_ordered {
                 self.line_up(offset);
             }
+            self.waiting.look_at_dying(offset);
         }
         judged
     }

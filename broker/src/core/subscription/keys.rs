@@ -56,7 +56,13 @@ pub(super) struct Key {
 pub(super) struct Keys {
     known: HashMap<KeyHash, Key, BuildHasherDefault<HashOfHash>>,
     line: VecDeque<KeyHash>,
+    /// Those that were lined up since somebody asked, if somebody does; none if they were too many.
+    lined_up: Option<Vec<KeyHash>>,
+    asks: bool,
 }
+
+/// Keys that are told of at once.
+const LINED_UP_MAX: usize = 64 * 1024;
 
 impl Keys {
     pub(super) fn get(&self, key: KeyHash) -> Key {
@@ -73,6 +79,27 @@ impl Keys {
         if !known.is_in_line {
             known.is_in_line = true;
             self.line.push_back(key);
+        }
+        if self.asks {
+            self.note_lined_up(key);
+        }
+    }
+
+    fn note_lined_up(&mut self, key: KeyHash) {
+        match &mut self.lined_up {
+            Some(keys) if keys.len() < LINED_UP_MAX => keys.push(key),
+            _ => self.lined_up = None,
+        }
+    }
+
+    /// Tells which keys were lined up since the last call, if it was told then to note them; none if they
+    /// were too many.
+    pub(super) fn take_lined_up(&mut self, notes_next: bool) -> Option<Vec<KeyHash>> {
+        let next = notes_next.then(Vec::new);
+        let known = std::mem::replace(&mut self.lined_up, next);
+        match std::mem::replace(&mut self.asks, notes_next) {
+            true => known,
+            false => Some(Vec::new()),
         }
     }
 

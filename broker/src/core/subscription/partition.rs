@@ -164,6 +164,7 @@ impl SubscriptionPartition {
         self.asked = None;
         self.halt = None;
         self.doomed.clear();
+        self.waiting.look_at_all_dying();
         // What was on its way stays where it is: its move is refused.
         self.burials.call_back();
     }

@@ -1,7 +1,7 @@
 //! Records that have a row of their own: they failed and wait for another attempt, or they queue behind
 //! one of their key that does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use towpath_storage::{Offset, OffsetRange};
 
@@ -72,6 +72,9 @@ pub(super) struct WaitingRecords {
     pub(super) suspects: BTreeSet<Offset>,
     /// Those that are to go to the dead letters.
     pub(super) dying: BTreeSet<Offset>,
+    /// Those among them that may be able to go now. What becomes of the others is known when their key
+    /// lines up.
+    pub(super) may_go: VecDeque<Offset>,
     /// Records with a consumer that are about to get a row.
     kept: BTreeMap<Offset, LeaseId>,
 }
@@ -185,7 +188,10 @@ impl WaitingRecords {
             && *handling == Handling::None
         {
             match record.death {
-                Some(_) => self.dying.insert(offset),
+                Some(_) => {
+                    self.may_go.push_back(offset);
+                    self.dying.insert(offset)
+                }
                 None => self.due.insert((record.due_ms, offset)),
             };
         }
@@ -198,6 +204,18 @@ impl WaitingRecords {
         self.dying.remove(&offset);
         self.ready.remove(&offset);
         self.suspects.remove(&offset);
+    }
+
+    /// Looks again at a record, if it is one that is to go to the dead letters.
+    pub(super) fn look_at_dying(&mut self, offset: Offset) {
+        if self.dying.contains(&offset) {
+            self.may_go.push_back(offset);
+        }
+    }
+
+    /// Looks again at all records that are to go to the dead letters.
+    pub(super) fn look_at_all_dying(&mut self) {
+        self.may_go = self.dying.iter().copied().collect();
     }
 
     /// When the next one becomes due, broker time in milliseconds since the Unix epoch.

@@ -420,6 +420,11 @@ impl Window {
             self.ready_count -= u64::from(bits.count_ones());
         }
         self.unlink(word, bits);
+        if self.is_ordered {
+            // Others of their keys may be next.
+            let offsets = offsets_in(word, bits);
+            offsets.for_each(|offset| self.keys.line_up(self.key(offset)));
+        }
     }
 
     fn unlink(&mut self, word: u64, bits: u64) {
