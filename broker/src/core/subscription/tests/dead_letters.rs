@@ -379,3 +379,49 @@ fn there_is_an_end_to_keys_that_have_dead_letters() {
     bench.bury(true);
     assert_eq!(bench.letters[0], [0, 3, 1], "one is free");
 }
+
+#[test]
+fn a_dead_record_goes_when_what_was_before_it_is_gone_whoever_is_there() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 1]);
+    bench.connect(1, 2);
+    bench.say((0, 1), dead());
+    bench.say((0, 0), DeliveryOutcome::Release);
+    bench.bury(true);
+    assert_eq!(bench.letters[0].len(), 0, "one of its key is before it");
+    bench.trim(0, 1);
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [1]);
+}
+
+#[test]
+fn a_dead_record_that_nobody_has_come_to_goes_when_it_is_passed() {
+    for mode in [Mode::KeyShared, Mode::Shared] {
+        let mut bench = Bench::new(config(mode), 1);
+        bench.append(0, &[1, 2, 3]);
+        bench.connect(1, 3);
+        bench.say((0, 2), dead());
+        bench.restart();
+        bench.pass(1);
+        bench.bury(true);
+        assert_eq!(bench.letters[0].len(), 0, "{mode:?}");
+        bench.end_hold(0, 3);
+        bench.bury(true);
+        assert_eq!(bench.letters[0], [2], "{mode:?}");
+    }
+}
+
+#[test]
+fn without_order_a_record_that_cannot_be_read_is_tried_again_too() {
+    let mut bench = Bench::new(config(Mode::Shared), 1);
+    bench.append(0, &[1]);
+    bench.connect(1, 1);
+    bench.say((0, 0), dead());
+    fail_on(&mut bench, 0);
+    bench.pass(59_999);
+    bench.bury(true);
+    assert_eq!(bench.letters[0].len(), 0);
+    bench.pass(1);
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0]);
+}
