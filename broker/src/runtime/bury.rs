@@ -62,13 +62,17 @@ pub(super) struct Undertaker<'a> {
 impl Undertaker<'_> {
     /// Makes the dead letters of one job, and has them appended. Blocks on the disk.
     pub(super) fn bury(&self, job: BurialJob) {
-        let burial = self.prepare(job);
-        let command = match burial {
-            Ok(burial) => DataCommand::Bury {
-                burial: Box::new(burial),
+        let command = match self.prepare(&job) {
+            Ok((request, payload)) => DataCommand::Bury {
+                burial: Box::new(Burial {
+                    subscription: job.subscription,
+                    wish: job.wish,
+                    request,
+                    payload,
+                }),
                 permits: Permits::default(),
             },
-            Err((job, failure)) => DataCommand::BuryFailed {
+            Err(failure) => DataCommand::BuryFailed {
                 subscription: job.subscription,
                 wish: Box::new(job.wish),
                 failure,
@@ -78,42 +82,36 @@ impl Undertaker<'_> {
         drop(self.commands.push_data(command));
     }
 
-    fn prepare(&self, job: BurialJob) -> Result<Burial, (BurialJob, BurialFailure)> {
+    /// The batch of the dead letters of a job, and its bytes.
+    fn prepare(&self, job: &BurialJob) -> Result<(AppendRequest, Bytes), BurialFailure> {
         let topics = self.published.topics();
         let topic = topics.with_id(job.source.topic).map(Arc::clone);
         let log = topic.as_ref().and_then(|topic| {
             let handle = topic.partition(job.source.partition)?;
             Some((topic.name().as_str(), Arc::clone(handle.log())))
         });
-        let Some((topic, log)) = log else {
-            let failure = BurialFailure::of_all("the topic of the subscription is gone");
-            return Err((job, failure));
-        };
+        let (topic, log) =
+            log.ok_or_else(|| BurialFailure::of_all("the topic of the subscription is gone"))?;
         let mut payload = BytesMut::new();
         let mut cursor = None;
         for buried in &job.wish.records {
-            match self.record(&log, &mut cursor, buried.offset) {
-                Ok(record) => put(&mut payload, &record, &headers(&job, topic, buried)),
-                Err(reason) => {
-                    let unreadable = Some(buried.offset);
-                    return Err((job, BurialFailure { reason, unreadable }));
-                }
-            }
+            let record = self.record(&log, &mut cursor, buried.offset);
+            let record = record.map_err(|reason| BurialFailure {
+                reason,
+                unreadable: Some(buried.offset),
+            })?;
+            put(&mut payload, &record, &headers(job, topic, buried));
         }
         let payload = payload.freeze();
         let request = AppendRequest {
             partition: job.target,
             producer: None,
+            // INVARIANT: a wish holds few records, each far smaller than the numbers that there are.
             payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
             payload_crc: batch::crc(&payload),
             record_count: u32::try_from(job.wish.records.len()).unwrap_or(u32::MAX),
         };
-        Ok(Burial {
-            subscription: job.subscription,
-            wish: job.wish,
-            request,
-            payload,
-        })
+        Ok((request, payload))
     }
 
     /// The encoded record at an offset, without its tag and length.

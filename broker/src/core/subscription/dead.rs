@@ -227,8 +227,9 @@ impl SubscriptionPartition {
         match self.window.keys.take_lined_up(has_dying) {
             Some(keys) => {
                 for key in keys {
-                    let first = self.waiting.of_key(key).next();
-                    first.map(|first| self.waiting.look_at_dying(first));
+                    if let Some(first) = self.waiting.of_key(key).next() {
+                        self.waiting.look_at_dying(first);
+                    }
                 }
             }
             None => self.waiting.look_at_all_dying(),
