@@ -227,7 +227,8 @@ impl SubscriptionPartition {
         match self.window.keys.take_lined_up(has_dying) {
             Some(keys) => {
                 for key in keys {
-                    if let Some(first) = self.waiting.of_key(key).next() {
+                    let first = self.waiting.of_key(key).next();
+                    if let Some(first) = first {
                         self.waiting.look_at_dying(first);
                     }
                 }
