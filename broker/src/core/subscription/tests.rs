@@ -28,6 +28,7 @@ mod letters;
 mod pending;
 mod rules;
 mod schedule;
+mod window;
 
 use bench::{Bench, Held, Place};
 
