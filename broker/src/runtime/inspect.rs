@@ -238,3 +238,77 @@ fn inspect_frame(
     }
     frame.header.next_offset()
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use towpath_proto::v1;
+    use towpath_storage::{FrameHeader, Lsn, TopicId};
+
+    use super::super::judge::FilterCache;
+    use super::*;
+    use crate::core::RecordFilter;
+    use crate::filter::STEPS_PER_RECORD_MAX;
+
+    /// Looks at a frame of so many records, with a filter that takes all steps of each.
+    fn looked_at(record_count: u32) -> (Offset, Inspected) {
+        let items = ["1"; 1_000].join(",");
+        let record = v1::Record {
+            value: Some(format!("[{items}]").into()),
+            ..v1::Record::default()
+        };
+        let batch = v1::RecordBatch {
+            records: vec![record; record_count as usize],
+        };
+        let payload = batch.encode_to_vec();
+        let frame = Frame {
+            header: FrameHeader {
+                payload_bytes: u32::try_from(payload.len()).expect("bytes"),
+                payload_crc: 0,
+                codec: 0,
+                record_count,
+                base_offset: Offset::ZERO,
+                lsn: Lsn::new(1),
+                append_time_ms: 0,
+            },
+            payload: payload.into(),
+        };
+        let expression = "json.all(a, json.all(b, a == b))".to_owned();
+        let filters = PartitionFilters {
+            former: Vec::new(),
+            current: RecordFilter {
+                expression: Some(expression),
+                ..RecordFilter::default()
+            },
+        };
+        let judges = FilterCache::default().judges(&filters);
+        let job = InspectJob {
+            subscription: SubscriptionId::new(1),
+            partition: PartitionRef {
+                topic: TopicId::new(1),
+                partition: 0,
+            },
+            wish: InspectWish {
+                partition: 0,
+                number: 1,
+                start: Offset::ZERO,
+                count_max: 1_000,
+            },
+            hash_key: HashKey::default(),
+            filters,
+        };
+        let (mut found, mut steps) = (Inspected::default(), Steps::default());
+        let next = inspect_frame(&job, &judges, &frame, Offset::ZERO, &mut found, &mut steps);
+        (next, found)
+    }
+
+    #[test]
+    fn a_costly_filter_ends_a_piece_of_work_amid_a_frame() {
+        let enough = STEPS_MAX / STEPS_PER_RECORD_MAX;
+        let (next, found) = looked_at(100);
+        assert_eq!(next, Offset::new(enough), "where it goes on");
+        assert_eq!(found.records.len() as u64, enough, "what it has seen");
+        let (next, _) = looked_at(3);
+        assert_eq!(next, Offset::new(3), "the end of the frame");
+    }
+}

@@ -111,7 +111,7 @@ mod tests {
             partition(0),
             &[frame(0, 100), frame(10, 100), frame(30, 100)],
         );
-        frames.keep(partition(1), &[frame(20, 100)]);
+        frames.keep(partition(1), &[frame(20, 100), frame(30, 100)]);
         assert_eq!(read(&frames, 0, 3, 1_000), [0, 10], "up to the gap");
         assert_eq!(read(&frames, 0, 10, 1_000), [10], "at the first offset");
         assert_eq!(read(&frames, 0, 3, 100), [0], "as many bytes as wanted");

@@ -281,5 +281,11 @@ mod tests {
             (vec![101], vec![1]),
             "one that is too long behind another"
         );
+        let found = copied(&[1, 2, whole], &[(100, 101), (102, 103)]);
+        assert_eq!(
+            found,
+            (vec![101, 102], vec![1]),
+            "one that is too long behind a gap"
+        );
     }
 }

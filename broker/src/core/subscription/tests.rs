@@ -31,6 +31,7 @@ mod rules;
 mod schedule;
 mod seek;
 mod suspects;
+mod window;
 
 use bench::{Bench, Held, Place};
 

@@ -68,13 +68,15 @@ async fn what_cannot_be_judged_goes_to_the_dead_letters_by_choice() {
     let broker = TestBroker::start().await;
     broker.create("orders", 1).await;
     let wish = filtered("json.total > 100", v1::OnFilterError::DeadLetter);
-    create_as(&broker, wish).await.unwrap();
+    let created = create_as(&broker, wish).await.unwrap();
+    let told = created.config.unwrap().on_filter_error();
+    assert_eq!(told, v1::OnFilterError::DeadLetter);
     publish(
         &broker,
         &[("a", "no json"), ("a", r#"{"total":150}"#), ("b", "{}")],
     )
     .await;
-    let _consumer = Consumer::open(&broker, 1).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
     let found = letters(&broker, 3).await;
     let told = |letter: usize, name: &str| found[letter].1.get(name).map(String::as_str);
     let of = |offset: &str| {
@@ -93,6 +95,17 @@ async fn what_cannot_be_judged_goes_to_the_dead_letters_by_choice() {
         Some("the filter cannot judge it: the expression fails on it")
     );
     assert_eq!(partition(&broker).await.unjudged_records, 2);
+
+    let mut delivered = update("", &["on_filter_error"]);
+    let config = delivered.config.as_mut().unwrap();
+    config.set_on_filter_error(v1::OnFilterError::Deliver);
+    let changed = soon(client(&broker).update_subscription(delivered)).await;
+    let changed = changed.unwrap().into_inner().subscription.unwrap();
+    let changed = changed.config.unwrap();
+    assert_eq!(changed.filter, "json.total > 100", "as it was");
+    assert_eq!(changed.on_filter_error(), v1::OnFilterError::Deliver);
+    publish(&broker, &[("d", "no json either")]).await;
+    consumer.receive_values(&["no json either"]).await;
     broker.stop().await;
 }
 

@@ -309,6 +309,12 @@ fn a_long_window_gives_rows_only_to_what_is_kept_for_long() {
     let rows = |bench: &Bench| bench.subscription().partitions[0].waiting.len();
     assert!(!bench.held().is_empty(), "delivered");
     assert_eq!(rows(&bench), 0, "a moment ago");
+    let due_ms = bench.subscription().next_due_ms();
+    assert_eq!(
+        due_ms,
+        Some(bench.now_ms + 1_000),
+        "looked at again by then"
+    );
     bench.pass(999);
     assert_eq!(rows(&bench), 0, "not for long");
     bench.pass(1);
