@@ -174,6 +174,14 @@ def test_dead_letters_become_records_of_a_topic(client: Client, letters, name: s
     assert len(list_letters(letters, name)) == 2
 
 
+def test_nobody_else_writes_among_dead_letters(client: Client, letters, name: str):
+    with_a_letter(client, letters, name)
+    problem = refusal(lambda: client.publish(f"{name}.dlq", record(b"key", b"foreign")))
+    assert problem.reason == "TOPIC_IN_USE"
+    assert problem.metadata == {"topic": f"{name}.dlq", "subscriptions": name}
+    assert len(list_letters(letters, name)) == 3
+
+
 def test_dead_letters_are_discarded_with_a_reason(client: Client, letters, name: str):
     with_a_letter(client, letters, name)
 
