@@ -200,7 +200,7 @@ impl SubscriptionPartition {
 
     /// The same because one wish could not be carried out: those behind it may hold later records of its
     /// keys, which must not get there before.
-    fn leave_all(&mut self) {
+    pub(super) fn leave_all(&mut self) {
         self.burials.known = self.call_burials_back();
     }
 }
