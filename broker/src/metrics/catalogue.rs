@@ -92,6 +92,9 @@ families! {
     SUBSCRIPTION_ACKED_RECORDS = Counter "towpath_subscription_acked_records_total" ["subscription"] "Records that consumers have handled.";
     SUBSCRIPTION_RETURNED_RECORDS = Counter "towpath_subscription_returned_records_total" ["subscription", "reason"] "Records that came back from consumers, which were not handled.";
     SUBSCRIPTION_DEAD_LETTERED_RECORDS = Counter "towpath_subscription_dead_lettered_records_total" ["subscription", "reason"] "Records that were moved to the dead letters.";
+    SUBSCRIPTION_REDRIVEN_RECORDS = Counter "towpath_subscription_redriven_records_total" ["subscription"] "Dead letters that were given back to be delivered again.";
+    SUBSCRIPTION_REPUBLISHED_RECORDS = Counter "towpath_subscription_republished_records_total" ["subscription"] "Dead letters that were appended to a topic.";
+    SUBSCRIPTION_DISCARDED_RECORDS = Counter "towpath_subscription_discarded_records_total" ["subscription"] "Dead letters that were discarded.";
 
     LOG_BYTES = Gauge "towpath_log_bytes" ["topic"] "Bytes that the topic keeps.";
     LOG_SEGMENTS = Gauge "towpath_log_segments" ["topic"] "Segments that the topic keeps.";

@@ -185,6 +185,15 @@ impl Subscriptions {
         write(&all::SUBSCRIPTION_ACKED_RECORDS, &|it| {
             it.progress.counts.acked
         });
+        write(&all::SUBSCRIPTION_REDRIVEN_RECORDS, &|it| {
+            it.progress.counts.redriven
+        });
+        write(&all::SUBSCRIPTION_REPUBLISHED_RECORDS, &|it| {
+            it.progress.counts.republished
+        });
+        write(&all::SUBSCRIPTION_DISCARDED_RECORDS, &|it| {
+            it.progress.counts.discarded
+        });
         self.write_reasons(text);
     }
 

@@ -24,6 +24,12 @@ pub struct SubscriptionCounts {
     pub died: u64,
     /// Moved there behind a dead one of their key.
     pub parked: u64,
+    /// Dead letters that were given back to be delivered again.
+    pub redriven: u64,
+    /// Dead letters that became records of a topic.
+    pub republished: u64,
+    /// Dead letters that were settled without being handled.
+    pub discarded: u64,
 }
 
 /// How far a subscription has come.

@@ -122,6 +122,7 @@ impl Subscription {
             decision.note_done(number, word_of(letter.offset), bit_of(letter.offset));
             keys.insert(letter.key);
         }
+        self.counts.redriven += counts.done as u64;
         self.call_back_behind(partition, &keys);
         self.write_settled(decision);
         counts
@@ -277,7 +278,11 @@ impl State {
     ) -> (DeadLetterCounts, SubscriptionDecision) {
         let mut decision = SubscriptionDecision::default();
         let subscription = self.activate(id);
-        let counts = subscription.map(|it| it.settle_letters(partition, letters, &mut decision));
+        let counts = subscription.map(|it| {
+            let counts = it.settle_letters(partition, letters, &mut decision);
+            it.counts.discarded += counts.done as u64;
+            counts
+        });
         (counts.unwrap_or_default(), decision)
     }
 
@@ -298,6 +303,10 @@ impl State {
         }
         let mut decision = SubscriptionDecision::default();
         let counts = subscription.settle_letters(partition, letters, &mut decision);
-        (counts.done == letters.len()).then_some(decision.rows)
+        let is_all = counts.done == letters.len();
+        if is_all {
+            subscription.counts.republished += counts.done as u64;
+        }
+        is_all.then_some(decision.rows)
     }
 }

@@ -354,3 +354,30 @@ fn what_waits_for_one_of_its_key_that_is_dead_again_says_so() {
     bench.redrive(0, &all[..1]);
     assert_eq!(behind(&bench), [None, None], "both go on");
 }
+
+#[test]
+fn what_becomes_of_dead_letters_is_counted() {
+    let mut bench = Bench::new(config(Mode::Shared), 1);
+    bench.append(0, &[1, 2, 3, 4, 5, 6]);
+    bench.connect(1, 100);
+    for offset in 0..6 {
+        bench.say((0, offset), dead());
+    }
+    bench.bury(true);
+    let all = bench.letters_of(0, |_| true);
+    bench.redrive(0, &all[..3]);
+    bench.redrive(0, &all[..3]);
+    bench.discard(0, &all[3..5]);
+    bench.discard(0, &all[3..5]);
+    let refused = bench.state.republish(bench.id, 0, &all);
+    assert_eq!(refused, None);
+    let rows = bench.state.republish(bench.id, 0, &all[5..]);
+    bench.apply(rows.unwrap());
+    let SubscriptionCounts {
+        redriven,
+        republished,
+        discarded,
+        ..
+    } = bench.subscription().counts;
+    assert_eq!((redriven, republished, discarded), (3, 1, 2));
+}
