@@ -54,25 +54,25 @@ async fn dead_count(broker: &TestBroker) -> usize {
     list(broker, request).await.len()
 }
 
-fn named(offsets: &[u64]) -> Option<v1::DeadLetterFilter> {
+fn named(offsets: &[u64]) -> v1::DeadLetterFilter {
     let letters = offsets.iter().map(|offset| v1::DeadLetterRef {
         partition: 0,
         offset: *offset,
     });
-    Some(filter(|it| it.letters = letters.collect()))
+    filter(|it| it.letters = letters.collect())
 }
 
 #[tokio::test]
 async fn letters_that_are_named_and_are_not_there_are_told() {
     let broker = with_two_keys().await;
     let redrive_of = |offsets: &[u64]| v1::RedriveDeadLettersRequest {
-        filter: named(offsets),
+        filter: Some(named(offsets)),
         validate_only: true,
         ..all()
     };
     let discard_of = |offsets: &[u64]| v1::DiscardDeadLettersRequest {
         subscription: "billing".to_owned(),
-        filter: named(offsets),
+        filter: Some(named(offsets)),
         reason: "a test".to_owned(),
         ..v1::DiscardDeadLettersRequest::default()
     };
@@ -156,9 +156,21 @@ async fn what_was_parked_behind_a_key_that_was_done_before_an_interruption_follo
         }
     }
     drop(responses);
+    // What the filter has found of the first key is handled meanwhile.
+    let mut consumer = Consumer::open(&broker, 3).await;
+    while consumer.has.is_empty() {
+        let response = consumer.next().await;
+        consumer.take(response);
+    }
+    consumer.ack_all().await;
+    drop(consumer);
     let rest = redrive(&broker, resumed_at(&token, dead_ones())).await;
     assert!(rest.unwrap().0.is_done, "to the end");
-    assert_eq!(dead_count(&broker).await, 0, "all four are on their way");
+    assert_eq!(
+        dead_count(&broker).await,
+        0,
+        "each was handled or is on its way"
+    );
     broker.stop().await;
 }
 

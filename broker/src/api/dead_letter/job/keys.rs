@@ -157,7 +157,8 @@ mod tests {
 
     /// Looks at letters until there is no room.
     fn look(sorted: &mut Sorted, log: &[u64], bounds: Bounds) {
-        let rest = (0..).zip(log).skip(sorted.next.get() as usize);
+        let next = sorted.next.get();
+        let rest = (0..).zip(log).skip_while(|(offset, _)| *offset < next);
         for (offset, key) in rest {
             let has_room = sorted.keep(known(offset, *key));
             let kept: usize = sorted.letters.values().map(Vec::len).sum();
