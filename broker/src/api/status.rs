@@ -25,9 +25,10 @@ use crate::runtime::published::{PartitionHandle, TopicTable, TopicView};
 
 pub(super) use subscription::{
     connect_refused, consumer_replaced, create_subscription_refused, dead_letter_not_found,
-    dead_letter_topic_gone, delete_subscription_refused, invalid_filter, record_not_written,
-    seek_subscription_refused, subscription_deleted, subscription_gone, subscription_not_among,
-    subscription_not_found, subscription_start_unset, update_subscription_refused,
+    dead_letter_topic_gone, dead_letters_not_found, delete_subscription_refused, invalid_filter,
+    record_not_written, seek_subscription_refused, subscription_deleted, subscription_gone,
+    subscription_not_among, subscription_not_found, subscription_start_unset,
+    update_subscription_refused,
 };
 
 /// When a client should try again after a stop has begun.

@@ -32,6 +32,7 @@ mod keys;
 mod lease;
 mod leased;
 mod let_go;
+mod open_letters;
 mod partition;
 mod pass;
 mod pending;
@@ -85,14 +86,12 @@ pub use filter::{FilterDoubt, FilterVerdict, OnFilterError, PartitionFilters, Re
 pub use hold::{HOLD_WARNING_PERCENT, Hold, HoldEnd, PartitionHold};
 pub use inspected::{Halt, InspectFailure, Inspected};
 pub use keys::{HashKey, KeyHash};
+pub use open_letters::{OpenDeadLetter, OpenDeadLetters};
 pub use pending::{
     ListPending, PendingPage, PendingPosition, PendingRecord, RecordHolder, RecordPlace,
 };
 pub use progress::{LaneProgress, SubscriptionCounts, SubscriptionProgress};
-pub use redrive::{
-    DeadLetter, DeadLetterCounts, DeadLetterState, OpenDeadLetter, OpenDeadLetters,
-    REDRIVEN_RECORDS_MAX,
-};
+pub use redrive::{DeadLetter, DeadLetterCounts, DeadLetterState, REDRIVEN_RECORDS_MAX};
 pub use retry::RetryPolicy;
 pub use settle::{DeliveryOutcome, Settlement};
 pub(super) use subscriptions::Subscriptions;

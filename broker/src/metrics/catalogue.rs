@@ -94,6 +94,9 @@ families! {
     SUBSCRIPTION_FILTERED_RECORDS = Counter "towpath_subscription_filtered_records_total" ["subscription"] "Records that were settled because the filter was not true of them.";
     SUBSCRIPTION_UNJUDGED_RECORDS = Counter "towpath_subscription_unjudged_records_total" ["subscription"] "Records that the filter could not judge.";
     SUBSCRIPTION_DEAD_LETTERED_RECORDS = Counter "towpath_subscription_dead_lettered_records_total" ["subscription", "reason"] "Records that were moved to the dead letters.";
+    SUBSCRIPTION_REDRIVEN_RECORDS = Counter "towpath_subscription_redriven_records_total" ["subscription"] "Dead letters that were given back to be delivered again.";
+    SUBSCRIPTION_REPUBLISHED_RECORDS = Counter "towpath_subscription_republished_records_total" ["subscription"] "Dead letters that were appended to a topic.";
+    SUBSCRIPTION_DISCARDED_RECORDS = Counter "towpath_subscription_discarded_records_total" ["subscription"] "Dead letters that were discarded.";
 
     LOG_BYTES = Gauge "towpath_log_bytes" ["topic"] "Bytes that the topic keeps.";
     LOG_SEGMENTS = Gauge "towpath_log_segments" ["topic"] "Segments that the topic keeps.";

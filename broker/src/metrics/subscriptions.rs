@@ -191,6 +191,15 @@ impl Subscriptions {
         write(&all::SUBSCRIPTION_UNJUDGED_RECORDS, &|it| {
             it.progress.counts.unjudged
         });
+        write(&all::SUBSCRIPTION_REDRIVEN_RECORDS, &|it| {
+            it.progress.counts.redriven
+        });
+        write(&all::SUBSCRIPTION_REPUBLISHED_RECORDS, &|it| {
+            it.progress.counts.republished
+        });
+        write(&all::SUBSCRIPTION_DISCARDED_RECORDS, &|it| {
+            it.progress.counts.discarded
+        });
         self.write_reasons(text);
     }
 

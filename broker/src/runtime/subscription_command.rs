@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use towpath_proto::names::SubscriptionName;
-use towpath_storage::{OffsetRange, TopicId};
+use towpath_storage::{Offset, OffsetRange, TopicId};
 
 use super::command::{Answer, CommandError, fail};
 use super::subscription_question::SubscriptionQuestion;
@@ -33,6 +33,8 @@ pub const DEAD_LETTERS_LOOKED_AT_MAX: usize = 1_000;
 pub enum DeadLetterVerdict {
     /// They are delivered again.
     Redrive,
+    /// They are, if their key has had a dead letter before this offset, and one ever since.
+    RedriveBehind(Offset),
     /// They are done with.
     Discard,
 }
@@ -220,7 +222,7 @@ pub enum SubscriptionCommand {
         partition: u32,
         /// Which, in their order. At most [`REDRIVEN_RECORDS_MAX`](crate::core::REDRIVEN_RECORDS_MAX).
         letters: Vec<DeadLetter>,
-        /// Which of both.
+        /// Which of these.
         verdict: DeadLetterVerdict,
         /// Where the answer goes; none if there is no such subscription.
         answer: Answer<Option<DeadLetterCounts>, Infallible>,

@@ -1,5 +1,7 @@
 //! Dead letters over the wire: looked at, redriven and discarded.
 
+mod job;
+
 use std::collections::BTreeMap;
 
 use tonic::Status;
@@ -324,6 +326,7 @@ async fn what_fails_again_is_dead_where_it_is_and_tells_both_histories() {
     let letter = &list_until(&broker, 1).await[0];
     assert_eq!(letter.state(), v1::DeadLetterState::Dead);
     assert_eq!((letter.offset, letter.reason.as_str()), (0, "c is bad"));
+    assert_eq!(letter.behind_offset, None);
     let since: Vec<_> = letter
         .redrive_failures
         .iter()
@@ -407,7 +410,7 @@ async fn a_redrive_that_was_interrupted_goes_on_where_it_was() {
     .await
     .unwrap();
     let resumed = v1::RedriveDeadLettersRequest {
-        resume_token: tokens[0].clone(),
+        resume_token: tokens[1].clone(),
         ..all()
     };
     let (rest, _) = redrive(&broker, resumed).await.unwrap();
@@ -463,7 +466,7 @@ async fn a_key_that_was_half_redriven_goes_on_although_the_filter_does_not_find_
         0
     );
     let resumed = v1::RedriveDeadLettersRequest {
-        resume_token: tokens[0].clone(),
+        resume_token: tokens[1].clone(),
         ..by_reason
     };
     assert_eq!(

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
+use towpath_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use towpath_proto::v1::group_service_client::GroupServiceClient;
 use towpath_proto::v1::position::Position;
 use towpath_proto::wire::ProduceBatch;
@@ -238,6 +239,37 @@ async fn a_subscription_is_counted_from_the_delivery_to_the_dead_letter() {
     ] {
         assert_eq!(because(&scrape, name, reason), count, "{name} {reason}");
     }
+    let letters = || DeadLetterServiceClient::new(broker.channel.clone());
+    let first = v1::RedriveDeadLettersRequest {
+        subscription: "billing".to_owned(),
+        filter: Some(v1::DeadLetterFilter {
+            kind: v1::DeadLetterKind::Dead.into(),
+            ..v1::DeadLetterFilter::default()
+        }),
+        ..v1::RedriveDeadLettersRequest::default()
+    };
+    let mut told = soon(letters().redrive_dead_letters(first)).await;
+    let told = told.as_mut().unwrap().get_mut();
+    while soon(told.message()).await.unwrap().is_some() {}
+    drop(consumer);
+    let all = v1::DiscardDeadLettersRequest {
+        subscription: "billing".to_owned(),
+        reason: "a test".to_owned(),
+        ..v1::DiscardDeadLettersRequest::default()
+    };
+    // Those that a consumer had may be with it for a moment.
+    let mut discarded = 0;
+    while discarded < 2 {
+        let mut told = soon(letters().discard_dead_letters(all.clone())).await;
+        let told = told.as_mut().unwrap().get_mut();
+        while let Some(step) = soon(told.message()).await.unwrap() {
+            discarded += u64::from(step.is_done) * step.discarded_count;
+        }
+    }
+    let scrape = Scrape::of(&broker).await;
+    assert_eq!(of(&scrape, "redriven_records_total"), 2);
+    assert_eq!(of(&scrape, "republished_records_total"), 0);
+    assert_eq!(of(&scrape, "discarded_records_total"), 2);
     for name in [
         "dead_letter_problem",
         "halted_partitions",

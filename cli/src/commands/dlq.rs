@@ -151,14 +151,45 @@ async fn follow(
     what: &'static str,
 ) -> Result<DeadLetterProgress, Failure> {
     let shown: Progress = session.output.progress(what, None);
-    let mut last = DeadLetterProgress::default();
+    let (mut last, mut noted) = (DeadLetterProgress::default(), Noted::default());
     while let Some(progress) = job.next().await? {
-        if progress.waiting_for != last.waiting_for && !progress.waiting_for.is_empty() {
-            let waiting_for = &progress.waiting_for;
+        let waiting_for = &progress.waiting_for;
+        if noted.is_new(waiting_for) {
             session.output.note(format_args!("waits for {waiting_for}"));
         }
         shown.advance(progress.done_count.saturating_sub(shown.done()));
         last = progress;
     }
     Ok(last)
+}
+
+/// What was noted last. A redrive that waits for room goes on bit by bit, and waits for the same in between.
+#[derive(Debug, Default)]
+struct Noted {
+    waiting_for: String,
+}
+
+impl Noted {
+    /// Whether it is to be noted.
+    fn is_new(&mut self, waiting_for: &str) -> bool {
+        let is_new = !waiting_for.is_empty() && waiting_for != self.waiting_for;
+        if is_new {
+            waiting_for.clone_into(&mut self.waiting_for);
+        }
+        is_new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_waits_for_is_noted_once() {
+        let mut noted = Noted::default();
+        let told = ["", "one", "one", "", "one", "", "two", "", ""];
+        let notes = told.map(|it| noted.is_new(it));
+        let expected = [false, true, false, false, false, false, true, false, false];
+        assert_eq!(notes, expected, "each once");
+    }
 }

@@ -55,6 +55,12 @@ fn dead_letters_are_listed_and_shown() {
     );
     let text = broker.ok(&["dlq", "list", "s"]);
     assert!(text.contains("t/0@1") && text.contains("PARKED"), "{text}");
+    for command in ["redrive", "show"] {
+        let said = broker.fails(4, &["dlq", command, "s", "0@77"]);
+        assert!(said.contains("DEAD_LETTER_NOT_FOUND"), "{said}");
+    }
+    let some = broker.ok(&["dlq", "redrive", "s", "0@0", "0@77", "--dry-run"]);
+    assert!(some.ends_with("not there: 0@77\n"), "{some}");
     let shown = broker.ok(&["dlq", "show", "s", "0@0"]);
     assert!(
         shown.contains("no account") && shown.contains("key       bad"),
@@ -158,6 +164,9 @@ fn dead_letters_are_discarded_only_with_a_reason_and_consent() {
     let discard = ["dlq", "discard", "s", "--reason", "a test"];
     let said = broker.fails(2, &discard);
     assert!(said.contains("--yes"), "{said}");
+    let named = ["0@78", "0@77", "--yes"];
+    let said = broker.fails(4, &[&discard[..], &named].concat());
+    assert!(said.contains("none of the 2 dead letters"), "{said}");
     let would = broker.ok(&[&discard[..], &["--dry-run"]].concat());
     assert_eq!(
         would, "would discard 2 dead letters of subscription s\n",

@@ -44,6 +44,9 @@ pub struct DeadLetter {
     pub failures: Vec<FailedAttempt>,
     /// What became of it since it was redriven, oldest first.
     pub redrive_failures: Vec<FailedAttempt>,
+    /// It was redriven, and this dead letter of its key, in the same partition, is dead again: nothing
+    /// becomes of it until that one is redriven or discarded.
+    pub behind_offset: Option<Offset>,
     /// The record as it was, with as much of its value as was asked for.
     pub record: Record,
     /// Length of its value, in bytes.
@@ -115,6 +118,7 @@ impl DeadLetter {
             reason: letter.reason,
             failures: letter.failures.into_iter().map(failed).collect(),
             redrive_failures: letter.redrive_failures.into_iter().map(failed).collect(),
+            behind_offset: letter.behind_offset.map(Offset::new),
             record: Record::from_proto(record),
             value_bytes: letter.value_bytes,
         })

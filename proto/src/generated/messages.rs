@@ -185,6 +185,10 @@ pub struct DeadLetter {
     /// What became of it since it was redriven, oldest first. Default: none.
     #[prost(message, repeated, tag = "14")]
     pub redrive_failures: ::prost::alloc::vec::Vec<FailedAttempt>,
+    /// It was redriven, and this dead letter of its key, in the same partition, is dead again: nothing becomes
+    /// of it until that one is redriven or discarded. Default: absent, which means that it waits for none.
+    #[prost(uint64, optional, tag = "15")]
+    pub behind_offset: ::core::option::Option<u64>,
 }
 /// An attempt that failed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -199,7 +203,8 @@ pub struct FailedAttempt {
 /// Which dead letters. What is set holds together.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeadLetterFilter {
-    /// Only these. Default: none, which means all.
+    /// Only these. Redriving or discarding is refused with DEAD_LETTER_NOT_FOUND if there is none of them.
+    /// Default: none, which means all.
     #[prost(message, repeated, tag = "1")]
     pub letters: ::prost::alloc::vec::Vec<DeadLetterRef>,
     /// Only those of these partitions. Default: none, which means all.
@@ -320,7 +325,7 @@ pub struct RedriveToTopic {
     pub replacement: ::core::option::Option<Record>,
 }
 /// How far a redrive is.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RedriveDeadLettersResponse {
     /// Dead letters that were redriven by this call, or would be. Default: 0.
     #[prost(uint64, tag = "1")]
@@ -337,6 +342,10 @@ pub struct RedriveDeadLettersResponse {
     /// Why it stands still; it goes on by itself. Default: empty.
     #[prost(string, tag = "5")]
     pub waiting_for: ::prost::alloc::string::String,
+    /// Dead letters that `DeadLetterFilter.letters` names and that there are not. Told once, with the first
+    /// response of a call that does not go on. Default: none.
+    #[prost(message, repeated, tag = "6")]
+    pub missing: ::prost::alloc::vec::Vec<DeadLetterRef>,
 }
 /// Which dead letters to discard.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -358,7 +367,7 @@ pub struct DiscardDeadLettersRequest {
     pub resume_token: ::prost::alloc::string::String,
 }
 /// How far discarding is.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DiscardDeadLettersResponse {
     /// Dead letters that were discarded by this call, or would be. Default: 0.
     #[prost(uint64, tag = "1")]
@@ -372,6 +381,10 @@ pub struct DiscardDeadLettersResponse {
     /// Whether this is the last response. Default: false.
     #[prost(bool, tag = "4")]
     pub is_done: bool,
+    /// Dead letters that `DeadLetterFilter.letters` names and that there are not. Told once, with the first
+    /// response of a call that does not go on. Default: none.
+    #[prost(message, repeated, tag = "5")]
+    pub missing: ::prost::alloc::vec::Vec<DeadLetterRef>,
 }
 /// Why a record is among the dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2520,7 +2533,8 @@ pub struct PendingRecord {
     /// Where it is. Default: never unspecified.
     #[prost(enumeration = "RecordState", tag = "3")]
     pub state: i32,
-    /// Number of the attempt that it is in, or that comes next. Default: never 0.
+    /// Number of the attempt that it is in, or that comes next; of one that is dying, how many attempts counted.
+    /// Default: 0, for one that is dying and was never tried.
     #[prost(uint32, tag = "4")]
     pub attempt: u32,
     /// Consumer that has it. Default: empty, which means that none has.

@@ -99,10 +99,18 @@ impl Filter {
         letters.is_none() && is_parked.is_none() && reason_contains.is_empty() && has_no_bounds
     }
 
+    /// Offsets of the dead letters that it names, by partition.
+    pub(super) fn named(&self) -> impl Iterator<Item = (u32, &BTreeSet<u64>)> {
+        let named = self.letters.iter().flatten();
+        named.map(|(partition, offsets)| (*partition, offsets))
+    }
+
     /// Whether it names just one dead letter.
     pub(super) fn names_one(&self) -> bool {
-        let letters = self.letters.iter().flat_map(BTreeMap::values);
-        letters.map(BTreeSet::len).sum::<usize>() == 1
+        self.named()
+            .map(|(_, offsets)| offsets.len())
+            .sum::<usize>()
+            == 1
     }
 
     /// Whether it takes a dead letter.

@@ -144,6 +144,7 @@ impl Letter {
             record: Some(record),
             value_bytes: value_bytes as u64,
             redrive_failures: since.map(|it| failed((it.time_ms, it.reason))).collect(),
+            behind_offset: self.open.behind.map(Offset::get),
         }
     }
 }
@@ -170,6 +171,7 @@ mod tests {
             offset: Offset::new(7),
             state: DeadLetterState::Dead,
             failures: Vec::new(),
+            behind: None,
         };
         Letter::read(1, open, 5, &record.encode_to_vec().into())
     }

@@ -8,7 +8,7 @@ use towpath_storage::{Frame, Offset, OffsetRange};
 use super::letter::Letter;
 use super::{Letters, status};
 use crate::api::Shared;
-use crate::core::{HashKey, OpenDeadLetter};
+use crate::core::{HashKey, OpenDeadLetter, OpenDeadLetters};
 use crate::fetch::Readable;
 use crate::runtime::command::ControlCommand;
 use crate::runtime::subscription_command::SubscriptionCommand;
@@ -62,18 +62,8 @@ impl<'a> Scan<'a> {
         if self.rest.start >= self.rest.end {
             return Ok(None);
         }
-        let look = self.shared.control(|answer| {
-            ControlCommand::Subscription(SubscriptionCommand::LookAtDeadLetters {
-                subscription: self.letters.subscription,
-                partition: self.partition,
-                range: self.rest,
-                count_max,
-                answer,
-            })
-        });
-        let found = look.await;
-        let found = found.map_err(|error| status::command_failed(error, |never| match never {}))?;
-        let found = found.ok_or_else(|| status::subscription_gone(&self.letters.name))?;
+        let (partition, range) = (self.partition, self.rest);
+        let found = look(self.shared, self.letters, partition, range, count_max).await?;
         let mut letters = Vec::with_capacity(found.letters.len());
         let (mut next, mut bytes) = (found.next, 0);
         for open in found.letters {
@@ -118,6 +108,31 @@ impl<'a> Scan<'a> {
             Err(failure) => Err(status::read_failed(&failure, topic.name(), self.partition)),
         }
     }
+}
+
+/// Where dead letters of a part of a partition stand that are not settled, at most `count_max`.
+///
+/// # Errors
+/// The subscription was deleted, or the broker stops.
+pub(super) async fn look(
+    shared: &Shared,
+    letters: &Letters,
+    partition: u32,
+    range: OffsetRange,
+    count_max: usize,
+) -> Result<OpenDeadLetters, Problem> {
+    let found = shared.control(|answer| {
+        ControlCommand::Subscription(SubscriptionCommand::LookAtDeadLetters {
+            subscription: letters.subscription,
+            partition,
+            range,
+            count_max,
+            answer,
+        })
+    });
+    let found = found.await;
+    let found = found.map_err(|error| status::command_failed(error, |never| match never {}))?;
+    found.ok_or_else(|| status::subscription_gone(&letters.name))
 }
 
 /// The frame that holds an offset, and the encoded record there, without its tag and length.

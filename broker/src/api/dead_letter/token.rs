@@ -13,9 +13,9 @@ use crate::core::KeyHash;
 pub(super) struct Token {
     /// Partitions before it are done.
     pub(super) partition: u32,
-    /// What lies before it in that partition is done, unless there is a key.
+    /// What lies before it in that partition is done; if there is a key, only what of that key does.
     pub(super) next: Offset,
-    /// A key of that partition that may be half done.
+    /// The key of that partition that was begun last: those before it are done.
     pub(super) key: Option<KeyHash>,
     /// Where that partition and those behind it ended when the call began: what died since is not touched.
     pub(super) ends: Vec<Offset>,

@@ -63,6 +63,24 @@ pub(in crate::api) fn dead_letter_not_found(name: &str, partition: u32, offset: 
         .with_hint("list the dead letters for those that there are")
 }
 
+/// There is none of so many dead letters that are named, of which this is the first.
+pub(in crate::api) fn dead_letters_not_found(
+    name: &str,
+    partition: u32,
+    offset: u64,
+    count: usize,
+) -> Problem {
+    let message = format!(
+        "subscription \"{name}\" has none of the {count} dead letters that are named, from \
+         {partition}@{offset} on"
+    );
+    Problem::new(ErrorReason::DeadLetterNotFound, message)
+        .with("subscription", name)
+        .with("partition", partition)
+        .with("offset", offset)
+        .with_hint("list the dead letters for those that there are")
+}
+
 /// Another connection of the same consumer has taken over.
 pub(in crate::api) fn consumer_replaced() -> Problem {
     let message = "another stream of this consumer has taken over";

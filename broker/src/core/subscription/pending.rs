@@ -63,7 +63,7 @@ pub struct PendingRecord {
     pub is_redriven: bool,
     /// Where it is.
     pub place: RecordPlace,
-    /// Number of the attempt that it is in, or that comes next.
+    /// Number of the attempt that it is in, or that comes next; of a dying one how many it had.
     pub attempt: u32,
     /// Who has it.
     pub holder: Option<RecordHolder>,
@@ -158,7 +158,7 @@ impl Subscription {
             offset,
             is_redriven: lane.lane == Lane::DeadLetters,
             place,
-            attempt: 1,
+            attempt: u32::from(place != RecordPlace::Dying),
             holder: lease.and_then(|lease| self.holder_of(lease, offset)),
             due_ms: 0,
             failure_count: 0,
@@ -174,7 +174,7 @@ impl Subscription {
         };
         if let Some(row) = lane.waiting.get(offset) {
             return PendingRecord {
-                attempt: row.attempts.saturating_add(1),
+                attempt: row.attempts.saturating_add(record.attempt),
                 due_ms: row.due_ms,
                 failure_count: row.failure_count,
                 failures: row.failures.clone(),

@@ -28,6 +28,12 @@ pub struct SubscriptionCounts {
     pub filtered: u64,
     /// Such that the filter could not judge.
     pub unjudged: u64,
+    /// Dead letters that were given back to be delivered again.
+    pub redriven: u64,
+    /// Dead letters that became records of a topic.
+    pub republished: u64,
+    /// Dead letters that were settled without being handled.
+    pub discarded: u64,
 }
 
 /// How far a subscription has come.

@@ -8,12 +8,12 @@
 
 use std::collections::BTreeSet;
 
-use towpath_storage::{Offset, OffsetRange, Row};
+use towpath_storage::{Offset, Row};
 
-use super::keys::{HashKey, KeyHash};
+use super::keys::KeyHash;
 use super::pass::WAITING_RECORDS_MAX;
-use super::settled::{bit_of, offset_of, offsets_in, word_of, words_in};
-use super::waiting::{Failure, Handling, WaitingRecord};
+use super::settled::{bit_of, word_of};
+use super::waiting::{Handling, WaitingRecord};
 use super::{Subscription, SubscriptionDecision, SubscriptionId};
 use crate::core::State;
 use crate::core::row::RowId;
@@ -45,37 +45,12 @@ pub enum DeadLetterState {
     Settled,
 }
 
-/// Words of settled bits that one look at the dead letters goes through.
-const WORDS_LOOKED_AT_MAX: u64 = 4 * 1024;
-
-/// A dead letter that is not settled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenDeadLetter {
-    /// Its offset among the dead letters.
-    pub offset: Offset,
-    /// Where it stands: not settled.
-    pub state: DeadLetterState,
-    /// Attempts that failed since it was redriven, oldest first.
-    pub failures: Vec<Failure>,
-}
-
-/// The dead letters of a part of a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenDeadLetters {
-    /// What the keys of the subscription are hashed with.
-    pub hash_key: HashKey,
-    /// Those that are not settled, ascending.
-    pub letters: Vec<OpenDeadLetter>,
-    /// Everything before it was looked at.
-    pub next: Offset,
-}
-
 /// What became of a wish about dead letters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeadLetterCounts {
     /// It was done for so many.
     pub done: usize,
-    /// So many were settled before, or on their way back.
+    /// So many were settled before, or on their way back, or are not those that were meant.
     pub passed: usize,
     /// So many had no room: they stay dead.
     pub left: usize,
@@ -103,63 +78,13 @@ impl Subscription {
         }
     }
 
-    /// Looks for dead letters of a partition that are not settled, within `range`, in its order, until there
-    /// are `count_max`. Every record of `range` exists.
-    pub fn open_dead_letters(
-        &self,
-        partition: u32,
-        range: OffsetRange,
-        count_max: usize,
-    ) -> OpenDeadLetters {
-        let mut letters = Vec::new();
-        let Some(lane) = self.partitions.get(self.dead_lane(partition) as usize) else {
-            return OpenDeadLetters {
-                hash_key: self.hash_key,
-                letters,
-                next: range.end,
-            };
-        };
-        let floor = lane.settled.floor();
-        let below_floor = OffsetRange {
-            start: range.start,
-            end: range.end.min(floor),
-        };
-        let beyond_floor = OffsetRange {
-            start: range.start.max(floor),
-            end: range.end,
-        };
-        let rows = lane.waiting.offsets_in(below_floor);
-        let words_end = word_of(beyond_floor.start) + WORDS_LOOKED_AT_MAX;
-        let words = words_in(beyond_floor).take_while(|(word, _)| *word < words_end);
-        let open = words.flat_map(|(word, bits)| {
-            let settled = lane.settled.word(word);
-            offsets_in(word, bits)
-                .filter(move |it| settled & bit_of(*it) == 0 || lane.waiting.get(*it).is_some())
-        });
-        for offset in rows.chain(open).take(count_max) {
-            let row = lane.waiting.get(offset);
-            letters.push(OpenDeadLetter {
-                offset,
-                state: self.dead_letter_state(partition, offset),
-                failures: row.map(|row| row.failures.clone()).unwrap_or_default(),
-            });
-        }
-        let next = match letters.last() {
-            Some(last) if letters.len() >= count_max => last.offset.advance(1),
-            _ => range.end.min(offset_of(words_end, 0)).max(range.start),
-        };
-        OpenDeadLetters {
-            hash_key: self.hash_key,
-            letters,
-            next,
-        }
-    }
-
-    /// Decides that dead letters of a partition are delivered again; at most [`REDRIVEN_RECORDS_MAX`].
+    /// Decides that dead letters of a partition are delivered again; at most [`REDRIVEN_RECORDS_MAX`]. With
+    /// `behind` only those of keys that have had a dead letter before that offset, and one ever since.
     pub(super) fn redrive(
         &mut self,
         partition: u32,
         letters: &[DeadLetter],
+        behind: Option<Offset>,
         decision: &mut SubscriptionDecision,
     ) -> DeadLetterCounts {
         let number = self.dead_lane(partition);
@@ -167,9 +92,12 @@ impl Subscription {
         let Some(lane) = self.partitions.get(number as usize) else {
             return counts;
         };
+        let mut keys = BTreeSet::new();
         let mut room = WAITING_RECORDS_MAX.saturating_sub(lane.waiting.len());
         for letter in letters {
-            if self.dead_letter_state(partition, letter.offset) != DeadLetterState::Dead {
+            let is_dead = self.dead_letter_state(partition, letter.offset) == DeadLetterState::Dead;
+            let is_behind = |it| self.has_parked_before(partition, letter.key, it);
+            if !is_dead || !behind.is_none_or(is_behind) {
                 counts.passed += 1;
                 continue;
             }
@@ -192,14 +120,39 @@ impl Subscription {
             let id = RowId::WaitingRecord(self.id, number, letter.offset);
             decision.rows.push(id.put(&row.to_row()));
             decision.note_done(number, word_of(letter.offset), bit_of(letter.offset));
+            keys.insert(letter.key);
         }
+        self.counts.redriven += counts.done as u64;
+        self.call_back_behind(partition, &keys);
         self.write_settled(decision);
         counts
     }
 
+    /// Whether a key has had a dead letter before an offset, and one ever since.
+    fn has_parked_before(&self, partition: u32, key: KeyHash, before: Offset) -> bool {
+        let source = self.partitions.get(partition as usize);
+        let parked = source.and_then(|source| source.parked.get(&key));
+        parked.is_some_and(|it| it.first_dead < before)
+    }
+
+    /// Leaves in the source what is on its way to the dead letters behind some of its key that are delivered
+    /// again: it waits for them. Behind the last of them it would stay among the dead letters.
+    fn call_back_behind(&mut self, partition: u32, keys: &BTreeSet<KeyHash>) {
+        let Some(source) = self.partition_mut(partition) else {
+            return;
+        };
+        // Nothing of a parked key is with a consumer.
+        let is_on_its_way = |key: &&KeyHash| {
+            source.parked.contains_key(key) && source.window.keys.get(**key).leased_count > 0
+        };
+        if keys.iter().any(|key| is_on_its_way(&key)) {
+            source.call_burials_back();
+        }
+    }
+
     /// Decides that dead letters of a partition are done with; at most [`REDRIVEN_RECORDS_MAX`]. What is with
     /// a consumer is not.
-    pub(super) fn discard(
+    fn settle_letters(
         &mut self,
         partition: u32,
         letters: &[DeadLetter],
@@ -301,7 +254,23 @@ impl State {
     ) -> (DeadLetterCounts, SubscriptionDecision) {
         let mut decision = SubscriptionDecision::default();
         let subscription = self.activate(id);
-        let counts = subscription.map(|it| it.redrive(partition, letters, &mut decision));
+        let counts = subscription.map(|it| it.redrive(partition, letters, None, &mut decision));
+        (counts.unwrap_or_default(), decision)
+    }
+
+    /// The same of those whose keys have had a dead letter before an offset, and one ever since: they were
+    /// parked behind it.
+    pub fn redrive_behind(
+        &mut self,
+        id: SubscriptionId,
+        partition: u32,
+        letters: &[DeadLetter],
+        before: Offset,
+    ) -> (DeadLetterCounts, SubscriptionDecision) {
+        let mut decision = SubscriptionDecision::default();
+        let behind = Some(before);
+        let subscription = self.activate(id);
+        let counts = subscription.map(|it| it.redrive(partition, letters, behind, &mut decision));
         (counts.unwrap_or_default(), decision)
     }
 
@@ -314,7 +283,11 @@ impl State {
     ) -> (DeadLetterCounts, SubscriptionDecision) {
         let mut decision = SubscriptionDecision::default();
         let subscription = self.activate(id);
-        let counts = subscription.map(|it| it.discard(partition, letters, &mut decision));
+        let counts = subscription.map(|it| {
+            let counts = it.settle_letters(partition, letters, &mut decision);
+            it.counts.discarded += counts.done as u64;
+            counts
+        });
         (counts.unwrap_or_default(), decision)
     }
 
@@ -333,7 +306,12 @@ impl State {
         if !offsets.all(is_dead) {
             return None;
         }
-        let (counts, decision) = self.discard(id, partition, letters);
-        (counts.done == letters.len()).then_some(decision.rows)
+        let mut decision = SubscriptionDecision::default();
+        let counts = subscription.settle_letters(partition, letters, &mut decision);
+        let is_all = counts.done == letters.len();
+        if is_all {
+            subscription.counts.republished += counts.done as u64;
+        }
+        is_all.then_some(decision.rows)
     }
 }

@@ -161,6 +161,10 @@ impl Sequencer {
                     DeadLetterVerdict::Redrive => {
                         self.state.redrive(subscription, partition, &letters)
                     }
+                    DeadLetterVerdict::RedriveBehind(before) => {
+                        self.state
+                            .redrive_behind(subscription, partition, &letters, before)
+                    }
                     DeadLetterVerdict::Discard => {
                         self.state.discard(subscription, partition, &letters)
                     }

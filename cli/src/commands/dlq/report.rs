@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use towpath_client::{
-    DeadLetter, DeadLetterKind, DeadLetterProgress, DeadLetterState, FailedAttempt,
+    DeadLetter, DeadLetterKind, DeadLetterProgress, DeadLetterState, FailedAttempt, Offset,
 };
 
 use crate::output::{Align, Report, Table, base64_text, bytes, count_of, json_line, printable};
@@ -31,6 +31,7 @@ pub(super) struct LetterReport {
     reason: String,
     failures: Vec<FailureReport>,
     redrive_failures: Vec<FailureReport>,
+    behind_offset: Option<u64>,
     /// `key` and `value` as text, or as `key_b64` and `value_b64`.
     #[serde(flatten)]
     record: Map<String, Value>,
@@ -82,11 +83,18 @@ impl LetterReport {
             reason: letter.reason.clone(),
             failures: failures(&letter.failures),
             redrive_failures: failures(&letter.redrive_failures),
+            behind_offset: letter.behind_offset.map(Offset::get),
             record,
             value_bytes: letter.value_bytes,
             headers: headers.collect(),
             key: key.map_or_else(|| "-".to_owned(), printable),
         }
+    }
+
+    /// The one of its key that is dead again and keeps it.
+    fn behind(&self) -> Option<String> {
+        let offset = self.behind_offset?;
+        Some(format!("{}@{offset}, which is dead again", self.partition))
     }
 
     fn origin(&self) -> String {
@@ -130,6 +138,9 @@ impl Report for LetterReport {
             self.subscription
         )?;
         writeln!(out, "state     {}, {}", self.state, self.kind)?;
+        if let Some(behind) = self.behind() {
+            writeln!(out, "waits for {behind}")?;
+        }
         writeln!(out, "came      {}", self.death_time)?;
         writeln!(
             out,
@@ -193,7 +204,10 @@ impl Report for LetterList {
         ]);
         for it in &self.letters {
             let last = it.redrive_failures.last().map(|it| it.reason.as_str());
-            let reason = printable(last.unwrap_or(&it.reason).as_bytes());
+            let reason = match it.behind() {
+                Some(behind) => format!("behind {behind}"),
+                None => printable(last.unwrap_or(&it.reason).as_bytes()),
+            };
             table.row([
                 format!("{}@{}", it.partition, it.offset),
                 it.state.to_owned(),
@@ -237,6 +251,8 @@ pub(super) struct MovedLetters {
     discarded_count: Option<u64>,
     passed_count: u64,
     kept_count: u64,
+    /// Those that were named and are not there.
+    missing: Vec<String>,
     dry_run: bool,
 }
 
@@ -259,6 +275,9 @@ impl MovedLetters {
             discarded_count: (!is_redrive).then_some(count),
             passed_count: progress.passed_count,
             kept_count: progress.kept_count,
+            missing: { progress.missing.iter() }
+                .map(|(partition, offset)| format!("{partition}@{offset}"))
+                .collect(),
             dry_run,
         }
     }
@@ -289,6 +308,9 @@ impl Report for MovedLetters {
         if self.kept_count > 0 {
             let kept = count_of(self.kept_count, "other");
             writeln!(out, "{kept} stay: consumers have them at the moment")?;
+        }
+        if !self.missing.is_empty() {
+            writeln!(out, "not there: {}", self.missing.join(", "))?;
         }
         Ok(())
     }

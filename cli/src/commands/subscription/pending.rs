@@ -131,10 +131,11 @@ impl PendingReport {
         let place = format!("{}@{}", self.partition, self.offset);
         let why = self.why();
         let dash = if why.is_empty() { "" } else { ", " };
-        format!(
-            "{place}  {}, attempt {}{dash}{why}",
-            self.state, self.attempt
-        )
+        let attempt = match self.state {
+            "dying" => format!("after {}", count_of(self.attempt.into(), "attempt")),
+            _ => format!("attempt {}", self.attempt),
+        };
+        format!("{place}  {}, {attempt}{dash}{why}", self.state)
     }
 }
 

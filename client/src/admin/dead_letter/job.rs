@@ -4,6 +4,7 @@ use std::fmt;
 
 use tonic::Streaming;
 use tonic::transport::Channel;
+use towpath_proto::ids::{Offset, PartitionId};
 use towpath_proto::v1;
 use towpath_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 
@@ -115,6 +116,8 @@ pub struct DeadLetterProgress {
     pub kept_count: u64,
     /// Why it stands still; it goes on by itself. Empty while it goes on.
     pub waiting_for: String,
+    /// Dead letters that the filter names and that there are not.
+    pub missing: Vec<(PartitionId, Offset)>,
     /// Whether there is nothing left to do.
     pub is_done: bool,
 }
@@ -152,6 +155,12 @@ enum Responses {
     Discard(Streaming<v1::DiscardDeadLettersResponse>),
 }
 
+fn places(letters: Vec<v1::DeadLetterRef>) -> Vec<(PartitionId, Offset)> {
+    let letters = letters.into_iter();
+    let places = letters.map(|it| (PartitionId::new(it.partition), Offset::new(it.offset)));
+    places.collect()
+}
+
 /// A step, and the token behind it.
 struct Step {
     progress: DeadLetterProgress,
@@ -169,6 +178,7 @@ impl Responses {
                         passed_count: it.passed_count,
                         kept_count: 0,
                         waiting_for: it.waiting_for,
+                        missing: places(it.missing),
                         is_done: it.is_done,
                     },
                     resume_token: it.resume_token,
@@ -182,6 +192,7 @@ impl Responses {
                         passed_count: 0,
                         kept_count: it.kept_count,
                         waiting_for: String::new(),
+                        missing: places(it.missing),
                         is_done: it.is_done,
                     },
                     resume_token: it.resume_token,
@@ -235,6 +246,8 @@ impl DeadLetterJob {
     /// [`ErrorReason::TopicNotFound`](crate::ErrorReason::TopicNotFound) for the target and when the topic
     /// of the dead letters was deleted,
     /// [`ErrorReason::PartitionNotFound`](crate::ErrorReason::PartitionNotFound),
+    /// [`ErrorReason::DeadLetterNotFound`](crate::ErrorReason::DeadLetterNotFound) if there is none of those
+    /// that the filter names,
     /// [`ErrorReason::InvalidArgument`](crate::ErrorReason::InvalidArgument),
     /// [`ErrorReason::RecordTooLarge`](crate::ErrorReason::RecordTooLarge) for a replacement,
     /// [`ErrorReason::StorageFull`](crate::ErrorReason::StorageFull),
@@ -251,11 +264,14 @@ impl DeadLetterJob {
                     self.admin.client.outage.end(&self.admin.client.url);
                     self.perseverance.reset();
                     self.request.resume_at(step.resume_token);
-                    let told = step.progress;
+                    let mut told = step.progress;
+                    let mut missing = std::mem::take(&mut self.progress.missing);
+                    missing.append(&mut told.missing);
                     self.progress = DeadLetterProgress {
                         done_count: self.before.done_count + told.done_count,
                         passed_count: self.before.passed_count + told.passed_count,
                         kept_count: self.before.kept_count + told.kept_count,
+                        missing,
                         ..told
                     };
                     return Ok(Some(self.progress.clone()));

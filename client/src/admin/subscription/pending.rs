@@ -140,7 +140,7 @@ pub struct PendingRecord {
     pub offset: Offset,
     /// Where it is.
     pub state: RecordState,
-    /// Number of the attempt that it is in, or that comes next.
+    /// Number of the attempt that it is in, or that comes next; of one that is dying, how many counted.
     pub attempt: u32,
     /// Who has it.
     pub holder: Option<RecordHolder>,

@@ -71,7 +71,7 @@ pub(super) fn note(
         (Some(DeadLetterState::Dead), _) => "it is among the dead letters",
         (Some(DeadLetterState::Redriven), _) => "its dead letter is delivered again",
         (Some(DeadLetterState::Settled), _) => {
-            "it was a dead letter, which was handled or discarded since"
+            "it was a dead letter, which was handled, discarded or appended to a topic since"
         }
         (None, _) if is_gone => {
             "it is below the log start: whether it was handled is not known any more"
@@ -81,7 +81,8 @@ pub(super) fn note(
              filter came between"
         }
         (None, _) => {
-            "it was acked, or its dead letter was discarded: who handled it and when is not kept"
+            "it was acked, or its dead letter was discarded or appended to a topic: who handled it and \
+             when is not kept"
         }
     };
     match search.is_cut_short && letter.is_none() {

@@ -425,3 +425,98 @@ fn without_order_a_record_that_cannot_be_read_is_tried_again_too() {
     bench.bury(true);
     assert_eq!(bench.letters[0], [0]);
 }
+
+#[test]
+fn what_is_on_its_way_behind_a_key_that_is_redriven_stays_and_waits_for_it() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 1, 2]);
+    bench.connect(1, 100);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0]);
+    assert_eq!(bench.burials.len(), 1, "the next one of its key");
+    let all = bench.letters_of(0, |_| true);
+    bench.redrive(0, &all);
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0], "it is called back");
+    assert_eq!(bench.held(), [(0, 2), (1, 0)]);
+    bench.ack((1, 0));
+    assert_eq!(bench.held(), [(0, 1), (0, 2)], "the key is free");
+}
+
+#[test]
+fn behind_a_key_that_is_redriven_goes_what_was_parked_ever_since() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 2, 1]);
+    bench.connect(1, 100);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    bench.bury(true);
+    bench.say((0, 1), dead());
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0, 2, 1]);
+    let all = bench.letters_of(0, |_| true);
+    let before = Offset::new(1);
+    let (counts, decision) = bench.state.redrive_behind(bench.id, 0, &all, before);
+    assert_eq!(
+        (counts.done, counts.passed),
+        (2, 1),
+        "the other key died since"
+    );
+    assert!(!decision.rows.is_empty());
+}
+
+#[test]
+fn what_waits_for_one_of_its_key_that_is_dead_again_says_so() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 1, 2]);
+    bench.connect(1, 100);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    bench.bury(true);
+    let all = bench.letters_of(0, |_| true);
+    bench.redrive(0, &all);
+    let behind = |bench: &Bench| {
+        let range = OffsetRange {
+            start: Offset::ZERO,
+            end: Offset::new(2),
+        };
+        let open = bench.subscription().open_dead_letters(0, range, 10);
+        let letters = open.letters.iter();
+        letters
+            .map(|it| it.behind.map(Offset::get))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(behind(&bench), [None, None], "it is its turn soon");
+    bench.say((1, 0), dead());
+    assert_eq!(behind(&bench), [None, Some(0)]);
+    bench.redrive(0, &all[..1]);
+    assert_eq!(behind(&bench), [None, None], "both go on");
+}
+
+#[test]
+fn what_becomes_of_dead_letters_is_counted() {
+    let mut bench = Bench::new(config(Mode::Shared), 1);
+    bench.append(0, &[1, 2, 3, 4, 5, 6]);
+    bench.connect(1, 100);
+    for offset in 0..6 {
+        bench.say((0, offset), dead());
+    }
+    bench.bury(true);
+    let all = bench.letters_of(0, |_| true);
+    bench.redrive(0, &all[..3]);
+    bench.redrive(0, &all[..3]);
+    bench.discard(0, &all[3..5]);
+    bench.discard(0, &all[3..5]);
+    let refused = bench.state.republish(bench.id, 0, &all);
+    assert_eq!(refused, None);
+    let rows = bench.state.republish(bench.id, 0, &all[5..]);
+    bench.apply(rows.unwrap());
+    let SubscriptionCounts {
+        redriven,
+        republished,
+        discarded,
+        ..
+    } = bench.subscription().counts;
+    assert_eq!((redriven, republished, discarded), (3, 1, 2));
+}

@@ -172,6 +172,7 @@ fn a_dead_record_and_what_is_parked_behind_it_are_explained() {
     let dying = explain(&bench, 0);
     assert_eq!(dying.record.place, RecordPlace::Dying);
     assert_eq!(dying.record.death.as_deref(), Some("never"));
+    assert_eq!(dying.record.attempt, 1, "the one that was its last");
     bench.bury(false);
     let dying = explain(&bench, 0);
     assert_eq!(
@@ -183,6 +184,9 @@ fn a_dead_record_and_what_is_parked_behind_it_are_explained() {
     let dead = explain(&bench, 0);
     assert_eq!(dead.record.place, RecordPlace::Settled);
     let letters = bench.letters_of(0, |_| true);
+    let parked = explain(&bench, 1);
+    assert_eq!(parked.record.place, RecordPlace::Dying, "on its way");
+    assert_eq!(parked.record.attempt, 0, "it was never tried");
     bench.bury(true);
     let (state, record) = bench.subscription().explain_letter(0, letters[0].offset);
     assert_eq!((state, record), (DeadLetterState::Dead, None));
