@@ -521,6 +521,21 @@ async fn what_cannot_be_done_with_dead_letters_is_refused() {
         redrive(&broker, request).await.map(|_| ()),
         ErrorReason::InvalidArgument,
     );
+    let silent = v1::DiscardDeadLettersRequest {
+        subscription: "billing".to_owned(),
+        ..v1::DiscardDeadLettersRequest::default()
+    };
+    refusal(
+        discard(&broker, silent).await.map(|_| ()),
+        ErrorReason::InvalidArgument,
+    );
+    list_until(&broker, 3).await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn one_letter_is_replaced_at_a_time_and_by_a_record_that_has_room() {
+    let broker = with_letters(wish(), &RECORDS, &["a"]).await;
     let replaced = v1::RedriveDeadLettersRequest {
         to_topic: Some(v1::RedriveToTopic {
             topic: "orders".to_owned(),
@@ -550,14 +565,6 @@ async fn what_cannot_be_done_with_dead_letters_is_refused() {
     refusal(
         redrive(&broker, too_large).await.map(|_| ()),
         ErrorReason::RecordTooLarge,
-    );
-    let silent = v1::DiscardDeadLettersRequest {
-        subscription: "billing".to_owned(),
-        ..v1::DiscardDeadLettersRequest::default()
-    };
-    refusal(
-        discard(&broker, silent).await.map(|_| ()),
-        ErrorReason::InvalidArgument,
     );
     list_until(&broker, 3).await;
     broker.stop().await;

@@ -69,7 +69,7 @@ impl Bench {
         let is_gone = |offset: &u64| {
             let place = (partition, *offset);
             let has_row = known.waiting.get(Offset::new(*offset)).is_some();
-            let is_letter = self.letters[partition as usize].contains(offset);
+            let is_letter = self.unsettled_letters.contains(&place);
             !self.done.contains(&place) && !has_row && !is_letter
         };
         let gone: Vec<_> = (0..below).filter(is_gone).collect();
