@@ -2,7 +2,7 @@
 //! acknowledged or the one that was asked for.
 
 use towpath_broker::runtime::subscription_command::DeadLetterVerdict;
-use towpath_storage::StorageError;
+use towpath_storage::{Offset, StorageError};
 use towpath_tests::stepper::{Stepper, Verdict};
 
 use super::{TARGET, check_script};
@@ -76,7 +76,8 @@ fn redriving(broker: &mut Stepper) -> Result<(), StorageError> {
     broker.move_letters("billing", 0, &[0, 2], DeadLetterVerdict::Redrive, &[])?;
     broker.say_of_letter("billing", (0, 0), Verdict::Nack, &[])?;
     checkpoint(broker)?;
-    broker.move_letters("billing", 0, &[4], DeadLetterVerdict::Redrive, &[])?;
+    let behind = DeadLetterVerdict::RedriveBehind(Offset::new(1));
+    broker.move_letters("billing", 0, &[4], behind, &[])?;
     broker.pass(std::time::Duration::from_secs(1))?;
     broker.say_of_letter("billing", (0, 0), Verdict::Ack, &[])?;
     broker.say_of_letter("billing", (0, 2), Verdict::DeadLetter, &[4])?;

@@ -407,7 +407,9 @@ impl Stepper {
         self.expect(name, |facts| {
             for source in sources {
                 let fate = match verdict {
-                    DeadLetterVerdict::Redrive => LetterFate::Redriven { attempt: 1 },
+                    DeadLetterVerdict::Redrive | DeadLetterVerdict::RedriveBehind(_) => {
+                        LetterFate::Redriven { attempt: 1 }
+                    }
                     DeadLetterVerdict::Discard => LetterFate::Settled,
                 };
                 facts.letters.insert((partition, *source), fate);
