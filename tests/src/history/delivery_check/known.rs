@@ -56,8 +56,6 @@ pub(super) struct Known {
 /// What is known of a dead letter beside that.
 #[derive(Debug, Clone)]
 pub(super) struct KnownLetter {
-    /// The offset of its record in the topic.
-    pub(super) source: u64,
     pub(super) seen: LetterState,
     pub(super) is_redrive_asked: bool,
     /// The same while it was on its way back: it may be dead again by then.

@@ -64,7 +64,6 @@ impl Ledger {
         }
         let mut dead = Known::new(key);
         dead.letter = Some(KnownLetter {
-            source: offset,
             seen: LetterState::Dead,
             is_redrive_asked: false,
             is_asked_again: false,

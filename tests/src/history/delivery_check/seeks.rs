@@ -1,7 +1,5 @@
 //! Partitions that are moved.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::known::{Known, State};
 use super::{Facts, Ledger, Place, Unit};
 
@@ -31,55 +29,17 @@ impl Ledger {
         // Nobody had to hold what was gone by then.
         let log_start = facts.log_starts.get(&place).copied().unwrap_or(0);
         self.begins.insert(partition, to);
-        let (parked, keyless) = self.parked_until(partition);
         for (unit, known) in self.units.range_mut(of(partition)) {
-            let until = known.key.and_then(|key| parked.get(&key));
-            // Up to its last dead letter nothing of a parked key comes again.
-            let is_parked = until.is_some_and(|until| unit.offset <= *until);
+            // It may have come before the move and after it was asked for.
+            known.forget_attempts();
             known.state = match unit.offset >= to {
-                true if is_parked || keyless.contains(&unit.offset) => State::Either,
                 true if unit.offset < log_start => State::Either,
+                // Also of a key that has dead letters: when it is free.
                 true => State::Open,
                 false => State::Done,
             };
         }
         self.open_again(partition);
-    }
-
-    /// The keys that have dead letters, with the highest offset that one of them had in the topic; and
-    /// the offsets of dead letters without a key, each of which is a key of its own.
-    fn parked_until(&self, partition: u32) -> (BTreeMap<u64, u64>, BTreeSet<u64>) {
-        let first = Unit {
-            partition,
-            is_letter: true,
-            offset: 0,
-        };
-        let last = Unit {
-            offset: u64::MAX,
-            ..first
-        };
-        let letters = || {
-            let letters = self.units.range(first..=last);
-            letters.filter_map(|(_, known)| Some((known, known.letter.as_ref()?)))
-        };
-        let (mut parked, mut keyless) = (BTreeMap::<u64, u64>::new(), BTreeSet::new());
-        for (known, letter) in letters().filter(|(known, _)| self.parks && known.is_open()) {
-            match known.key {
-                Some(key) => {
-                    parked.insert(key, 0);
-                }
-                None => {
-                    keyless.insert(letter.source);
-                }
-            }
-        }
-        for (known, letter) in letters() {
-            let until = known.key.and_then(|key| parked.get_mut(&key));
-            until
-                .into_iter()
-                .for_each(|it| *it = letter.source.max(*it));
-        }
-        (parked, keyless)
     }
 
     fn open_again(&mut self, partition: u32) {

@@ -187,7 +187,9 @@ impl Ledger {
                 // It has left, which is nobody's failure.
                 Some(i64::MIN) => known.held = None,
                 _ => {
-                    held.free_from_ms = Some(free_from_ms.unwrap_or(i64::MIN));
+                    // Others may have it since it went before, though it came back.
+                    let before_ms = held.free_from_ms.unwrap_or(i64::MAX);
+                    held.free_from_ms = Some(free_from_ms.unwrap_or(i64::MIN).min(before_ms));
                     known.charges += 1;
                     self.failures += 1;
                 }
