@@ -518,6 +518,21 @@ async fn what_cannot_be_done_with_dead_letters_is_refused() {
         redrive(&broker, request).await.map(|_| ()),
         ErrorReason::InvalidArgument,
     );
+    let silent = v1::DiscardDeadLettersRequest {
+        subscription: "billing".to_owned(),
+        ..v1::DiscardDeadLettersRequest::default()
+    };
+    refusal(
+        discard(&broker, silent).await.map(|_| ()),
+        ErrorReason::InvalidArgument,
+    );
+    list_until(&broker, 3).await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_replacement_stands_for_one_letter_and_is_no_larger_than_a_record() {
+    let broker = with_letters(wish(), &RECORDS, &["a"]).await;
     let replaced = v1::RedriveDeadLettersRequest {
         to_topic: Some(v1::RedriveToTopic {
             topic: "orders".to_owned(),
@@ -547,14 +562,6 @@ async fn what_cannot_be_done_with_dead_letters_is_refused() {
     refusal(
         redrive(&broker, too_large).await.map(|_| ()),
         ErrorReason::RecordTooLarge,
-    );
-    let silent = v1::DiscardDeadLettersRequest {
-        subscription: "billing".to_owned(),
-        ..v1::DiscardDeadLettersRequest::default()
-    };
-    refusal(
-        discard(&broker, silent).await.map(|_| ()),
-        ErrorReason::InvalidArgument,
     );
     list_until(&broker, 3).await;
     broker.stop().await;
