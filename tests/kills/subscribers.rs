@@ -28,6 +28,10 @@ const CONSUMERS: usize = 2;
 const KEYS: u64 = 12;
 /// The key that cannot be handled until that is mended.
 const BAD_KEY: u64 = 5;
+/// Dead letters that are redriven in a second.
+const REDRIVE_RATE: u32 = 30;
+/// Records of each key that are written for a deploy: more than are handled before it.
+const DEPLOYED_RECORDS: u64 = 20;
 /// From one thing that happens to the next.
 const PAUSE_MS: std::ops::Range<u64> = 50..400;
 const LOOK: Duration = Duration::from_millis(20);
@@ -276,7 +280,8 @@ async fn a_subscription_comes_through_kills_of_consumers_and_broker() {
 /// Redrives all, while the broker is killed and consumers are.
 async fn redrive_through_kills(scene: &mut Scene, random: &mut Rng) {
     let admin = scene.client().admin();
-    let wish = RedriveDeadLetters::new(NAME);
+    // Slow enough to be amid its work when the broker is killed.
+    let wish = RedriveDeadLetters::new(NAME).records_per_second_max(REDRIVE_RATE);
     let job = tokio::spawn(async move { admin.redrive(wish).finish().await });
     for _ in 0..2 {
         sleep(Duration::from_millis(random.u64(..30))).await;
@@ -327,7 +332,7 @@ async fn a_deploy_again_and_again_dead_letters_nothing() {
     let deploys = number("DEPLOYS", 5);
     let mut scene = Scene::start(1).await;
     for _ in 0..deploys {
-        scene.produce(3).await;
+        scene.produce(DEPLOYED_RECORDS).await;
         scene.start_consumers();
         sleep(Duration::from_millis(100)).await;
         scene.stop();

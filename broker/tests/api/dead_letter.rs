@@ -534,7 +534,7 @@ async fn what_cannot_be_done_with_dead_letters_is_refused() {
 }
 
 #[tokio::test]
-async fn one_letter_is_replaced_at_a_time_and_by_a_record_that_has_room() {
+async fn a_replacement_stands_for_one_letter_and_is_no_larger_than_a_record() {
     let broker = with_letters(wish(), &RECORDS, &["a"]).await;
     let replaced = v1::RedriveDeadLettersRequest {
         to_topic: Some(v1::RedriveToTopic {

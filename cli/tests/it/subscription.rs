@@ -366,6 +366,21 @@ fn a_filter_that_is_none_is_refused() {
 }
 
 #[test]
+fn a_filter_is_changed_and_taken_away() {
+    let broker = subscribed(&["--filter", "size > 1"]);
+    let update = ["subscription", "update", "s"];
+    let filter = ["--filter", "json.total > 1"];
+    let rule = ["--on-filter-error", "dead-letter"];
+    broker.ok(&[&update[..], &filter, &rule].concat());
+    let config = &get(&broker)["config"];
+    assert_eq!(config["filter"], "json.total > 1", "{config}");
+    assert_eq!(config["on_filter_error"], "dead-letter", "{config}");
+    broker.ok(&[&update[..], &["--filter", ""]].concat());
+    let config = &get(&broker)["config"];
+    assert!(config["filter"].is_null(), "{config}");
+}
+
+#[test]
 fn a_record_is_explained_and_what_is_pending_listed() {
     let broker = TestBroker::with_topic("t", 1);
     broker.ok_with("a\nbb\n", &["produce", "t"]);
