@@ -1,14 +1,21 @@
-//! What durable subscriptions cost that nothing happens in, and what records cost that consumers have.
+//! What durable subscriptions cost that nothing happens in, what records cost that consumers have, and what
+//! one costs the others that waits.
 //!
 //! Nothing is known of the broker beyond what a client and the operating system see.
 
 mod idle;
 mod in_flight;
 mod rows;
+mod waiting;
+mod watch;
 
 pub use idle::{IdlePlan, run as measure_idle};
 pub use in_flight::{InFlightPlan, run as measure_in_flight};
-pub use rows::{Idle, IdleMedian, IdleSetting, InFlight, InFlightMedian, InFlightSetting};
+pub use rows::{
+    Idle, IdleMedian, IdleSetting, InFlight, InFlightMedian, InFlightSetting, Waiting,
+    WaitingMedian, WaitingSetting,
+};
+pub use waiting::{WaitingPlan, run as measure_waiting};
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What durable subscriptions cost: when they rest, and with records in flight.
+//! What durable subscriptions cost: when they rest, with records in flight, and beside one that waits.
 //!
 //! `docs/benchmarks.md` says how to run it and what its rows mean.
 
@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use towpath_benches::host::Machine;
 use towpath_benches::recovery::DataFolder;
 use towpath_benches::report::{Format, Measured, Report};
-use towpath_benches::subscriptions::{self, BrokerPlan, IdlePlan, InFlightPlan};
+use towpath_benches::subscriptions::{self, BrokerPlan, IdlePlan, InFlightPlan, WaitingPlan};
 use towpath_benches::{Error, Result, output};
 
 /// The broker's journal, and what it leaves free before it refuses to write.
@@ -17,7 +17,7 @@ const ROOM_BYTES: u64 = 2 << 30;
 
 #[derive(Debug, Parser)]
 #[command(
-    about = "Measure what durable subscriptions cost: when they rest, and with records in flight"
+    about = "Measure what durable subscriptions cost: at rest, with records in flight, beside one that waits"
 )]
 struct Cli {
     /// How rows are printed.
@@ -33,6 +33,8 @@ enum Command {
     InFlight(InFlightPlan),
     /// What subscriptions cost that nothing happens in.
     Idle(IdlePlan),
+    /// What a record costs the others that waits for an hour.
+    Waiting(WaitingPlan),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +63,11 @@ async fn measure(command: &Command, format: Format) -> Result<()> {
         Command::Idle(plan) => {
             let (folder, mut report) = prepare(&plan.broker, format)?;
             subscriptions::measure_idle(plan, &folder, &mut report).await?;
+            report.finish()
+        }
+        Command::Waiting(plan) => {
+            let (folder, mut report) = prepare(&plan.broker, format)?;
+            subscriptions::measure_waiting(plan, &folder, &mut report).await?;
             report.finish()
         }
     }

@@ -9,27 +9,23 @@
 //! ```
 
 use std::io::Write;
-use std::time::Duration;
 
 use clap::Args;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use towpath_client::{
     Admin, NewSubscription, NewTopic, Record, Start, Subscriber, SubscriptionDeletion,
     SubscriptionMode,
 };
 
+use super::watch::{PATIENCE, hangs, lag, until};
 use super::{BrokerPlan, InFlight, InFlightSetting, ack_all};
+use crate::Result;
 use crate::broker_process::BrokerProcess;
 use crate::recovery::{DataFolder, Stop};
 use crate::report::Report;
-use crate::{Error, Result};
 
-/// Longest time that delivering may take; reached only when something hangs.
-const PATIENCE: Duration = Duration::from_mins(5);
-/// How often something is looked at that is awaited.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// So many that no window is long, whatever is in flight.
 const PARTITIONS: u32 = 8;
 const TOPIC: &str = "in-flight";
@@ -186,34 +182,11 @@ async fn hold(mut subscriber: Subscriber, taken: mpsc::UnboundedSender<()>) -> R
     Ok(())
 }
 
-async fn lag(admin: &Admin, name: &str) -> Result<u64> {
-    let subscription = admin.subscription(name).await?;
-    Ok({ subscription.partitions.iter() }
-        .map(|it| it.lag_records)
-        .sum())
-}
-
 async fn in_flight(admin: &Admin, name: &str) -> Result<u64> {
     let subscription = admin.subscription(name).await?;
     Ok({ subscription.partitions.iter() }
         .map(|it| it.in_flight_records)
         .sum())
-}
-
-async fn until(is_so: impl AsyncFn() -> Result<bool>) -> Result<()> {
-    let looking = async {
-        while !is_so().await? {
-            sleep(LOOK_INTERVAL).await;
-        }
-        Ok(())
-    };
-    timeout(PATIENCE, looking)
-        .await
-        .map_err(|_elapsed| hangs())?
-}
-
-fn hangs() -> Error {
-    Error::Void("the subscription does not come so far in time".to_owned())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures of a measurement")]

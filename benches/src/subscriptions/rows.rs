@@ -86,6 +86,42 @@ pub struct InFlightMedian {
     bytes_per_record: Spread,
 }
 
+/// Records that are handled, perhaps beside one that waits for an hour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WaitingSetting {
+    /// `subscriptions waiting`.
+    pub benchmark: &'static str,
+    /// Whether one waits.
+    pub is_one_waiting: bool,
+    /// How many records.
+    pub records: u32,
+    /// How many keys they have.
+    pub keys: u32,
+}
+
+/// How fast that goes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Waiting {
+    /// From the first consumer until all are settled that can be.
+    pub seconds: f64,
+    /// Records settled a second.
+    pub records_per_second: f64,
+    /// Records that are not settled then: those of the key that waits.
+    pub lag_records: u64,
+    /// Resident memory of the broker then.
+    pub memory_bytes: u64,
+}
+
+/// Median, minimum and maximum.
+#[derive(Debug, Clone, Serialize)]
+pub struct WaitingMedian {
+    rounds: usize,
+    #[serde(flatten)]
+    setting: WaitingSetting,
+    records_per_second: Spread,
+    lag_records: Spread,
+}
+
 impl Measured for Idle {
     type Setting = IdleSetting;
     type Median = IdleMedian;
@@ -161,6 +197,52 @@ impl Measured for InFlight {
             median.memory_bytes_before.format(0)
         )
     }
+}
+
+impl Measured for Waiting {
+    type Setting = WaitingSetting;
+    type Median = WaitingMedian;
+
+    fn median(setting: &WaitingSetting, rounds: &[&Self]) -> Option<WaitingMedian> {
+        let spread = |value: fn(&Self) -> f64| Spread::of(rounds.iter().map(|it| value(it)));
+        Some(WaitingMedian {
+            rounds: rounds.len(),
+            setting: setting.clone(),
+            records_per_second: spread(|it| it.records_per_second)?,
+            lag_records: spread(|it| number(it.lag_records))?,
+        })
+    }
+
+    fn format_run(&self, setting: &WaitingSetting) -> String {
+        format!(
+            "{}  {:.0} records/s in {:.1} s, {} left  {:.1} MB",
+            format_waiting(setting),
+            self.records_per_second,
+            self.seconds,
+            self.lag_records,
+            megabytes(self.memory_bytes)
+        )
+    }
+
+    fn format_median(median: &WaitingMedian) -> String {
+        format!(
+            "{}  {} records/s, {} left",
+            format_waiting(&median.setting),
+            median.records_per_second.format(0),
+            median.lag_records.format(0)
+        )
+    }
+}
+
+fn format_waiting(setting: &WaitingSetting) -> String {
+    let beside = match setting.is_one_waiting {
+        true => "beside one that waits",
+        false => "nothing waits",
+    };
+    format!(
+        "{}  {beside:<21}  {} records of {} keys",
+        setting.benchmark, setting.records, setting.keys
+    )
 }
 
 fn format_idle(setting: &IdleSetting) -> String {
