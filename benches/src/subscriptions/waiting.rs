@@ -74,7 +74,10 @@ pub async fn run<W: Write>(
 
 async fn write(plan: &WaitingPlan, broker: &BrokerProcess) -> Result<()> {
     let client = broker.client()?;
-    client.admin().create_topic(NewTopic::new(TOPIC)).await?;
+    client
+        .admin()
+        .create_topic(NewTopic::new(TOPIC).partitions(1))
+        .await?;
     let producer = client.producer(TOPIC).build();
     for number in 0..plan.records {
         let key = format!("key-{}", number % plan.keys);
