@@ -169,7 +169,8 @@ impl Member {
         }
     }
 
-    pub(crate) async fn commit(&mut self, partition: u32, offset: u64) -> v1::CommitResult {
+    /// Sends a commit; its answer comes between other messages.
+    pub(crate) async fn send_commit(&self, partition: u32, offset: u64) {
         let commit = v1::OffsetCommit {
             handle: 0,
             partition,
@@ -179,6 +180,10 @@ impl Member {
         let offsets = vec![commit];
         self.send(Request::Commit(v1::CommitOffsets { offsets }))
             .await;
+    }
+
+    pub(crate) async fn commit(&mut self, partition: u32, offset: u64) -> v1::CommitResult {
+        self.send_commit(partition, offset).await;
         loop {
             if let Response::Committed(committed) = self.next().await {
                 return committed.results[0].clone();

@@ -71,15 +71,18 @@ async fn who_joins_again_is_told_which_topics_are_gone() {
     );
     // What was on its way when the connection broke.
     member.owned.insert(1, 1);
-    let stale = member.commit(1, 0).await.error.unwrap();
-    assert_eq!(stale.reason(), v1::ErrorReason::GenerationStale);
-    let failed = loop {
+    member.send_commit(1, 0).await;
+    let (mut stale, mut failed) = (None, None);
+    while stale.is_none() || failed.is_none() {
         match member.next().await {
-            Response::Failed(failed) => break failed,
+            Response::Committed(committed) => stale = committed.results[0].error.clone(),
+            Response::Failed(told) => failed = Some(told),
             Response::Batch(batch) => assert_eq!(batch.handle, 1, "of the other one"),
             _ => {}
         }
-    };
+    }
+    let (stale, failed) = (stale.unwrap(), failed.unwrap());
+    assert_eq!(stale.reason(), v1::ErrorReason::GenerationStale);
     assert_eq!((failed.handle, failed.partition), (0, None));
     let error = failed.error.unwrap();
     assert_eq!(error.reason(), v1::ErrorReason::TopicNotFound);
