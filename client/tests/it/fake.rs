@@ -181,6 +181,7 @@ impl FakeBroker {
 
     pub(crate) fn client(&self) -> Client {
         let listener = self.listener.clone();
+        crate::logging::listen();
         Client::builder()
             .url("http://fake:7600")
             .source("/tests")
