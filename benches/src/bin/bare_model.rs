@@ -65,11 +65,7 @@ struct Target {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome = tokio::runtime::Runtime::new()
-        .map_err(Error::io("start the runtime"))
-        .and_then(|runtime| runtime.block_on(run(cli)));
-    output::exit_code(outcome)
+    output::run(run(Cli::parse()))
 }
 
 async fn run(cli: Cli) -> Result<()> {

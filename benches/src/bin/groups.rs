@@ -35,10 +35,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = tokio::runtime::Runtime::new()
-        .map_err(Error::io("start the runtime"))
-        .and_then(|runtime| runtime.block_on(run(&cli.command, cli.output)));
-    output::exit_code(outcome)
+    output::run(run(&cli.command, cli.output))
 }
 
 async fn run(command: &Command, format: Format) -> Result<()> {

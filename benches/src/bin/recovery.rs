@@ -23,10 +23,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = tokio::runtime::Runtime::new()
-        .map_err(Error::io("start the runtime"))
-        .and_then(|runtime| runtime.block_on(run(&cli.plan, cli.output)));
-    output::exit_code(outcome)
+    output::run(run(&cli.plan, cli.output))
 }
 
 async fn run(plan: &Plan, format: Format) -> Result<()> {

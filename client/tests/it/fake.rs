@@ -189,6 +189,7 @@ impl FakeBroker {
 
     pub(crate) fn client(&self) -> Client {
         let listener = self.listener.clone();
+        crate::logging::listen();
         Client::builder()
             .url("http://fake:7600")
             .source("/tests")

@@ -1,16 +1,21 @@
 //! What the SDK logs: outages once, losses always, payloads never.
 
+use std::cell::RefCell;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use towpath_client::Record;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record as SpanRecord};
-use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::fake::{FakeBroker, OnBatch};
+
+thread_local! {
+    /// Where the lines of this thread go.
+    static LOG: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
 
 /// Lines of the SDK's own log, from info on.
 #[derive(Debug, Clone, Default)]
@@ -18,12 +23,33 @@ struct Log {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
+/// Ends the log of its thread.
+struct Guard;
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        LOG.set(None);
+    }
+}
+
+/// Hands what a thread logs to the log of that thread, if it has one.
+///
+/// One for the process, and there before the first client: a subscriber of one thread only misses every place that another thread
+/// logs from first, for tracing remembers of such a place that nobody listens.
+struct ByThread;
+
+/// Listens to every thread of the process from now on.
+pub(crate) fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(ByThread).unwrap());
+}
+
 impl Log {
     /// Takes what this thread logs until the guard is dropped.
-    fn start() -> (Self, DefaultGuard) {
+    fn start() -> (Self, Guard) {
         let log = Self::default();
-        let guard = tracing::subscriber::set_default(log.clone());
-        (log, guard)
+        LOG.set(Some(log.clone()));
+        (log, Guard)
     }
 
     fn lines(&self) -> Vec<String> {
@@ -42,7 +68,7 @@ impl Log {
     }
 }
 
-impl Subscriber for Log {
+impl Subscriber for ByThread {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("towpath_client") && *metadata.level() <= Level::INFO
     }
@@ -56,9 +82,12 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        self.lines.lock().unwrap().push(line.0);
+        LOG.with_borrow(|log| {
+            let Some(log) = log else { return };
+            let mut line = Line(event.metadata().level().to_string());
+            event.record(&mut line);
+            log.lines.lock().unwrap().push(line.0);
+        });
     }
 
     fn enter(&self, _: &Id) {}
