@@ -155,7 +155,11 @@ impl Subscription {
         self.give_back_some(consumer, decision, |_| u64::MAX);
     }
 
-    fn give_back_not_begun(&mut self, consumer: ConsumerId, decision: &mut SubscriptionDecision) {
+    pub(super) fn give_back_not_begun(
+        &mut self,
+        consumer: ConsumerId,
+        decision: &mut SubscriptionDecision,
+    ) {
         self.give_back_some(consumer, decision, |started| !started);
     }
 

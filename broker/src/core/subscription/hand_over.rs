@@ -32,11 +32,25 @@ impl SubscriptionPartition {
     /// Lets records that have become due be delivered.
     pub(super) fn take_due(&mut self, now_ms: i64) {
         while let Some(offset) = self.waiting.take_due(now_ms) {
-            match self.is_ordered {
+            match self.is_ordered && !self.is_next_suspect(offset) {
                 true => self.line_up(offset),
                 false => self.waiting.make_ready(offset),
             }
         }
+    }
+
+    /// Whether a record is to be delivered alone and is the first of its key: it need not stand in line.
+    fn is_next_suspect(&self, offset: Offset) -> bool {
+        let Some(record) = self.waiting.get(offset).filter(|it| it.is_suspect) else {
+            return false;
+        };
+        let key = record.key;
+        let in_window = self.window.records_of(key).next();
+        self.has_come_to(offset)
+            && self.window.keys.get(key).leased_count == 0
+            && !self.parked.contains_key(&key)
+            && self.waiting.of_key(key).next() == Some(offset)
+            && in_window.is_none_or(|first| offset < first)
     }
 
     /// Looks at the key of a record that has a row.

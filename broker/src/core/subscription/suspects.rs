@@ -1,13 +1,13 @@
 //! Records that are delivered alone, because their last consumer went while it handled them and others.
 //!
 //! One at a time: whoever goes again has shown which one it is. Such a record needs a consumer that has
-//! nothing. While there is none, one consumer gets nothing more, so that it will have nothing; and then
-//! nothing beside it. Neither for ever, for handlers may take long, and others wait for them: of a record
+//! nothing. While there is none, one consumer gives back what it has not begun with and gets nothing more, so
+//! that it will have nothing; and then nothing beside it. Neither for ever, for handlers may take long, and others wait for them: of a record
 //! that was delivered alone and is with a consumer that goes, an attempt counts, whatever went with it.
 
 use towpath_storage::Offset;
 
-use super::consumer::ConsumerId;
+use super::consumer::{Consumer, ConsumerId};
 use super::lease::Lease;
 use super::{Mode, Subscription, SubscriptionDecision};
 
@@ -85,40 +85,43 @@ impl Suspicion {
         };
     }
 
-    fn end_reservation(&mut self, now_ms: i64) {
+    /// Ends what is over, so that nothing is due that has been.
+    fn take_time(&mut self, now_ms: i64) {
         if self.reservation.is_some_and(|it| it.until_ms <= now_ms) {
             self.reservation = None;
             self.rests_until_ms = Some(now_ms + RESERVED_MS_MAX);
         }
+        if self.rests_until_ms.is_some_and(|it| it <= now_ms) {
+            self.rests_until_ms = None;
+        }
     }
 
-    /// Has a consumer that is busy get nothing more for a while.
-    fn reserve(&mut self, consumer: ConsumerId, now_ms: i64) {
-        self.end_reservation(now_ms);
-        if self.rests_until_ms.is_some_and(|until| now_ms < until) {
-            return;
+    /// Has a consumer that is busy get nothing more for a while. Returns whether that is new.
+    fn reserve(&mut self, consumer: ConsumerId, now_ms: i64) -> bool {
+        let is_new = self.reserved() != Some(consumer) && self.rests_until_ms.is_none();
+        if is_new {
+            let begun = self.reservation.map(|it| it.until_ms);
+            self.reservation = Some(Reservation {
+                consumer,
+                until_ms: begun.unwrap_or(now_ms + RESERVED_MS_MAX),
+            });
         }
-        self.rests_until_ms = None;
-        let begun = self.reservation.map(|it| it.until_ms);
-        self.reservation = Some(Reservation {
-            consumer,
-            until_ms: begun.unwrap_or(now_ms + RESERVED_MS_MAX),
-        });
+        is_new
     }
 }
 
 impl Subscription {
     /// Delivers a record alone, if one waits for that and a consumer has nothing.
     pub(super) fn deliver_suspect(&mut self, now_ms: i64, decision: &mut SubscriptionDecision) {
+        self.suspicion.take_time(now_ms);
         if self.suspicion.alone.is_some() {
-            self.suspicion.end_reservation(now_ms);
             return;
         }
         let Some((number, offset)) = self.next_suspect() else {
             self.suspicion = Suspicion::default();
             return;
         };
-        let Some(consumer) = self.idle_consumer(now_ms) else {
+        let Some(consumer) = self.idle_consumer(now_ms, decision) else {
             return;
         };
         let lease = self.new_lease(number, consumer, now_ms);
@@ -150,22 +153,29 @@ impl Subscription {
     }
 
     /// A consumer that has nothing and may be sent something. While there is none, the one that has the
-    /// least is reserved.
-    fn idle_consumer(&mut self, now_ms: i64) -> Option<ConsumerId> {
+    /// least is reserved, and gives back what its handlers have not begun with.
+    fn idle_consumer(
+        &mut self,
+        now_ms: i64,
+        decision: &mut SubscriptionDecision,
+    ) -> Option<ConsumerId> {
         let holder = (self.config.mode == Mode::Exclusive).then(|| self.consumers.holder());
         let connected = self.consumers.connected();
         // One that has nothing and takes nothing is not waited for.
         let candidates = connected
             .filter(|(id, _)| holder.is_none_or(|it| it == Some(*id)))
             .filter(|(_, it)| it.in_flight > 0 || it.credit.is_open());
+        let is_idle =
+            |it: &Consumer| it.in_flight == 0 && it.credit.is_open() && it.rests_until_ms.is_none();
         let is_other = |id| self.suspicion.reserved() != Some(id);
-        let best = candidates.min_by_key(|(id, it)| (is_other(*id), it.in_flight));
+        let best = candidates.min_by_key(|(id, it)| (!is_idle(it), is_other(*id), it.in_flight));
         let (id, consumer) = best?;
-        let may_have_more = consumer.credit.is_open() && consumer.rests_until_ms.is_none();
-        if consumer.in_flight == 0 && may_have_more {
+        if is_idle(consumer) {
             return Some(id);
         }
-        self.suspicion.reserve(id, now_ms);
+        if self.suspicion.reserve(id, now_ms) {
+            self.give_back_not_begun(id, decision);
+        }
         None
     }
 }

@@ -242,9 +242,12 @@ impl Bench {
 
     pub(super) fn carry_out(&mut self, decision: SubscriptionDecision) {
         self.apply(decision.rows);
-        let is_loss = |it: &SubscriptionNotice| matches!(it.event, SubscriptionEvent::Lost { .. });
-        let (losses, others): (Vec<_>, Vec<_>) = decision.notices.into_iter().partition(is_loss);
-        self.hear_all(losses);
+        let is_delivery =
+            |it: &SubscriptionNotice| matches!(it.event, SubscriptionEvent::Delivered(_));
+        let mut notices = decision.notices;
+        let before = notices.iter().position(is_delivery);
+        let others = notices.split_off(before.unwrap_or(notices.len()));
+        self.hear_all(notices);
         for skipped in decision.skipped {
             self.skipped.push(skipped);
             self.note_gone(skipped.partition, skipped.range.end.get());
