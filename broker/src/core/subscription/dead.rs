@@ -128,7 +128,13 @@ impl SubscriptionPartition {
         }
         match (row, in_window) {
             (Some(row), in_window) if in_window.is_none_or(|first| row < first) => {
-                self.bury_row(row);
+                let rows = self.waiting.of_key(key).take(BURIAL_RECORDS_MAX);
+                let rows = rows.take_while(|it| {
+                    in_window.is_none_or(|first| *it < first) && !self.unreadable.contains_key(it)
+                });
+                for row in rows.collect::<Vec<_>>() {
+                    self.bury_row(row);
+                }
             }
             (row, _) => {
                 let end = row.unwrap_or(self.window.end());

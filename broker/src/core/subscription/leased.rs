@@ -5,6 +5,7 @@ use towpath_storage::{Offset, OffsetRange};
 use super::keys::KeyHash;
 use super::lease::{Held, LeaseId, Leases};
 use super::partition::{SubscriptionPartition, ranges};
+use super::settle::DeliveryOutcome;
 use super::settled::{bit_of, offsets_in, word_of, words_in};
 use super::waiting::Handling;
 
@@ -55,7 +56,15 @@ impl SubscriptionPartition {
     }
 
     /// Those of a range that are neither found nor settled, and those that are only because they died.
-    pub(super) fn not_found(&self, range: OffsetRange, found: &[Found]) -> Vec<OffsetRange> {
+    /// Not those if they were to die: that was said before.
+    pub(super) fn not_found(
+        &self,
+        range: OffsetRange,
+        found: &[Found],
+        outcome: &DeliveryOutcome,
+    ) -> Vec<OffsetRange> {
+        let is_death = matches!(outcome, DeliveryOutcome::DeadLetter { .. });
+        let is_dying = |it: &Offset| self.waiting.get(*it).is_some_and(|row| row.death.is_some());
         let known = OffsetRange {
             start: range.start.max(self.settled.floor()),
             end: range.end,
@@ -68,7 +77,8 @@ impl SubscriptionPartition {
         let mut missing: Vec<_> = missing.collect();
         // What has a row is not settled.
         let rows = self.waiting.offsets_in(range);
-        let others = rows.chain(self.recently_dead.in_range(range));
+        let others = rows.filter(|it| !is_death || !is_dying(it));
+        let others = others.chain(self.recently_dead.in_range(range).filter(|_| !is_death));
         missing.extend(others.filter(|row| {
             let is_found = |it: &Found| it.word == word_of(*row) && it.records & bit_of(*row) != 0;
             !found.iter().any(is_found)

@@ -77,7 +77,7 @@ impl Subscription {
         let mut expired = Vec::new();
         for range in asked.iter().copied() {
             let of_range = partition.find(&self.leases, range, *delivery);
-            expired.extend(partition.not_found(range, &of_range));
+            expired.extend(partition.not_found(range, &of_range, outcome));
             found.extend(of_range);
         }
         if let Some(first) = found.first() {

@@ -520,3 +520,16 @@ fn what_becomes_of_dead_letters_is_counted() {
     } = bench.subscription().counts;
     assert_eq!((redriven, republished, discarded), (3, 1, 2));
 }
+
+#[test]
+fn an_outcome_of_death_that_is_repeated_has_taken_effect() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 2]);
+    bench.connect(1, 100);
+    let delivery = bench.held[&(0, 0)].delivery;
+    bench.say((0, 0), dead());
+    assert_eq!(bench.say_of((0, 0), delivery, dead()), [], "on its way");
+    bench.bury(true);
+    assert_eq!(bench.say_of((0, 0), delivery, dead()), [], "there");
+    assert_eq!(bench.letters[0], [0], "once");
+}

@@ -148,3 +148,27 @@ fn nothing_waits_for_a_key_whose_dead_letters_do() {
         assert_eq!(waiting_count, kept_count, "{case}");
     }
 }
+
+#[test]
+fn what_waits_behind_a_key_that_could_not_be_joined_follows_in_batches() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[0]);
+    bench.connect(1, 1_000);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    bench.append(0, &[0; 100]);
+    bench.step();
+    bench.append(0, &(1..=20_000).collect::<Vec<_>>());
+    bench.bury(false);
+    ack_all(&mut bench);
+    let waiting_count = bench.subscription().partitions[0].waiting.len();
+    assert_eq!(waiting_count, 100, "they have rows");
+    bench.pass(10_000);
+    let mut sizes = Vec::new();
+    while !bench.burials.is_empty() {
+        sizes.extend(bench.burials.iter().map(|it| it.records.len()));
+        bench.bury(true);
+    }
+    assert_eq!(sizes, [64, 36]);
+    bench.check_letters(0);
+}
