@@ -243,6 +243,15 @@ fn a_dead_letter_says_why() {
         shown.ends_with("1 key parked behind dead letters, in topic s.dlq\n"),
         "{shown}"
     );
+    broker.ok(&["subscription", "seek", "s", "--to", "beginning"]);
+    let output = run(&mut broker.command(&exec("cat", &["-e"])));
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "it ends: {said}");
+    let left = "left, until the dead letters of their keys are redriven or discarded\n";
+    assert!(said.contains(left), "{said}");
+    broker.ok(&["dlq", "discard", "s", "--reason", "looked at", "--yes"]);
+    let output = run(&mut broker.command(&exec("cat", &["-e"])));
+    assert_ne!(text(&output.stdout), "", "it comes again");
 }
 
 #[test]

@@ -246,11 +246,16 @@ impl SubscriptionPartition {
     /// A key has no dead letters any more: if there were too many such keys, another one may have some.
     pub(super) fn forget_parked(&mut self, key: KeyHash) {
         self.parked.remove(&key);
+        self.look_for_room();
+        // What it has kept from consumers may be theirs now.
+        self.window.keys.line_up(key);
+    }
+
+    /// Looks again at what had to wait because of too many keys that had dead letters, or might soon.
+    fn look_for_room(&mut self) {
         if std::mem::take(&mut self.burials.lacks_keys) {
             self.waiting.look_at_all_dying();
         }
-        // What it has kept from consumers may be theirs now.
-        self.window.keys.line_up(key);
     }
 
     fn may_park(&self, key: KeyHash) -> bool {
@@ -379,6 +384,7 @@ impl Subscription {
         let mut decision = SubscriptionDecision::default();
         let mut parked: BTreeMap<KeyHash, ParkedKey> = BTreeMap::new();
         partition.burials.moving_count -= wish.records.len();
+        partition.look_for_room();
         let parked_count = wish.records.iter().filter(|it| it.is_parked()).count();
         self.counts.parked += parked_count as u64;
         self.counts.died += (wish.records.len() - parked_count) as u64;

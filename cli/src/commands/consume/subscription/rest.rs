@@ -8,7 +8,8 @@ use crate::output::{Output, count_of};
 
 /// So many looks have to find the same where one could be too early: what waits may be due just now.
 const LOOKS: u32 = 2;
-/// The same where records are kept unsettled, and more of their keys may or may not be on its way.
+/// The same where records are kept unsettled, or dead letters of their keys are, and more may or may not be on
+/// its way.
 const LOOKS_UNSETTLED: u32 = 5;
 
 /// What a subscription has not settled.
@@ -73,7 +74,10 @@ impl Rest {
             _ if !is_all_known => None,
             (_, true) => Some(1),
             // Others may give back what they have.
-            (0, false) if self.in_flight > 0 || self.unsettled > self.waiting => None,
+            (0, false) if self.in_flight > 0 => None,
+            // The others may wait for dead letters of their keys.
+            (0, false) if self.unsettled > self.waiting && self.parked_keys == 0 => None,
+            (0, false) if self.unsettled > self.waiting => Some(LOOKS_UNSETTLED),
             (0, false) if self.waiting == 0 && self.redriven == 0 => Some(1),
             (0, false) => Some(LOOKS),
             (_, false) => Some(LOOKS_UNSETTLED),
@@ -111,6 +115,17 @@ impl Rest {
             output.note(format_args!(
                 "{records} left, to be tried again later, or behind one of the same key that is"
             ));
+        }
+        let behind_letters = self.unsettled.saturating_sub(self.waiting + self.in_flight);
+        if self.own == Some(0) && !self.is_paused && self.parked_keys > 0 && behind_letters > 0 {
+            let records = count_of(behind_letters, "record");
+            output.note(format_args!(
+                "{records} left, until the dead letters of their keys are redriven or discarded"
+            ));
+        }
+        if self.redriven > 0 {
+            let records = count_of(self.redriven, "redriven record");
+            output.note(format_args!("{records} left, to be tried again later"));
         }
         if self.parked_keys > 0 {
             let keys = count_of(self.parked_keys, "key");
@@ -168,6 +183,11 @@ mod tests {
         check(redriven, Some(LOOKS));
         check(rest(1, 0, 0, 0), None);
         check(rest(3, 2, 0, 0), None);
+        let behind_letters = Rest {
+            parked_keys: 1,
+            ..rest(3, 2, 0, 0)
+        };
+        check(behind_letters, Some(LOOKS_UNSETTLED));
         check(rest(1, 0, 1, 0), None);
         check(rest(1, 1, 1, 0), None);
         check(rest(1, 0, 1, 1), None);
