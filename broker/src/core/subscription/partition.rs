@@ -117,19 +117,13 @@ impl SubscriptionPartition {
             Held::Rows => self.waiting.get(offset).cloned(),
             Held::Window => None,
         };
-        kept.unwrap_or_else(|| WaitingRecord {
-            key: match self.is_ordered {
+        kept.unwrap_or_else(|| {
+            let key = match self.is_ordered {
                 true => self.window.key(offset),
                 false => KeyHash(offset.get()),
-            },
-            bytes: self.window.bytes(offset),
-            append_time_ms: self.window.append_time_ms(offset),
-            attempts: 0,
-            failure_count: 0,
-            due_ms: 0,
-            is_suspect: false,
-            death: None,
-            failures: Vec::new(),
+            };
+            let append_time_ms = self.window.append_time_ms(offset);
+            WaitingRecord::untried(key, self.window.bytes(offset), append_time_ms)
         })
     }
 

@@ -106,17 +106,7 @@ impl Subscription {
                 continue;
             }
             (room, counts.done) = (room - 1, counts.done + 1);
-            let row = WaitingRecord {
-                key: letter.key,
-                bytes: letter.bytes,
-                append_time_ms: letter.append_time_ms,
-                attempts: 0,
-                failure_count: 0,
-                due_ms: 0,
-                is_suspect: false,
-                death: None,
-                failures: Vec::new(),
-            };
+            let row = WaitingRecord::untried(letter.key, letter.bytes, letter.append_time_ms);
             let id = RowId::WaitingRecord(self.id, number, letter.offset);
             decision.rows.push(id.put(&row.to_row()));
             decision.note_done(number, word_of(letter.offset), bit_of(letter.offset));

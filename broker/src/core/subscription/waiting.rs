@@ -41,6 +41,23 @@ pub struct WaitingRecord {
     pub failures: Vec<Failure>,
 }
 
+impl WaitingRecord {
+    /// One with which nothing has been tried, and that can be delivered at once.
+    pub(super) fn untried(key: KeyHash, bytes: u32, append_time_ms: i64) -> Self {
+        Self {
+            key,
+            bytes,
+            append_time_ms,
+            attempts: 0,
+            failure_count: 0,
+            due_ms: 0,
+            is_suspect: false,
+            death: None,
+            failures: Vec::new(),
+        }
+    }
+}
+
 /// What is being done with a record that has a row. Volatile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Handling {

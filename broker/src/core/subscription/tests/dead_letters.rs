@@ -239,17 +239,7 @@ fn large_records_go_in_batches_that_every_reader_takes() {
     let buried = |offset: u64, bytes: u32| BuriedRecord {
         offset: Offset::new(offset),
         key: KeyHash(offset),
-        record: WaitingRecord {
-            key: KeyHash(offset),
-            bytes,
-            append_time_ms: 0,
-            attempts: 0,
-            failure_count: 0,
-            due_ms: 0,
-            is_suspect: false,
-            death: None,
-            failures: Vec::new(),
-        },
+        record: WaitingRecord::untried(KeyHash(offset), bytes, 0),
     };
     let lengths = |sizes: &[u32]| {
         let records = (0..)
