@@ -207,12 +207,7 @@ impl SubscriptionPartition {
                     outcome = Err(TooManyParkedKeys);
                     false
                 }
-                Some(key) if self.is_ordered => {
-                    let before = self.window.records_of(key).next();
-                    self.window.keys.get(key).leased_count == 0
-                        && self.waiting.of_key(key).next() == Some(offset)
-                        && before.is_none_or(|before| offset < before)
-                }
+                Some(key) if self.is_ordered => self.is_next_of_key(key, offset),
                 Some(_) => true,
                 None => false,
             };
@@ -354,7 +349,7 @@ impl Subscription {
     }
 
     /// Whether what comes behind a dead record of its key follows it.
-    fn parks(&self) -> bool {
+    pub(super) fn parks(&self) -> bool {
         self.config.on_dead_letter == OnDeadLetter::Park && self.config.mode.is_ordered()
     }
 

@@ -7,7 +7,7 @@ use super::inspected::Halt;
 use super::keys::KeyHash;
 use super::partition::SubscriptionPartition;
 use super::pending::{PendingRecord, RecordPlace};
-use super::{DeadLetterState, Mode, OnDeadLetter, Subscription};
+use super::{DeadLetterState, Mode, Subscription};
 
 /// The key of a record, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,10 +195,9 @@ impl Subscription {
         }
         let partition = self.partitions.get(number as usize)?;
         let lane = self.partitions.get(self.dead_lane(number) as usize)?;
-        let parks = self.config.on_dead_letter == OnDeadLetter::Park;
         let alone = self.hash_key.of_keyless(number, record.offset);
         match key.filter(|key| *key != alone) {
-            Some(key) if parks => {
+            Some(key) if self.parks() => {
                 let parked = partition.parked.get(&key)?;
                 (record.offset <= parked.highest).then_some(parked.first_dead)
             }

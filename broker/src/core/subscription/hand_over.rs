@@ -45,10 +45,14 @@ impl SubscriptionPartition {
             return false;
         };
         let key = record.key;
+        let is_parked = self.parked.contains_key(&key);
+        self.has_come_to(offset) && !is_parked && self.is_next_of_key(key, offset)
+    }
+
+    /// Whether a record that has a row is the first of its key, and none of the key is with a consumer.
+    pub(super) fn is_next_of_key(&self, key: KeyHash, offset: Offset) -> bool {
         let in_window = self.window.records_of(key).next();
-        self.has_come_to(offset)
-            && self.window.keys.get(key).leased_count == 0
-            && !self.parked.contains_key(&key)
+        self.window.keys.get(key).leased_count == 0
             && self.waiting.of_key(key).next() == Some(offset)
             && in_window.is_none_or(|first| offset < first)
     }
@@ -201,9 +205,8 @@ impl SubscriptionPartition {
             let is_fresh = record.failure_count == 0 && !record.is_suspect;
             match place {
                 0 if record.is_suspect => return self.waiting.make_ready(offset),
-                0 => delivered.push(self.lease_row(offset, leases, to, credit)),
-                _ if is_fresh => delivered.push(self.lease_row(offset, leases, to, credit)),
-                _ => return,
+                1.. if !is_fresh => return,
+                _ => delivered.push(self.lease_row(offset, leases, to, credit)),
             }
             if !is_fresh {
                 return;
