@@ -156,6 +156,10 @@ fn advice(error: &Error) -> Option<String> {
         (_, Some(ErrorReason::SubscriptionNotFound)) => {
             Some("to see what there is: towpath subscription list".to_owned())
         }
+        (_, Some(ErrorReason::InvalidFilter)) => {
+            let position = error.metadata("position")?;
+            Some(format!("at character {position} of the filter"))
+        }
         (_, Some(ErrorReason::TopicInUse)) => {
             Some("to see who needs it: towpath subscription list".to_owned())
         }

@@ -66,6 +66,10 @@ fn dead_letters_are_listed_and_shown() {
         shown.contains("no account") && shown.contains("key       bad"),
         "{shown}"
     );
+    assert!(
+        shown.contains("state     DEAD\nkind      DEAD\n"),
+        "{shown}"
+    );
     let shown = one_json(&broker.ok(&["dlq", "show", "s", "0@1", "-o", "json"]));
     assert_eq!(shown["value"], "3", "{shown}");
 }
@@ -73,11 +77,14 @@ fn dead_letters_are_listed_and_shown() {
 #[test]
 fn dead_letters_are_redriven_in_order() {
     let broker = with_letters();
-    let would = broker.ok(&["dlq", "redrive", "s", "--dry-run", "--kind", "dead"]);
+    let dry_run = ["dlq", "redrive", "s", "--dry-run", "--kind", "dead"];
+    let would = broker.ok(&dry_run);
     assert_eq!(
         would, "would redrive 2 dead letters of subscription s\n",
         "whole key"
     );
+    let would = one_json(&broker.ok(&[&dry_run[..], &["-o", "json"]].concat()));
+    assert_eq!(would["is_dry_run"], true, "{would}");
     let shown = broker.ok(&["subscription", "get", "s"]);
     assert!(
         shown.contains("2 dead letters: towpath dlq list s\n"),

@@ -29,15 +29,16 @@ pub(crate) struct TestBroker {
 
 impl TestBroker {
     pub(crate) fn start() -> Self {
-        Self::start_in(tempfile::tempdir().expect("a folder"))
+        Self::start_in(tempfile::tempdir().expect("a folder"), |_| ())
     }
 
-    fn start_in(folder: TempDir) -> Self {
-        let config = Config {
+    fn start_in(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
             listen: Some(ANY_PORT),
             data_dir: folder.path().join("data"),
             ..Config::default()
         };
+        change(&mut config);
         let runtime = Runtime::new().expect("a runtime");
         let broker = runtime.block_on(Broker::start(config)).expect("a broker");
         Self {
@@ -56,11 +57,16 @@ impl TestBroker {
     }
 
     /// Stops it and starts it again: everything is in segments then, and nothing in memory.
-    pub(crate) fn restart(mut self) -> Self {
+    pub(crate) fn restart(self) -> Self {
+        self.restart_with(|_| ())
+    }
+
+    /// The same, with other settings.
+    pub(crate) fn restart_with(mut self, change: impl FnOnce(&mut Config)) -> Self {
         let other = tempfile::tempdir().expect("a folder");
         let folder = std::mem::replace(&mut self.folder, other);
         drop(self);
-        Self::start_in(folder)
+        Self::start_in(folder, change)
     }
 
     /// Flips a bit of the segment that holds these bytes.

@@ -131,12 +131,16 @@ fn a_subscription_is_shown_with_what_is_left() {
         "dead_letters": 0,
         "redriven_records": 0,
         "skipped_records": 0,
+        "held_bytes": 0,
+        "held_ms": 0,
         "filtered_records": 0,
         "unjudged_records": 0,
         "halt_reason": null,
     }]);
     assert_eq!(shown["partitions"], expected, "{shown}");
     assert_eq!(shown["consumer_count"], 0, "{shown}");
+    assert_eq!(shown["consumers"], json!([]), "{shown}");
+    assert_eq!(shown["held_bytes"], 0, "{shown}");
     let text = broker.ok(&["subscription", "get", "s"]);
     let lines: Vec<_> = text.lines().collect();
     let first = "s  topic t, key-shared, 0 consumers, lag 6 records, ";
@@ -145,6 +149,42 @@ fn a_subscription_is_shown_with_what_is_left() {
     assert_eq!(lines[1], second, "{text}");
     assert!(lines[2].starts_with("PARTITION  FLOOR  END  LAG"), "{text}");
     assert_eq!(lines.len(), 4, "{text}");
+}
+
+#[test]
+fn what_a_subscription_holds_is_shown_with_a_warning_before_it_is_let_go_of() {
+    let broker = TestBroker::start();
+    let create = "topic create t --partitions 1 --retention-bytes 1MiB";
+    broker.ok(&create.split_whitespace().collect::<Vec<_>>());
+    let create = "subscription create s --topic t --from beginning";
+    broker.ok(&create.split_whitespace().collect::<Vec<_>>());
+    let large = "x".repeat(400 * 1024);
+    let produced = [large.as_str(); 10].join("\n");
+    broker.ok_with(produced, &["produce", "t"]);
+    let held = |shown: &Value| shown["held_bytes"].as_u64().expect("a number");
+    let shown = get(&broker);
+    let held_bytes = held(&shown);
+    assert!(held_bytes > 0, "{shown}");
+    assert_eq!(shown["partitions"][0]["held_bytes"], held_bytes, "{shown}");
+    assert_eq!(shown["hold_warning"], Value::Null, "{shown}");
+    let text = broker.ok(&["subscription", "get", "s"]);
+    assert!(
+        text.contains(" held past the retention of topic t\n"),
+        "{text}"
+    );
+    assert!(!text.contains("warning"), "{text}");
+    let broker = broker.restart_with(|config| {
+        config.engine.core.hold_bytes_max = held_bytes + held_bytes / 9;
+    });
+    let shown = get(&broker);
+    assert_eq!(held(&shown), held_bytes, "{shown}");
+    let percent = shown["held_percent"].as_u64().expect("a number");
+    assert!((80..100).contains(&percent), "{shown}");
+    let warning = shown["hold_warning"].as_str().expect("a warning");
+    let text = broker.ok(&["subscription", "get", "s"]);
+    assert!(text.ends_with(&format!("\nwarning: {warning}\n")), "{text}");
+    let listed = broker.ok(&["subscription", "list", "-o", "json"]);
+    assert!(!listed.contains("held"), "{listed}");
 }
 
 #[test]
@@ -363,6 +403,8 @@ fn a_filter_that_is_none_is_refused() {
     let said = broker.fails(2, &[&create[..], &["--filter", "nokey == 1"]].concat());
     assert!(said.contains("INVALID_FILTER"), "{said}");
     assert!(said.contains("no variable"), "{said}");
+    let said = broker.fails(2, &[&create[..], &["--filter", "size > 1 &&"]].concat());
+    assert!(said.contains("at character 12 of the filter"), "{said}");
 }
 
 #[test]
@@ -371,7 +413,9 @@ fn a_filter_is_changed_and_taken_away() {
     let update = ["subscription", "update", "s"];
     let filter = ["--filter", "json.total > 1"];
     let rule = ["--on-filter-error", "dead-letter"];
-    broker.ok(&[&update[..], &filter, &rule].concat());
+    let updated = broker.ok(&[&update[..], &filter, &rule].concat());
+    let shown = "filter json.total > 1, on a record that it cannot judge dead-letter\n";
+    assert!(updated.ends_with(shown), "{updated}");
     let config = &get(&broker)["config"];
     assert_eq!(config["filter"], "json.total > 1", "{config}");
     assert_eq!(config["on_filter_error"], "dead-letter", "{config}");
@@ -417,7 +461,7 @@ fn a_record_is_explained_and_what_is_pending_listed() {
     assert!(printed.contains("bb"), "{printed}");
     let shown = broker.ok(&["subscription", "get", "s"]);
     assert!(
-        shown.contains("filter size > 1: 1 record left out, 0 not judged"),
+        shown.contains("filter size > 1, on a record that it cannot judge deliver\n1 record left out, 0 not judged\n"),
         "{shown}"
     );
     let listed = broker.ok(&["subscription", "pending", "s"]);

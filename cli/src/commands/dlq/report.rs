@@ -137,7 +137,8 @@ impl Report for LetterReport {
             "dead letter {place} of subscription {}",
             self.subscription
         )?;
-        writeln!(out, "state     {}, {}", self.state, self.kind)?;
+        writeln!(out, "state     {}", self.state)?;
+        writeln!(out, "kind      {}", self.kind)?;
         if let Some(behind) = self.behind() {
             writeln!(out, "waits for {behind}")?;
         }
@@ -253,7 +254,7 @@ pub(super) struct MovedLetters {
     kept_count: u64,
     /// Those that were named and are not there.
     missing: Vec<String>,
-    dry_run: bool,
+    is_dry_run: bool,
 }
 
 impl MovedLetters {
@@ -261,7 +262,7 @@ impl MovedLetters {
         subscription: &str,
         deed: Deed,
         progress: &DeadLetterProgress,
-        dry_run: bool,
+        is_dry_run: bool,
     ) -> Self {
         let (to_topic, is_redrive) = match deed {
             Deed::Redrive { topic } => (topic, true),
@@ -278,14 +279,14 @@ impl MovedLetters {
             missing: { progress.missing.iter() }
                 .map(|(partition, offset)| format!("{partition}@{offset}"))
                 .collect(),
-            dry_run,
+            is_dry_run,
         }
     }
 }
 
 impl Report for MovedLetters {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let (verb, count) = match (self.redriven_count, self.discarded_count, self.dry_run) {
+        let (verb, count) = match (self.redriven_count, self.discarded_count, self.is_dry_run) {
             (Some(count), _, false) => ("redrove", count),
             (Some(count), _, true) => ("would redrive", count),
             (None, count, false) => ("discarded", count.unwrap_or_default()),

@@ -15,7 +15,7 @@ use towpath_client::{
 };
 
 use crate::output::{
-    Align, Report, Table, count, count_of, duration, exact_duration, json_line, printable,
+    Align, Report, Table, bytes, count, count_of, duration, exact_duration, json_line, printable,
 };
 
 pub(super) use change::{DeletedSubscription, Done, PausedSubscription, SubscriptionChange};
@@ -38,9 +38,18 @@ pub(super) struct SubscriptionReport {
     dead_letter_topic: Option<String>,
     dead_letter_problem: Option<String>,
     consumer_count: u32,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// None in a list.
+    #[serde(flatten)]
+    details: Option<DetailsReport>,
+}
+
+/// What is told of one subscription only.
+#[derive(Debug, Serialize)]
+struct DetailsReport {
+    held_bytes: u64,
+    held_percent: u32,
+    hold_warning: Option<String>,
     consumers: Vec<ConsumerReport>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     partitions: Vec<PartitionReport>,
 }
 
@@ -82,6 +91,8 @@ struct PartitionReport {
     dead_letters: u64,
     redriven_records: u64,
     skipped_records: u64,
+    held_bytes: u64,
+    held_ms: u64,
     filtered_records: u64,
     unjudged_records: u64,
     halt_reason: Option<String>,
@@ -89,8 +100,6 @@ struct PartitionReport {
 
 impl SubscriptionReport {
     pub(super) fn of(subscription: &Subscription) -> Self {
-        let consumers = subscription.consumers.iter();
-        let partitions = subscription.partitions.iter();
         let dead_letter_topic = subscription.dead_letter_topic.as_ref();
         Self {
             subscription: subscription.name.to_string(),
@@ -103,13 +112,16 @@ impl SubscriptionReport {
             dead_letter_topic: dead_letter_topic.map(ToString::to_string),
             dead_letter_problem: subscription.dead_letter_problem.clone(),
             consumer_count: subscription.consumer_count,
-            consumers: consumers.map(ConsumerReport::of).collect(),
-            partitions: partitions.map(PartitionReport::of).collect(),
+            details: DetailsReport::of(subscription),
         }
     }
 
+    fn partitions(&self) -> &[PartitionReport] {
+        self.details.as_ref().map_or(&[], |it| &it.partitions)
+    }
+
     fn sum(&self, of: impl Fn(&PartitionReport) -> u64) -> u64 {
-        self.partitions.iter().map(of).sum()
+        self.partitions().iter().map(of).sum()
     }
 
     fn write_partitions(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -122,7 +134,7 @@ impl SubscriptionReport {
             ("IN FLIGHT", Align::Right),
             ("WAITING", Align::Right),
         ]);
-        for it in &self.partitions {
+        for it in self.partitions() {
             table.row([
                 it.partition.to_string(),
                 count(it.floor_offset),
@@ -137,7 +149,9 @@ impl SubscriptionReport {
     }
 
     fn write_consumers(&self, out: &mut dyn Write) -> io::Result<()> {
-        if self.consumers.is_empty() {
+        let consumers = self.details.as_ref().map(|it| it.consumers.as_slice());
+        let consumers = consumers.unwrap_or_default();
+        if consumers.is_empty() {
             return Ok(());
         }
         let mut table = Table::new([
@@ -146,7 +160,7 @@ impl SubscriptionReport {
             ("IN FLIGHT", Align::Right),
             ("STATE", Align::Left),
         ]);
-        for it in &self.consumers {
+        for it in consumers {
             table.row([
                 it.name(),
                 it.connect_time.clone(),
@@ -158,21 +172,17 @@ impl SubscriptionReport {
     }
 
     fn write_filter(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Some(filter) = &self.config.filter else {
+        let Some(filter) = self.config.filter_text() else {
             return Ok(());
         };
         let filtered = count_of(self.sum(|it| it.filtered_records), "record");
         let unjudged = count(self.sum(|it| it.unjudged_records));
-        let filter = printable(filter.as_bytes());
-        writeln!(
-            out,
-            "filter {filter}: {filtered} left out, {unjudged} not judged"
-        )
+        writeln!(out, "{filter}\n{filtered} left out, {unjudged} not judged")
     }
 
     /// What is not as it is most of the time.
     fn write_remarks(&self, out: &mut dyn Write) -> io::Result<()> {
-        for it in &self.partitions {
+        for it in self.partitions() {
             if let Some(reason) = &it.halt_reason {
                 writeln!(out, "partition {} is halted: {reason}", it.partition)?;
             }
@@ -194,14 +204,41 @@ impl SubscriptionReport {
         if let Some(problem) = &self.dead_letter_problem {
             writeln!(out, "dead letters are not moved: {problem}")?;
         }
-        match self.sum(|it| it.skipped_records) {
-            0 => Ok(()),
-            skipped => writeln!(
-                out,
-                "{} passed over, gone before they were settled",
-                count_of(skipped, "record")
-            ),
+        if let skipped @ 1.. = self.sum(|it| it.skipped_records) {
+            let records = count_of(skipped, "record");
+            writeln!(out, "{records} passed over, gone before they were settled")?;
         }
+        self.write_hold(out)
+    }
+
+    /// What the topic keeps for it past its retention.
+    fn write_hold(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Some(details) = &self.details else {
+            return Ok(());
+        };
+        if let held @ 1.. = details.held_bytes {
+            let (held, topic) = (bytes(held), &self.topic);
+            writeln!(out, "{held} held past the retention of topic {topic}")?;
+        }
+        match &details.hold_warning {
+            None => Ok(()),
+            Some(warning) => writeln!(out, "warning: {}", printable(warning.as_bytes())),
+        }
+    }
+}
+
+impl DetailsReport {
+    /// A subscription has partitions wherever it is shown by itself.
+    fn of(subscription: &Subscription) -> Option<Self> {
+        let consumers = subscription.consumers.iter();
+        let partitions = subscription.partitions.iter();
+        (!subscription.partitions.is_empty()).then(|| Self {
+            held_bytes: subscription.held_bytes,
+            held_percent: subscription.held_percent,
+            hold_warning: subscription.hold_warning.clone(),
+            consumers: consumers.map(ConsumerReport::of).collect(),
+            partitions: partitions.map(PartitionReport::of).collect(),
+        })
     }
 }
 
@@ -226,6 +263,21 @@ impl ConfigReport {
                 _ => "unknown",
             },
         }
+    }
+
+    /// Which records are delivered, unless all of them are.
+    fn filter_text(&self) -> Option<String> {
+        let filter = printable(self.filter.as_ref()?.as_bytes());
+        let rule = self.on_filter_error;
+        Some(format!(
+            "filter {filter}, on a record that it cannot judge {rule}"
+        ))
+    }
+
+    /// When a record is tried again, and for how long; and which ones are delivered, unless all of them are.
+    fn rules(&self) -> String {
+        let filter = self.filter_text().map(|it| format!("\n{it}"));
+        self.retries() + &filter.unwrap_or_default()
     }
 
     /// When a record is tried again, and for how long.
@@ -285,6 +337,8 @@ impl PartitionReport {
             dead_letters: partition.dead_letters,
             redriven_records: partition.redriven_records,
             skipped_records: partition.skipped_records,
+            held_bytes: partition.held_bytes,
+            held_ms: whole_ms(partition.held),
             filtered_records: partition.filtered_records,
             unjudged_records: partition.unjudged_records,
             halt_reason: partition.halt_reason.clone(),
@@ -313,7 +367,7 @@ pub(super) fn time_text(time: SystemTime) -> String {
 impl Report for SubscriptionReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         let paused = if self.is_paused { "  PAUSED" } else { "" };
-        let oldest_ms = self.partitions.iter().map(|it| it.lag_ms).max();
+        let oldest_ms = self.partitions().iter().map(|it| it.lag_ms).max();
         writeln!(
             out,
             "{}{paused}  topic {}, {}, {}, lag {}, {}",

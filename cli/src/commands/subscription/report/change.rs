@@ -47,7 +47,7 @@ impl Report for SubscriptionChange {
             config,
             ..
         } = &self.subscription;
-        let retries = config.retries();
+        let rules = config.rules();
         let shape = format!(
             "{}, on a dead letter {}",
             config.mode, config.on_dead_letter
@@ -55,21 +55,21 @@ impl Report for SubscriptionChange {
         match self.done {
             Done::Created => writeln!(
                 out,
-                "created subscription {name} of topic {topic}: {shape}\n{retries}"
+                "created subscription {name} of topic {topic}: {shape}\n{rules}"
             ),
             Done::Existed => writeln!(
                 out,
-                "subscription {name} of topic {topic} is there, as asked for: {shape}\n{retries}"
+                "subscription {name} of topic {topic} is there, as asked for: {shape}\n{rules}"
             ),
             Done::WouldCreate => writeln!(
                 out,
-                "would create subscription {name} of topic {topic}: {shape}\n{retries}\n\
+                "would create subscription {name} of topic {topic}: {shape}\n{rules}\n\
                  dry run: nothing was created"
             ),
-            Done::Updated => writeln!(out, "updated subscription {name}: {retries}"),
+            Done::Updated => writeln!(out, "updated subscription {name}: {rules}"),
             Done::WouldUpdate => writeln!(
                 out,
-                "would update subscription {name}: {retries}\ndry run: nothing was changed"
+                "would update subscription {name}: {rules}\ndry run: nothing was changed"
             ),
         }
     }
