@@ -1,6 +1,7 @@
 //! Which dead letters a call is about.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use bytes::Bytes;
 use towpath_proto::problem::Problem;
@@ -129,5 +130,52 @@ impl Filter {
             && self.died_from_ms.is_none_or(|from| time_ms >= from)
             && self.died_before_ms.is_none_or(|before| time_ms < before)
             && (self.reason_contains.is_empty() || letter.has_reason(&self.reason_contains))
+    }
+}
+
+/// For the log: what it looks at, and neither keys nor texts.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named: usize = self.named().map(|(_, offsets)| offsets.len()).sum();
+        let partitions = self.partitions.as_ref().map(BTreeSet::len);
+        let kind = self.is_parked.map(|it| if it { "parked" } else { "dead" });
+        let parts = [
+            self.letters.is_some().then(|| format!("{named} named")),
+            partitions.map(|count| format!("of {count} partitions")),
+            self.key.is_some().then(|| "of one key".to_owned()),
+            kind.map(|kind| format!("kind {kind}")),
+            (!self.reason_contains.is_empty()).then(|| "by reason".to_owned()),
+            self.died_from_ms.map(|ms| format!("died from {ms} ms")),
+            self.died_before_ms.map(|ms| format!("died before {ms} ms")),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        match parts.is_empty() {
+            true => f.write_str("all"),
+            false => f.write_str(&parts.join(", ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_told_neither_keys_nor_texts_and_not_each_letter() {
+        let check = |filter: Filter, expected: &str| assert_eq!(filter.to_string(), expected);
+        check(Filter::default(), "all");
+        let letters = BTreeMap::from([(0, (0..9_000).collect()), (7, BTreeSet::from([5]))]);
+        let filter = Filter {
+            letters: Some(letters),
+            partitions: Some(BTreeSet::from([0, 7])),
+            key: Some(Bytes::from_static(b"secret")),
+            is_parked: Some(true),
+            reason_contains: "secret".to_owned(),
+            died_from_ms: Some(5),
+            died_before_ms: Some(9),
+        };
+        let expected = "9001 named, of 2 partitions, of one key, kind parked, by reason, \
+                        died from 5 ms, died before 9 ms";
+        check(filter, expected);
     }
 }

@@ -70,7 +70,7 @@ pub(in crate::api::dead_letter) async fn discard(
     let letters = letters_of(shared, &request.subscription).await?;
     let (subscription, is_dry_run) = (letters.name.clone(), request.validate_only);
     let filter = Filter::read(request.filter, &letters)?;
-    let meant = filter.clone();
+    let meant = filter.to_string();
     let plan = Plan {
         letters,
         filter,
@@ -80,7 +80,7 @@ pub(in crate::api::dead_letter) async fn discard(
     };
     let told = plan.begin(shared, &request.resume_token).await?;
     if !is_dry_run {
-        tracing::info!(%subscription, %reason, filter = ?meant, "dead letters are being discarded");
+        tracing::info!(%subscription, %reason, filter = meant, "dead letters are being discarded");
     }
     Ok(Box::pin(told.map(|told| {
         let told = told?;
