@@ -39,7 +39,7 @@ pub const NAME_BYTES_MAX: usize = 200;
 pub const PARTITION_COUNT_DEFAULT: u32 = 8;
 /// Most partitions of one topic.
 pub const PARTITIONS_PER_TOPIC_MAX: u32 = 10_000;
-/// Most topics of one broker.
+/// Most topics of one broker, besides those of the dead letters of subscriptions.
 pub const TOPICS_MAX: u32 = 10_000;
 /// Most partitions of all topics together.
 pub const PARTITIONS_MAX: u32 = 20_000;

@@ -29,12 +29,11 @@ pub struct IdlePlan {
     /// The broker.
     #[command(flatten)]
     pub broker: BrokerPlan,
-    /// Subscriptions, each with a topic of one partition for its dead letters: the broker has at most
-    /// 10,000 topics in all.
-    #[arg(long, default_value_t = 9_900, value_parser = clap::value_parser!(u32).range(1..=9_999))]
+    /// Subscriptions, each with a topic of one partition for its dead letters.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub subscriptions: u32,
     /// Topics that they share, each of one partition.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=9_999))]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub topics: u32,
     /// Subscriptions that have a consumer, with a connection of its own.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000))]

@@ -162,9 +162,11 @@ pub enum CreateTopicRefusal {
     #[error(transparent)]
     Config(#[from] TopicConfigError),
     /// The broker has all the topics that it may have.
-    #[error("the broker has {count} topics, the most that it may have")]
+    #[error(
+        "the broker has {count} topics besides those of dead letters, the most that it may have"
+    )]
     TooManyTopics {
-        /// How many it has.
+        /// How many it may have.
         count: usize,
     },
     /// The broker would have too many partitions.
@@ -272,11 +274,38 @@ impl State {
             return Err(CreateTopicRefusal::PartitionCount { partition_count });
         }
         wish.config.check()?;
-        if self.topics.len() >= self.limits.topic_count_max {
-            return Err(CreateTopicRefusal::TooManyTopics {
-                count: self.topics.len(),
-            });
+        let count = self.limits.topic_count_max;
+        if self.own_topic_count() >= count {
+            return Err(CreateTopicRefusal::TooManyTopics { count });
         }
+        self.new_topic(wish, now_ms)
+    }
+
+    /// Topics of dead letters are not counted: there is one for each subscription, and of these there is a
+    /// limit of their own.
+    fn own_topic_count(&self) -> usize {
+        { self.topics.len() }.saturating_sub(self.subscriptions.len())
+    }
+
+    /// Decides on creating the topic of a subscription's dead letters. It is refused only where topics that
+    /// subscriptions have left behind are too many, so that these cannot grow without end.
+    pub(in crate::core) fn create_dead_letter_topic(
+        &self,
+        wish: &CreateTopic,
+        now_ms: i64,
+    ) -> Result<(TopicId, Vec<Row>), CreateTopicRefusal> {
+        let count = self.limits.topic_count_max;
+        if self.own_topic_count() > count {
+            return Err(CreateTopicRefusal::TooManyTopics { count });
+        }
+        self.new_topic(wish, now_ms)
+    }
+
+    fn new_topic(
+        &self,
+        wish: &CreateTopic,
+        now_ms: i64,
+    ) -> Result<(TopicId, Vec<Row>), CreateTopicRefusal> {
         let count: usize = self
             .topics
             .values()

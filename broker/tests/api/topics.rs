@@ -154,6 +154,34 @@ async fn the_number_of_topics_has_a_limit() {
 }
 
 #[tokio::test]
+async fn topics_of_dead_letters_are_counted_only_once_their_subscription_is_gone() {
+    let mut config = crate::harness::config();
+    config.engine.core.topic_count_max = 1;
+    let broker = TestBroker::start_with(config).await;
+    broker.create("orders", 1).await;
+    let subscribe = async |name: &str| {
+        let wish = v1::CreateSubscriptionRequest {
+            name: name.to_owned(),
+            ..crate::consumer::wish()
+        };
+        crate::consumer::create_as(&broker, wish).await
+    };
+    subscribe("billing").await.unwrap();
+    subscribe("audit").await.unwrap();
+    let delete = v1::DeleteSubscriptionRequest {
+        name: "billing".to_owned(),
+        ..v1::DeleteSubscriptionRequest::default()
+    };
+    let mut client = crate::consumer::client(&broker);
+    soon(client.delete_subscription(delete)).await.unwrap();
+    let problem = refusal(subscribe("email").await, ErrorReason::LimitReached);
+    check_facts(&problem, &[("limit", "topics_max"), ("limit_value", "1")]);
+    // Its own is there still.
+    subscribe("billing").await.unwrap();
+    subscribe("email").await.unwrap();
+}
+
+#[tokio::test]
 async fn an_unknown_topic_brings_the_one_that_was_probably_meant() {
     let broker = TestBroker::start().await;
     for name in ["orders", "payments", "x"] {

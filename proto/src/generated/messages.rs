@@ -31,7 +31,8 @@ pub struct Limits {
     /// Most partitions of one topic. Default: 0; the broker's own default is 10,000.
     #[prost(uint32, tag = "9")]
     pub partitions_per_topic_max: u32,
-    /// Most topics. Default: 0; the broker's own default is 10,000.
+    /// Most topics, besides those of the dead letters of subscriptions. Default: 0; the broker's own default
+    /// is 10,000.
     #[prost(uint32, tag = "10")]
     pub topics_max: u32,
     /// Most partitions of all topics together. Default: 0; the broker's own default is 20,000.

@@ -179,7 +179,7 @@ impl State {
                 partition_count,
                 config: TopicConfig::default(),
             };
-            let (topic, rows) = self.create_topic(&wish, now_ms)?;
+            let (topic, rows) = self.create_dead_letter_topic(&wish, now_ms)?;
             let row = rows
                 .into_iter()
                 .find(|row| row.key == RowId::Topic(topic).key());

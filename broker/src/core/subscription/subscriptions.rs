@@ -47,7 +47,7 @@ impl Subscriptions {
         self.by_id.get(self.names.get(name)?)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::core) fn len(&self) -> usize {
         self.by_id.len()
     }
 
