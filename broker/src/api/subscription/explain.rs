@@ -54,7 +54,9 @@ pub(super) async fn explain(
     let explanation = explanation
         .map_err(|error| status::command_failed(error, status::subscription_not_found))?;
     let explanation = explanation.ok_or_else(|| status::subscription_deleted(&found.name))?;
-    let letter = letter::find(shared, &found.name, asked, &explanation).await?;
+    let key = peeked.as_ref().and_then(Peeked::record);
+    let key = key.and_then(|record| record.key());
+    let letter = letter::find(shared, &found.name, asked, &explanation, key).await?;
     let is_gone = offset < log.log_start();
     Ok(told(explanation, letter, peeked.as_ref(), is_gone, &topics))
 }
@@ -77,7 +79,7 @@ fn told(
     let place = explanation.record.place;
     let record = peeked.and_then(Peeked::record);
     let judged = judge(explanation.filter.expression.as_deref(), peeked, record);
-    let note = text::note(&explanation, &letter, is_gone, judged.0);
+    let mut note = text::note(&explanation, &letter, is_gone, judged.0);
     let obstacles = explanation.obstacles.iter();
     let obstacles = obstacles.map(text::obstacle).collect();
     let mut record = pending::record(explanation.record);
@@ -89,6 +91,16 @@ fn told(
     };
     if let Some(state) = state {
         record.set_state(state);
+    }
+    if let Some(found) = letter.found.as_ref().filter(|_| is_dead) {
+        record.death_reason.clone_from(&found.reason);
+        if let Some(behind) = found.behind {
+            let behind = format!(
+                ": it is parked behind {}@{behind} of its key",
+                record.partition
+            );
+            note.push_str(&behind);
+        }
     }
     let letters = topics.with_id(explanation.dead_letter_topic);
     let letters = letters.filter(|_| letter.found.is_some());

@@ -138,11 +138,18 @@ async fn a_record_is_explained_from_its_append_to_its_end() {
     assert_eq!(state(&known), v1::RecordState::Dead, "{known:?}");
     assert_eq!(known.dead_letter_topic, "billing.dlq");
     assert_eq!(known.dead_letter_offset, Some(0));
+    assert_eq!(known.record.unwrap().death_reason, "no such customer");
     let parked = explain(&broker, 2).await;
     assert_eq!(
         (state(&parked), parked.dead_letter_offset),
         (v1::RecordState::Dead, Some(1))
     );
+    assert!(
+        parked.note.ends_with("parked behind 0@0 of its key"),
+        "{}",
+        parked.note
+    );
+    assert_eq!(parked.record.unwrap().death_reason, "");
     publish(&broker, &[("a", large)]).await;
     letters(&broker, 3).await;
     consumer.ack_all().await;

@@ -1,6 +1,7 @@
 //! Looking for the dead letter of a record.
 
 use towpath_proto::batch::{RecordView, Records};
+use towpath_proto::dead_letter as header;
 use towpath_proto::names::SubscriptionName;
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
@@ -30,6 +31,10 @@ pub(super) struct FoundLetter {
     /// Its offset among the dead letters.
     pub(super) offset: Offset,
     pub(super) state: DeadLetterState,
+    /// Why it is dead; empty for one that is parked.
+    pub(super) reason: String,
+    /// The dead letter of its key that it is parked behind.
+    pub(super) behind: Option<Offset>,
     /// What is known of it if it is delivered again.
     pub(super) redriven: Option<PendingRecord>,
 }
@@ -40,11 +45,13 @@ pub(super) async fn find(
     name: &SubscriptionName,
     asked: &v1::ExplainRecordRequest,
     explanation: &RecordExplanation,
+    key: Option<&[u8]>,
 ) -> Result<Search, Problem> {
     let Some(start) = explanation.letters_from else {
         return Ok(Search::default());
     };
-    let mut search = look(shared, name, asked, explanation, start).await;
+    let wanted = Wanted { name, asked, key };
+    let mut search = look(shared, &wanted, explanation, start).await;
     if let Some(found) = &mut search.found {
         let standing = shared.control(|answer| {
             let question = SubscriptionQuestion::Letter {
@@ -64,19 +71,19 @@ pub(super) async fn find(
 
 async fn look(
     shared: &Shared,
-    name: &SubscriptionName,
-    asked: &v1::ExplainRecordRequest,
+    wanted: &Wanted<'_>,
     explanation: &RecordExplanation,
     start: Offset,
 ) -> Search {
     let topics = shared.published().topics();
     let topic = topics.with_id(explanation.dead_letter_topic);
-    let Some(handle) = topic.and_then(|topic| topic.partition(asked.partition)) else {
+    let Some(handle) = topic.and_then(|topic| topic.partition(wanted.asked.partition)) else {
         return Search::default();
     };
     let log = handle.log();
     let mut next = start.max(log.log_start());
     let mut search = Search::default();
+    let mut dead_of_key = None;
     let stop = next.advance(LETTERS_MAX).min(log.end());
     search.is_cut_short = stop < log.end();
     while next < stop {
@@ -92,13 +99,21 @@ async fn look(
             let records = Records::new(&frame.payload).map_while(Result::ok);
             for (place, record) in (0..).zip(records) {
                 let offset = frame.header.base_offset.advance(place);
+                let Some(origin) = (offset >= start).then(|| Origin::of(&record)) else {
+                    continue;
+                };
                 // The last one counts: after a seek back a record may have died again.
-                if offset >= start && is_of(&record, name, asked) {
+                if wanted.is(&origin) {
                     search.found = Some(FoundLetter {
                         offset,
                         state: DeadLetterState::Dead,
+                        reason: String::from_utf8_lossy(origin.reason).into_owned(),
+                        behind: dead_of_key.filter(|_| origin.is_parked),
                         redriven: None,
                     });
+                }
+                if !origin.is_parked && record.key().is_some() && record.key() == wanted.key {
+                    dead_of_key = Some(offset);
                 }
             }
             next = next.max(frame.header.next_offset());
@@ -107,23 +122,46 @@ async fn look(
     search
 }
 
-/// Whether a dead letter is that of the record.
-fn is_of(
-    letter: &RecordView<'_>,
-    name: &SubscriptionName,
-    asked: &v1::ExplainRecordRequest,
-) -> bool {
-    let (mut is_offset, mut is_partition, mut is_subscription) = (false, false, false);
-    // Those behind the record's own headers count.
-    for (header, value) in letter.headers() {
-        match header {
-            "towpath-dlq-offset" => is_offset = value == asked.offset.to_string().as_bytes(),
-            "towpath-dlq-partition" => {
-                is_partition = value == asked.partition.to_string().as_bytes();
-            }
-            "towpath-dlq-subscription" => is_subscription = value == name.as_str().as_bytes(),
-            _ => {}
-        }
+/// The record whose dead letter is looked for.
+struct Wanted<'a> {
+    name: &'a SubscriptionName,
+    asked: &'a v1::ExplainRecordRequest,
+    /// Its key, if it is known and there is one.
+    key: Option<&'a [u8]>,
+}
+
+impl Wanted<'_> {
+    fn is(&self, origin: &Origin<'_>) -> bool {
+        origin.offset == self.asked.offset.to_string().as_bytes()
+            && origin.partition == self.asked.partition.to_string().as_bytes()
+            && origin.subscription == self.name.as_str().as_bytes()
     }
-    is_offset && is_partition && is_subscription
+}
+
+/// What a dead letter says of itself.
+#[derive(Default)]
+struct Origin<'a> {
+    subscription: &'a [u8],
+    partition: &'a [u8],
+    offset: &'a [u8],
+    reason: &'a [u8],
+    is_parked: bool,
+}
+
+impl<'a> Origin<'a> {
+    /// Those behind the record's own headers count.
+    fn of(letter: &RecordView<'a>) -> Self {
+        let mut origin = Self::default();
+        for (name, value) in letter.headers() {
+            match name {
+                header::SUBSCRIPTION => origin.subscription = value,
+                header::PARTITION => origin.partition = value,
+                header::OFFSET => origin.offset = value,
+                header::REASON => origin.reason = value,
+                header::KIND => origin.is_parked = value == header::PARKED.as_bytes(),
+                _ => {}
+            }
+        }
+        origin
+    }
 }
