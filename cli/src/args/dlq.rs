@@ -136,7 +136,7 @@ pub(crate) struct DiscardArgs {
     /// Only tell how many there are
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not ask, even on a terminal
+    /// Do not ask; needed where there is no terminal to ask on
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// Which.
