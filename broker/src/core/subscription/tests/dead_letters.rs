@@ -115,6 +115,32 @@ fn a_key_that_is_redriven_comes_back_in_order_and_is_free_with_its_last_dead_let
 }
 
 #[test]
+fn a_key_stays_parked_while_one_of_its_dead_letters_is_left() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 1, 1]);
+    bench.connect(1, 1_000);
+    bench.say((0, 0), dead());
+    bench.bury(true);
+    bench.bury(true);
+    let all = bench.letters_of(0, |_| true);
+    bench.redrive(0, &all);
+    assert_eq!(bench.held(), [(1, 0), (1, 1), (1, 2)]);
+    bench.ack((1, 0));
+    bench.ack((1, 1));
+    bench.say((1, 2), dead());
+    bench.bury(true);
+    bench.append(0, &[1]);
+    bench.step();
+    bench.bury(true);
+    assert_eq!(bench.held(), []);
+    assert_eq!(
+        bench.letters[0],
+        [0, 1, 2, 3],
+        "it follows the one that is left"
+    );
+}
+
+#[test]
 fn a_redriven_record_that_fails_for_good_is_dead_where_it_is() {
     let mut bench = Bench::new(config(Mode::KeyShared), 1);
     bench.append(0, &[1, 1]);
