@@ -39,6 +39,7 @@ mod pending;
 mod progress;
 mod recently_dead;
 mod redrive;
+mod repeat;
 mod retry;
 mod rows;
 mod settle;
@@ -63,6 +64,7 @@ use filter::SupersededFilter;
 use lease::Leases;
 use let_go::Leaving;
 use partition::SubscriptionPartition;
+use repeat::RecentlyGivenBack;
 use retry::OutageWatch;
 use suspects::Suspicion;
 
@@ -196,6 +198,7 @@ pub struct Subscription {
     /// The partition that is served next.
     next_partition: u32,
     suspicion: Suspicion,
+    given_back: RecentlyGivenBack,
     /// The topic of its dead letters.
     dead_letter_topic: TopicId,
     burial_problems: BurialProblems,

@@ -11,6 +11,7 @@ use towpath_storage::{Offset, Row, TopicId};
 
 use super::keys::KeyHash;
 use super::partition::{Lane, SubscriptionPartition};
+use super::repeat::FailedDeliveries;
 use super::settled::{bit_of, word_of};
 use super::waiting::{Handling, WaitingRecord};
 use super::{OnDeadLetter, Subscription, SubscriptionDecision};
@@ -385,7 +386,9 @@ impl Subscription {
         self.counts.died += (wish.records.len() - parked_count) as u64;
         for (place, buried) in (0..).zip(&wish.records) {
             let (word, records) = (word_of(buried.offset), bit_of(buried.offset));
-            partition.recently_dead.note(buried.offset);
+            partition
+                .recently_dead
+                .note(buried.offset, FailedDeliveries::of(&buried.record));
             match partition.waiting.handling(buried.offset) {
                 Some(_) => {
                     partition.unlock_row(buried.offset);

@@ -27,6 +27,7 @@ mod foreign_letters;
 mod hold;
 mod letters;
 mod pending;
+mod repeats;
 mod rules;
 mod schedule;
 mod seek;
@@ -34,6 +35,7 @@ mod suspects;
 mod window;
 
 use bench::{Bench, Held, Place};
+use repeats::Sayings;
 
 const ACK_DEADLINE_MS: u64 = 30_000;
 /// Longer windows are not looked at after each step.
