@@ -48,6 +48,7 @@ mod subscriptions;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod unreadable;
 mod waiting;
 mod window;
 

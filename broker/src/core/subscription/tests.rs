@@ -32,6 +32,7 @@ mod rules;
 mod schedule;
 mod seek;
 mod suspects;
+mod unreadable;
 mod window;
 
 use bench::{Bench, Held, Place};

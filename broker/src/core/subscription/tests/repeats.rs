@@ -96,7 +96,9 @@ impl Bench {
         assert_eq!(expired, [], "{places:?} were with {held:?}");
         self.carry_out(decision);
         self.note_said(&places, held.delivery, &settlement.outcome);
-        places.iter().for_each(|it| drop(self.held.remove(it)));
+        for place in &places {
+            self.held.remove(place);
+        }
         let unchanged = format!("{:?}", self.subscription());
         let (expired, decision) = self.state.settle_deliveries(id, &settlement, now_ms);
         assert_eq!(expired, [], "{settlement:?} is repeated");
