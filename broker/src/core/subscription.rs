@@ -84,7 +84,7 @@ pub use delete::{
     DeleteSubscription, DeleteSubscriptionRefusal, DeletedSubscription, SubscriptionNotFound,
 };
 pub use description::{PartitionDescription, SubscriptionDescription};
-pub use explain::{ExplainedKey, Obstacle, RecordExplanation};
+pub use explain::{ExplainedKey, Obstacle, Parking, RecordExplanation};
 pub use filter::{FilterDoubt, FilterVerdict, OnFilterError, PartitionFilters, RecordFilter};
 pub use hold::{HOLD_WARNING_PERCENT, Hold, HoldEnd, PartitionHold};
 pub use inspected::{Halt, InspectFailure, Inspected};

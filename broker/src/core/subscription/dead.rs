@@ -150,7 +150,7 @@ impl SubscriptionPartition {
     }
 
     /// Whether a seek back brings a record again whose key has dead letters at or behind it.
-    fn comes_again(&self, key: KeyHash, offset: Offset) -> bool {
+    pub(super) fn comes_again(&self, key: KeyHash, offset: Offset) -> bool {
         let parked = self.parked.get(&key);
         parked.is_some_and(|parked| offset <= parked.highest)
     }
