@@ -2,6 +2,7 @@
 
 mod filter;
 mod pending;
+mod repeat;
 
 use std::collections::BTreeMap;
 
