@@ -3,6 +3,7 @@
 mod filter;
 mod pending;
 mod repeat;
+mod unreadable;
 
 use std::collections::BTreeMap;
 

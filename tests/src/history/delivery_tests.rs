@@ -202,7 +202,7 @@ fn only_what_was_heard_may_be_said_again() {
     };
     check_that(begun(), &again(false, Word::Nack), &[]);
     check_that(begun(), &again(false, Word::Ack), &[Rule::TwoOwners]);
-    let rules = [Rule::Disowned, Rule::TwoOwners];
+    let rules = [Rule::TwoOwners, Rule::Disowned];
     check_that(begun(), &again(true, Word::Nack), &rules);
 }
 
