@@ -326,36 +326,44 @@ impl Topic {
 
     /// Adds the oldest segments of all the partitions while at least `bytes` remain without them.
     fn add_surplus(&self, bytes: u64, counts: &mut [usize]) {
-        let next = |number: usize, count: usize| {
-            let segment = self.partitions.get(number)?.segments.get(count)?;
-            (!segment.is_blank()).then_some(Reverse((segment.last_append_time_ms, number)))
-        };
         let kept = |(partition, count): (&Partition, &usize)| {
             let gone = partition.segments.iter().take(*count);
             partition.size_bytes - gone.map(|segment| segment.size_bytes).sum::<u64>()
         };
         let mut kept_bytes: u64 = self.partitions.iter().zip(&*counts).map(kept).sum();
-        if kept_bytes <= bytes {
-            return;
-        }
+        let limits: Vec<_> = self.partitions.iter().map(|it| it.segments.len()).collect();
+        self.add_oldest(&limits, counts, |segment_bytes| {
+            let is_surplus = kept_bytes >= bytes + segment_bytes;
+            if is_surplus {
+                kept_bytes -= segment_bytes;
+            }
+            is_surplus
+        });
+    }
+
+    /// Adds segments to those that go of each partition, the one of all with the oldest records first, up to so
+    /// many of each, until one does not go: `goes` is given the bytes of each.
+    fn add_oldest(
+        &self,
+        limits: &[usize],
+        counts: &mut [usize],
+        mut goes: impl FnMut(u64) -> bool,
+    ) {
+        let next = |number: usize, count: usize| {
+            let is_left = limits.get(number).is_some_and(|limit| count < *limit);
+            let segments = &self.partitions.get(number).filter(|_| is_left)?.segments;
+            let segment = segments.get(count).filter(|it| !it.is_blank())?;
+            let place = Reverse((segment.last_append_time_ms, number));
+            Some((place, segment.size_bytes))
+        };
         let mut oldest: BinaryHeap<_> = (0..)
             .zip(&*counts)
             .filter_map(|(number, count)| next(number, *count))
             .collect();
-        while let Some(Reverse((_, number))) = oldest.pop() {
-            let (Some(partition), Some(count)) =
-                (self.partitions.get(number), counts.get_mut(number))
-            else {
-                return;
-            };
-            let segment_bytes = partition
-                .segments
-                .get(*count)
-                .map_or(0, |segment| segment.size_bytes);
-            if kept_bytes < bytes + segment_bytes {
-                return;
-            }
-            kept_bytes -= segment_bytes;
+        while let Some((Reverse((_, number)), segment_bytes)) = oldest.pop()
+            && goes(segment_bytes)
+            && let Some(count) = counts.get_mut(number)
+        {
             *count += 1;
             oldest.extend(next(number, *count));
         }

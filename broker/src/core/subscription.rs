@@ -39,6 +39,7 @@ mod pending;
 mod progress;
 mod recently_dead;
 mod redrive;
+mod repeat;
 mod retry;
 mod rows;
 mod settle;
@@ -47,6 +48,7 @@ mod subscriptions;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod unreadable;
 mod waiting;
 mod window;
 
@@ -63,6 +65,7 @@ use filter::SupersededFilter;
 use lease::Leases;
 use let_go::Leaving;
 use partition::SubscriptionPartition;
+use repeat::RecentlyGivenBack;
 use retry::OutageWatch;
 use suspects::Suspicion;
 
@@ -81,7 +84,7 @@ pub use delete::{
     DeleteSubscription, DeleteSubscriptionRefusal, DeletedSubscription, SubscriptionNotFound,
 };
 pub use description::{PartitionDescription, SubscriptionDescription};
-pub use explain::{ExplainedKey, Obstacle, RecordExplanation};
+pub use explain::{ExplainedKey, Obstacle, Parking, RecordExplanation};
 pub use filter::{FilterDoubt, FilterVerdict, OnFilterError, PartitionFilters, RecordFilter};
 pub use hold::{HOLD_WARNING_PERCENT, Hold, HoldEnd, PartitionHold};
 pub use inspected::{Halt, InspectFailure, Inspected};
@@ -196,6 +199,7 @@ pub struct Subscription {
     /// The partition that is served next.
     next_partition: u32,
     suspicion: Suspicion,
+    given_back: RecentlyGivenBack,
     /// The topic of its dead letters.
     dead_letter_topic: TopicId,
     burial_problems: BurialProblems,

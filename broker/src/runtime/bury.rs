@@ -51,6 +51,19 @@ pub struct Burial {
     pub payload: Bytes,
 }
 
+/// Dead letters of one job.
+#[derive(Debug, Default)]
+struct Made {
+    /// Of these records.
+    records: Vec<BuriedRecord>,
+    /// Their bytes.
+    payload: BytesMut,
+    /// Records that have none: the first of each key cannot be read.
+    left: Vec<BuriedRecord>,
+    /// Why one of these cannot.
+    problem: Option<String>,
+}
+
 /// Makes dead letters.
 #[derive(Debug)]
 pub(super) struct Undertaker<'a> {
@@ -62,28 +75,60 @@ pub(super) struct Undertaker<'a> {
 impl Undertaker<'_> {
     /// Makes the dead letters of one job, and has them appended. Blocks on the disk.
     pub(super) fn bury(&self, job: BurialJob) {
-        let command = match self.prepare(&job) {
-            Ok((request, payload)) => DataCommand::Bury {
-                burial: Box::new(Burial {
-                    subscription: job.subscription,
-                    wish: job.wish,
-                    request,
-                    payload,
-                }),
-                permits: Permits::default(),
-            },
-            Err(failure) => DataCommand::BuryFailed {
-                subscription: job.subscription,
-                wish: Box::new(job.wish),
-                failure,
-            },
+        let BurialJob {
+            subscription,
+            ref wish,
+            ..
+        } = job;
+        let made = match self.make(&job) {
+            Ok(made) => made,
+            Err(failure) => return self.fail(subscription, wish.clone(), failure),
         };
+        let part = |records| BurialWish {
+            records,
+            ..BurialWish::clone(wish)
+        };
+        if let Some(reason) = made.problem {
+            let failure = BurialFailure::Unreadable(reason);
+            self.fail(subscription, part(made.left), failure);
+        }
+        if made.records.is_empty() {
+            return;
+        }
+        let request = AppendRequest {
+            partition: job.target,
+            producer: None,
+            // INVARIANT: a wish holds few records, each far smaller than the numbers that there are.
+            payload_bytes: u32::try_from(made.payload.len()).unwrap_or(u32::MAX),
+            payload_crc: batch::crc(&made.payload),
+            record_count: u32::try_from(made.records.len()).unwrap_or(u32::MAX),
+        };
+        self.push(DataCommand::Bury {
+            burial: Box::new(Burial {
+                subscription,
+                wish: part(made.records),
+                request,
+                payload: made.payload.freeze(),
+            }),
+            permits: Permits::default(),
+        });
+    }
+
+    fn fail(&self, subscription: SubscriptionId, wish: BurialWish, failure: BurialFailure) {
+        self.push(DataCommand::BuryFailed {
+            subscription,
+            wish: Box::new(wish),
+            failure,
+        });
+    }
+
+    fn push(&self, command: DataCommand) {
         // A broker that stops moves nothing any more: the records are where they were.
         drop(self.commands.push_data(command));
     }
 
-    /// The batch of the dead letters of a job, and its bytes.
-    fn prepare(&self, job: &BurialJob) -> Result<(AppendRequest, Bytes), BurialFailure> {
+    /// The dead letters of a job, but for those of keys of which a record cannot be read: from that one on.
+    fn make(&self, job: &BurialJob) -> Result<Made, BurialFailure> {
         let topics = self.published.topics();
         let topic = topics.with_id(job.source.topic).map(Arc::clone);
         let log = topic.as_ref().and_then(|topic| {
@@ -92,26 +137,29 @@ impl Undertaker<'_> {
         });
         let (topic, log) =
             log.ok_or_else(|| BurialFailure::of_all("the topic of the subscription is gone"))?;
-        let mut payload = BytesMut::new();
+        let mut made = Made::default();
         let mut cursor = None;
         for buried in &job.wish.records {
-            let record = self.record(&log, &mut cursor, buried.offset);
-            let record = record.map_err(|reason| BurialFailure {
-                reason,
-                unreadable: Some(buried.offset),
-            })?;
-            put(&mut payload, &record, &headers(job, topic, buried));
+            let is_behind = made.left.iter().any(|it| it.key == buried.key);
+            let record = match is_behind {
+                true => None,
+                false => match self.record(&log, &mut cursor, buried.offset) {
+                    Ok(record) => Some(record),
+                    Err(reason) => {
+                        made.problem = Some(reason);
+                        None
+                    }
+                },
+            };
+            match record {
+                Some(record) => {
+                    put(&mut made.payload, &record, &headers(job, topic, buried));
+                    made.records.push(buried.clone());
+                }
+                None => made.left.push(buried.clone()),
+            }
         }
-        let payload = payload.freeze();
-        let request = AppendRequest {
-            partition: job.target,
-            producer: None,
-            // INVARIANT: a wish holds few records, each far smaller than the numbers that there are.
-            payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
-            payload_crc: batch::crc(&payload),
-            record_count: u32::try_from(job.wish.records.len()).unwrap_or(u32::MAX),
-        };
-        Ok((request, payload))
+        Ok(made)
     }
 
     /// The encoded record at an offset, without its tag and length.

@@ -80,7 +80,7 @@ impl SubscriptionQuestion {
     pub(super) fn ask(self, state: &State, now_ms: i64) -> AnsweredQuestion {
         match self {
             Self::Pending { name, wish, answer } => {
-                let page = find(state, name).map(|it| it.pending(&wish));
+                let page = find(state, name).map(|it| it.pending(&wish, now_ms));
                 AnsweredQuestion::Pending(answer, page)
             }
             Self::Record {
@@ -100,7 +100,8 @@ impl SubscriptionQuestion {
                 offset,
                 answer,
             } => {
-                let found = find(state, name).map(|it| it.explain_letter(partition, offset));
+                let found =
+                    find(state, name).map(|it| it.explain_letter(partition, offset, now_ms));
                 AnsweredQuestion::Letter(answer, found)
             }
             Self::Taker { topic, answer } => {

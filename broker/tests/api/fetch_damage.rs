@@ -34,7 +34,7 @@ pub(crate) async fn broker_with_damaged(values: &[&str]) -> TestBroker {
 }
 
 /// Flips a bit of the segment that holds these bytes.
-fn damage(disk: &SimDisk, bytes: &[u8]) {
+pub(crate) fn damage(disk: &SimDisk, bytes: &[u8]) {
     let segments = disk
         .paths()
         .into_iter()

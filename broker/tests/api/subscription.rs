@@ -2,6 +2,8 @@
 
 mod filter;
 mod pending;
+mod repeat;
+mod unreadable;
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,12 @@
 //! Durable subscriptions from the command line: made, shown, changed, moved, deleted.
 
+use std::process::Stdio;
+
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{TestBroker, json as one_json, json_lines, numbers};
+use crate::running::Running;
 
 /// A topic of one partition that holds the numbers from 0 to 9, and a subscription to all of them.
 pub(crate) fn subscribed(args: &[&str]) -> TestBroker {
@@ -473,4 +477,38 @@ fn a_record_is_explained_and_what_is_pending_listed() {
     assert!(said.contains("is of topic t"), "{said}");
     let said = broker.fails(6, &["subscription", "why", "s", "t/0@7"]);
     assert!(said.contains("OFFSET_OUT_OF_RANGE"), "{said}");
+}
+
+#[test]
+fn what_a_killed_consumer_was_handling_waits_for_an_idle_one() {
+    let broker = TestBroker::with_topic("t", 1);
+    broker.ok_with("a\nb\n", &["produce", "t"]);
+    let create = ["subscription", "create", "s", "--topic", "t"];
+    broker.ok(&[&create[..], &["--from", "beginning"]].concat());
+    let url = broker.url();
+    let consume = ["consume", "--subscription", "s", "--ack", "never"];
+    let killed = Running::start_with(&[&consume[..], &["--url", &url]].concat(), Stdio::null());
+    killed.stdout.until("b");
+    killed.signal(Signal::KILL);
+    killed.wait();
+    // Until the broker waits no more for it to come back.
+    let listed = loop {
+        let listed = broker.ok(&["subscription", "pending", "s", "--state", "waiting"]);
+        if listed.lines().count() > 1 {
+            break listed;
+        }
+    };
+    let rows = listed.lines().skip(1);
+    rows.for_each(|row| assert!(row.ends_with("waits for an idle consumer"), "{listed}"));
+    let listed = broker.ok(&["subscription", "pending", "s", "-o", "json"]);
+    for record in json_lines(&listed) {
+        assert_eq!(record["is_suspect"], true, "{record}");
+        assert_eq!(record["next_attempt"], Value::Null, "{record}");
+    }
+    let told = broker.ok(&["subscription", "why", "s", "t/0@1"]);
+    let expected = "0@1  waiting, attempt 1, waits for an idle consumer\n\
+                    because its consumer went while it handled it and others: it is delivered alone, \
+                    and waits for a consumer that has nothing\n\
+                    because no consumer is connected\n";
+    assert_eq!(told, expected);
 }

@@ -78,6 +78,7 @@ async fn a_record_is_explained_with_all_that_is_known() {
     );
     assert!(holder.is_started);
     assert_eq!(record.next_attempt, Some(at_ms(3_000)));
+    assert!(record.is_suspect);
     assert_eq!(record.failures[0].time, at_ms(500));
     assert_eq!(record.behind, Some(Offset::new(4)));
     assert_eq!(explained.obstacles[0].kind, ObstacleKind::Key);

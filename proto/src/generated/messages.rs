@@ -2583,6 +2583,10 @@ pub struct PendingRecord {
     /// Default: false.
     #[prost(bool, tag = "18")]
     pub is_redriven: bool,
+    /// Its consumer went while it handled this one and others: it is delivered alone, and while it waits, then for
+    /// a consumer that has nothing. Default: false.
+    #[prost(bool, tag = "19")]
+    pub is_suspect: bool,
 }
 /// Which page of the list.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2853,11 +2857,12 @@ pub enum DeliveryObstacle {
     BackOff = 5,
     /// An earlier record of its key waits, or is with a consumer.
     Key = 6,
-    /// Its key has dead letters: it follows them.
+    /// Its key has dead letters: it follows them, or waits for what becomes of them.
     Parked = 7,
     /// The dead letters cannot be written.
     DeadLetterProblem = 8,
-    /// A record is delivered alone, to find out whether its consumer goes because of it.
+    /// A record is delivered alone, to find out whether its consumer goes because of it: this one, which waits for
+    /// a consumer that has nothing, or another one.
     Suspect = 9,
     /// As many records of the partition wait as may.
     Full = 10,

@@ -13,7 +13,7 @@ pub struct Unit {
 }
 
 /// What a consumer says of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Word {
     /// It was handled.
     Ack,

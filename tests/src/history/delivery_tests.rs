@@ -189,6 +189,24 @@ fn a_late_settlement_touches_the_new_attempt() {
 }
 
 #[test]
+fn only_what_was_heard_may_be_said_again() {
+    let again = |first_is_expired, word| {
+        [
+            delivered(record(0), CONSUMER, 1, 1),
+            said(1, record(0), 1, Word::Nack),
+            answered(1, first_is_expired),
+            delivered(record(0), OTHER, 2, 2),
+            said(2, record(0), 1, word),
+            answered(2, false),
+        ]
+    };
+    check_that(begun(), &again(false, Word::Nack), &[]);
+    check_that(begun(), &again(false, Word::Ack), &[Rule::TwoOwners]);
+    let rules = [Rule::TwoOwners, Rule::Disowned];
+    check_that(begun(), &again(true, Word::Nack), &rules);
+}
+
+#[test]
 fn an_attempt_goes_back_or_is_counted_for_nothing() {
     let failed = [
         delivered(record(0), CONSUMER, 1, 1),

@@ -113,6 +113,7 @@ pub(super) fn record(record: PendingRecord) -> v1::PendingRecord {
         record_bytes: record.bytes,
         death_reason: record.death.unwrap_or_default(),
         is_redriven: record.is_redriven,
+        is_suspect: record.is_suspect,
         ..v1::PendingRecord::default()
     };
     match record.holder {

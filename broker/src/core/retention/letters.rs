@@ -45,17 +45,13 @@ impl Topic {
             })
             .collect();
         let bytes_wanted = bytes_max - bytes_max / FREE_PARTS;
-        while kept_bytes >= bytes_wanted {
-            let next = self.partitions.iter().zip(&mut counts).zip(&limits);
-            let next = next.filter(|((_, count), limit)| **count < **limit);
-            let next = next.filter_map(|((it, count), _)| Some((it.segments.get(*count)?, count)));
-            let next = next.filter(|(segment, _)| !segment.is_blank());
-            let Some((segment, count)) = next.min_by_key(|(it, _)| it.last_append_time_ms) else {
-                break;
-            };
-            *count += 1;
-            kept_bytes -= segment.size_bytes;
-        }
+        self.add_oldest(&limits, &mut counts, |segment_bytes| {
+            let is_surplus = kept_bytes >= bytes_wanted;
+            if is_surplus {
+                kept_bytes -= segment_bytes;
+            }
+            is_surplus
+        });
         counts
     }
 }

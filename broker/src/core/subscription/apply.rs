@@ -12,6 +12,7 @@ use super::lease::Leases;
 use super::let_go::Leaving;
 use super::partition::{Lane, SubscriptionPartition};
 use super::progress::SubscriptionCounts;
+use super::repeat::RecentlyGivenBack;
 use super::retry::OutageWatch;
 use super::rows::{
     ParkedKeyRow, SettledBlockRow, SubscriptionPartitionRow, SubscriptionRow, SupersededFilterRow,
@@ -173,6 +174,7 @@ impl Subscription {
             next_delivery,
             next_partition: 0,
             suspicion: Suspicion::default(),
+            given_back: RecentlyGivenBack::default(),
             dead_letter_topic: TopicId::new(row.dead_letter_topic),
             burial_problems: BurialProblems::default(),
             leaving: Leaving::at_start(),

@@ -3,32 +3,28 @@
 //! Where nothing can be appended, nothing is moved for a while. A record that cannot be read keeps only its
 //! key from the dead letters: the others of its partition go on.
 
-use towpath_storage::Offset;
+use std::collections::BTreeSet;
 
 use super::Subscription;
 use super::dead::BurialWish;
+use super::partition::SubscriptionPartition;
 
 /// How long nothing is moved after it could not be, milliseconds.
 const PAUSE_MS: i64 = 5_000;
-/// How long a record is left alone that could not be read, milliseconds.
-const UNREADABLE_MS: i64 = 60_000;
 
-/// Why records could not be moved to the dead letters.
+/// Why records could not be moved to the dead letters, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BurialFailure {
-    /// For people.
-    pub reason: String,
-    /// The one record that is to blame, if it is one: it cannot be read.
-    pub unreadable: Option<Offset>,
+pub enum BurialFailure {
+    /// Nothing can be moved.
+    All(String),
+    /// Of each key the first of the records cannot be read.
+    Unreadable(String),
 }
 
 impl BurialFailure {
     /// Nothing can be moved.
     pub fn of_all(reason: impl ToString) -> Self {
-        Self {
-            reason: reason.to_string(),
-            unreadable: None,
-        }
+        Self::All(reason.to_string())
     }
 }
 
@@ -39,10 +35,7 @@ pub(super) struct BurialProblems {
     pause_until_ms: Option<i64>,
     /// Why.
     reason: Option<String>,
-    /// When records that could not be read are tried again, broker time in milliseconds since the Unix
-    /// epoch.
-    unreadable_until_ms: Option<i64>,
-    /// Why one of them could not.
+    /// Why one of the records that could not be read could not.
     unreadable_reason: Option<String>,
 }
 
@@ -52,10 +45,9 @@ impl BurialProblems {
         self.reason.as_ref().or(self.unreadable_reason.as_ref())
     }
 
-    /// When something is tried again, broker time in milliseconds since the Unix epoch.
+    /// When everything is tried again, broker time in milliseconds since the Unix epoch.
     pub(super) fn next_due_ms(&self) -> Option<i64> {
-        let due = self.pause_until_ms.into_iter();
-        due.chain(self.unreadable_until_ms).min()
+        self.pause_until_ms
     }
 
     /// Something cannot be moved for now.
@@ -79,18 +71,16 @@ impl Subscription {
             // What could not be moved is not there any more.
             problems.reason = None;
         }
-        if problems.unreadable_until_ms.is_some_and(|it| it <= now_ms) {
-            problems.unreadable_until_ms = None;
-            // Told until it is known better.
-            problems.reason = problems.reason.take().or(problems.unreadable_reason.take());
-            for partition in &mut self.partitions {
-                for (offset, key) in std::mem::take(&mut partition.unreadable) {
-                    partition.waiting.look_at_dying(offset);
-                    partition.window.keys.line_up(key);
-                }
+        for partition in &mut self.partitions {
+            while let Some((offset, key)) = partition.unreadable.take_due(now_ms) {
+                partition.waiting.look_at_dying(offset);
+                partition.window.keys.line_up(key);
             }
         }
-        let problems = &mut self.burial_problems;
+        if self.partitions.iter().all(|it| it.unreadable.is_empty()) {
+            // Told until it is known better.
+            problems.reason = problems.reason.take().or(problems.unreadable_reason.take());
+        }
         if problems.pause_until_ms.is_some_and(|until| now_ms < until) {
             return false;
         }
@@ -112,27 +102,35 @@ impl Subscription {
         if !partition.burials.is_of_now(wish) {
             return;
         }
-        let problems = &mut self.burial_problems;
-        let key_of = |offset: &Offset| {
-            let mut records = wish.records.iter();
-            records.find(|it| it.offset == *offset).map(|it| it.key)
-        };
-        match failure.unreadable.and_then(|it| Some((it, key_of(&it)?))) {
-            Some((offset, key)) => {
-                partition.unreadable.insert(offset, key);
-                let until_ms = now_ms + UNREADABLE_MS;
-                problems.unreadable_until_ms.get_or_insert(until_ms);
-                problems.unreadable_reason = Some(failure.reason);
+        match failure {
+            BurialFailure::Unreadable(reason) => {
+                self.burial_problems.unreadable_reason = Some(reason);
+                partition.leave_unreadable(wish, now_ms);
             }
-            None => {
+            BurialFailure::All(reason) => {
+                let problems = &mut self.burial_problems;
                 problems.pause_until_ms = Some(now_ms + PAUSE_MS);
-                problems.reason = Some(failure.reason);
+                problems.reason = Some(reason);
                 let partitions = self.partitions.iter_mut();
                 partitions.for_each(|it| it.burials.is_paused = true);
+                if let Some(partition) = self.partition_mut(wish.partition) {
+                    partition.call_burials_back();
+                }
             }
         }
-        if let Some(partition) = self.partition_mut(wish.partition) {
-            partition.call_burials_back();
+    }
+}
+
+impl SubscriptionPartition {
+    /// Leaves records where they are of which the first of each key cannot be read. No other wish holds
+    /// records of their keys.
+    fn leave_unreadable(&mut self, wish: &BurialWish, now_ms: i64) {
+        let mut keys = BTreeSet::new();
+        for buried in &wish.records {
+            if keys.insert(buried.key) {
+                self.unreadable.note(buried.offset, buried.key, now_ms);
+            }
         }
+        self.leave(&wish.records);
     }
 }

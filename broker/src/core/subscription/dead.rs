@@ -11,6 +11,7 @@ use towpath_storage::{Offset, Row, TopicId};
 
 use super::keys::KeyHash;
 use super::partition::{Lane, SubscriptionPartition};
+use super::repeat::FailedDeliveries;
 use super::settled::{bit_of, word_of};
 use super::waiting::{Handling, WaitingRecord};
 use super::{OnDeadLetter, Subscription, SubscriptionDecision};
@@ -119,7 +120,7 @@ impl SubscriptionPartition {
         let Some(first) = row.into_iter().chain(in_window).min() else {
             return;
         };
-        if self.comes_again(key, first) || self.unreadable.contains_key(&first) {
+        if self.comes_again(key, first) || self.unreadable.contains(first) {
             return;
         }
         if self.burials.is_full() {
@@ -128,19 +129,20 @@ impl SubscriptionPartition {
         }
         match (row, in_window) {
             (Some(row), in_window) if in_window.is_none_or(|first| row < first) => {
-                let rows = self.waiting.of_key(key).take(BURIAL_RECORDS_MAX);
+                let rows = self.waiting.of_key(key);
                 let rows = rows.take_while(|it| {
-                    in_window.is_none_or(|first| *it < first) && !self.unreadable.contains_key(it)
+                    in_window.is_none_or(|first| *it < first) && !self.unreadable.contains(*it)
                 });
-                for row in rows.collect::<Vec<_>>() {
+                let bytes_of = |it| self.waiting.get(it).map_or(0, |row| row.bytes);
+                for row in first_batch(rows, bytes_of) {
                     self.bury_row(row);
                 }
             }
             (row, _) => {
                 let end = row.unwrap_or(self.window.end());
                 let run = self.window.records_of(key);
-                let run = run.take_while(|it| *it < end && !self.unreadable.contains_key(it));
-                for offset in run.take(BURIAL_RECORDS_MAX).collect::<Vec<_>>() {
+                let run = run.take_while(|it| *it < end && !self.unreadable.contains(*it));
+                for offset in first_batch(run, |it| self.window.bytes(it)) {
                     self.bury_ready(key, offset);
                 }
             }
@@ -148,7 +150,7 @@ impl SubscriptionPartition {
     }
 
     /// Whether a seek back brings a record again whose key has dead letters at or behind it.
-    fn comes_again(&self, key: KeyHash, offset: Offset) -> bool {
+    pub(super) fn comes_again(&self, key: KeyHash, offset: Offset) -> bool {
         let parked = self.parked.get(&key);
         parked.is_some_and(|parked| offset <= parked.highest)
     }
@@ -184,8 +186,11 @@ impl SubscriptionPartition {
     }
 
     /// Decides which dead records can go now: in an ordered mode those that are the first of their key. Fails
-    /// if one would park a key more than there may be.
-    fn bury_dying(&mut self, parks: bool) -> Result<(), TooManyParkedKeys> {
+    /// if one would park a key more than there may be: `parks` tells whether one parks its key.
+    fn bury_dying(
+        &mut self,
+        parks: impl Fn(KeyHash, Offset) -> bool,
+    ) -> Result<(), TooManyParkedKeys> {
         let mut outcome = Ok(());
         if self.lane == Lane::DeadLetters {
             // They are among the dead letters already.
@@ -201,9 +206,9 @@ impl SubscriptionPartition {
             }
             let key = self.waiting.get(offset).map(|record| record.key);
             let is_next = match key {
-                _ if self.unreadable.contains_key(&offset) => false,
+                _ if self.unreadable.contains(offset) => false,
                 Some(key) if self.comes_again(key, offset) => false,
-                Some(key) if parks && !self.may_park(key) => {
+                Some(key) if !self.may_park(key) && parks(key, offset) => {
                     outcome = Err(TooManyParkedKeys);
                     false
                 }
@@ -273,6 +278,21 @@ impl SubscriptionPartition {
         self.burials.call_back();
     }
 
+    /// Leaves records of one wish where they are that were on their way.
+    pub(super) fn leave(&mut self, records: &[BuriedRecord]) {
+        for buried in records {
+            let offset = buried.offset;
+            match self.waiting.handling(offset) {
+                Some(_) => {
+                    self.waiting.set_handling(offset, Handling::None);
+                    self.unlock_row(offset);
+                }
+                None => self.window.end_moving(word_of(offset), bit_of(offset)),
+            }
+        }
+        self.burials.moving_count -= records.len();
+    }
+
     /// Whether anything is to go to the dead letters.
     pub(super) fn has_burials(&self) -> bool {
         let is_source = self.lane == Lane::Source;
@@ -331,8 +351,10 @@ impl State {
 impl Subscription {
     /// Asks for what is to go to the dead letters.
     pub(super) fn ask_for_burials(&mut self, decision: &mut SubscriptionDecision) {
-        let parks = self.parks();
+        let (parks, hash_key) = (self.parks(), self.hash_key);
         for (number, partition) in (0..).zip(&mut self.partitions) {
+            // Nothing comes behind a record without a key.
+            let parks = |key, offset| parks && key != hash_key.of_keyless(number, offset);
             if let Err(error) = partition.bury_dying(parks) {
                 self.burial_problems.note(&error);
             }
@@ -385,7 +407,9 @@ impl Subscription {
         self.counts.died += (wish.records.len() - parked_count) as u64;
         for (place, buried) in (0..).zip(&wish.records) {
             let (word, records) = (word_of(buried.offset), bit_of(buried.offset));
-            partition.recently_dead.note(buried.offset);
+            partition
+                .recently_dead
+                .note(buried.offset, FailedDeliveries::of(&buried.record));
             match partition.waiting.handling(buried.offset) {
                 Some(_) => {
                     partition.unlock_row(buried.offset);
@@ -425,22 +449,63 @@ impl Subscription {
     }
 }
 
-/// Records as batches of dead letters, in their order.
+/// Records as batches of dead letters, in their order. Those of a key, which come one behind the other and fit
+/// into one batch, stay together: so no wish has to wait for another one.
 pub(super) fn batches(records: Vec<BuriedRecord>) -> Vec<Vec<BuriedRecord>> {
-    let mut batches: Vec<Vec<BuriedRecord>> = Vec::new();
-    let mut bytes = 0;
-    for buried in records {
-        let more = u64::from(buried.record.bytes);
+    let mut batches: Vec<(Size, Vec<BuriedRecord>)> = Vec::new();
+    for run in records.chunk_by(|one, next| one.key == next.key) {
+        let size = run
+            .iter()
+            .fold(Size::default(), |size, it| size.with(it.record.bytes));
         match batches.last_mut() {
-            Some(last) if last.len() < BURIAL_RECORDS_MAX && bytes + more <= BURIAL_BYTES_MAX => {
-                bytes += more;
-                last.push(buried);
+            Some((of_last, last)) if of_last.and(size).is_of_batch() => {
+                *of_last = of_last.and(size);
+                last.extend_from_slice(run);
             }
-            _ => {
-                bytes = more;
-                batches.push(vec![buried]);
-            }
+            _ => batches.push((size, run.to_vec())),
         }
     }
-    batches
+    batches.into_iter().map(|(_, batch)| batch).collect()
+}
+
+/// The first of some records, as many as one batch takes.
+fn first_batch(
+    records: impl Iterator<Item = Offset>,
+    bytes_of: impl Fn(Offset) -> u32,
+) -> Vec<Offset> {
+    let mut size = Size::default();
+    let fits = |offset: &Offset| {
+        size = size.with(bytes_of(*offset));
+        size.is_of_batch()
+    };
+    records.take_while(fits).collect()
+}
+
+/// How much records of a batch are.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    count: usize,
+    bytes: u64,
+}
+
+impl Size {
+    fn with(self, bytes: u32) -> Self {
+        self.and(Self {
+            count: 1,
+            bytes: bytes.into(),
+        })
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            count: self.count + other.count,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    /// Whether they can be one batch: a record alone can, however large.
+    fn is_of_batch(self) -> bool {
+        let is_small = self.count <= BURIAL_RECORDS_MAX && self.bytes <= BURIAL_BYTES_MAX;
+        is_small || self.count == 1
+    }
 }

@@ -56,7 +56,7 @@ impl Subscription {
                         reason: EXPIRED_REASON,
                         delay_ms: None,
                         is_dead: false,
-                        told: Told::Now,
+                        said_of: None,
                         now_ms,
                     };
                     self.fail(number, &[begun], &failed, decision);

@@ -36,13 +36,26 @@ pub enum Obstacle {
     /// This earlier record of its key comes first.
     Key(Offset),
     /// Its key has so many dead letters.
-    Parked(u64),
+    Parked(u64, Parking),
     /// The dead letters cannot be written.
     DeadLetters(String),
     /// This record, of a partition, is delivered alone.
     Suspect(u32, Offset),
+    /// It is to be delivered alone, to a consumer that has nothing.
+    NoIdleConsumer,
     /// As many records of the partition wait as may.
     Full,
+}
+
+/// What becomes of a record whose key has dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parking {
+    /// It follows them.
+    Follows,
+    /// Some of them are delivered again: it waits for what becomes of these.
+    AwaitsRedriven,
+    /// The subscription was moved back before them: it waits for the last of them, and its key begins anew.
+    AwaitsAll,
 }
 
 /// Where a record is, and why.
@@ -71,13 +84,13 @@ impl Subscription {
     ) -> Option<RecordExplanation> {
         let is_source = number < self.partition_count();
         let partition = self.partitions.get(number as usize).filter(|_| is_source)?;
-        let mut record = self.pending_record(number, partition, offset);
+        let mut record = self.pending_record(number, partition, offset, now_ms);
         let key = self.key_hash(number, partition, offset, key);
         if record.place == RecordPlace::Ahead {
             record.behind = key.and_then(|key| partition.first_of_key_before(key, offset));
         }
         Some(RecordExplanation {
-            obstacles: self.obstacles(partition, &record, key, now_ms),
+            obstacles: self.obstacles(number, partition, &record, key),
             filter: self.filters_of(number).of(offset).clone(),
             dead_letter_topic: self.dead_letter_topic,
             letters_from: self.letters_from(number, &record, key),
@@ -90,6 +103,7 @@ impl Subscription {
         &self,
         partition: u32,
         offset: Offset,
+        now_ms: i64,
     ) -> (DeadLetterState, Option<PendingRecord>) {
         let number = self.dead_lane(partition);
         let state = self.dead_letter_state(partition, offset);
@@ -97,7 +111,7 @@ impl Subscription {
         let lane = lane.filter(|lane| lane.waiting.get(offset).is_some());
         (
             state,
-            lane.map(|lane| self.pending_record(number, lane, offset)),
+            lane.map(|lane| self.pending_record(number, lane, offset, now_ms)),
         )
     }
 
@@ -118,12 +132,12 @@ impl Subscription {
         }
     }
 
-    fn obstacles(
+    pub(super) fn obstacles(
         &self,
+        number: u32,
         partition: &SubscriptionPartition,
         record: &PendingRecord,
         key: Option<KeyHash>,
-        now_ms: i64,
     ) -> Vec<Obstacle> {
         let is_undelivered = match record.place {
             RecordPlace::Ahead | RecordPlace::Ready | RecordPlace::Waiting => true,
@@ -133,8 +147,16 @@ impl Subscription {
             }
         };
         let mut obstacles = Vec::new();
-        let parked = key.and_then(|key| partition.parked.get(&key));
-        obstacles.extend(parked.map(|parked| Obstacle::Parked(parked.count)));
+        let parked = key.and_then(|key| Some((partition.parked.get(&key)?, key)));
+        obstacles.extend(parked.map(|(parked, key)| {
+            let first = record.behind.unwrap_or(record.offset);
+            let parking = match is_undelivered {
+                _ if partition.comes_again(key, first) => Parking::AwaitsAll,
+                true if self.is_redriven(number, key) => Parking::AwaitsRedriven,
+                _ => Parking::Follows,
+            };
+            Obstacle::Parked(parked.count, parking)
+        }));
         obstacles.extend(record.behind.map(Obstacle::Key));
         if parked.is_some() || !is_undelivered {
             let problem = self.burial_problems.reason().cloned();
@@ -143,7 +165,9 @@ impl Subscription {
         if !is_undelivered {
             return obstacles;
         }
-        if record.due_ms > now_ms {
+        if record.is_suspect {
+            obstacles.push(Obstacle::NoIdleConsumer);
+        } else if record.due_ms != 0 {
             obstacles.push(Obstacle::BackOff(record.due_ms));
         }
         if record.place == RecordPlace::Ahead {
@@ -151,12 +175,18 @@ impl Subscription {
             let is_full = !partition.has_row_room();
             obstacles.extend(is_full.then_some(Obstacle::Full));
         }
-        obstacles.extend(self.general_obstacle(record.offset));
+        obstacles.extend(self.general_obstacle(record));
         obstacles
     }
 
-    /// Why nothing at all is delivered.
-    fn general_obstacle(&self, offset: Offset) -> Option<Obstacle> {
+    /// Whether dead letters of a key of a partition are delivered again.
+    fn is_redriven(&self, number: u32, key: KeyHash) -> bool {
+        let lane = self.partitions.get(self.dead_lane(number) as usize);
+        lane.is_some_and(|lane| lane.waiting.has_living(key))
+    }
+
+    /// Why nothing at all is delivered, or nothing like this record.
+    fn general_obstacle(&self, record: &PendingRecord) -> Option<Obstacle> {
         if self.is_paused {
             return Some(Obstacle::Paused);
         }
@@ -177,9 +207,10 @@ impl Subscription {
             return Some(Obstacle::NoCredit(name.map(|it| it.client_name.clone())));
         }
         let is_alone = self.consumers.connected().count() == 1 || holder.is_some();
-        let suspect = self.suspicion.alone().filter(|(_, it)| *it != offset);
+        let suspect = self.suspicion.alone();
         suspect
-            .filter(|_| is_alone)
+            .filter(|it| *it != (record.partition, record.offset))
+            .filter(|_| is_alone || record.is_suspect)
             .map(|(partition, offset)| Obstacle::Suspect(partition, offset))
     }
 

@@ -4,8 +4,9 @@ use towpath_storage::{Offset, OffsetRange};
 
 use super::keys::KeyHash;
 use super::lease::{Held, LeaseId, Leases};
-use super::partition::{SubscriptionPartition, ranges};
-use super::settle::DeliveryOutcome;
+use super::partition::SubscriptionPartition;
+use super::repeat::FailedDeliveries;
+use super::settle::Settlement;
 use super::settled::{bit_of, offsets_in, word_of, words_in};
 use super::waiting::Handling;
 
@@ -55,16 +56,14 @@ impl SubscriptionPartition {
         found
     }
 
-    /// Those of a range that are neither found nor settled, and those that are only because they died.
-    /// Not those if they were to die: that was said before.
+    /// Those of a range that are neither found nor settled, and those that are only because they died; not
+    /// those whose failure the settlement repeats.
     pub(super) fn not_found(
         &self,
         range: OffsetRange,
         found: &[Found],
-        outcome: &DeliveryOutcome,
-    ) -> Vec<OffsetRange> {
-        let is_death = matches!(outcome, DeliveryOutcome::DeadLetter { .. });
-        let is_dying = |it: &Offset| self.waiting.get(*it).is_some_and(|row| row.death.is_some());
+        settlement: &Settlement,
+    ) -> Vec<Offset> {
         let known = OffsetRange {
             start: range.start.max(self.settled.floor()),
             end: range.end,
@@ -77,15 +76,23 @@ impl SubscriptionPartition {
         let mut missing: Vec<_> = missing.collect();
         // What has a row is not settled.
         let rows = self.waiting.offsets_in(range);
-        let others = rows.filter(|it| !is_death || !is_dying(it));
-        let others = others.chain(self.recently_dead.in_range(range).filter(|_| !is_death));
+        let others = rows.chain(self.recently_dead.in_range(range));
         missing.extend(others.filter(|row| {
             let is_found = |it: &Found| it.word == word_of(*row) && it.records & bit_of(*row) != 0;
             !found.iter().any(is_found)
         }));
+        missing.retain(|it| !self.repeats_failure(*it, settlement));
         missing.sort_unstable();
         missing.dedup();
-        ranges(missing)
+        missing
+    }
+
+    /// Whether a consumer says of a record what it has said of the same delivery before.
+    fn repeats_failure(&self, offset: Offset, settlement: &Settlement) -> bool {
+        match self.waiting.get(offset) {
+            Some(row) => FailedDeliveries::of(row).has(settlement),
+            None => { self.recently_dead.failed(offset) }.is_some_and(|it| it.has(settlement)),
+        }
     }
 
     /// The lease of a record of the window.

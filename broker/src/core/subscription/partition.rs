@@ -12,6 +12,7 @@ use super::lease::Held;
 use super::recently_dead::RecentlyDead;
 use super::rows::SubscriptionPartitionRow;
 use super::settled::Settled;
+use super::unreadable::UnreadableRecords;
 use super::waiting::{WaitingRecord, WaitingRecords};
 use super::window::{Judged, Window};
 
@@ -48,8 +49,8 @@ pub(super) struct SubscriptionPartition {
     pub(super) parked: BTreeMap<KeyHash, ParkedKey>,
     /// What is on its way there.
     pub(super) burials: Burials,
-    /// Records that could not be read on their way there, with their keys: they stay for now.
-    pub(super) unreadable: BTreeMap<Offset, KeyHash>,
+    /// What could not be read on its way there: it stays for now.
+    pub(super) unreadable: UnreadableRecords,
     pub(super) recently_dead: RecentlyDead,
     /// Keys that wait because they are delivered from the lane beside.
     pub(super) behind: BTreeSet<KeyHash>,
@@ -74,7 +75,7 @@ impl SubscriptionPartition {
             seek_count: 0,
             parked: BTreeMap::new(),
             burials: Burials::default(),
-            unreadable: BTreeMap::new(),
+            unreadable: UnreadableRecords::default(),
             recently_dead: RecentlyDead::default(),
             behind: BTreeSet::new(),
             doomed: VecDeque::new(),

@@ -70,6 +70,9 @@ pub struct PendingRecord {
     /// Broker time before which it is not delivered, milliseconds since the Unix epoch; 0 if it waits for no
     /// time.
     pub due_ms: i64,
+    /// Its consumer went while it handled this one and others: it is delivered alone, and if it waits, then
+    /// for a consumer that has nothing.
+    pub is_suspect: bool,
     /// Failures in all.
     pub failure_count: u32,
     /// The last of them, oldest first; in a list only the last one.
@@ -111,7 +114,7 @@ pub struct PendingPage {
 
 impl Subscription {
     /// A page of what is with consumers and what waits. It may be short and not be the last.
-    pub fn pending(&self, wish: &ListPending) -> PendingPage {
+    pub fn pending(&self, wish: &ListPending, now_ms: i64) -> PendingPage {
         let mut page = PendingPage::default();
         let mut looks = 0;
         let lanes = (0..).zip(&self.partitions);
@@ -132,7 +135,7 @@ impl Subscription {
                     page.next = Some((number, offset));
                     return page;
                 }
-                let record = self.pending_record(number, lane, offset);
+                let record = self.pending_record(number, lane, offset, now_ms);
                 if wish.place.is_none_or(|place| record.place == place) {
                     page.records.push(record.for_list());
                 }
@@ -151,6 +154,7 @@ impl Subscription {
         number: u32,
         lane: &SubscriptionPartition,
         offset: Offset,
+        now_ms: i64,
     ) -> PendingRecord {
         let (place, lease) = lane.place_of(offset, |held| lane.lease_at(self, held, offset));
         let record = PendingRecord {
@@ -161,6 +165,7 @@ impl Subscription {
             attempt: u32::from(place != RecordPlace::Dying),
             holder: lease.and_then(|lease| self.holder_of(lease, offset)),
             due_ms: 0,
+            is_suspect: false,
             failure_count: 0,
             failures: Vec::new(),
             behind: None,
@@ -173,9 +178,11 @@ impl Subscription {
             _ => lane.first_of_key_before(key, offset),
         };
         if let Some(row) = lane.waiting.get(offset) {
+            let waits_for_time = place == RecordPlace::Waiting && row.due_ms > now_ms;
             return PendingRecord {
                 attempt: row.attempts.saturating_add(record.attempt),
-                due_ms: row.due_ms,
+                due_ms: if waits_for_time { row.due_ms } else { 0 },
+                is_suspect: row.is_suspect && place != RecordPlace::Dying,
                 failure_count: row.failure_count,
                 failures: row.failures.clone(),
                 behind: behind(row.key),

@@ -1,8 +1,10 @@
 //! Records that died lately, and to whom their consumers may still say something.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use towpath_storage::{Offset, OffsetRange};
+
+use super::repeat::FailedDeliveries;
 
 /// So many are remembered of a partition.
 const REMEMBERED_MAX: usize = 1_024;
@@ -12,14 +14,14 @@ const REMEMBERED_MAX: usize = 1_024;
 /// They are settled, as what was acked is: whoever acks one of them late must not hear that it was in time.
 #[derive(Debug, Default)]
 pub(super) struct RecentlyDead {
-    known: BTreeSet<Offset>,
+    known: BTreeMap<Offset, FailedDeliveries>,
     /// Oldest first.
     line: VecDeque<Offset>,
 }
 
 impl RecentlyDead {
-    pub(super) fn note(&mut self, offset: Offset) {
-        if !self.known.insert(offset) {
+    pub(super) fn note(&mut self, offset: Offset, failed: FailedDeliveries) {
+        if self.known.insert(offset, failed).is_some() {
             return;
         }
         self.line.push_back(offset);
@@ -30,10 +32,15 @@ impl RecentlyDead {
         }
     }
 
+    /// Deliveries of a record that is one of them.
+    pub(super) fn failed(&self, offset: Offset) -> Option<&FailedDeliveries> {
+        self.known.get(&offset)
+    }
+
     /// Those of a range.
     pub(super) fn in_range(&self, range: OffsetRange) -> impl Iterator<Item = Offset> {
         let range = range.start..range.end.max(range.start);
-        self.known.range(range).copied()
+        self.known.range(range).map(|(offset, _)| *offset)
     }
 }
 
@@ -45,7 +52,7 @@ mod tests {
     fn the_last_ones_are_remembered() {
         let mut dead = RecentlyDead::default();
         for offset in [0, 0].into_iter().chain(0..1_030) {
-            dead.note(Offset::new(offset));
+            dead.note(Offset::new(offset), FailedDeliveries::default());
         }
         let (start, end) = (Offset::ZERO, Offset::new(10));
         let first: Vec<_> = dead.in_range(OffsetRange { start, end }).collect();

@@ -347,6 +347,9 @@ struct FailureRow {
     time_ms: i64,
     #[prost(string, tag = "2")]
     reason: String,
+    /// The delivery of which the consumer said so.
+    #[prost(uint64, optional, tag = "3")]
+    delivery: Option<u64>,
 }
 
 impl WaitingRecord {
@@ -354,6 +357,7 @@ impl WaitingRecord {
         let failures = self.failures.iter().map(|it| FailureRow {
             time_ms: it.time_ms,
             reason: it.reason.clone(),
+            delivery: it.delivery,
         });
         WaitingRecordRow {
             key: self.key.0,
@@ -374,6 +378,7 @@ impl WaitingRecordRow {
         let failures = self.failures.into_iter().map(|it| Failure {
             time_ms: it.time_ms,
             reason: it.reason,
+            delivery: it.delivery,
         });
         WaitingRecord {
             key: KeyHash(self.key),

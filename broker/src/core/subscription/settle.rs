@@ -6,6 +6,7 @@ use super::consumer::ConsumerId;
 use super::lease::Held;
 use super::leased::Found;
 use super::partition::ranges;
+use super::repeat::Said;
 use super::rows::block_row;
 use super::settled::{SettledDraft, offsets_in};
 use super::waiting::{Failure, WaitingRecord};
@@ -57,7 +58,8 @@ pub enum DeliveryOutcome {
 
 impl Subscription {
     /// Decides on what a consumer says. Returns those of the ranges that it does not have any more: nothing
-    /// happens to them. What was settled before is no such range.
+    /// happens to them. What was settled before is no such range, nor is that of which it has said the same
+    /// before, with effect.
     pub(super) fn settle(
         &mut self,
         settlement: &Settlement,
@@ -77,7 +79,9 @@ impl Subscription {
         let mut expired = Vec::new();
         for range in asked.iter().copied() {
             let of_range = partition.find(&self.leases, range, *delivery);
-            expired.extend(partition.not_found(range, &of_range, outcome));
+            let mut missing = partition.not_found(range, &of_range, settlement);
+            missing.retain(|it| !self.given_back.has(settlement, *it));
+            expired.extend(ranges(missing));
             found.extend(of_range);
         }
         if let Some(first) = found.first() {
@@ -85,7 +89,13 @@ impl Subscription {
         }
         match outcome {
             DeliveryOutcome::Ack => self.ack(*number, &found, decision),
-            DeliveryOutcome::Release => self.give_back(*number, &found, Told::Already, decision),
+            DeliveryOutcome::Release => {
+                for it in &found {
+                    let of = (*number, *delivery);
+                    self.given_back.note(of, it.word, it.records, Said::Release);
+                }
+                self.give_back(*number, &found, Told::Already, decision);
+            }
             DeliveryOutcome::Start => self.start(&found, now_ms),
             DeliveryOutcome::Extend => self.extend(&found, now_ms),
             DeliveryOutcome::Nack { delay_ms, reason } => {
@@ -93,7 +103,7 @@ impl Subscription {
                     reason,
                     delay_ms: *delay_ms,
                     is_dead: false,
-                    told: Told::Already,
+                    said_of: Some(*delivery),
                     now_ms,
                 };
                 self.fail(*number, &found, &failed, decision);
@@ -103,7 +113,7 @@ impl Subscription {
                     reason,
                     delay_ms: None,
                     is_dead: true,
-                    told: Told::Already,
+                    said_of: Some(*delivery),
                     now_ms,
                 };
                 self.fail(*number, &found, &failed, decision);
@@ -286,18 +296,22 @@ impl Subscription {
                 let one = self.still_leased(&Found { records, ..*found });
                 if one.records == 0 {
                     // Given back behind another one of its key that failed.
+                    if let Some(delivery) = failed.said_of {
+                        let of = (number, delivery);
+                        self.given_back.note(of, found.word, records, failed.said());
+                    }
                     continue;
                 }
                 self.give_back_behind(number, found.held, offset, decision);
                 let Some(row) = self.failed_row(number, &one, offset, failed) else {
                     continue;
                 };
-                match failed.told {
+                match failed.told() {
                     Told::Already if !failed.is_dead => self.counts.nacked += 1,
                     Told::Already => {}
                     Told::Now => self.counts.expired += 1,
                 }
-                self.put_row(number, &one, offset, &row, failed.told, decision);
+                self.put_row(number, &one, offset, &row, failed.told(), decision);
             }
         }
     }
@@ -356,7 +370,7 @@ impl Subscription {
             row.attempts = row.attempts.saturating_add(1);
         }
         row.is_suspect = false;
-        row.note_failure(failed.now_ms, failed.reason, failures_max);
+        row.note_failure(failed, failures_max);
         let backoff_ms = retry.backoff_ms(row.failure_count, offset);
         let wait_ms = failed.delay_ms.unwrap_or(backoff_ms);
         row.due_ms = failed.now_ms.saturating_add_unsigned(wait_ms);
@@ -430,10 +444,28 @@ pub(super) struct Failed<'a> {
     pub(super) delay_ms: Option<u64>,
     /// It is not to be tried again.
     pub(super) is_dead: bool,
-    /// Whether its consumer knows that it has the record no more.
-    pub(super) told: Told,
+    /// The delivery of which its consumer said so; none if it said nothing in time.
+    pub(super) said_of: Option<u64>,
     /// Broker time, milliseconds since the Unix epoch.
     pub(super) now_ms: i64,
+}
+
+impl Failed<'_> {
+    /// Whether its consumer knows that it has the record no more.
+    fn told(&self) -> Told {
+        match self.said_of {
+            Some(_) => Told::Already,
+            None => Told::Now,
+        }
+    }
+
+    /// What its consumer said.
+    fn said(&self) -> Said {
+        match self.is_dead {
+            true => Said::DeadLetter,
+            false => Said::Nack,
+        }
+    }
 }
 
 impl SubscriptionDecision {
@@ -446,13 +478,14 @@ impl SubscriptionDecision {
 
 impl WaitingRecord {
     /// Notes why an attempt has failed; only the last few are kept.
-    fn note_failure(&mut self, time_ms: i64, reason: &str, kept_max: usize) {
+    fn note_failure(&mut self, failed: &Failed<'_>, kept_max: usize) {
         let kept_count = kept_max.saturating_sub(1);
         self.failures
             .drain(..self.failures.len().saturating_sub(kept_count));
         self.failures.push(Failure {
-            time_ms,
-            reason: reason.to_owned(),
+            time_ms: failed.now_ms,
+            reason: failed.reason.to_owned(),
+            delivery: failed.said_of,
         });
     }
 }

@@ -27,13 +27,16 @@ mod foreign_letters;
 mod hold;
 mod letters;
 mod pending;
+mod repeats;
 mod rules;
 mod schedule;
 mod seek;
 mod suspects;
+mod unreadable;
 mod window;
 
 use bench::{Bench, Held, Place};
+use repeats::Sayings;
 
 const ACK_DEADLINE_MS: u64 = 30_000;
 /// Longer windows are not looked at after each step.

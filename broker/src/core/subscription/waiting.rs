@@ -15,6 +15,8 @@ pub struct Failure {
     pub time_ms: i64,
     /// What the consumer said, or what became of it.
     pub reason: String,
+    /// The delivery of which the consumer said so; none if it said nothing in time.
+    pub delivery: Option<u64>,
 }
 
 /// A record that has a row.

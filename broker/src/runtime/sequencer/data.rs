@@ -129,14 +129,17 @@ impl Sequencer {
 
     /// Refuses for want of space. Dead letters that have no room stay where they are.
     pub(super) fn refuse_full(&mut self, command: DataCommand, draft: &mut Draft) {
-        if let DataCommand::Bury { burial, .. } = command {
-            let failure = BurialFailure::of_all(AppendRefusal::StorageFull);
-            let now_ms = self.time.now_ms();
-            self.state
-                .burial_failed(burial.subscription, &burial.wish, failure, now_ms);
-        } else {
-            draft.refuse_full(command);
-        }
+        let (subscription, wish) = match command {
+            DataCommand::Bury { burial, .. } => (burial.subscription, burial.wish),
+            DataCommand::BuryFailed {
+                subscription, wish, ..
+            } => (subscription, *wish),
+            other => return draft.refuse_full(other),
+        };
+        let failure = BurialFailure::of_all(AppendRefusal::StorageFull);
+        let now_ms = self.time.now_ms();
+        self.state
+            .burial_failed(subscription, &wish, failure, now_ms);
     }
 
     fn decide_reject(

@@ -187,3 +187,75 @@ async fn what_was_trimmed_is_gone_and_nobody_pretends_to_know_more() {
     assert_eq!(gone.filter_verdict(), v1::FilterVerdict::Unspecified);
     broker.stop().await;
 }
+
+#[tokio::test]
+async fn a_record_that_a_seek_brings_again_waits_for_the_dead_letters_of_its_key() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    create(&broker).await;
+    publish(&broker, &[("a", "0"), ("a", "1")]).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive(2).await;
+    assert!(consumer.settle((0, 0), dead("no such customer")).await);
+    letters(&broker, 2).await;
+    let seek = v1::SeekSubscriptionRequest {
+        name: "billing".to_owned(),
+        partitions: Vec::new(),
+        position: Some(position(Position::Beginning(v1::Beginning {}))),
+        validate_only: false,
+    };
+    soon(client(&broker).seek_subscription(seek)).await.unwrap();
+    for offset in [0, 1] {
+        let explained = explain(&broker, offset).await;
+        let parked = &explained.obstacles[0];
+        assert_eq!(parked.obstacle(), v1::DeliveryObstacle::Parked, "{offset}");
+        assert_eq!(
+            parked.detail,
+            "its key has 2 dead letters, and the subscription was moved back before them: it waits \
+             until the last of them is redriven and acked, or discarded; then its key begins anew \
+             from there"
+        );
+    }
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn suspects_wait_for_a_consumer_that_has_nothing() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    let mut wish = wish();
+    wish.config.as_mut().unwrap().ack_deadline_ms = Some(1_000);
+    create_as(&broker, wish).await.unwrap();
+    publish(&broker, &[("a", "0"), ("b", "1")]).await;
+    let pull = v1::PullRequest {
+        subscription: "billing".to_owned(),
+        records_max: 2,
+        wait_ms: 20_000,
+    };
+    soon(client(&broker).pull(pull)).await.unwrap();
+    let mut waiting = request();
+    waiting.set_state(v1::RecordState::Waiting);
+    // Until the leases have expired.
+    let records = loop {
+        let page = list(&broker, waiting.clone()).await.unwrap();
+        if !page.records.is_empty() {
+            break page.records;
+        }
+    };
+    for record in &records {
+        assert!(record.is_suspect, "{record:?}");
+        assert_eq!(record.next_attempt_ms, 0);
+    }
+    let explained = explain(&broker, 1).await;
+    let (suspect, nobody) = (
+        v1::DeliveryObstacle::Suspect,
+        v1::DeliveryObstacle::NoConsumers,
+    );
+    assert_eq!(obstacles(&explained), [suspect, nobody]);
+    assert!(
+        explained.obstacles[0]
+            .detail
+            .ends_with("waits for a consumer that has nothing")
+    );
+    broker.stop().await;
+}

@@ -51,6 +51,7 @@ pub(super) struct PendingReport {
     delivery_time: Option<String>,
     deadline: Option<String>,
     is_started: bool,
+    is_suspect: bool,
     next_attempt: Option<String>,
     failure_count: u32,
     failures: Vec<FailureReport>,
@@ -86,6 +87,7 @@ impl PendingReport {
             delivery_time: time(holder.map(|it| it.delivery_time)),
             deadline: time(holder.map(|it| it.deadline)),
             is_started: holder.is_some_and(|it| it.is_started),
+            is_suspect: record.is_suspect,
             next_attempt: time(record.next_attempt),
             failure_count: record.failure_count,
             failures: failures.collect(),
@@ -113,6 +115,7 @@ impl PendingReport {
             }
             (_, _, _, Some(reason)) => format!("dead: {}", printable(reason.as_bytes())),
             (_, _, Some(offset), _) => format!("behind {offset}"),
+            _ if self.is_suspect => "waits for an idle consumer".to_owned(),
             (_, Some(time), ..) => format!("next attempt {time}"),
             (None, None, None, None) => String::new(),
         }

@@ -54,11 +54,12 @@ pub enum ObstacleKind {
     BackOff,
     /// An earlier record of its key waits, or is with a consumer.
     Key,
-    /// Its key has dead letters: it follows them.
+    /// Its key has dead letters: it follows them, or waits for what becomes of them.
     Parked,
     /// The dead letters cannot be written.
     DeadLetterProblem,
-    /// A record is delivered alone, to find out whether its consumer goes because of it.
+    /// A record is delivered alone, to find out whether its consumer goes because of it: this one, which
+    /// waits for a consumer that has nothing, or another one.
     Suspect,
     /// As many records of the partition wait as may.
     Full,

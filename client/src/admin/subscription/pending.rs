@@ -160,6 +160,9 @@ pub struct PendingRecord {
     pub death_reason: Option<String>,
     /// Whether it is a dead letter that is delivered again.
     pub is_redriven: bool,
+    /// Whether its consumer went while it handled this one and others: it is delivered alone, and while it
+    /// waits, then for a consumer that has nothing.
+    pub is_suspect: bool,
 }
 
 /// Who has a record.
@@ -210,6 +213,7 @@ impl PendingRecord {
             record_bytes: record.record_bytes,
             death_reason: Some(record.death_reason).filter(|reason| !reason.is_empty()),
             is_redriven: record.is_redriven,
+            is_suspect: record.is_suspect,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What is known of one record, in one place: in the topic or among the dead letters.
 
+use std::collections::BTreeSet;
+
 use super::{Found, Rule, Unit};
-use crate::history::LetterState;
+use crate::history::{LetterState, Word};
 
 /// Whether a record is done with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,9 @@ pub(super) struct Known {
     pub(super) held: Option<Held>,
     /// What was said last by who had it and did not ack it, unless it came again since.
     pub(super) let_go_by: Option<u64>,
+    /// What was said of which deliveries by who had it and did not ack it, unless that came too late: who says
+    /// the same again is not too late.
+    pub(super) heard: BTreeSet<(u64, Word)>,
     /// Acks, and what else settles it, that are not answered.
     pub(super) pending: u32,
     /// Whether somebody may have settled it, ever.
@@ -73,6 +78,7 @@ impl Known {
             state: State::Open,
             held: None,
             let_go_by: None,
+            heard: BTreeSet::new(),
             pending: 0,
             was_settled: false,
             last_delivery: 0,

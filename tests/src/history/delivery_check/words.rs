@@ -12,6 +12,7 @@ const FAILURES_COUNTED_MAX: u32 = 25;
 pub(super) struct Saying {
     unit: Unit,
     consumer: u64,
+    delivery: u64,
     word: Word,
     /// The attempt of which it was said.
     attempt: u32,
@@ -19,7 +20,7 @@ pub(super) struct Saying {
     seek: u64,
     /// The consumer has the record, as far as it can know.
     is_held: bool,
-    /// The record has come with a later delivery since.
+    /// The record has come with a later delivery since, and the same was not heard before of this one.
     is_late: bool,
 }
 
@@ -32,14 +33,16 @@ impl Ledger {
         };
         let is_its = |held: Held| (held.consumer, held.delivery) == by;
         let its = known.held.filter(|held| is_its(*held));
+        let is_repeated = known.heard.contains(&(by.1, word));
         let saying = Saying {
             unit,
             consumer: by.0,
+            delivery: by.1,
             word,
             attempt: known.attempt,
             seek,
             is_held: its.is_some_and(|held| held.free_from_ms.is_none()),
-            is_late: known.last_delivery != by.1 && known.letter.is_none(),
+            is_late: known.last_delivery != by.1 && known.letter.is_none() && !is_repeated,
         };
         self.sayings.insert(number, saying);
         match word {
@@ -63,6 +66,9 @@ impl Ledger {
             (_, held) if its.is_some() => {
                 *held = None;
                 known.let_go_by = (word != Word::Ack).then_some(number);
+                if word != Word::Ack {
+                    known.heard.insert((by.1, word));
+                }
             }
             _ => {}
         }
@@ -89,6 +95,9 @@ impl Ledger {
         if !is_expired && saying.is_late && is_open && !facts.is_trimmed(place, unit.offset) {
             let what = format!("{saying:?} came late and was heard: {known:?}");
             found.push((Rule::TwoOwners, what));
+        }
+        if is_expired {
+            known.heard.remove(&(saying.delivery, saying.word));
         }
         if is_expired && saying.is_held {
             let what = format!("{saying:?} was answered as expired: {known:?}");

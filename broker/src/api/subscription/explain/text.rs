@@ -4,7 +4,7 @@ use towpath_proto::v1;
 
 use super::letter::{LETTERS_MAX, Search};
 use crate::api::subscription::show;
-use crate::core::{DeadLetterState, Obstacle, RecordExplanation, RecordPlace};
+use crate::core::{DeadLetterState, Obstacle, Parking, RecordExplanation, RecordPlace};
 
 /// One reason why nothing happens.
 pub(super) fn obstacle(obstacle: &Obstacle) -> v1::ObstacleDetail {
@@ -31,9 +31,9 @@ pub(super) fn obstacle(obstacle: &Obstacle) -> v1::ObstacleDetail {
             Kind::Key,
             format!("the record at offset {offset} has the same key and is not done with"),
         ),
-        Obstacle::Parked(count) => (
+        Obstacle::Parked(count, parking) => (
             Kind::Parked,
-            format!("its key has {count} dead letters: it follows them, in order"),
+            format!("its key has {count} dead letters{}", parked(*parking)),
         ),
         Obstacle::DeadLetters(problem) => (
             Kind::DeadLetterProblem,
@@ -46,6 +46,12 @@ pub(super) fn obstacle(obstacle: &Obstacle) -> v1::ObstacleDetail {
                  handled it and others"
             ),
         ),
+        Obstacle::NoIdleConsumer => (
+            Kind::Suspect,
+            "its consumer went while it handled it and others: it is delivered alone, and waits for a \
+             consumer that has nothing"
+                .to_owned(),
+        ),
         Obstacle::Full => (
             Kind::Full,
             "as many records of the partition wait as may".to_owned(),
@@ -54,6 +60,20 @@ pub(super) fn obstacle(obstacle: &Obstacle) -> v1::ObstacleDetail {
     v1::ObstacleDetail {
         obstacle: kind.into(),
         detail,
+    }
+}
+
+/// What becomes of a record behind the dead letters of its key.
+fn parked(parking: Parking) -> &'static str {
+    match parking {
+        Parking::Follows => ": it follows them, in order",
+        Parking::AwaitsRedriven => {
+            ", of which some are delivered again: it waits for what becomes of these"
+        }
+        Parking::AwaitsAll => {
+            ", and the subscription was moved back before them: it waits until the last of them is \
+             redriven and acked, or discarded; then its key begins anew from there"
+        }
     }
 }
 

@@ -62,6 +62,7 @@ pub(super) struct Bench {
     /// The first dead letter of each partition that came after its last seek.
     pub(super) letters_since: Vec<usize>,
     pub(super) has_sought: bool,
+    pub(super) sayings: Sayings,
 }
 
 /// What a filter says of a record. It is two numbers: of so many records the first is not wanted, and of so
@@ -114,6 +115,7 @@ impl Bench {
             again: BTreeSet::new(),
             letters_since: vec![0; partition_count as usize],
             has_sought: false,
+            sayings: Sayings::default(),
         };
         bench.state.begin_incarnation(1);
         let wish = CreateTopic {
@@ -414,6 +416,7 @@ impl Bench {
 
     /// Stops the broker at once, and starts it again.
     pub(super) fn restart(&mut self) {
+        self.sayings.note_restart();
         let filters = self.filters();
         let before: Vec<_> = (0..2 * self.logs.len())
             .map(|number| self.subscription().durable(number as u32))

@@ -39,6 +39,7 @@ impl Bench {
         assert!(!self.gone.contains(&source), "{place:?} is gone");
         let is_unwanted = self.unwanted.contains(&source);
         assert!(!is_unwanted, "{place:?} was filtered out");
+        self.sayings.note_delivery(place, held.delivery);
         let other = self.held.insert(place, held);
         assert_eq!(other, None, "{place:?} is with two consumers");
         self.orphans.remove(&place);
@@ -94,6 +95,7 @@ impl Bench {
         };
         let expired = self.say_of(place, held.delivery, outcome.clone());
         assert_eq!(expired, Vec::new(), "{place:?} was with {held:?}");
+        self.note_said(&[place], held.delivery, &outcome);
         match outcome {
             DeliveryOutcome::Ack => {
                 self.held.remove(&place);

@@ -212,8 +212,8 @@ fn only_dead_letters_become_records_of_a_topic_and_all_or_none() {
     );
 }
 
-/// Two keys with a dead letter each, and so many records behind them that one wish ends within the second.
-fn with_a_key_in_two_wishes() -> Bench {
+/// Two keys with a dead letter each, and so many records behind them that they go with two wishes.
+fn with_two_wishes() -> Bench {
     let mut bench = Bench::new(config(Mode::KeyShared), 1);
     bench.append(0, &[1, 2]);
     bench.connect(1, 1_000);
@@ -225,13 +225,14 @@ fn with_a_key_in_two_wishes() -> Bench {
     let keys: Vec<_> = [vec![1; 10], vec![2; 64]].concat();
     bench.append(0, &keys);
     bench.step();
-    assert_eq!(bench.burials.len(), 2);
+    let wished: Vec<_> = bench.burials.iter().map(|it| it.records.len()).collect();
+    assert_eq!(wished, [10, 64], "a key is in one of them");
     bench
 }
 
 #[test]
 fn a_key_that_is_freed_meanwhile_takes_none_of_another_one_along() {
-    let mut bench = with_a_key_in_two_wishes();
+    let mut bench = with_two_wishes();
     let one = bench.letters_of(0, |place| place == (0, 0));
     bench.discard(0, &one);
     for _ in 0..3 {
@@ -244,7 +245,7 @@ fn a_key_that_is_freed_meanwhile_takes_none_of_another_one_along() {
 
 #[test]
 fn behind_a_wish_that_fails_nothing_overtakes() {
-    let mut bench = with_a_key_in_two_wishes();
+    let mut bench = with_two_wishes();
     let wishes = std::mem::take(&mut bench.burials);
     let (id, now_ms) = (bench.id, bench.now_ms);
     let failure = BurialFailure::of_all("the disk is full");
@@ -280,57 +281,20 @@ fn large_records_go_in_batches_that_every_reader_takes() {
     assert_eq!(lengths(&[]), [0; 0]);
 }
 
-/// Fails the first wish on its way because one of its records cannot be read.
-fn fail_on(bench: &mut Bench, offset: u64) {
-    let wishes = std::mem::take(&mut bench.burials);
-    for wish in &wishes {
-        let offset = Offset::new(offset);
-        let is_in_it = wish.records.iter().any(|it| it.offset == offset);
-        match is_in_it {
-            true => {
-                let failure = BurialFailure {
-                    reason: "damaged".to_owned(),
-                    unreadable: Some(offset),
-                };
-                let (id, now_ms) = (bench.id, bench.now_ms);
-                bench.state.burial_failed(id, wish, failure, now_ms);
-            }
-            false => bench.bury_now(wish),
-        }
-    }
-    bench.step();
-}
-
 #[test]
-fn a_record_that_cannot_be_read_keeps_only_its_key_from_the_dead_letters() {
-    let mut bench = Bench::new(config(Mode::KeyShared), 1);
-    bench.append(0, &[1, 2, 2, 3]);
-    bench.connect(1, 100);
-    for place in bench.held() {
-        bench.say(place, dead());
-    }
-    let problem = |bench: &Bench| bench.subscription().summary().dead_letter_problem;
-    fail_on(&mut bench, 1);
-    bench.bury(true);
-    bench.bury(true);
-    assert_eq!(bench.letters[0], [0, 3], "the others go at once");
-    assert_eq!(problem(&bench).as_deref(), Some("damaged"));
-    bench.append(0, &[1, 2]);
-    bench.step();
-    fail_on(&mut bench, 4);
-    assert_eq!(bench.letters[0], [0, 3], "now one that is parked");
-    bench.pass(60_000);
-    fail_on(&mut bench, 1);
-    bench.pass(60_000);
-    for _ in 0..4 {
-        bench.bury(true);
-    }
-    assert_eq!(
-        bench.letters[0],
-        [0, 3, 4, 1, 2, 5],
-        "tried again in the end"
-    );
-    assert_eq!(problem(&bench), None);
+fn what_comes_behind_a_dead_letter_goes_in_batches_of_whole_runs() {
+    let buried = |offset: u64, key: u64| BuriedRecord {
+        offset: Offset::new(offset),
+        key: KeyHash(key),
+        record: WaitingRecord::untried(KeyHash(key), 10_000, 0),
+    };
+    let keys = [vec![1; 40], vec![2; 24], vec![3], vec![4; 64], vec![5]].concat();
+    let records = (0..).zip(keys).map(|(offset, key)| buried(offset, key));
+    let lengths: Vec<_> = dead::batches(records.collect())
+        .iter()
+        .map(Vec::len)
+        .collect();
+    assert_eq!(lengths, [64, 1, 64, 1], "none is in two");
 }
 
 #[test]
@@ -377,6 +341,7 @@ fn there_is_an_end_to_keys_that_have_dead_letters() {
         bench.state.apply_row(row(key));
     }
     let (known, fresh, other) = (1, u64::MAX - 1, u64::MAX);
+    let alone = HashKey::default().of_keyless(0, Offset::new(4)).0;
     bench.append(0, &[0, fresh, other]);
     bench.connect(1, 100);
     for place in bench.held() {
@@ -394,6 +359,13 @@ fn there_is_an_end_to_keys_that_have_dead_letters() {
     bench.discard(0, &first);
     bench.bury(true);
     assert_eq!(bench.letters[0], [0, 3, 1], "one is free");
+    bench.append(0, &[alone]);
+    bench.step();
+    bench.say((0, 4), dead());
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [0, 3, 1, 4], "it parks nothing");
+    bench.bury(true);
+    assert_eq!(bench.letters[0].len(), 4, "another key has no place");
 }
 
 #[test]
@@ -425,21 +397,6 @@ fn a_dead_record_that_nobody_has_come_to_goes_when_it_is_passed() {
         bench.bury(true);
         assert_eq!(bench.letters[0], [2], "{mode:?}");
     }
-}
-
-#[test]
-fn without_order_a_record_that_cannot_be_read_is_tried_again_too() {
-    let mut bench = Bench::new(config(Mode::Shared), 1);
-    bench.append(0, &[1]);
-    bench.connect(1, 1);
-    bench.say((0, 0), dead());
-    fail_on(&mut bench, 0);
-    bench.pass(59_999);
-    bench.bury(true);
-    assert_eq!(bench.letters[0].len(), 0);
-    bench.pass(1);
-    bench.bury(true);
-    assert_eq!(bench.letters[0], [0]);
 }
 
 #[test]

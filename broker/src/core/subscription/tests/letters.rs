@@ -94,6 +94,8 @@ impl Bench {
                 open.insert(source);
                 // Its attempts begin anew.
                 let lane = self.logs.len() as u32 + partition;
+                let again = (lane, letter.offset.get());
+                self.sayings.note_fresh(|place| place == again);
                 self.attempts.remove(&(lane, letter.offset.get()));
                 self.dead.remove(&(lane, letter.offset.get()));
             }

@@ -11,7 +11,7 @@ fn listed(bench: &Bench, count_max: usize, place: Option<RecordPlace>) -> Vec<Pe
     };
     let mut records = Vec::new();
     loop {
-        let page = bench.subscription().pending(&wish);
+        let page = bench.subscription().pending(&wish, bench.now_ms);
         assert!(page.records.len() <= count_max);
         records.extend(page.records);
         match page.next {
@@ -41,6 +41,10 @@ fn explain(bench: &Bench, offset: u64) -> RecordExplanation {
     let subscription = bench.subscription();
     let explained = subscription.explain(0, Offset::new(offset), &key, bench.now_ms);
     explained.unwrap()
+}
+
+fn letter_of(bench: &Bench, offset: Offset) -> (DeadLetterState, Option<PendingRecord>) {
+    bench.subscription().explain_letter(0, offset, bench.now_ms)
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn the_work_for_a_page_is_bounded() {
         place: Some(RecordPlace::Waiting),
         count_max: 10,
     };
-    let page = bench.subscription().pending(&wish);
+    let page = bench.subscription().pending(&wish, bench.now_ms);
     assert_eq!(page.records, []);
     let (lane, offset) = page.next.expect("there is more to look at");
     assert!(lane == 0 && offset.get() < 10_000, "{offset}");
@@ -188,10 +192,10 @@ fn a_dead_record_and_what_is_parked_behind_it_are_explained() {
     assert_eq!(parked.record.place, RecordPlace::Dying, "on its way");
     assert_eq!(parked.record.attempt, 0, "it was never tried");
     bench.bury(true);
-    let (state, record) = bench.subscription().explain_letter(0, letters[0].offset);
+    let (state, record) = letter_of(&bench, letters[0].offset);
     assert_eq!((state, record), (DeadLetterState::Dead, None));
     bench.redrive(0, &letters[..1]);
-    let (state, record) = bench.subscription().explain_letter(0, letters[0].offset);
+    let (state, record) = letter_of(&bench, letters[0].offset);
     assert_eq!(state, DeadLetterState::Redriven);
     let record = record.unwrap();
     assert_eq!(record.place, RecordPlace::InFlight);
@@ -211,4 +215,96 @@ fn what_stops_everything_is_told() {
     let rows = bench.state.pause_subscription(&name, true).unwrap();
     bench.apply(rows);
     assert_eq!(explain(&bench, 1).obstacles, [Obstacle::Paused]);
+}
+
+#[test]
+fn a_record_that_waits_for_no_time_any_more_says_so() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[7]);
+    bench.connect(1, 1);
+    nack_for(&mut bench, (0, 0), 5_000);
+    let due_ms = |bench: &Bench| listed(bench, 5, None)[0].due_ms;
+    assert_eq!(due_ms(&bench), bench.now_ms + 5_000);
+    bench.pass(5_000);
+    assert_eq!(due_ms(&bench), 0, "nobody takes it");
+    bench.credit(1, 1);
+    assert_eq!(bench.held(), [(0, 0)]);
+    assert_eq!(due_ms(&bench), 0, "somebody has it");
+}
+
+#[test]
+fn a_suspect_waits_for_a_consumer_that_has_nothing_and_says_so() {
+    for mode in [Mode::KeyShared, Mode::Shared] {
+        let mut bench = Bench::new(config(mode), 1);
+        bench.append(0, &[1, 2, 3]);
+        bench.connect(1, 1);
+        bench.say((0, 0), DeliveryOutcome::Start);
+        bench.connect_as(2, 2, false);
+        bench.disconnect(2, ConsumerDeparture::CutOff);
+        bench.pass(RECONNECT_GRACE_MS);
+        bench.credit(1, 100);
+        for offset in [1, 2] {
+            let record = &listed(&bench, 5, Some(RecordPlace::Waiting))[offset as usize - 1];
+            assert!(record.is_suspect, "{mode:?}");
+            assert_eq!((record.offset.get(), record.due_ms), (offset, 0));
+            assert_eq!(
+                explain(&bench, offset).obstacles,
+                [Obstacle::NoIdleConsumer]
+            );
+        }
+        bench.ack((0, 0));
+        assert_eq!(bench.held(), [(0, 1)], "{mode:?}");
+        let alone = explain(&bench, 1);
+        assert!(alone.record.is_suspect);
+        assert_eq!(alone.obstacles, []);
+        let other = Obstacle::Suspect(0, Offset::new(1));
+        let obstacles = [Obstacle::NoIdleConsumer, other];
+        assert_eq!(explain(&bench, 2).obstacles, obstacles, "{mode:?}");
+        bench.ack((0, 1));
+        assert!(explain(&bench, 2).record.holder.is_some());
+    }
+}
+
+/// What is said of a record whose key is known.
+fn parking_of(bench: &Bench, offset: u64, key: u64) -> Option<(u64, Parking)> {
+    let subscription = bench.subscription();
+    let partition = &subscription.partitions[0];
+    let record = subscription.pending_record(0, partition, Offset::new(offset), bench.now_ms);
+    let obstacles = subscription.obstacles(0, partition, &record, Some(KeyHash(key)));
+    obstacles.into_iter().find_map(|it| match it {
+        Obstacle::Parked(count, parking) => Some((count, parking)),
+        _ => None,
+    })
+}
+
+#[test]
+fn what_becomes_of_a_record_behind_dead_letters_is_told_as_it_is() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[7, 7, 8, 7]);
+    bench.connect(1, 100);
+    bench.ack((0, 0));
+    bench.say((0, 1), dead());
+    bench.bury(true);
+    assert_eq!(parking_of(&bench, 3, 7), Some((1, Parking::Follows)));
+    bench.bury(true);
+    assert_eq!(bench.letters[0], [1, 3]);
+    bench.append(0, &[7]);
+    bench.bury(false);
+    assert_eq!(parking_of(&bench, 4, 7), Some((2, Parking::Follows)));
+    let all = bench.letters_of(0, |_| true);
+    bench.redrive(0, &all[..1]);
+    assert_eq!(parking_of(&bench, 4, 7), Some((2, Parking::AwaitsRedriven)));
+    bench.seek(0, 0);
+    for offset in [0, 1, 3, 4] {
+        let parking = parking_of(&bench, offset, 7);
+        assert_eq!(parking, Some((2, Parking::AwaitsAll)), "offset {offset}");
+    }
+    assert_eq!(parking_of(&bench, 2, 8), None);
+    bench.ack((1, 0));
+    bench.pass(10_000);
+    bench.bury(true);
+    assert_eq!(parking_of(&bench, 0, 7), Some((1, Parking::AwaitsAll)));
+    bench.discard(0, &all[1..]);
+    assert_eq!(parking_of(&bench, 0, 7), None);
+    assert_eq!(bench.held(), [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)]);
 }

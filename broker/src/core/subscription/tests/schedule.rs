@@ -46,7 +46,12 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
         (33..43, _) => bench.credit(number, random.u64(0..100)),
         (43..60, Some(place)) => bench.ack(place),
         (60..67, Some(place)) => bench.nack(place),
-        (67..71, Some(place)) => bench.say(place, DeliveryOutcome::Release),
+        (67..69, Some(place)) => bench.say(place, DeliveryOutcome::Release),
+        (69..70, Some(place)) => bench.say_of_all(place, DeliveryOutcome::Release),
+        (70..71, Some(place)) => {
+            let (delay_ms, reason) = (Some(random.u64(..5_000)), "no".to_owned());
+            bench.say_of_all(place, DeliveryOutcome::Nack { delay_ms, reason });
+        }
         (71..78, Some(place)) => bench.say(place, DeliveryOutcome::Start),
         (78..80, Some(place)) => bench.say(place, DeliveryOutcome::Extend),
         (80..81, Some(place)) => {
@@ -87,12 +92,8 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
         }
         // Somebody says again what was said long ago.
         (99.., _) => {
-            let partition = random.u32(..partition_count);
-            let end = bench.logs[partition as usize].len() as u64;
-            if end > 0 {
-                let stale = (partition, random.u64(..end));
-                bench.say_of(stale, random.u64(..50), DeliveryOutcome::Ack);
-                bench.step();
+            for _ in 0..20 {
+                bench.say_of_old(random);
             }
         }
         _ => {}

@@ -39,6 +39,7 @@ impl Bench {
         }
         self.letters_since[partition as usize] = self.letters[partition as usize].len();
         self.has_sought = true;
+        self.sayings.note_fresh(|(number, _)| number == partition);
         self.step();
     }
 }

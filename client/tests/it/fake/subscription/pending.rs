@@ -46,6 +46,7 @@ pub(super) fn explanation(request: &v1::ExplainRecordRequest) -> v1::ExplainReco
         record_bytes: 12,
         death_reason: "never".to_owned(),
         is_redriven: false,
+        is_suspect: true,
     };
     v1::ExplainRecordResponse {
         record: Some(record.clone()),
