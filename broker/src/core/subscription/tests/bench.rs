@@ -62,6 +62,8 @@ pub(super) struct Bench {
     /// The first dead letter of each partition that came after its last seek.
     pub(super) letters_since: Vec<usize>,
     pub(super) has_sought: bool,
+    /// What consumers were told of being caught up, until that is over.
+    pub(super) told: BTreeMap<ConsumerId, CaughtUp>,
 }
 
 /// What a filter says of a record. It is two numbers: of so many records the first is not wanted, and of so
@@ -114,6 +116,7 @@ impl Bench {
             again: BTreeSet::new(),
             letters_since: vec![0; partition_count as usize],
             has_sought: false,
+            told: BTreeMap::new(),
         };
         bench.state.begin_incarnation(1);
         let wish = CreateTopic {
@@ -197,6 +200,7 @@ impl Bench {
 
     pub(super) fn forget(&mut self, consumer: ConsumerId) {
         self.sessions.remove(&consumer);
+        self.told.remove(&consumer);
         let of_consumer = self.held.iter().filter(|(_, it)| it.consumer == consumer);
         let places: Vec<_> = of_consumer.map(|(place, _)| *place).collect();
         for place in places {
@@ -273,6 +277,7 @@ impl Bench {
                 break;
             }
         }
+        self.check_told();
     }
 
     /// Decides once and carries that out.
