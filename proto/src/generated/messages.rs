@@ -2504,7 +2504,7 @@ pub struct SubscriptionCaughtUp {
     #[prost(uint64, tag = "4")]
     pub elsewhere_in_flight_records: u64,
     /// Records that were looked at and are with nobody: they wait for another attempt, for their key, behind
-    /// dead letters or on their way there, or until the subscription is resumed. Default: 0.
+    /// dead letters, or until the subscription is resumed. Default: 0.
     #[prost(uint64, tag = "5")]
     pub waiting_records: u64,
     /// Dead letters that were redriven and wait for the same. Default: 0.
@@ -2526,6 +2526,10 @@ pub struct SubscriptionCaughtUp {
     /// Whether the subscription is paused. Default: false.
     #[prost(bool, tag = "11")]
     pub is_paused: bool,
+    /// Whether something could last not be moved to the dead letters: it stays where it is, and is tried again.
+    /// Default: false.
+    #[prost(bool, tag = "12")]
+    pub has_dead_letter_problem: bool,
 }
 /// What to receive with one call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

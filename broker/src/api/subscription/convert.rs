@@ -33,6 +33,7 @@ pub(super) fn caught_up(it: &CaughtUp, lsn: Lsn) -> v1::SubscriptionCaughtUp {
         halted_partitions: it.halted_count,
         full_partitions: it.full_count,
         is_paused: it.is_paused,
+        has_dead_letter_problem: it.has_dead_letter_problem,
     }
 }
 

@@ -33,6 +33,8 @@ pub struct CaughtUp {
     pub full_count: u32,
     /// Whether the subscription is paused.
     pub is_paused: bool,
+    /// Whether something could last not be moved to the dead letters.
+    pub has_dead_letter_problem: bool,
 }
 
 /// Times during which a subscription has nothing to hand out. Volatile.
@@ -120,11 +122,13 @@ impl Subscription {
         untold.map(|(id, it)| (id, it.in_flight)).collect()
     }
 
-    /// Whether every partition was looked at to its end, but for those that stand still.
+    /// Whether every partition was looked at to its end, but for those that stand still; and nothing is on its
+    /// way to the dead letters, behind which something else may be ready.
     fn is_looked_through(&self, end_of: impl Fn(u32) -> Offset) -> bool {
         (0..).zip(self.sources()).all(|(number, partition)| {
             let stands_still = partition.halt.is_some() || !partition.has_row_room();
-            stands_still || partition.window.end() >= end_of(number)
+            let is_at_end = stands_still || partition.window.end() >= end_of(number);
+            is_at_end && !partition.burials.has_moving()
         })
     }
 
@@ -143,6 +147,7 @@ impl Subscription {
                 .filter_map(|it| it.waiting.next_due_ms())
                 .min(),
             is_paused: self.is_paused,
+            has_dead_letter_problem: self.burial_problems.reason().is_some(),
             ..CaughtUp::default()
         };
         for partition in &self.partitions {

@@ -280,10 +280,10 @@ impl State {
                 let end_of = |number| partition_of(number).map_or(Offset::ZERO, Partition::end);
                 let may_bury = subscription.may_bury(now_ms);
                 subscription.deliver(now_ms, end_of, &mut decision);
-                subscription.tell_caught_up(now_ms, end_of, &mut decision);
                 if may_bury {
                     subscription.ask_for_burials(&mut decision);
                 }
+                subscription.tell_caught_up(now_ms, end_of, &mut decision);
             }
         }
         self.subscriptions.settle_down(id);

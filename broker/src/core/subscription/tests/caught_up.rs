@@ -14,6 +14,8 @@ struct Naive {
     suspects: Vec<Place>,
     /// Partitions that were not looked at to their end.
     unseen: Vec<u32>,
+    /// On their way to the dead letters.
+    moving: Vec<Place>,
     waiting_count: u64,
     redriven_count: u64,
 }
@@ -63,6 +65,9 @@ impl Naive {
             let is_due = row.is_none_or(|it| it.due_ms <= bench.now_ms && it.death.is_none());
             let is_next = is_first && !locked.contains(&key) && !known.parked.contains_key(&key);
             let is_reached = log.is_none() || offset < end;
+            if is_moving {
+                self.moving.push((number, offset.get()));
+            }
             if is_moving || !is_due || is_ordered && !(is_next && is_reached) {
                 continue;
             }
@@ -110,7 +115,10 @@ impl Bench {
         }
         let has_suspect = subscription.suspicion.alone().is_none() && !naive.suspects.is_empty();
         let is_busy = subscription.consumers.get(consumer).unwrap().in_flight > 0;
-        naive.ready.is_empty() && naive.unseen.is_empty() && (is_busy || !has_suspect)
+        let has_any = [&naive.ready, &naive.moving]
+            .iter()
+            .any(|it| !it.is_empty());
+        !has_any && naive.unseen.is_empty() && (is_busy || !has_suspect)
     }
 
     /// What a consumer has, and what others have.
@@ -459,9 +467,15 @@ fn what_is_behind_dead_letters_is_not_ready() {
     );
     bench.append(0, &[1]);
     bench.step();
+    assert_eq!(bench.take_told(1), None, "it is on its way to them");
+    bench.bury(false);
     let told = bench.take_told(1).unwrap();
-    assert_eq!(counts(Some(told)), Some((0, 0, 1)), "on its way to them");
+    assert_eq!(counts(Some(told)), Some((0, 0, 1)), "it stays where it is");
+    bench.pass(5_000);
+    assert_eq!(bench.take_told(1), None, "once more on its way");
     bench.bury(true);
+    let told = bench.take_told(1).unwrap();
+    assert_eq!(counts(Some(told)), Some((0, 0, 0)), "and there");
     let all = bench.letters_of(0, |_| true);
     bench.redrive(0, &all);
     bench.nack((1, 0));
@@ -511,4 +525,25 @@ fn records_that_nobody_wants_end_the_time_too() {
         Some((0, 0, 0)),
         "of a later LSN"
     );
+}
+
+#[test]
+fn while_a_record_is_on_its_way_to_the_dead_letters_what_follows_may_be_ready() {
+    let skipping = SubscriptionConfig {
+        on_dead_letter: OnDeadLetter::Skip,
+        ..config(Mode::KeyShared)
+    };
+    let mut bench = Bench::new(skipping, 1);
+    bench.append(0, &[1, 1]);
+    bench.connect(1, 100);
+    bench.say((0, 0), dead());
+    assert_eq!(bench.take_told(1), None, "on its way");
+    bench.bury(false);
+    let told = bench.take_told(1).unwrap();
+    assert_eq!(counts(Some(told)), Some((0, 0, 2)), "it stays where it is");
+    assert!(told.has_dead_letter_problem, "{told:?}");
+    bench.pass(5_000);
+    bench.bury(true);
+    assert_eq!(bench.held(), [(0, 1)], "then the next one of its key comes");
+    assert_eq!(counts(bench.take_told(1)), Some((1, 0, 0)));
 }
