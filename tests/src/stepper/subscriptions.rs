@@ -21,7 +21,7 @@ use towpath_broker::runtime::subscription_command::{
     DeadLetterVerdict, SubscriptionCommand, SubscriptionSink,
 };
 use towpath_proto::{dead_letter, v1};
-use towpath_storage::{Offset, OffsetRange, PartitionRef, StorageError, TopicId};
+use towpath_storage::{Lsn, Offset, OffsetRange, PartitionRef, StorageError, TopicId};
 
 use super::Stepper;
 use crate::model::{Fate, KnownSubscription, LetterFate, SentBatch, SubscriptionFacts};
@@ -44,7 +44,7 @@ pub(super) struct Hands {
 }
 
 impl SubscriptionSink for Hands {
-    fn tell(&self, event: SubscriptionEvent) {
+    fn tell(&self, event: SubscriptionEvent, _lsn: Lsn) {
         let mut held = self.held.lock().unwrap();
         match event {
             SubscriptionEvent::Delivered(delivery) => {
@@ -61,6 +61,7 @@ impl SubscriptionSink for Hands {
                 }
             }
             SubscriptionEvent::Skipped(skipped) => panic!("nothing was trimmed: {skipped:?}"),
+            SubscriptionEvent::CaughtUp(_) => {}
             SubscriptionEvent::Replaced | SubscriptionEvent::Deleted => held.clear(),
         }
     }

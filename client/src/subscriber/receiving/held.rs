@@ -171,6 +171,13 @@ impl Held {
         self.waiting_count = 0;
     }
 
+    /// Checks that all that is known twice agrees.
+    #[cfg(test)]
+    pub(super) fn audit(&self) {
+        let waiting = self.by_place.values().filter(|it| it.is_waiting());
+        assert_eq!(waiting.count(), self.waiting_count);
+    }
+
     /// Records that a handler has begun with.
     pub(super) fn begun(&self) -> impl Iterator<Item = (DeliveryId, Place)> {
         let begun = self.by_place.iter().filter(|(_, it)| !it.is_waiting());
