@@ -117,7 +117,7 @@ impl Subscription {
         let untold = self.consumers.connected().filter(|(_, it)| {
             let now = self.spell.told(it.in_flight, in_flight_count);
             let knows = it.told.is_some_and(|told| told.covers(now));
-            !knows && !(has_suspect && it.in_flight == 0)
+            !(knows || has_suspect && it.in_flight == 0)
         });
         untold.map(|(id, it)| (id, it.in_flight)).collect()
     }
