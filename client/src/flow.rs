@@ -78,6 +78,13 @@ impl Flow {
         self.owed.records * SHARE >= self.max.records || self.owed.bytes * SHARE >= self.max.bytes
     }
 
+    /// Whether the broker has no credit left, and gets none before more is released.
+    pub(crate) const fn is_spent(&self) -> bool {
+        let records = self.held.records + self.owed.records;
+        let bytes = self.held.bytes + self.owed.bytes;
+        !self.is_due() && (records >= self.max.records || bytes >= self.max.bytes)
+    }
+
     /// Takes what is to be given to the broker.
     pub(crate) const fn take_credit(&mut self) -> Cost {
         std::mem::replace(

@@ -117,8 +117,9 @@ pub use reader::{
 pub use record::{Header, ReceivedRecord, Record};
 pub use shutdown::{Drain, ShutdownHandle};
 pub use subscriber::{
-    DeliveredRecord, Delivery, DeliveryGap, DeliveryOutcome, IntoDeliveryOutcome, Parallel,
-    Parallelism, Subscriber, SubscriberBuilder, SubscriberShutdownHandle,
+    CaughtUpWatch, DeliveredRecord, Delivery, DeliveryGap, DeliveryOutcome, IntoDeliveryOutcome,
+    Parallel, Parallelism, Subscriber, SubscriberBuilder, SubscriberItem, SubscriberShutdownHandle,
+    SubscriptionCaughtUp,
 };
 
 pub use bytes::Bytes;

@@ -5,6 +5,7 @@
 //! deliveries meet it at the `seat`. `for_each` runs a handler over the deliveries.
 
 mod builder;
+mod caught_up;
 mod connection;
 mod delivery;
 mod for_each;
@@ -26,10 +27,11 @@ use crate::Error;
 use crate::error::Effects;
 use connection::Connection;
 use delivery::Lease;
-use receiving::Receiving;
-use seat::Seat;
+use receiving::{Receiving, Ticket};
+use seat::{Polled, Seat};
 
 pub use builder::SubscriberBuilder;
+pub use caught_up::{CaughtUpWatch, SubscriberItem, SubscriptionCaughtUp};
 pub use delivery::{DeliveredRecord, Delivery};
 pub use for_each::{Parallel, Parallelism};
 pub use gap::DeliveryGap;
@@ -57,6 +59,9 @@ pub use shutdown::SubscriberShutdownHandle;
 /// than the broker waits. What the consumer lost, because that took too long or because the broker was
 /// restarted, is delivered again; to settle the earlier delivery then has no effect, which
 /// [`Delivery::confirmed_ack`] tells.
+///
+/// When nothing can be handed out to it now, it is told so: [`Subscriber::next_item`] returns that between
+/// deliveries, and a [`Subscriber::caught_up_watch`] hears of it beside the stream.
 ///
 /// Dropping the subscriber never blocks: what was said before is sent and the consumer leaves, so that
 /// others get all that it has, unless the runtime ends before that was sent. [`Subscriber::close`] waits
@@ -98,6 +103,8 @@ pub struct Subscriber {
     /// Becomes the task when the subscriber is first asked for something.
     connection: Option<Connection>,
     task: Option<JoinHandle<()>>,
+    /// Number of the last [`SubscriptionCaughtUp`] that was an item.
+    seen: u64,
 }
 
 impl Subscriber {
@@ -106,6 +113,7 @@ impl Subscriber {
             seat,
             connection: Some(connection),
             task: None,
+            seen: 0,
         }
     }
 
@@ -118,6 +126,40 @@ impl Subscriber {
     pub async fn next_delivery(&mut self) -> Result<Option<Delivery>, Error> {
         let next = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx));
         next.await.transpose()
+    }
+
+    /// Returns the next record to be handled, or that nothing can be handed out now, each time that is told;
+    /// none once the subscriber was shut down. Dropping the future loses nothing.
+    pub async fn next_item(&mut self) -> Option<Result<SubscriberItem, Error>> {
+        std::future::poll_fn(|cx| {
+            self.begin();
+            match ready!(self.seat.poll_item(cx, self.seen)) {
+                Polled::Record(taken) => Poll::Ready(
+                    taken.map(|it| it.map(|it| SubscriberItem::Delivery(self.delivery(it)))),
+                ),
+                Polled::CaughtUp(number, caught_up) => {
+                    self.seen = number;
+                    Poll::Ready(Some(Ok(SubscriberItem::CaughtUp(caught_up))))
+                }
+            }
+        })
+        .await
+    }
+
+    /// What hears when nothing can be handed out now, beside the stream.
+    pub fn caught_up_watch(&self) -> CaughtUpWatch {
+        CaughtUpWatch {
+            seat: Arc::clone(&self.seat),
+            seen: 0,
+        }
+    }
+
+    /// Whether the broker sends nothing more before something is settled: what was received takes all that
+    /// [`max_in_flight`](SubscriberBuilder::max_in_flight) or
+    /// [`max_in_flight_bytes`](SubscriberBuilder::max_in_flight_bytes) allows. It is not told to be caught up
+    /// then while there is more.
+    pub fn is_full(&self) -> bool {
+        self.seat.look(Receiving::is_full)
     }
 
     /// The id that this consumer drew, by which it stands among
@@ -169,20 +211,26 @@ impl Subscriber {
     }
 }
 
+impl Subscriber {
+    /// Connects when it is first asked for something.
+    fn begin(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.task = Some(tokio::spawn(connection.run()));
+        }
+    }
+
+    fn delivery(&self, (record, ticket): (DeliveredRecord, Ticket)) -> Delivery {
+        Delivery::new(record, Lease::new(ticket, Arc::clone(&self.seat)))
+    }
+}
+
 impl Stream for Subscriber {
     type Item = Result<Delivery, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(connection) = self.connection.take() {
-            self.task = Some(tokio::spawn(connection.run()));
-        }
-        let Some(taken) = ready!(self.seat.poll_record(cx)) else {
-            return Poll::Ready(None);
-        };
-        Poll::Ready(Some(taken.map(|(record, ticket)| {
-            let lease = Lease::new(ticket, Arc::clone(&self.seat));
-            Delivery::new(record, lease)
-        })))
+        self.begin();
+        let taken = ready!(self.seat.poll_record(cx));
+        Poll::Ready(taken.map(|taken| taken.map(|it| self.delivery(it))))
     }
 }
 

@@ -8,6 +8,7 @@ mod change;
 mod convert;
 mod explain;
 mod listener;
+mod news;
 mod pending;
 mod place;
 mod pull;

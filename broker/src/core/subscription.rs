@@ -13,6 +13,7 @@ mod apply;
 #[cfg(test)]
 mod audit;
 mod burial_failure;
+mod caught_up;
 mod change;
 mod connect;
 mod consumer;
@@ -60,6 +61,7 @@ use towpath_storage::{Offset, OffsetRange, Row, TopicId};
 
 use super::group::SessionId;
 use burial_failure::BurialProblems;
+use caught_up::Spell;
 use consumer::Consumers;
 use filter::SupersededFilter;
 use lease::Leases;
@@ -70,6 +72,7 @@ use retry::OutageWatch;
 use suspects::Suspicion;
 
 pub use burial_failure::BurialFailure;
+pub use caught_up::CaughtUp;
 pub use change::{
     SeekSubscription, SeekSubscriptionRefusal, SoughtSubscriptionPartition, SubscriptionRevision,
     UpdateSubscription, UpdateSubscriptionRefusal,
@@ -200,6 +203,7 @@ pub struct Subscription {
     next_partition: u32,
     suspicion: Suspicion,
     given_back: RecentlyGivenBack,
+    spell: Spell,
     /// The topic of its dead letters.
     dead_letter_topic: TopicId,
     burial_problems: BurialProblems,
@@ -242,6 +246,8 @@ pub enum SubscriptionEvent {
     },
     /// These records are gone, and nobody gets them.
     Skipped(SkippedRecords),
+    /// Nothing can be handed out to it now.
+    CaughtUp(CaughtUp),
     /// Another connection of the same consumer has taken over.
     Replaced,
     /// The subscription was deleted.

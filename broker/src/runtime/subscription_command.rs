@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use towpath_proto::names::SubscriptionName;
-use towpath_storage::{Offset, OffsetRange, TopicId};
+use towpath_storage::{Lsn, Offset, OffsetRange, TopicId};
 
 use super::command::{Answer, CommandError, fail};
 use super::subscription_question::SubscriptionQuestion;
@@ -45,8 +45,8 @@ pub const SEEK_PARTITIONS_MAX: usize = 500;
 /// Where a consumer's connection hears of its records. Called by the sequencer after the sync; must not
 /// block.
 pub trait SubscriptionSink: Send + Sync + fmt::Debug {
-    /// Takes an event.
-    fn tell(&self, event: SubscriptionEvent);
+    /// Takes an event. Everything up to `lsn` was taken into account, and is durable.
+    fn tell(&self, event: SubscriptionEvent, lsn: Lsn);
 
     /// Takes what of the settlements of one command the consumer did not have any more, in the order of the
     /// commands.

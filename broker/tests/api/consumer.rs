@@ -1,6 +1,6 @@
 //! A consumer of a subscription as the tests of subscriptions use it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -79,6 +79,8 @@ pub(crate) struct Consumer {
     pub(crate) responses: Streaming<ReceiveResponse>,
     /// By partition and offset; see [`DEAD`].
     pub(crate) has: BTreeMap<(u32, u64), Had>,
+    /// What it was told of being caught up while it waited for something else.
+    caught_up: VecDeque<v1::SubscriptionCaughtUp>,
 }
 
 impl Consumer {
@@ -113,6 +115,7 @@ impl Consumer {
             requests,
             responses: responses.into_inner(),
             has: BTreeMap::new(),
+            caught_up: VecDeque::new(),
         };
         match consumer.next().await {
             Response::Opened(opened) => assert_eq!(opened.topic, "orders", "as it was created"),
@@ -136,10 +139,33 @@ impl Consumer {
 
     pub(crate) async fn try_next(&mut self) -> Result<Option<Response>, Status> {
         loop {
+            match self.try_next_of_all().await? {
+                Some(Response::CaughtUp(told)) => self.caught_up.push_back(told),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    async fn try_next_of_all(&mut self) -> Result<Option<Response>, Status> {
+        loop {
             let message = soon(self.responses.message()).await?;
             match message.map(|it| it.response.expect("a known message")) {
                 Some(Response::Heartbeat(_)) => {}
                 other => return Ok(other),
+            }
+        }
+    }
+
+    /// The next time that it is told that nothing can be handed out to it; takes what comes before.
+    pub(crate) async fn next_caught_up(&mut self) -> v1::SubscriptionCaughtUp {
+        if let Some(told) = self.caught_up.pop_front() {
+            return told;
+        }
+        loop {
+            let next = self.try_next_of_all().await.unwrap();
+            match next.expect("the stream goes on") {
+                Response::CaughtUp(told) => return told,
+                other => drop(self.take(other)),
             }
         }
     }

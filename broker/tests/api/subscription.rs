@@ -1,5 +1,6 @@
 //! Durable subscriptions over the wire.
 
+mod caught_up;
 mod filter;
 mod pending;
 mod repeat;

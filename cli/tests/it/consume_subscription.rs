@@ -166,6 +166,51 @@ fn what_others_have_is_waited_for() {
 }
 
 #[test]
+fn who_keeps_all_that_it_may_have_ends_though_there_is_more() {
+    let broker = TestBroker::with_topic("t", 1);
+    broker.ok(&[
+        "subscription",
+        "create",
+        "s",
+        "--topic",
+        "t",
+        "--from",
+        "beginning",
+    ]);
+    let line = format!("{}\n", "x".repeat(1_000_000));
+    broker.ok_with(line.repeat(18), &["produce", "t"]);
+    let (printed, said) = to_the_end(&broker, &["--ack", "never"]);
+    assert_eq!(
+        printed.lines().count(),
+        17,
+        "16 MiB, and the last goes beyond"
+    );
+    let note =
+        "note: 1 record left, behind what was printed and not acked, or to be tried again later\n";
+    assert_eq!(said, note);
+}
+
+#[test]
+fn what_another_one_keeps_is_waited_for_also_by_who_keeps_some_itself() {
+    let broker = subscribed(&[]);
+    let holder = start(&broker, &["--ack", "never"]);
+    holder.stdout.until("9");
+    broker.ok(&["produce", "t", "more"]);
+    assert_eq!(holder.stdout.next(), "more", "alone");
+    let waiting = start(&broker, &["-e", "--ack", "never"]);
+    let told = waiting.stderr.next();
+    assert!(told.contains("have 11 records"), "{told}");
+    holder.signal(Signal::TERM);
+    holder.wait();
+    waiting.stdout.until("more");
+    assert_eq!(
+        waiting.wait(),
+        (Some(0), String::new()),
+        "it keeps them all"
+    );
+}
+
+#[test]
 fn a_second_consumer_of_an_exclusive_subscription_takes_over() {
     let broker = subscribed(&["--mode", "exclusive"]);
     let first = start(&broker, &[]);

@@ -25,6 +25,7 @@ use towpath_proto::v1;
 use towpath_proto::v1::receive_request::Request;
 
 use super::builder::SubscriberOptions;
+use super::caught_up::SubscriptionCaughtUp;
 use super::delivery::DeliveredRecord;
 use super::gap::{DeliveryGap, Gaps};
 use super::outcome::DeliveryOutcome;
@@ -67,6 +68,10 @@ pub(super) struct Receiving {
     damaged: Option<Place>,
     /// What was told of records that are gone.
     gaps: Gaps,
+    /// That nothing can be handed out, behind all records that came.
+    caught_up: Option<SubscriptionCaughtUp>,
+    /// How often that was told.
+    caught_up_count: u64,
     /// Why it ended, until that was told.
     end: Option<Error>,
     /// Why something that was said will never be confirmed.
@@ -136,6 +141,8 @@ impl Receiving {
             extend_at: None,
             damaged: None,
             gaps: Gaps::default(),
+            caught_up: None,
+            caught_up_count: 0,
             end: None,
             vain: None,
         }
@@ -173,6 +180,7 @@ impl Receiving {
         self.phase = Phase::Absent;
         self.outbox.clear();
         self.extend_at = None;
+        self.caught_up = None;
         self.settlements.disconnect();
         self.drop_waiting();
     }
@@ -244,8 +252,21 @@ impl Receiving {
         self.is_over() || self.turns.has_next(|ticket| held.is_waiting(ticket))
     }
 
+    /// What was told last when nothing could be handed out, with its number, if that is higher than `seen`:
+    /// once all records that came before were begun with.
+    pub(super) fn caught_up_since(&self, seen: u64) -> Option<(u64, &SubscriptionCaughtUp)> {
+        let is_news = self.caught_up_count > seen && !self.held.has_waiting() && !self.is_over();
+        let caught_up = self.caught_up.as_ref().filter(|_| is_news)?;
+        Some((self.caught_up_count, caught_up))
+    }
+
+    /// Whether the broker sends nothing more before something is settled.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_wanting && self.flow.is_spent()
+    }
+
     /// Whether no record will be handed out any more.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.phase == Phase::Ended || self.ending != Ending::No
     }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::receiving::{Receiving, Taken, Ticket};
 use crate::Error;
+use crate::subscriber::caught_up::SubscriptionCaughtUp;
 use crate::subscriber::delivery::DeliveredRecord;
 
 /// The state of the consumer, and who is told when it changes.
@@ -18,14 +19,31 @@ pub(super) struct Seat {
     state: Mutex<State>,
     /// Told when there is something to be sent.
     requested: Notify,
+    /// Told when nothing can be handed out now, and when nothing will be any more.
+    caught_up: Notify,
     /// Set when the consumer goes.
     left: CancellationToken,
+}
+
+/// A record, with the right to settle it; none after the last.
+type Taking = Option<Result<(DeliveredRecord, Ticket), Error>>;
+
+/// What came first.
+pub(super) enum Polled {
+    /// A record, or the end.
+    Record(Taking),
+    /// Nothing can be handed out now: its number, and what was told of it.
+    CaughtUp(u64, SubscriptionCaughtUp),
 }
 
 #[derive(Debug)]
 struct State {
     receiving: Receiving,
     waker: Option<Waker>,
+    /// Who is to be woken also wants to know when nothing can be handed out, if that has a higher number.
+    seen: Option<u64>,
+    /// Number of the last one that those who wait for it were told of.
+    told: u64,
 }
 
 impl Seat {
@@ -34,8 +52,11 @@ impl Seat {
             state: Mutex::new(State {
                 receiving,
                 waker: None,
+                seen: None,
+                told: 0,
             }),
             requested: Notify::new(),
+            caught_up: Notify::new(),
             left: CancellationToken::new(),
         }
     }
@@ -54,22 +75,51 @@ impl Seat {
     }
 
     /// Waits for the next record, which is begun with; none after the last.
-    pub(super) fn poll_record(
-        &self,
-        cx: &Context<'_>,
-    ) -> Poll<Option<Result<(DeliveredRecord, Ticket), Error>>> {
+    pub(super) fn poll_record(&self, cx: &Context<'_>) -> Poll<Taking> {
         let mut state = self.lock();
-        let polled = match state.receiving.take(Instant::now()) {
-            Taken::Record(record, ticket) => Poll::Ready(Some(Ok((record, ticket)))),
-            Taken::Failed(error) => Poll::Ready(Some(Err(error))),
-            Taken::End => Poll::Ready(None),
-            Taken::Nothing => {
-                state.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        let polled = state.poll_record();
+        if polled.is_pending() {
+            (state.waker, state.seen) = (Some(cx.waker().clone()), None);
+        }
+        self.tell(state);
+        polled
+    }
+
+    /// Waits for the next record, or for what is told after number `seen` when none can be handed out.
+    pub(super) fn poll_item(&self, cx: &Context<'_>, seen: u64) -> Poll<Polled> {
+        let mut state = self.lock();
+        let polled = match state.poll_record() {
+            Poll::Ready(taking) => Poll::Ready(Polled::Record(taking)),
+            Poll::Pending => match state.receiving.caught_up_since(seen) {
+                Some((number, caught_up)) => {
+                    Poll::Ready(Polled::CaughtUp(number, caught_up.clone()))
+                }
+                None => {
+                    (state.waker, state.seen) = (Some(cx.waker().clone()), Some(seen));
+                    Poll::Pending
+                }
+            },
         };
         self.tell(state);
         polled
+    }
+
+    /// Waits for what is told after number `seen` when no record can be handed out; none after the end.
+    pub(super) async fn caught_up_since(&self, seen: u64) -> Option<(u64, SubscriptionCaughtUp)> {
+        loop {
+            let mut told = std::pin::pin!(self.caught_up.notified());
+            told.as_mut().enable();
+            {
+                let state = self.lock();
+                if let Some((number, caught_up)) = state.receiving.caught_up_since(seen) {
+                    return Some((number, caught_up.clone()));
+                }
+                if state.receiving.is_over() {
+                    return None;
+                }
+            }
+            told.await;
+        }
     }
 
     /// Waits until something is to be sent.
@@ -85,9 +135,16 @@ impl Seat {
     fn tell(&self, mut state: MutexGuard<'_, State>) {
         let has_request = state.receiving.has_request();
         let is_leaving = state.receiving.is_leaving();
-        let need_not_wait = state.waker.is_some() && state.receiving.is_ready();
+        let number = state.receiving.caught_up_since(0).map(|(number, _)| number);
+        let is_caught_up = state.seen.is_some_and(|seen| number > Some(seen));
+        let need_not_wait = state.waker.is_some() && (is_caught_up || state.receiving.is_ready());
         let waker = state.waker.take_if(|_| need_not_wait);
+        let has_news = number > Some(state.told) || state.receiving.is_over();
+        state.told = number.unwrap_or(state.told).max(state.told);
         drop(state);
+        if has_news {
+            self.caught_up.notify_waiters();
+        }
         if has_request {
             self.requested.notify_one();
         }
@@ -101,5 +158,16 @@ impl Seat {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn poll_record(&mut self) -> Poll<Taking> {
+        match self.receiving.take(Instant::now()) {
+            Taken::Record(record, ticket) => Poll::Ready(Some(Ok((record, ticket)))),
+            Taken::Failed(error) => Poll::Ready(Some(Err(error))),
+            Taken::End => Poll::Ready(None),
+            Taken::Nothing => Poll::Pending,
+        }
     }
 }

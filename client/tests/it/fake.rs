@@ -211,6 +211,11 @@ impl FakeBroker {
         self.state().on_fetch.extend(on_fetch);
     }
 
+    /// Has streams look at what a test has changed.
+    pub(crate) fn tell_streams(&self) {
+        self.shared.changed();
+    }
+
     /// Appends a batch as if a producer had sent it, and returns its LSN.
     pub(crate) fn append(&self, topic: &str, partition: u32, values: &[&str]) -> u64 {
         let lsn = self.state().log.append_values(topic, partition, values);

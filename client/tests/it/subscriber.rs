@@ -1,6 +1,7 @@
 //! A consumer of a durable subscription: what it says of records arrives, and once; what it has, it keeps
 //! while it can; what it cannot keep comes again.
 
+mod caught_up;
 mod ending;
 mod for_each;
 mod outages;

@@ -2323,7 +2323,7 @@ pub struct StopReceive {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReceiveResponse {
     /// Which message. Default: none set, to be skipped by clients that do not know it.
-    #[prost(oneof = "receive_response::Response", tags = "1, 2, 3, 4, 5, 6, 10")]
+    #[prost(oneof = "receive_response::Response", tags = "1, 2, 3, 4, 5, 6, 7, 10")]
     pub response: ::core::option::Option<receive_response::Response>,
 }
 /// Nested message and enum types in `ReceiveResponse`.
@@ -2350,6 +2350,10 @@ pub mod receive_response {
         /// The broker is stopping; settlements are answered until the stream ends.
         #[prost(message, tag = "6")]
         Draining(super::Draining),
+        /// Nothing can be handed out to the consumer now. It comes behind all records that were delivered before
+        /// that was decided.
+        #[prost(message, tag = "7")]
+        CaughtUp(super::SubscriptionCaughtUp),
         /// Records are gone that were not settled: nobody gets them any more.
         #[prost(message, tag = "10")]
         Gap(super::DeliveryGap),
@@ -2478,6 +2482,55 @@ pub struct DeliveryGap {
     /// Why they are gone. Default: unspecified, to be treated as data loss.
     #[prost(enumeration = "GapReason", tag = "4")]
     pub reason: i32,
+}
+/// Nothing can be handed out to the consumer now: what is left is with consumers, waits for another attempt, for
+/// its key or behind dead letters, or is in a partition that stands still; or the subscription is paused. Told
+/// when that begins, also right after `opened`, and again after something was delivered to anybody; and, while
+/// it lasts, when the last record of the others, or of all, is not in flight any more. A consumer that allows no
+/// more records while some are ready is not told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscriptionCaughtUp {
+    /// The log sequence number that this rests on: nothing up to and including it is left to be handed out but
+    /// what is counted here. Partitions that are halted or full, and those of a paused subscription, may hold
+    /// more. Default: 0, which means that nothing was written.
+    #[prost(uint64, tag = "1")]
+    pub lsn: u64,
+    /// Broker time of the decision, in milliseconds since the Unix epoch. Default: 0.
+    #[prost(int64, tag = "2")]
+    pub broker_time_ms: i64,
+    /// Records that this consumer has, as far as what it said of them was heard. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub in_flight_records: u64,
+    /// Records that other consumers have, also such that are away. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub elsewhere_in_flight_records: u64,
+    /// Records that were looked at and are with nobody: they wait for another attempt, for their key, behind
+    /// dead letters, or until the subscription is resumed. Default: 0.
+    #[prost(uint64, tag = "5")]
+    pub waiting_records: u64,
+    /// Dead letters that were redriven and wait for the same. Default: 0.
+    #[prost(uint64, tag = "6")]
+    pub redriven_records: u64,
+    /// Broker time at which the next of both is due, in milliseconds since the Unix epoch. Default: absent, which
+    /// means that none waits for a time.
+    #[prost(int64, optional, tag = "7")]
+    pub next_due_ms: ::core::option::Option<i64>,
+    /// Keys of which something is among the dead letters, so that what comes follows. Default: 0.
+    #[prost(uint64, tag = "8")]
+    pub parked_keys: u64,
+    /// Partitions that are not gone on with since they could not be read. Default: 0.
+    #[prost(uint32, tag = "9")]
+    pub halted_partitions: u32,
+    /// Partitions that are not gone on with until fewer of their records wait. Default: 0.
+    #[prost(uint32, tag = "10")]
+    pub full_partitions: u32,
+    /// Whether the subscription is paused. Default: false.
+    #[prost(bool, tag = "11")]
+    pub is_paused: bool,
+    /// Whether something could last not be moved to the dead letters: it stays where it is, and is tried again.
+    /// Default: false.
+    #[prost(bool, tag = "12")]
+    pub has_dead_letter_problem: bool,
 }
 /// What to receive with one call.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -11,7 +11,7 @@ use crate::v1;
 #[derive(Clone, PartialEq, Message)]
 pub struct ReceiveResponse {
     /// Which message. Absent is skipped: it is one that this version does not know.
-    #[prost(oneof = "receive_response::Response", tags = "1, 2, 3, 4, 5, 6, 10")]
+    #[prost(oneof = "receive_response::Response", tags = "1, 2, 3, 4, 5, 6, 7, 10")]
     pub response: Option<receive_response::Response>,
 }
 
@@ -40,6 +40,9 @@ pub mod receive_response {
         /// The broker is stopping.
         #[prost(message, tag = "6")]
         Draining(v1::Draining),
+        /// Nothing can be handed out to the consumer now.
+        #[prost(message, tag = "7")]
+        CaughtUp(v1::SubscriptionCaughtUp),
         /// Records are gone that were not settled.
         #[prost(message, tag = "10")]
         Gap(v1::DeliveryGap),

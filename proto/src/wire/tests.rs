@@ -202,8 +202,18 @@ fn any_receive_response() -> impl Strategy<Value = v1::ReceiveResponse> {
             is_dead_letter: start % 2 == 0,
         }
     });
+    let caught_up =
+        (any_u64(), any_u32(), any_u64()).prop_map(|(lsn, halted, due)| v1::SubscriptionCaughtUp {
+            lsn,
+            elsewhere_in_flight_records: due,
+            next_due_ms: i64::try_from(due).ok(),
+            halted_partitions: halted,
+            is_paused: lsn % 2 == 0,
+            ..v1::SubscriptionCaughtUp::default()
+        });
     prop_oneof![
         any_delivered().prop_map(|delivered| Some(Response::Delivered(delivered))),
+        caught_up.prop_map(|caught_up| Some(Response::CaughtUp(caught_up))),
         lost.prop_map(|lost| Some(Response::Lost(lost))),
         Just(Some(Response::Settled(v1::Settled::default()))),
         Just(None),

@@ -66,6 +66,7 @@ class Consumer:
     def __init__(self, client: Client, subscription: str):
         self.requests = queue.SimpleQueue()
         self.waiting: list[Held] = []
+        self.caught_up = None
         self.send(open=OpenReceive(subscription=subscription, consumer_id=uuid.uuid4().bytes))
         stub = SubscriptionServiceStub(client.channel)
         self.call = stub.Receive(iter(self.requests.get, None), timeout=CALL_SECONDS_MAX)
@@ -90,6 +91,8 @@ class Consumer:
             message = getattr(response, kind)
             if kind == "delivered":
                 self.waiting.extend(held(message))
+            if kind == "caught_up":
+                self.caught_up = message
             if kind == wanted:
                 return message
 

@@ -105,6 +105,23 @@ def test_every_record_is_settled_once(client: Client, subscriptions, name: str):
     assert lag(subscriptions, name) == 0
 
 
+def test_a_consumer_is_told_when_nothing_can_be_handed_out(client: Client, name: str):
+    with Consumer(client, name) as consumer:
+        assert consumer.until("caught_up").waiting_records == 0
+        last = client.publish(name, *numbered(*range(3))).lsn
+        while (told := consumer.until("caught_up")).lsn < last:
+            pass
+        assert len(consumer.waiting) == told.in_flight_records == 3, "behind the records"
+        assert consumer.settle(consumer.next(), nack=Nack(reason="later", delay_ms=3_600_000))
+        for _ in range(2):
+            assert consumer.settle(consumer.next(), ack=Ack())
+        while consumer.caught_up.in_flight_records:
+            consumer.until("caught_up")
+        told = consumer.caught_up
+        assert (told.elsewhere_in_flight_records, told.waiting_records) == (0, 1)
+        assert told.broker_time_ms < told.next_due_ms <= told.broker_time_ms + 3_600_000
+
+
 def test_what_failed_or_was_given_back_comes_again(client: Client, name: str):
     client.publish(name, record(b"key", b"value"))
     with Consumer(client, name) as consumer:

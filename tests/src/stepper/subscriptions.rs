@@ -17,7 +17,7 @@ use towpath_broker::core::{
 use towpath_broker::runtime::command::{CommandError, ControlCommand};
 use towpath_broker::runtime::subscription_command::{SubscriptionCommand, SubscriptionSink};
 use towpath_proto::v1;
-use towpath_storage::{Offset, OffsetRange, StorageError, TopicId};
+use towpath_storage::{Lsn, Offset, OffsetRange, StorageError, TopicId};
 
 use super::Stepper;
 use crate::model::{Fate, KnownSubscription, LetterFate, SentBatch, SubscriptionFacts};
@@ -40,7 +40,7 @@ pub(super) struct Hands {
 }
 
 impl SubscriptionSink for Hands {
-    fn tell(&self, event: SubscriptionEvent) {
+    fn tell(&self, event: SubscriptionEvent, _lsn: Lsn) {
         let mut held = self.held.lock().unwrap();
         match event {
             SubscriptionEvent::Delivered(delivery) => {
@@ -57,6 +57,7 @@ impl SubscriptionSink for Hands {
                 }
             }
             SubscriptionEvent::Skipped(skipped) => panic!("nothing was trimmed: {skipped:?}"),
+            SubscriptionEvent::CaughtUp(_) => {}
             SubscriptionEvent::Replaced | SubscriptionEvent::Deleted => held.clear(),
         }
     }

@@ -16,7 +16,7 @@ use towpath_broker::runtime::subscription_command::{
     ConnectError, Connected, CreatedSubscription, SubscriptionSink,
 };
 use towpath_proto::names::SubscriptionName;
-use towpath_storage::{Offset, OffsetRange};
+use towpath_storage::{Lsn, Offset, OffsetRange};
 
 use crate::history::{Item, LetterState, Place};
 
@@ -69,7 +69,7 @@ pub(super) struct Desk {
 }
 
 impl SubscriptionSink for Listener {
-    fn tell(&self, event: SubscriptionEvent) {
+    fn tell(&self, event: SubscriptionEvent, _lsn: Lsn) {
         self.mailbox.lock().unwrap().push(Told::Event {
             consumer: self.consumer,
             number: self.number,
@@ -84,7 +84,7 @@ impl SubscriptionSink for Listener {
 }
 
 impl SubscriptionSink for Desk {
-    fn tell(&self, event: SubscriptionEvent) {
+    fn tell(&self, event: SubscriptionEvent, _lsn: Lsn) {
         panic!("nobody listens here to {event:?}");
     }
 

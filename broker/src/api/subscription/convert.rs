@@ -2,12 +2,13 @@
 
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
-use towpath_storage::{Offset, OffsetRange};
+use towpath_storage::{Lsn, Offset, OffsetRange};
 
 use super::place::Place;
 use super::status;
 use crate::core::{
-    DeliveryOutcome, Mode, OnDeadLetter, OnFilterError, RetryPolicy, Settlement, SubscriptionConfig,
+    CaughtUp, DeliveryOutcome, Mode, OnDeadLetter, OnFilterError, RetryPolicy, Settlement,
+    SubscriptionConfig,
 };
 use crate::filter::Filter;
 
@@ -17,6 +18,24 @@ const BACKOFF_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 const ATTEMPTS_MAX: u32 = 1_000_000;
 /// Longest reason that is kept.
 const REASON_BYTES_MAX: usize = 200;
+
+/// Tells that nothing can be handed out to a consumer now.
+pub(super) fn caught_up(it: &CaughtUp, lsn: Lsn) -> v1::SubscriptionCaughtUp {
+    v1::SubscriptionCaughtUp {
+        lsn: lsn.get(),
+        broker_time_ms: it.broker_time_ms,
+        in_flight_records: it.in_flight_count,
+        elsewhere_in_flight_records: it.elsewhere_count,
+        waiting_records: it.waiting_count,
+        redriven_records: it.redriven_count,
+        next_due_ms: it.next_due_ms,
+        parked_keys: it.parked_count,
+        halted_partitions: it.halted_count,
+        full_partitions: it.full_count,
+        is_paused: it.is_paused,
+        has_dead_letter_problem: it.has_dead_letter_problem,
+    }
+}
 
 /// Reads settings from the field `config`.
 pub(super) fn config(config: &v1::SubscriptionConfig) -> Result<SubscriptionConfig, Problem> {

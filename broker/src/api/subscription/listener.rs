@@ -12,7 +12,8 @@ use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_proto::v1::receive_request::Request;
 
-use super::receive::{News, Seat};
+use super::news::News;
+use super::receive::Seat;
 use super::settle::{self, Parts, Results};
 use super::{Shared, unreadable};
 use crate::core::{ConsumerDeparture, Credit};

@@ -8,7 +8,8 @@ use tokio::time::{Instant, timeout_at};
 use towpath_proto::problem::Problem;
 use towpath_proto::{v1, wire};
 
-use super::receive::{News, NewsSink, Seat, connect, next_session};
+use super::news::{News, NewsSink};
+use super::receive::{Seat, connect, next_session};
 use super::records::{Sending, Sent};
 use super::{Shared, show, status, subscription_name};
 use crate::core::{Connect, ConsumerDeparture, ConsumerId, Credit, Delivery, SubscriptionEvent};
@@ -48,7 +49,7 @@ pub(super) async fn pull(
         refuses_to_wait: false,
     };
     let (news_in, mut news) = mpsc::unbounded_channel();
-    let sink: Arc<dyn SubscriptionSink> = Arc::new(NewsSink(news_in));
+    let sink: Arc<dyn SubscriptionSink> = Arc::new(NewsSink::new(news_in));
     let seat = connect(shared, name, None, wish, &sink).await?;
     let mut visit = Visit {
         shared,
@@ -104,7 +105,9 @@ impl Visit<'_> {
                 Some(News::Event(SubscriptionEvent::Deleted)) => {
                     return Err(status::subscription_deleted(&self.seat.name));
                 }
-                Some(News::Event(_) | News::Settled(_) | News::Over(_)) => {}
+                // There is nothing, and nobody wants to wait for more.
+                Some(News::CaughtUp(_)) if Instant::now() >= deadline => return Ok(Vec::new()),
+                Some(News::CaughtUp(_) | News::Event(_) | News::Settled(_) | News::Over(_)) => {}
                 None => return Ok(Vec::new()),
             }
         }
@@ -134,7 +137,7 @@ impl Visit<'_> {
                 News::Event(SubscriptionEvent::Deleted) => {
                     return Err(status::subscription_deleted(&self.seat.name));
                 }
-                News::Event(_) | News::Settled(_) | News::Over(_) => {}
+                News::CaughtUp(_) | News::Event(_) | News::Settled(_) | News::Over(_) => {}
             }
         }
         Ok(deliveries)

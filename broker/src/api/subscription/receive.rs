@@ -1,7 +1,6 @@
 //! The beginning of a Receive stream.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,47 +17,20 @@ use towpath_proto::v1::receive_request::Request;
 use towpath_storage::OffsetRange;
 
 use super::listener::Listener;
+use super::news::NewsSink;
 use super::place::Topics;
 use super::settle::Results;
 use super::teller::Teller;
 use super::{ReceiveResponses, Shared, status, subscription_name, unreadable};
-use crate::core::{
-    Connect, ConsumerId, Credit, SessionId, SubscriptionConfig, SubscriptionEvent, SubscriptionId,
-};
+use crate::core::{Connect, ConsumerId, Credit, SessionId, SubscriptionConfig, SubscriptionId};
 use crate::memory::Unread;
-use crate::runtime::command::{CommandError, ControlCommand};
+use crate::runtime::command::ControlCommand;
 use crate::runtime::subscription_command::{Connected, SubscriptionCommand, SubscriptionSink};
 
 /// How long a stream may take to say which subscription it is for.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest name of a client.
 const CLIENT_NAME_BYTES_MAX: usize = 200;
-
-/// What the response stream is told.
-#[derive(Debug)]
-pub(super) enum News {
-    /// The sequencer has decided something about the consumer's records.
-    Event(SubscriptionEvent),
-    /// The answer to the oldest command of settlements that was not answered.
-    Settled(Result<Vec<Vec<OffsetRange>>, CommandError<Infallible>>),
-    /// The consumer says no more: how the stream ends.
-    Over(Result<(), Box<Status>>),
-}
-
-/// Takes what the sequencer says to the response stream. What waits there is bounded: by the consumer's
-/// credit, and by the settlements that it may have on the way.
-#[derive(Debug)]
-pub(super) struct NewsSink(pub(super) mpsc::UnboundedSender<News>);
-
-impl SubscriptionSink for NewsSink {
-    fn tell(&self, event: SubscriptionEvent) {
-        drop(self.0.send(News::Event(event)));
-    }
-
-    fn answer(&self, expired: Result<Vec<Vec<OffsetRange>>, CommandError<Infallible>>) {
-        drop(self.0.send(News::Settled(expired)));
-    }
-}
 
 /// What both halves of a consumer's stream know.
 #[derive(Debug)]
@@ -151,7 +123,7 @@ pub(super) async fn receive(
     };
     let id = (open.subscription_id != 0).then(|| SubscriptionId::new(open.subscription_id));
     let (news_in, news) = mpsc::unbounded_channel();
-    let sink: Arc<dyn SubscriptionSink> = Arc::new(NewsSink(news_in.clone()));
+    let sink: Arc<dyn SubscriptionSink> = Arc::new(NewsSink::new(news_in.clone()));
     let seat = Arc::new(connect(shared, name, id, wish, &sink).await?);
     let listener = Listener::new(
         Arc::clone(shared),

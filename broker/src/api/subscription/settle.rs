@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use tokio::sync::mpsc;
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
-use towpath_storage::OffsetRange;
+use towpath_storage::{Lsn, OffsetRange};
 
 use super::{Shared, convert, show, status};
 use crate::core::{DeliveryOutcome, Settlement, SubscriptionEvent, SubscriptionId};
@@ -196,7 +196,7 @@ type Answer = Result<Vec<Vec<OffsetRange>>, CommandError<Infallible>>;
 struct CallSink(mpsc::UnboundedSender<Answer>);
 
 impl SubscriptionSink for CallSink {
-    fn tell(&self, _event: SubscriptionEvent) {}
+    fn tell(&self, _event: SubscriptionEvent, _lsn: Lsn) {}
 
     fn answer(&self, expired: Answer) {
         drop(self.0.send(expired));

@@ -11,10 +11,11 @@ use tonic::Status;
 use towpath_proto::v1;
 use towpath_proto::wire::ReceiveResponse;
 use towpath_proto::wire::receive_response::Response;
-use towpath_storage::OffsetRange;
+use towpath_storage::{Lsn, OffsetRange};
 
+use super::news::News;
 use super::place::Place;
-use super::receive::{News, Seat};
+use super::receive::Seat;
 use super::records::{Sending, Sent};
 use super::{Shared, convert, status};
 use crate::api::fetch::events;
@@ -234,6 +235,13 @@ impl Teller {
                     reason: v1::GapReason::Trimmed.into(),
                 }));
             }
+            News::CaughtUp(latest) => {
+                let told = latest.take().map(|(it, lsn)| convert::caught_up(&it, lsn));
+                told.into_iter()
+                    .for_each(|told| self.tell(Response::CaughtUp(told)));
+            }
+            // The sink makes news of its own of these.
+            News::Event(SubscriptionEvent::CaughtUp(_)) => {}
             News::Event(SubscriptionEvent::Replaced) => {
                 self.drop_records();
                 self.end = Some(Err(status::consumer_replaced().into()));
@@ -301,7 +309,7 @@ impl Drop for Teller {
 struct Nobody;
 
 impl SubscriptionSink for Nobody {
-    fn tell(&self, _event: SubscriptionEvent) {}
+    fn tell(&self, _event: SubscriptionEvent, _lsn: Lsn) {}
 
     fn answer(
         &self,

@@ -6,6 +6,7 @@ use towpath_proto::names::SubscriptionName;
 use towpath_storage::{Offset, Row, TopicId};
 
 use super::burial_failure::BurialProblems;
+use super::caught_up::Spell;
 use super::consumer::Consumers;
 use super::keys::KeyHash;
 use super::lease::Leases;
@@ -175,6 +176,7 @@ impl Subscription {
             next_partition: 0,
             suspicion: Suspicion::default(),
             given_back: RecentlyGivenBack::default(),
+            spell: Spell::default(),
             dead_letter_topic: TopicId::new(row.dead_letter_topic),
             burial_problems: BurialProblems::default(),
             leaving: Leaving::at_start(),

@@ -46,7 +46,7 @@ impl Subscription {
         let partition = &self.partitions[number as usize];
         let window = &partition.window;
         let floor = partition.settled.floor();
-        let (mut ready_count, mut listed_count) = (0, 0);
+        let (mut ready_count, mut listed_count, mut moving_count) = (0, 0, 0);
         for word in word_of(floor)..=word_of(window.end()) {
             let leases = window.leases(word).iter().map(|id| {
                 let lease = self.leases.get(*id).expect("a lease of a word exists");
@@ -66,6 +66,7 @@ impl Subscription {
             assert_eq!(passed & (ready | leased), 0, "word {word}");
             assert_eq!(settled & (ready | leased), 0, "word {word}");
             let moving = window.moving(word);
+            moving_count += u64::from(moving.count_ones());
             assert_eq!(moving & (ready | leased | settled), 0, "word {word}");
             let known = offsets_in(word, u64::MAX);
             for offset in known.filter(|it| *it >= floor && *it < window.end()) {
@@ -78,6 +79,7 @@ impl Subscription {
             listed_count += u64::from((ready | leased | moving).count_ones());
         }
         assert_eq!(ready_count, window.ready_count(), "ready records");
+        assert_eq!(moving_count, window.moving_count(), "moving records");
         if partition.is_ordered {
             for key in window.keys.iter() {
                 for offset in window.records_of(key) {
@@ -95,7 +97,12 @@ impl Subscription {
 
     fn audit_rows(&self, number: u32) {
         let partition = &self.partitions[number as usize];
-        for (offset, record, handling) in partition.waiting.iter() {
+        let rows = || partition.waiting.iter();
+        let living = rows().filter(|(_, record, _)| record.death.is_none());
+        assert_eq!(living.count() as u64, partition.waiting.living_count());
+        let leased = rows().filter(|(_, _, it)| matches!(it, Handling::Leased(_)));
+        assert_eq!(leased.count() as u64, partition.waiting.leased_count());
+        for (offset, record, handling) in rows() {
             assert!(
                 partition.settled.contains(offset),
                 "offset {offset} has a row and is in the window"

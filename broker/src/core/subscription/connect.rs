@@ -91,6 +91,7 @@ impl Subscription {
             release_count: known.map_or(0, |known| known.release_count),
             rests_until_ms: known.and_then(|known| known.rests_until_ms),
             order: 0,
+            told: None,
         };
         self.give_back_not_begun(wish.consumer, decision);
         let in_flight = self.consumers.get(wish.consumer).map(|it| it.in_flight);

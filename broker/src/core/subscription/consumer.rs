@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::caught_up::Told;
 use crate::core::group::SessionId;
 
 /// Identity of a consumer: 128 random bits that it draws once and keeps through reconnects.
@@ -75,6 +76,8 @@ pub struct Consumer {
     pub(super) rests_until_ms: Option<i64>,
     /// Number of its turn among those that ask for the whole subscription.
     pub(super) order: u64,
+    /// What it was told last of being caught up, over its present connection.
+    pub(super) told: Option<Told>,
 }
 
 /// The consumers of a subscription.

@@ -302,7 +302,12 @@ impl SubscriptionPartition {
 
 impl Burials {
     fn has_any(&self) -> bool {
-        self.moving_count > 0 || !self.wished.is_empty() || !self.held_keys.is_empty()
+        self.has_moving() || !self.held_keys.is_empty()
+    }
+
+    /// Whether something is on its way.
+    pub(super) fn has_moving(&self) -> bool {
+        self.moving_count > 0 || !self.wished.is_empty()
     }
 
     /// Forgets what is on its way.

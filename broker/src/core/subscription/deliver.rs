@@ -47,6 +47,7 @@ impl Subscription {
             self.deliver_turn(partition, consumer, now_ms, decision);
         }
         // In an ordered mode suspects are found on the way: nothing else may bring them back here.
+        self.has_ready(now_ms);
         self.deliver_suspect(now_ms, decision);
         self.ask_for_more(now_ms, end_of, decision);
     }
@@ -96,6 +97,20 @@ impl Subscription {
         known.credit.bytes = turn.bytes;
         known.in_flight += count;
         self.tell_delivered(consumer, &lease, delivered, decision);
+    }
+
+    /// Whether anything can be delivered, to somebody who allows it, but for what is to be delivered alone.
+    pub(super) fn has_ready(&mut self, now_ms: i64) -> bool {
+        let (sources, lanes) = self
+            .partitions
+            .split_at_mut(self.topic_partition_count as usize);
+        // Of all, since in each there may be something that stands in line for nothing.
+        let mut has_ready = false;
+        for (source, lane) in sources.iter_mut().zip(lanes) {
+            has_ready |= source.has_ready(lane, now_ms);
+            has_ready |= lane.has_ready(source, now_ms);
+        }
+        has_ready
     }
 
     /// Lines up keys that had to wait because they were delivered from the lane beside.

@@ -20,6 +20,15 @@ pub(super) struct Delivered {
     pub(super) attempt: u32,
 }
 
+/// What of a key is to be delivered next.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// Records that have rows, those before this one of the window.
+    Rows(Option<Offset>),
+    /// Records of the window, those before this one.
+    Run(Offset),
+}
+
 impl SubscriptionPartition {
     /// Whether there may be something to deliver.
     pub(super) fn may_deliver(&self) -> bool {
@@ -137,8 +146,34 @@ impl SubscriptionPartition {
     ) -> Vec<Delivered> {
         let mut delivered = Vec::new();
         while credit.is_open()
-            && let Some(key) = self.window.keys.next()
+            && let Some((key, turn)) = self.next_turn(beside, now_ms)
         {
+            match turn {
+                Turn::Rows(end) => {
+                    self.deliver_rows(key, end, leases, to, credit, now_ms, &mut delivered);
+                }
+                Turn::Run(end) => self.deliver_run(key, end, leases, to, credit, &mut delivered),
+            }
+        }
+        delivered
+    }
+
+    /// Whether anything can be delivered, to somebody who allows it. What stands in line for nothing is done
+    /// with, as when it is delivered.
+    pub(super) fn has_ready(&mut self, beside: &Self, now_ms: i64) -> bool {
+        if !self.is_ordered {
+            return self.may_deliver();
+        }
+        let turn = self.next_turn(beside, now_ms);
+        if let Some((key, _)) = turn {
+            self.window.keys.put_back(key);
+        }
+        turn.is_some()
+    }
+
+    /// Takes the first key of the line of which something can be delivered.
+    fn next_turn(&mut self, beside: &Self, now_ms: i64) -> Option<(KeyHash, Turn)> {
+        while let Some(key) = self.window.keys.next() {
             if self.window.keys.get(key).leased_count > 0 {
                 // Lined up again when its consumer is done with it.
                 continue;
@@ -158,16 +193,33 @@ impl SubscriptionPartition {
             let in_window = self.window.records_of(key).next();
             match (row, in_window) {
                 (Some(row), first) if first.is_none_or(|first| row < first) => {
-                    self.deliver_rows(key, first, leases, to, credit, now_ms, &mut delivered);
+                    if !self.can_deliver_row(row, now_ms) {
+                        // Lined up again when it is due, or when one before it is gone.
+                        continue;
+                    }
+                    if self.waiting.get(row).is_some_and(|it| it.is_suspect) {
+                        self.waiting.make_ready(row);
+                        continue;
+                    }
+                    return Some((key, Turn::Rows(first)));
                 }
                 (row, Some(_)) => {
-                    let end = row.unwrap_or(self.window.end());
-                    self.deliver_run(key, end, leases, to, credit, &mut delivered);
+                    return Some((key, Turn::Run(row.unwrap_or(self.window.end()))));
                 }
                 (_, None) => self.window.keys.forget_idle(key),
             }
         }
-        delivered
+        None
+    }
+
+    /// Whether a record that has a row can be delivered, if it is the next one of its key.
+    fn can_deliver_row(&self, offset: Offset, now_ms: i64) -> bool {
+        let is_free = self.waiting.handling(offset) == Some(Handling::None);
+        // Until the window has come so far, there may be others of its key before it.
+        let is_next = self.has_come_to(offset);
+        let row = self.waiting.get(offset);
+        let is_due = row.is_some_and(|row| row.due_ms <= now_ms && row.death.is_none());
+        is_free && is_next && is_due
     }
 
     /// Delivers the first records of a key that have rows and are due, those before `end`: one that has
@@ -194,20 +246,13 @@ impl SubscriptionPartition {
             let Some(record) = self.waiting.get(offset) else {
                 return;
             };
-            let is_free = self.waiting.handling(offset) == Some(Handling::None);
-            // Until the window has come so far, there may be others of its key before it.
-            let is_next = self.has_come_to(offset);
-            let is_due = record.due_ms <= now_ms && record.death.is_none();
-            if !is_free || !is_next || !is_due || !credit.is_open() {
+            let is_fresh = record.failure_count == 0 && !record.is_suspect;
+            let may_follow = place == 0 || is_fresh;
+            if !may_follow || !self.can_deliver_row(offset, now_ms) || !credit.is_open() {
                 // Lined up again when it is due, or when one before it is gone.
                 return;
             }
-            let is_fresh = record.failure_count == 0 && !record.is_suspect;
-            match place {
-                0 if record.is_suspect => return self.waiting.make_ready(offset),
-                1.. if !is_fresh => return,
-                _ => delivered.push(self.lease_row(offset, leases, to, credit)),
-            }
+            delivered.push(self.lease_row(offset, leases, to, credit));
             if !is_fresh {
                 return;
             }

@@ -112,6 +112,15 @@ impl Keys {
         Some(key)
     }
 
+    /// Puts a key that was taken from the line back to where it stood.
+    pub(super) fn put_back(&mut self, key: KeyHash) {
+        let known = self.known.entry(key).or_default();
+        if !known.is_in_line {
+            known.is_in_line = true;
+            self.line.push_front(key);
+        }
+    }
+
     /// Whether any key stands in the line.
     pub(super) fn has_line(&self) -> bool {
         !self.line.is_empty()

@@ -285,6 +285,7 @@ impl State {
                 if may_bury {
                     subscription.ask_for_burials(&mut decision);
                 }
+                subscription.tell_caught_up(now_ms, end_of, &mut decision);
             }
         }
         self.subscriptions.settle_down(id);

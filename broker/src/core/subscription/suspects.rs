@@ -142,6 +142,11 @@ impl Subscription {
         self.tell_delivered(consumer, &lease, vec![delivered], decision);
     }
 
+    /// Whether a record waits for a consumer that has nothing.
+    pub(super) fn has_suspect(&self) -> bool {
+        self.suspicion.alone.is_none() && self.next_suspect().is_some()
+    }
+
     /// A record that is to be delivered alone and can be.
     fn next_suspect(&self) -> Option<(u32, Offset)> {
         let numbered = (0..).zip(&self.partitions);

@@ -71,6 +71,12 @@ pub(super) enum Handling {
     Moving,
 }
 
+impl Handling {
+    fn is_leased(self) -> bool {
+        matches!(self, Self::Leased(_))
+    }
+}
+
 #[derive(Debug)]
 struct Row {
     record: WaitingRecord,
@@ -96,6 +102,10 @@ pub(super) struct WaitingRecords {
     pub(super) may_go: VecDeque<Offset>,
     /// Records with a consumer that are about to get a row.
     kept: BTreeMap<Offset, LeaseId>,
+    /// Those that are not dead.
+    living_count: u64,
+    /// Those that are with a consumer.
+    leased_count: u64,
 }
 
 impl WaitingRecords {
@@ -164,8 +174,12 @@ impl WaitingRecords {
 
     /// Records that have rows and are not dead.
     pub(super) fn living_count(&self) -> u64 {
-        let rows = self.rows.values();
-        rows.filter(|row| row.record.death.is_none()).count() as u64
+        self.living_count
+    }
+
+    /// Records that have rows and are with a consumer.
+    pub(super) fn leased_count(&self) -> u64 {
+        self.leased_count
     }
 
     /// Puts or removes a row. Nothing is being done with the record then, unless
@@ -174,6 +188,8 @@ impl WaitingRecords {
         self.forget_times(offset);
         if let Some(before) = self.rows.remove(&offset) {
             self.by_key.remove(&(before.record.key, offset));
+            self.living_count -= u64::from(before.record.death.is_none());
+            self.leased_count -= u64::from(before.handling.is_leased());
         }
         let Some(record) = record else {
             return;
@@ -183,6 +199,8 @@ impl WaitingRecords {
             Some(lease) => Handling::Leased(lease),
             None => Handling::None,
         };
+        self.living_count += u64::from(record.death.is_none());
+        self.leased_count += u64::from(handling.is_leased());
         self.rows.insert(offset, Row { record, handling });
         self.note_times(offset);
     }
@@ -196,6 +214,8 @@ impl WaitingRecords {
     pub(super) fn set_handling(&mut self, offset: Offset, handling: Handling) {
         self.forget_times(offset);
         if let Some(row) = self.rows.get_mut(&offset) {
+            self.leased_count -= u64::from(row.handling.is_leased());
+            self.leased_count += u64::from(handling.is_leased());
             row.handling = handling;
         }
         self.note_times(offset);

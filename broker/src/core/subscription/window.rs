@@ -91,6 +91,8 @@ pub(super) struct Window {
     ready_count: u64,
     /// Records of its words that nobody is to get.
     passed_count: u64,
+    /// Records that are on their way to the dead letters.
+    moving_count: u64,
     /// No word before this one has a ready record.
     ready_hint: u64,
     /// Keys of the records; not used in a mode without order.
@@ -109,6 +111,7 @@ impl Window {
             times: VecDeque::new(),
             ready_count: 0,
             passed_count: 0,
+            moving_count: 0,
             ready_hint: word_of(floor),
             keys: Keys::default(),
             is_ordered,
@@ -156,6 +159,11 @@ impl Window {
     /// Records that can be delivered, if their keys are free.
     pub(super) fn ready_count(&self) -> u64 {
         self.ready_count
+    }
+
+    /// Records that are on their way to the dead letters.
+    pub(super) fn moving_count(&self) -> u64 {
+        self.moving_count
     }
 
     fn push_record(&mut self, key: KeyHash, bytes: u32) {
@@ -365,6 +373,7 @@ impl Window {
             found.ready &= !bits;
             found.moving |= bits;
             self.ready_count -= u64::from(bits.count_ones());
+            self.moving_count += u64::from(bits.count_ones());
         }
         if self.is_ordered {
             for offset in offsets_in(word, bits) {
@@ -377,7 +386,9 @@ impl Window {
     /// Makes records ready that could not be moved.
     pub(super) fn end_moving(&mut self, word: u64, bits: u64) {
         if let Some(found) = self.word_mut(word) {
+            let moved = found.moving & bits;
             found.moving &= !bits;
+            self.moving_count -= u64::from(moved.count_ones());
         }
         self.release(word, bits);
     }
@@ -385,7 +396,9 @@ impl Window {
     /// Takes records out of the window that were moved.
     pub(super) fn finish_moving(&mut self, word: u64, bits: u64) {
         if let Some(found) = self.word_mut(word) {
+            let moved = found.moving & bits;
             found.moving &= !bits;
+            self.moving_count -= u64::from(moved.count_ones());
         }
         self.finish(word, bits);
     }

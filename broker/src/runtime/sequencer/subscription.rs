@@ -439,13 +439,14 @@ impl Sequencer {
 
     /// Tells consumers what has become durable.
     pub(super) fn tell_consumers(&mut self, notices: Vec<SubscriptionNotice>) {
+        let lsn = self.journal.durable();
         for SubscriptionNotice { session, event } in notices {
             let is_last = matches!(
                 event,
                 SubscriptionEvent::Replaced | SubscriptionEvent::Deleted
             );
             if let Some(sink) = self.consumers.get(&session) {
-                sink.tell(event);
+                sink.tell(event, lsn);
             }
             if is_last {
                 self.consumers.remove(&session);

@@ -17,6 +17,7 @@ use towpath_proto::wire::receive_response::Response;
 use super::ending::Ending;
 use super::ticket::{DeliveryId, LaneKey, Place, Source, Ticket};
 use super::{Known, Phase, Receiving};
+use crate::subscriber::caught_up::SubscriptionCaughtUp;
 use crate::subscriber::gap::DeliveryGap;
 use crate::{Error, ErrorReason, GapReason};
 
@@ -46,6 +47,11 @@ impl Receiving {
             Some(Response::Settled(settled)) => self.take_settled(&settled),
             Some(Response::Lost(lost)) => self.take_lost(&lost),
             Some(Response::Gap(gap)) => self.take_gap(&gap),
+            Some(Response::CaughtUp(told)) => {
+                self.caught_up = Some(SubscriptionCaughtUp::from_proto(&told));
+                self.caught_up_count += 1;
+                Ok(())
+            }
             Some(Response::Draining(_)) => {
                 // What is begun with now could not be settled in time.
                 self.give_back_waiting();
@@ -128,6 +134,7 @@ impl Receiving {
             Err(error) => return self.take_damaged(delivered, error),
         };
         let source = Source::new(delivered.partition, delivered.is_dead_letter);
+        self.caught_up = None;
         for (record, cost) in records {
             let offset = record.offset();
             let lane = record.key_bytes().map(|key| LaneKey { source, key });

@@ -19,6 +19,8 @@ pub(super) const KEPT_MAX: Duration = Duration::from_hours(1);
 #[derive(Debug, Default)]
 pub(super) struct Held {
     by_place: BTreeMap<Place, HeldRecord>,
+    /// Those that wait to be begun with.
+    waiting_count: usize,
 }
 
 #[derive(Debug)]
@@ -54,8 +56,15 @@ impl Held {
             stage: Stage::Waiting(Box::new(record)),
             since: now,
         };
-        let earlier = self.by_place.insert(ticket.place, held);
-        earlier.map(|it| it.cost)
+        self.waiting_count += 1;
+        let earlier = self.by_place.insert(ticket.place, held)?;
+        self.waiting_count -= usize::from(earlier.is_waiting());
+        Some(earlier.cost)
+    }
+
+    /// Whether a record waits to be begun with.
+    pub(super) const fn has_waiting(&self) -> bool {
+        self.waiting_count > 0
     }
 
     /// Whether this delivery waits to be begun with.
@@ -72,7 +81,10 @@ impl Held {
         }
         held.since = now;
         match std::mem::replace(&mut held.stage, Stage::Begun) {
-            Stage::Waiting(record) => Some(*record),
+            Stage::Waiting(record) => {
+                self.waiting_count -= 1;
+                Some(*record)
+            }
             Stage::Begun => None,
         }
     }
@@ -81,8 +93,9 @@ impl Held {
     pub(super) fn remove(&mut self, ticket: &Ticket) -> Option<Cost> {
         let held = self.by_place.get(&ticket.place);
         held.filter(|it| it.delivery == ticket.delivery)?;
-        let removed = self.by_place.remove(&ticket.place);
-        removed.map(|it| it.cost)
+        let removed = self.by_place.remove(&ticket.place)?;
+        self.waiting_count -= usize::from(removed.is_waiting());
+        Some(removed.cost)
     }
 
     /// Records are lost. Returns what they took. Of each of their keys, `keys` holds the first one then.
@@ -96,6 +109,7 @@ impl Held {
         let lost = self.by_place.extract_if(places(source, range), |_, _| true);
         for (place, it) in lost {
             total.add(it.cost);
+            self.waiting_count -= usize::from(it.is_waiting());
             if let Some(key) = it.key {
                 let first = keys.entry(key).or_insert(place.offset);
                 *first = place.offset.min(*first);
@@ -115,8 +129,10 @@ impl Held {
         };
         let behind = places_from(source, first);
         let mut total = Cost::default();
-        let lost = self.by_place.extract_if(behind, is_behind);
-        lost.for_each(|(_, it)| total.add(it.cost));
+        for (_, it) in self.by_place.extract_if(behind, is_behind) {
+            total.add(it.cost);
+            self.waiting_count -= 1;
+        }
         total
     }
 
@@ -129,8 +145,10 @@ impl Held {
     ) -> Cost {
         let mut total = Cost::default();
         let is_lost = |_: &Place, it: &mut HeldRecord| it.delivery == delivery;
-        let lost = self.by_place.extract_if(places(source, range), is_lost);
-        lost.for_each(|(_, it)| total.add(it.cost));
+        for (_, it) in self.by_place.extract_if(places(source, range), is_lost) {
+            total.add(it.cost);
+            self.waiting_count -= usize::from(it.is_waiting());
+        }
         total
     }
 
@@ -142,12 +160,22 @@ impl Held {
             total.add(it.cost);
             (it.delivery, place)
         });
-        (dropped.collect(), total)
+        let dropped = dropped.collect();
+        self.waiting_count = 0;
+        (dropped, total)
     }
 
     /// Drops everything.
     pub(super) fn clear(&mut self) {
         self.by_place.clear();
+        self.waiting_count = 0;
+    }
+
+    /// Checks that all that is known twice agrees.
+    #[cfg(test)]
+    pub(super) fn audit(&self) {
+        let waiting = self.by_place.values().filter(|it| it.is_waiting());
+        assert_eq!(waiting.count(), self.waiting_count);
     }
 
     /// Records that a handler has begun with.

@@ -1,6 +1,7 @@
 //! A consumer against a model of a broker whose leases end at any time and of connections that break
 //! anywhere: each key is handled in order, every record in the end, and every answer is true.
 
+mod caught_up;
 mod ending;
 mod model;
 mod rules;

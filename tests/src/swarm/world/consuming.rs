@@ -237,7 +237,7 @@ impl World {
                         known.held.remove(&(partition, offset));
                     }
                 }
-                Said::Skipped(_) => {}
+                Said::Skipped(_) | Said::CaughtUp(_) => {}
                 Said::Replaced | Said::Deleted => {
                     known.held.clear();
                     known.session = None;
@@ -384,7 +384,7 @@ impl World {
                 let consumer = number;
                 self.note_delivery(id, DeliveryEvent::Stopped { consumer });
             }
-            Said::Skipped(_) | Said::Deleted => {}
+            Said::Skipped(_) | Said::CaughtUp(_) | Said::Deleted => {}
         }
     }
 

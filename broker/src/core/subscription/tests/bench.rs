@@ -63,6 +63,8 @@ pub(super) struct Bench {
     pub(super) letters_since: Vec<usize>,
     pub(super) has_sought: bool,
     pub(super) sayings: Sayings,
+    /// What consumers were told of being caught up, until that is over.
+    pub(super) told: BTreeMap<ConsumerId, CaughtUp>,
 }
 
 /// What a filter says of a record. It is two numbers: of so many records the first is not wanted, and of so
@@ -116,6 +118,7 @@ impl Bench {
             letters_since: vec![0; partition_count as usize],
             has_sought: false,
             sayings: Sayings::default(),
+            told: BTreeMap::new(),
         };
         bench.state.begin_incarnation(1);
         let wish = CreateTopic {
@@ -199,6 +202,7 @@ impl Bench {
 
     pub(super) fn forget(&mut self, consumer: ConsumerId) {
         self.sessions.remove(&consumer);
+        self.told.remove(&consumer);
         let of_consumer = self.held.iter().filter(|(_, it)| it.consumer == consumer);
         let places: Vec<_> = of_consumer.map(|(place, _)| *place).collect();
         for place in places {
@@ -275,6 +279,7 @@ impl Bench {
                 break;
             }
         }
+        self.check_told();
     }
 
     /// Decides once and carries that out.

@@ -6,6 +6,7 @@ impl Bench {
     pub(super) fn hear(&mut self, consumer: ConsumerId, event: SubscriptionEvent) {
         match event {
             SubscriptionEvent::Delivered(delivery) => {
+                self.told.clear();
                 for span in delivery.spans {
                     for offset in span.range.start.get()..span.range.end.get() {
                         let held = Held {
@@ -25,6 +26,7 @@ impl Bench {
                     assert!(lost == Some(consumer) || is_forgotten, "{place:?}");
                 }
             }
+            SubscriptionEvent::CaughtUp(told) => self.hear_caught_up(consumer, told),
             SubscriptionEvent::Skipped(_)
             | SubscriptionEvent::Replaced
             | SubscriptionEvent::Deleted => {}

@@ -124,9 +124,12 @@ impl<'a> Printing<'a> {
         }
         self.write()?;
         let held = u64::try_from(self.printed.len()).unwrap_or(u64::MAX);
+        let is_full = self.subscriber.is_full();
         let (subscriber, lookout) = (&mut self.subscriber, &mut self.lookout);
         let nothing_left = async {
             match lookout {
+                // What it keeps is all that it may have.
+                Some(lookout) if is_full => lookout.rest().await,
                 Some(lookout) => lookout.nothing_left(held).await,
                 None => std::future::pending().await,
             }

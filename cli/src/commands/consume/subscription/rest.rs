@@ -1,16 +1,10 @@
-//! What a subscription has not settled, and whether any of it is to be handed out now.
+//! What a subscription has not settled when it hands nothing out.
 
 use towpath_client::{Subscription, SubscriptionConsumer};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, count_of};
-
-/// So many looks have to find the same where one could be too early: what waits may be due just now.
-const LOOKS: u32 = 2;
-/// The same where records are kept unsettled, or dead letters of their keys are, and more may or may not be on
-/// its way.
-const LOOKS_UNSETTLED: u32 = 5;
 
 /// What a subscription has not settled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,36 +59,6 @@ impl Rest {
             }
         }
         rest
-    }
-
-    /// How often this has to be found to mean that nothing is left; none if something is.
-    pub(super) fn looks_needed(&self, held: u64) -> Option<u32> {
-        let is_all_known = self.own == Some(held);
-        match (held, self.is_paused) {
-            _ if !is_all_known => None,
-            (_, true) => Some(1),
-            // Others may give back what they have.
-            (0, false) if self.in_flight > 0 => None,
-            // The others may wait for dead letters of their keys.
-            (0, false) if self.unsettled > self.waiting && self.parked_keys == 0 => None,
-            (0, false) if self.unsettled > self.waiting => Some(LOOKS_UNSETTLED),
-            (0, false) if self.waiting == 0 && self.redriven == 0 => Some(1),
-            (0, false) => Some(LOOKS),
-            (_, false) => Some(LOOKS_UNSETTLED),
-        }
-    }
-
-    /// Whether others have records, and this consumer none.
-    pub(super) fn is_with_others(&self) -> bool {
-        self.own == Some(0) && self.in_flight > 0
-    }
-
-    pub(super) fn tell_of_others(&self, output: &Output) {
-        let (name, records) = (&self.name, count_of(self.in_flight, "record"));
-        output.note(format_args!(
-            "other consumers of subscription {name} have {records}; this one ends when they are \
-             settled, or takes them when they are given back"
-        ));
     }
 
     /// Tells of what is left although nothing is handed out.
@@ -153,59 +117,4 @@ impl Rest {
 
 fn is_connected_as(consumer: &SubscriptionConsumer, id: &str) -> bool {
     consumer.is_connected && consumer.consumer_id == id
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rest(unsettled: u64, waiting: u64, in_flight: u64, own: u64) -> Rest {
-        Rest {
-            unsettled,
-            waiting,
-            in_flight,
-            own: Some(own),
-            ..Rest::default()
-        }
-    }
-
-    #[test]
-    fn nothing_is_left_when_all_is_settled_or_waits_and_nobody_has_a_record() {
-        let check = |rest: Rest, expected: Option<u32>| {
-            assert_eq!(rest.looks_needed(0), expected, "{rest:?}");
-        };
-        check(rest(0, 0, 0, 0), Some(1));
-        check(rest(3, 3, 0, 0), Some(LOOKS));
-        let redriven = Rest {
-            redriven: 1,
-            ..rest(0, 0, 0, 0)
-        };
-        check(redriven, Some(LOOKS));
-        check(rest(1, 0, 0, 0), None);
-        check(rest(3, 2, 0, 0), None);
-        let behind_letters = Rest {
-            parked_keys: 1,
-            ..rest(3, 2, 0, 0)
-        };
-        check(behind_letters, Some(LOOKS_UNSETTLED));
-        check(rest(1, 0, 1, 0), None);
-        check(rest(1, 1, 1, 0), None);
-        check(rest(1, 0, 1, 1), None);
-        let paused = Rest {
-            is_paused: true,
-            ..rest(5, 0, 0, 0)
-        };
-        check(paused, Some(1));
-        let unknown = Rest {
-            own: None,
-            ..rest(0, 0, 0, 0)
-        };
-        check(unknown, None);
-    }
-
-    #[test]
-    fn who_settles_nothing_looks_again_and_again() {
-        assert_eq!(rest(9, 0, 2, 2).looks_needed(2), Some(LOOKS_UNSETTLED));
-        assert_eq!(rest(9, 0, 3, 3).looks_needed(2), None, "one is on its way");
-    }
 }

@@ -107,6 +107,7 @@ impl World {
         }
         self.pump();
         self.check_answers();
+        self.receiving.held.audit();
     }
 
     /// From now on everything succeeds: all is handled, and all is answered.

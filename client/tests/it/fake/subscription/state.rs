@@ -42,6 +42,8 @@ pub(crate) struct FakeSubscription {
     pub(crate) said: BTreeMap<&'static str, u32>,
     /// For the next requests that settle something.
     pub(crate) on_settle: VecDeque<OnSettle>,
+    /// To be told to the next consumer that has got all that is ready for it.
+    pub(crate) caught_up: VecDeque<v1::SubscriptionCaughtUp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +107,7 @@ impl FakeSubscription {
             heartbeat_count: 0,
             said: BTreeMap::new(),
             on_settle: VecDeque::new(),
+            caught_up: VecDeque::new(),
         }
     }
 

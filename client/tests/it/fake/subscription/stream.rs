@@ -99,6 +99,11 @@ impl ReceiveStream {
             while !is_draining && let Some(delivered) = self.next_delivery() {
                 self.send_records(delivered).await?;
             }
+            while self.credit > 0
+                && let Some(told) = self.with(|it| it.caught_up.pop_front())?
+            {
+                self.send(Message::CaughtUp(told)).await?;
+            }
             let is_holding = *holding.borrow_and_update();
             let next_time = self.next_time();
             tokio::select! {
