@@ -488,20 +488,21 @@ fn what_a_killed_consumer_was_handling_waits_for_an_idle_one() {
     let url = broker.url();
     let consume = ["consume", "--subscription", "s", "--ack", "never"];
     let killed = Running::start_with(&[&consume[..], &["--url", &url]].concat(), Stdio::null());
-    killed.stdout.until("b");
+    let pending = |state| {
+        let list = ["subscription", "pending", "s", "-o", "json", "--state"];
+        json_lines(&broker.ok(&[&list[..], &[state]].concat()))
+    };
+    let begun = |it: &Value| it["is_started"] == true;
+    let begun_count = || pending("in-flight").into_iter().filter(begun).count();
+    while begun_count() < 2 {}
     killed.signal(Signal::KILL);
     killed.wait();
     // Until the broker waits no more for it to come back.
-    let listed = loop {
-        let listed = broker.ok(&["subscription", "pending", "s", "--state", "waiting"]);
-        if listed.lines().count() > 1 {
-            break listed;
-        }
-    };
+    while pending("waiting").is_empty() {}
+    let listed = broker.ok(&["subscription", "pending", "s"]);
     let rows = listed.lines().skip(1);
     rows.for_each(|row| assert!(row.ends_with("waits for an idle consumer"), "{listed}"));
-    let listed = broker.ok(&["subscription", "pending", "s", "-o", "json"]);
-    for record in json_lines(&listed) {
+    for record in pending("waiting") {
         assert_eq!(record["is_suspect"], true, "{record}");
         assert_eq!(record["next_attempt"], Value::Null, "{record}");
     }
