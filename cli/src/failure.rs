@@ -156,6 +156,15 @@ fn advice(error: &Error) -> Option<String> {
         (_, Some(ErrorReason::SubscriptionNotFound)) => {
             Some("to see what there is: towpath subscription list".to_owned())
         }
+        (_, Some(ErrorReason::ProducerNotFound)) => {
+            Some("to see what there is: towpath producer list".to_owned())
+        }
+        (_, Some(ErrorReason::ProducerFenced)) => {
+            Some("to see who has the name: towpath producer list".to_owned())
+        }
+        (ErrorKind::Overloaded, _) if error.metadata("limit") == Some("producer_names_max") => {
+            Some("to make room: towpath producer delete NAME".to_owned())
+        }
         (_, Some(ErrorReason::TopicInUse)) => {
             Some("to see who needs it: towpath subscription list".to_owned())
         }
