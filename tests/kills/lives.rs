@@ -23,7 +23,9 @@ const PARTITION_COUNT: u32 = 4;
 /// Longest that anything waits for the broker; reached only when something hangs.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How long a broker lives, and how long after a kill the next program comes.
-const PAUSE_MS: std::ops::Range<u64> = 0..150;
+const PAUSE_MS: std::ops::Range<u64> = 0..300;
+/// How long a program hesitates that may write: meanwhile no partition knows of it.
+const HESITATION: Duration = Duration::from_millis(30);
 
 #[test]
 fn a_program_that_was_replaced_writes_nothing_through_any_kill() {
@@ -41,7 +43,7 @@ fn a_program_that_was_replaced_writes_nothing_through_any_kill() {
         let beginning = runtime.spawn(Program::begin(life, url));
         let pause = |random: &mut Rng| {
             let pause = Duration::from_millis(random.u64(PAUSE_MS));
-            runtime.block_on(tokio::time::sleep(pause));
+            runtime.block_on(async { tokio::time::sleep(pause).await });
         };
         pause(&mut random);
         drop(broker.kill());
@@ -77,7 +79,8 @@ impl Program {
         let producer = client.producer(TOPIC).name("relay").build();
         producer.ready().await.expect("a life begins");
         let marks = client.producer(MARKS).build();
-        let mark = marks.send(life.to_string()).await.expect("a mark").lsn;
+        let mark = marks.send(Record::new(life.to_string())).await.expect("a mark").lsn;
+        tokio::time::sleep(HESITATION).await;
         let working = tokio::spawn(work(life, producer.clone()));
         Self {
             mark,
