@@ -79,7 +79,11 @@ impl Program {
         let producer = client.producer(TOPIC).name("relay").build();
         producer.ready().await.expect("a life begins");
         let marks = client.producer(MARKS).build();
-        let mark = marks.send(Record::new(life.to_string())).await.expect("a mark").lsn;
+        let mark = marks
+            .send(Record::new(life.to_string()))
+            .await
+            .expect("a mark")
+            .lsn;
         tokio::time::sleep(HESITATION).await;
         let working = tokio::spawn(work(life, producer.clone()));
         Self {

@@ -30,8 +30,10 @@ impl NamedProducerId {
 
     /// That of a producer, if it is one of a name.
     pub(super) fn of(producer: ProducerId) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = *producer.as_bytes();
-        Self([a, b, c, d, e, f, g, h, i, j, k, l])
+        let mut name = [0; Self::BYTES];
+        let (of_name, _own) = producer.as_bytes().split_at(Self::BYTES);
+        name.copy_from_slice(of_name);
+        Self(name)
     }
 
     pub(super) const fn as_bytes(&self) -> &[u8; Self::BYTES] {

@@ -130,10 +130,7 @@ impl RowId {
                 key.put_u64_le(*revision);
                 TABLE_SUPERSEDED_FILTER
             }
-            Self::NamedProducer(name) => {
-                key.put_slice(name.as_bytes());
-                TABLE_NAMED_PRODUCER
-            }
+            Self::NamedProducer(name) => put_name(&mut key, *name),
         };
         RowKey {
             table,
@@ -223,6 +220,12 @@ fn put_of_partition(key: &mut Vec<u8>, of: SubscriptionId, partition: u32, numbe
     key.put_u64_le(of.get());
     key.put_u32_le(partition);
     key.put_u64_le(number);
+}
+
+/// The key of a name; returns its table.
+fn put_name(key: &mut Vec<u8>, name: NamedProducerId) -> u16 {
+    key.put_slice(name.as_bytes());
+    TABLE_NAMED_PRODUCER
 }
 
 fn put_segment(key: &mut Vec<u8>, segment: SegmentRef) {

@@ -74,7 +74,7 @@ fn batch_to(partition: u32, sequence: u64, value: &str) -> ProduceBatch {
 
 #[track_caller]
 fn check_fenced(problem: &Problem, epoch: u32) {
-    assert_eq!(problem.reason(), ErrorReason::ProducerFenced);
+    assert_eq!(problem.reason(), ErrorReason::ProducerFenced, "reason");
     let epoch = epoch.to_string();
     check_facts(
         problem,
