@@ -132,14 +132,15 @@ impl Programs {
             epoch,
         };
         let expected = AppendAnswer::Refused(AppendRefusal::ProducerFenced(fenced));
-        assert_eq!(self.take_answer(life, partition, sequence), expected);
+        let answer = self.take_answer(life, partition, sequence);
+        assert_eq!(answer, expected, "life {}", life.epoch);
     }
 
     #[track_caller]
     fn take_answer(&self, life: ProducerLife, partition: u32, sequence: u64) -> AppendAnswer {
         let mut answers = self.ear.0.lock().unwrap();
         let answer = answers.remove(&(life.epoch, partition, sequence));
-        answer.expect("it is answered")
+        answer.unwrap()
     }
 
     /// Compares what is there with what must be.
