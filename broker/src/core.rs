@@ -9,6 +9,7 @@ mod apply;
 mod broker_time;
 mod changes;
 mod group;
+mod named_producer;
 mod partition;
 mod producer;
 mod retention;
@@ -32,6 +33,10 @@ pub use group::{
     Generation, Group, GroupActivity, GroupDecision, GroupEvent, GroupId, GroupNotice,
     GroupPartition, GroupSummary, JoinGroup, JoinRefusal, Member, MemberId, Owner, Presence,
     SeekGroup, SeekRefusal, SessionId, SoughtPartition, TopicStart,
+};
+pub use named_producer::{
+    NamedProducer, NamedProducerId, OpenProducerRefusal, ProducerFenced, ProducerLife,
+    ProducerNotFound,
 };
 pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
@@ -61,6 +66,7 @@ pub use topic_config::{SettingChange, TopicConfig, TopicConfigChange, TopicConfi
 
 use changes::Changes;
 use group::Groups;
+use named_producer::NamedProducers;
 use producer::Producers;
 use subscription::Subscriptions;
 
@@ -77,9 +83,13 @@ pub struct CoreLimits {
     pub topic_count_max: usize,
     /// Most partitions of all topics together.
     pub partition_count_max: usize,
-    /// Rows about producers beyond which the least recently used are forgotten, bytes.
+    /// Rows about producers without a name beyond which the least recently used are forgotten, bytes.
     pub producer_rows_bytes_max: usize,
-    /// Producers that were silent for longer are forgotten, milliseconds.
+    /// The same for those with a name, without the names themselves.
+    pub named_producer_rows_bytes_max: usize,
+    /// Most names of producers.
+    pub producer_name_count_max: usize,
+    /// Producers without a name that were silent for longer are forgotten, milliseconds.
     pub producer_idle_ms_max: i64,
     /// For how long past the retention age of its topic a subscription holds what it has not settled,
     /// milliseconds.
@@ -95,6 +105,8 @@ impl Default for CoreLimits {
             topic_count_max: limits::TOPICS_MAX as usize,
             partition_count_max: limits::PARTITIONS_MAX as usize,
             producer_rows_bytes_max: limits::PRODUCER_ROWS_BYTES_MAX,
+            named_producer_rows_bytes_max: limits::NAMED_PRODUCER_ROWS_BYTES_MAX,
+            producer_name_count_max: limits::PRODUCER_NAMES_MAX as usize,
             producer_idle_ms_max: 24 * 60 * 60 * 1000,
             hold_ms_max: limits::HOLD_AGE_MS_MAX,
             hold_bytes_max: limits::HOLD_BYTES_MAX,
@@ -120,6 +132,7 @@ pub struct State {
     /// Segments that were trimmed and whose files may still be there, with the bytes of their frames.
     dropped_segments: BTreeMap<SegmentRef, u64>,
     producers: Producers,
+    named_producers: NamedProducers,
     groups: Groups,
     /// Number of the next subscription; numbers are never used again.
     next_subscription: u64,
@@ -142,6 +155,7 @@ impl State {
             dropped: BTreeMap::new(),
             dropped_segments: BTreeMap::new(),
             producers: Producers::default(),
+            named_producers: NamedProducers::default(),
             groups: Groups::default(),
             next_subscription: 1,
             subscriptions: Subscriptions::default(),

@@ -15,6 +15,7 @@ pub mod inspected_frames;
 mod judge;
 pub mod maintenance;
 pub mod metrics;
+pub mod producer_command;
 pub mod published;
 pub mod queue;
 pub mod read_pool;

@@ -16,6 +16,7 @@ mod manual;
 mod number;
 mod place;
 mod produce;
+mod producer;
 mod seek_to;
 mod serve;
 mod size;
@@ -36,6 +37,7 @@ pub(crate) use group::{GroupArgs, GroupCommand, SeekGroupArgs};
 pub(crate) use manual::{CompletionsArgs, ManArgs};
 pub(crate) use place::Place;
 pub(crate) use produce::{InputPlace, ProduceArgs};
+pub(crate) use producer::{ProducerArgs, ProducerCommand};
 pub(crate) use seek_to::SeekTo;
 pub(crate) use serve::ServeArgs;
 pub(crate) use storage::{DumpArgs, StorageArgs, StorageCommand};
@@ -131,6 +133,8 @@ pub(crate) enum Command {
     Subscription(SubscriptionArgs),
     /// List, show, redrive and discard the dead letters of a subscription
     Dlq(DlqArgs),
+    /// List and delete names of producers
+    Producer(ProducerArgs),
     /// Look at data folders, without a broker
     Storage(StorageArgs),
     /// Measure a running broker

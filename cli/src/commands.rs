@@ -7,6 +7,7 @@ mod dlq;
 mod group;
 mod manual;
 mod produce;
+mod producer;
 mod serve;
 mod session;
 mod storage;
@@ -64,6 +65,11 @@ pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Out
         Command::Dlq(args) => {
             session
                 .until_interrupted(dlq::run(&args.command, &session))
+                .await
+        }
+        Command::Producer(args) => {
+            session
+                .until_interrupted(producer::run(&args.command, &session))
                 .await
         }
         Command::Storage(args) => storage::run(&args.command, &session),

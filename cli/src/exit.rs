@@ -80,7 +80,8 @@ impl Exit {
             | ErrorReason::PartitionNotFound
             | ErrorReason::GroupNotFound
             | ErrorReason::SubscriptionNotFound
-            | ErrorReason::DeadLetterNotFound => Self::NotFound,
+            | ErrorReason::DeadLetterNotFound
+            | ErrorReason::ProducerNotFound => Self::NotFound,
             ErrorReason::TopicExists
             | ErrorReason::EtagMismatch
             | ErrorReason::TopicInUse
@@ -147,7 +148,9 @@ mod tests {
         check(ErrorReason::ShuttingDown, 3);
         check(ErrorReason::TopicNotFound, 4);
         check(ErrorReason::PartitionNotFound, 4);
+        check(ErrorReason::ProducerNotFound, 4);
         check(ErrorReason::TopicExists, 6);
+        check(ErrorReason::ProducerFenced, 6);
         check(ErrorReason::OffsetOutOfRange, 6);
         check(ErrorReason::StorageFull, 7);
     }

@@ -160,6 +160,15 @@ fn advice(error: &Error) -> Option<String> {
             let position = error.metadata("position")?;
             Some(format!("at character {position} of the filter"))
         }
+        (_, Some(ErrorReason::ProducerNotFound)) => {
+            Some("to see what there is: towpath producer list".to_owned())
+        }
+        (_, Some(ErrorReason::ProducerFenced)) => {
+            Some("to see who has the name: towpath producer list".to_owned())
+        }
+        (ErrorKind::Overloaded, _) if error.metadata("limit") == Some("producer_names_max") => {
+            Some("to make room: towpath producer delete NAME".to_owned())
+        }
         (_, Some(ErrorReason::TopicInUse)) => {
             Some("to see who needs it: towpath subscription list".to_owned())
         }

@@ -1,9 +1,10 @@
-//! Topics, groups, subscriptions, offsets and the broker itself: calls that are made now and then.
+//! Topics, groups, subscriptions, producers, offsets and the broker itself: calls that are made now and then.
 
 mod dead_letter;
 mod group;
 mod group_calls;
 mod pending_calls;
+mod producer;
 mod server;
 mod subscription;
 mod subscription_calls;
@@ -29,6 +30,7 @@ pub use dead_letter::{
 pub use group::{
     Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState, SoughtPartition,
 };
+pub use producer::{NamedProducer, ProducerDeletion};
 pub use server::{Limits, ServerInfo};
 pub use subscription::{
     CreatedSubscription, FilterVerdict, NewSubscription, Obstacle, ObstacleKind, OnDeadLetter,

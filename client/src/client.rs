@@ -15,7 +15,7 @@ use crate::backoff::Backoff;
 use crate::error::Effects;
 use crate::group::GroupConsumerBuilder;
 use crate::outage::{Outage, PauseEnd};
-use crate::producer::ProducerBuilder;
+use crate::producer::{Lives, ProducerBuilder};
 use crate::reader::{ReaderBuilder, Source};
 use crate::subscriber::SubscriberBuilder;
 use crate::time::later;
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// Asks every task to finish what it has and to end.
     pub(crate) closing: CancellationToken,
+    /// Lives of named producers.
+    pub(crate) lives: Lives,
 }
 
 /// With less patience than this left, a call is not made again.

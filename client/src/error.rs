@@ -103,6 +103,13 @@ impl Error {
         !self.has_no_side_effects()
     }
 
+    /// Whether a newer life of the producer's name has taken over, or the name was deleted: this
+    /// producer writes nothing any more. See
+    /// [`ProducerBuilder::name`](crate::ProducerBuilder::name).
+    pub fn is_fenced(&self) -> bool {
+        self.inner.reason == Some(ErrorReason::ProducerFenced)
+    }
+
     /// How long the broker asks to wait before another try; none if it did not say.
     pub fn retry_after(&self) -> Option<Duration> {
         self.inner.retry_after

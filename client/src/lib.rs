@@ -93,13 +93,13 @@ pub use admin::{
     Admin, CreatedSubscription, DeadLetter, DeadLetterFilter, DeadLetterJob, DeadLetterKind,
     DeadLetterList, DeadLetterProgress, DeadLetterState, DiscardDeadLetters, FailedAttempt,
     FilterVerdict, Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState,
-    Limits, LookedUpOffset, LookedUpOffsets, NewSubscription, NewTopic, Obstacle, ObstacleKind,
-    OnDeadLetter, OnFilterError, PendingList, PendingPage, PendingRecord, RecordExplanation,
-    RecordHolder, RecordState, RedriveDeadLetters, ServerInfo, SoughtPartition,
-    SoughtSubscriptionPartition, Subscription, SubscriptionConfig, SubscriptionConsumer,
-    SubscriptionDeletion, SubscriptionMode, SubscriptionPartition, SubscriptionSeek,
-    SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim, TopicUpdate,
-    TrimmedPartition, TrimmedTopic,
+    Limits, LookedUpOffset, LookedUpOffsets, NamedProducer, NewSubscription, NewTopic, Obstacle,
+    ObstacleKind, OnDeadLetter, OnFilterError, PendingList, PendingPage, PendingRecord,
+    ProducerDeletion, RecordExplanation, RecordHolder, RecordState, RedriveDeadLetters, ServerInfo,
+    SoughtPartition, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
+    SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
+    SubscriptionSeek, SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim,
+    TopicUpdate, TrimmedPartition, TrimmedTopic,
 };
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, ErrorKind, SendError};
@@ -125,5 +125,5 @@ pub use subscriber::{
 pub use bytes::Bytes;
 pub use towpath_proto::address::{Address, AddressError};
 pub use towpath_proto::ids::{Generation, Lsn, Offset, OffsetRange, PartitionId, TopicId};
-pub use towpath_proto::names::{GroupName, NameError, SubscriptionName, TopicName};
+pub use towpath_proto::names::{GroupName, NameError, ProducerName, SubscriptionName, TopicName};
 pub use towpath_proto::reason::{ErrorReason, RetryAdvice, UnknownReason};

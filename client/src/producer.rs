@@ -9,6 +9,7 @@ mod builder;
 mod driver;
 mod effects;
 mod lane;
+mod life;
 mod partition;
 mod receipt;
 mod requests;
@@ -31,10 +32,12 @@ use crate::shutdown::ShutdownHandle;
 use crate::time::later;
 use crate::{Admin, Error, Position, Record, SendError};
 use builder::ProducerOptions;
+use life::Life;
 use room::{closed, no_room};
 use topic::{Lifetime, OpenTopic, Placed};
 
 pub use builder::ProducerBuilder;
+pub(crate) use life::Lives;
 pub use receipt::Receipt;
 
 /// Writes records to one topic. Cheap to clone; all clones are one producer.
@@ -57,6 +60,10 @@ pub use receipt::Receipt;
 /// A record that had waited for room and then joined others may be given up earlier than they are.
 /// It cannot leave their batch any more, and so it, too, may be written later.
 ///
+/// # A name
+///
+/// [`ProducerBuilder::name`] makes sure that of all programs with a name only the last one writes.
+///
 /// # A topic that is deleted
 ///
 /// A producer writes to the topic that it found first. When that is deleted, also when another is
@@ -78,6 +85,8 @@ pub struct Producer {
 struct Handle {
     client: Arc<Shared>,
     options: ProducerOptions,
+    /// That of its name.
+    life: Option<Arc<Life>>,
     /// Looked up when the first record comes.
     topic: OnceCell<OpenTopic>,
     lifetime: Lifetime,
@@ -90,7 +99,9 @@ impl Producer {
             closing: client.closing.child_token(),
             abort: CancellationToken::new(),
         };
+        let name = options.name.as_deref();
         let handle = Handle {
+            life: name.map(|name| client.lives.of(name)),
             client,
             options,
             topic: OnceCell::new(),
@@ -234,6 +245,7 @@ impl Handle {
             Some(topic) => topic,
             None => self.topic(*deadline.insert(self.deadline())).await?,
         };
+        self.check_life()?;
         let admitted = topic.admission.admit(record)?;
         let bytes = admitted.weighed.batch_len;
         if !topic.room.try_take(bytes) {
@@ -253,6 +265,7 @@ impl Handle {
             let error = Error::unavailable(Effects::None, text);
             return Err(self.explain(error));
         };
+        self.check_life()?;
         let admitted = topic.admission.admit(record)?;
         if !topic.room.try_take(admitted.weighed.batch_len) {
             return Err(self.explain(no_room()));
@@ -281,8 +294,21 @@ impl Handle {
         let admin = Admin::new(Arc::clone(&self.client), patience);
         let topic = admin.topic(&self.options.topic);
         let (topic, server) = tokio::try_join!(topic, admin.server_info())?;
+        let life = match &self.life {
+            Some(life) => {
+                let patience = deadline.saturating_duration_since(Instant::now());
+                Some(life.begin(&self.client, patience).await?)
+            }
+            None => None,
+        };
         self.check_open()?;
-        OpenTopic::start(&self.client, &self.options, &topic, &server, &self.lifetime)
+        OpenTopic::start(
+            &self.client,
+            &self.options,
+            (&topic, &server),
+            life.as_ref(),
+            &self.lifetime,
+        )
     }
 
     fn not_found_in_time(&self) -> Error {
@@ -296,6 +322,12 @@ impl Handle {
             return Err(self.explain(closed()));
         }
         Ok(())
+    }
+
+    /// What one producer of a name was told holds for all.
+    fn check_life(&self) -> Result<(), Error> {
+        let checked = self.life.as_ref().map_or(Ok(()), |life| life.check());
+        checked.map_err(|error| self.explain(error))
     }
 
     fn explain(&self, error: Error) -> Error {

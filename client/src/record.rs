@@ -87,6 +87,28 @@ impl Record {
         self
     }
 
+    /// Ties the record to the event that it follows from, as
+    /// [`Event::caused_by`](crate::Event::caused_by) does; headers that are there already stay as they
+    /// are.
+    #[must_use]
+    pub fn caused_by(mut self, cause: &ReceivedRecord) -> Self {
+        self.inherit(event::inherited(cause).collect());
+        self
+    }
+
+    /// Adds headers of a cause, as far as there are none of their names. What tracing systems add goes
+    /// only with the trace that it belongs to.
+    pub(crate) fn inherit(&mut self, headers: Vec<Header>) {
+        let has = |name: &str| self.headers.iter().any(|it| it.name() == name);
+        let has_trace = has(event::TRACE_PARENT);
+        let missing = headers
+            .into_iter()
+            .filter(|it| !has(it.name()))
+            .filter(|it| !has_trace || it.name() != event::TRACE_STATE)
+            .collect::<Vec<_>>();
+        self.headers.extend(missing);
+    }
+
     /// The key as it was set.
     pub const fn key_bytes(&self) -> Option<&Bytes> {
         self.key.as_ref()

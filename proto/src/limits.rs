@@ -68,6 +68,12 @@ pub const PARTITIONS_PER_GROUP_MAX: u32 = 500;
 /// Most topics that one member of a group may read.
 pub const TOPICS_PER_MEMBER_MAX: u32 = 100;
 
+/// Most names of producers.
+pub const PRODUCER_NAMES_MAX: u32 = 10_000;
+/// Most bytes of rows about named producers; beyond it the least recently used are forgotten, though
+/// never a name or its epoch.
+pub const NAMED_PRODUCER_ROWS_BYTES_MAX: usize = 32 * MIB;
+
 /// Items on a page of a list whose reader does not say.
 pub const PAGE_SIZE_DEFAULT: u32 = 100;
 /// Most items on a page of a list.
@@ -95,6 +101,7 @@ pub fn published() -> v1::Limits {
         members_per_group_max: MEMBERS_PER_GROUP_MAX,
         partitions_per_group_max: PARTITIONS_PER_GROUP_MAX,
         topics_per_member_max: TOPICS_PER_MEMBER_MAX,
+        producer_names_max: PRODUCER_NAMES_MAX,
     }
 }
 

@@ -20,6 +20,8 @@ pub enum NameKind {
     Group,
     /// A durable subscription.
     Subscription,
+    /// A producer.
+    Producer,
 }
 
 impl fmt::Display for NameKind {
@@ -28,6 +30,7 @@ impl fmt::Display for NameKind {
             Self::Topic => "topic",
             Self::Group => "group",
             Self::Subscription => "subscription",
+            Self::Producer => "producer",
         })
     }
 }
@@ -157,6 +160,10 @@ name! {
     /// Name of a durable subscription: made like that of a topic. Cheap to clone.
     SubscriptionName, NameKind::Subscription
 }
+name! {
+    /// Name of a producer: made like that of a topic. Cheap to clone.
+    ProducerName, NameKind::Producer
+}
 
 #[cfg(test)]
 mod tests {
@@ -172,6 +179,8 @@ mod tests {
         assert_eq!(group, error(NameKind::Group), "{text:?}");
         let expected = error(NameKind::Subscription);
         assert_eq!(subscription, expected, "{text:?}");
+        let producer = ProducerName::new(text).err();
+        assert_eq!(producer, error(NameKind::Producer), "{text:?}");
     }
 
     #[test]

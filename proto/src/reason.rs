@@ -79,13 +79,15 @@ reasons! {
     GroupNotEmpty = "GROUP_NOT_EMPTY",
     /// There is no such dead letter, or it is settled.
     DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND",
+    /// There is no producer of this name.
+    ProducerNotFound = "PRODUCER_NOT_FOUND",
     /// The offset is outside of what may be read.
     OffsetOutOfRange = "OFFSET_OUT_OF_RANGE",
     /// Stored records are damaged or gone.
     LogCorrupt = "LOG_CORRUPT",
     /// A batch of the producer is missing before this one.
     SequenceGap = "SEQUENCE_GAP",
-    /// A newer life of the named producer has taken over.
+    /// A newer life of the named producer has taken over, or its name was deleted.
     ProducerFenced = "PRODUCER_FENCED",
     /// The broker does not know the producer of a batch that is not its first.
     ProducerUnknown = "PRODUCER_UNKNOWN",
@@ -161,6 +163,7 @@ impl ErrorReason {
             | Self::SubscriptionExists
             | Self::GroupNotEmpty
             | Self::DeadLetterNotFound
+            | Self::ProducerNotFound
             | Self::OffsetOutOfRange
             | Self::LogCorrupt
             | Self::ProducerFenced
@@ -191,6 +194,7 @@ impl ErrorReason {
             | Self::SubscriptionExists
             | Self::GroupNotEmpty
             | Self::DeadLetterNotFound
+            | Self::ProducerNotFound
             | Self::OffsetOutOfRange
             | Self::LogCorrupt
             | Self::SequenceGap

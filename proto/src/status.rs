@@ -88,7 +88,8 @@ pub const fn code_of(reason: ErrorReason) -> Code {
         | ErrorReason::PartitionNotFound
         | ErrorReason::GroupNotFound
         | ErrorReason::SubscriptionNotFound
-        | ErrorReason::DeadLetterNotFound => Code::NotFound,
+        | ErrorReason::DeadLetterNotFound
+        | ErrorReason::ProducerNotFound => Code::NotFound,
         ErrorReason::TopicExists | ErrorReason::SubscriptionExists => Code::AlreadyExists,
         ErrorReason::OffsetOutOfRange => Code::OutOfRange,
         ErrorReason::LogCorrupt => Code::DataLoss,
@@ -122,6 +123,7 @@ const fn resource_kind(reason: ErrorReason) -> Option<&'static str> {
         ErrorReason::GroupNotFound => Some("group"),
         ErrorReason::SubscriptionNotFound | ErrorReason::SubscriptionExists => Some("subscription"),
         ErrorReason::DeadLetterNotFound => Some("offset"),
+        ErrorReason::ProducerNotFound => Some("producer"),
         ErrorReason::InvalidArgument
         | ErrorReason::RecordTooLarge
         | ErrorReason::BatchTooLarge

@@ -19,6 +19,7 @@ mod figures;
 mod flights;
 mod grounded;
 mod killing;
+mod lives;
 mod members;
 mod stalled;
 mod subscribers;

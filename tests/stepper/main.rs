@@ -4,6 +4,8 @@
     reason = "a test fails by panicking and says what it did"
 )]
 
+mod names;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -5,6 +5,7 @@
 //! ([`responses`]). Between them stands the [`outbox`].
 
 mod check;
+mod named;
 mod outbox;
 mod publish;
 mod reader;
@@ -13,6 +14,7 @@ mod responses;
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status, Streaming};
+use towpath_proto::v1;
 use towpath_proto::v1::PublishResponse;
 use towpath_proto::v1::produce_service_server::ProduceService;
 use towpath_proto::wire::{self, PublishRequest};
@@ -60,5 +62,29 @@ impl ProduceService for ProduceApi {
         let memory = request.extensions_mut().remove::<MessageMemory>();
         let published = publish::publish(&self.shared, request.into_inner(), memory).await?;
         Ok(Response::new(published))
+    }
+
+    async fn open_producer(
+        &self,
+        request: Request<v1::OpenProducerRequest>,
+    ) -> Result<Response<v1::OpenProducerResponse>, Status> {
+        let opened = named::open(&self.shared, request.get_ref()).await?;
+        Ok(Response::new(opened))
+    }
+
+    async fn list_producers(
+        &self,
+        request: Request<v1::ListProducersRequest>,
+    ) -> Result<Response<v1::ListProducersResponse>, Status> {
+        let page = named::list(&self.shared, request.into_inner()).await?;
+        Ok(Response::new(page))
+    }
+
+    async fn delete_producer(
+        &self,
+        request: Request<v1::DeleteProducerRequest>,
+    ) -> Result<Response<v1::DeleteProducerResponse>, Status> {
+        let deleted = named::delete(&self.shared, request.get_ref()).await?;
+        Ok(Response::new(deleted))
     }
 }

@@ -1,6 +1,7 @@
 //! What each refusal is called on the wire, and what a client is told about it.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod producer;
 mod subscription;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::fetch::{PositionError, ReadFailure};
 use crate::runtime::command::CommandError;
 use crate::runtime::published::{PartitionHandle, TopicTable, TopicView};
 
+pub(super) use producer::{open_producer_refused, producer_fenced, producer_not_among};
 pub(super) use subscription::{
     connect_refused, consumer_replaced, create_subscription_refused, dead_letter_not_found,
     dead_letter_topic_gone, dead_letters_not_found, delete_subscription_refused, invalid_filter,
@@ -137,11 +139,7 @@ pub(super) fn append_refused(
         .with("partition", partition)
         .with("received", sequence)
         .with_hint("open the topic with a new producer id and go on from sequence 0"),
-        AppendRefusal::ProducerFenced { epoch } => Problem::new(
-            ErrorReason::ProducerFenced,
-            "a newer life of the producer has taken over",
-        )
-        .with("producer_epoch", epoch),
+        AppendRefusal::ProducerFenced(fenced) => producer_fenced(fenced).with("topic", topic),
         AppendRefusal::OnlyLetters { subscription } => Problem::new(
             ErrorReason::TopicInUse,
             format!(

@@ -4,12 +4,13 @@ use towpath_proto::ids;
 use towpath_proto::names::SubscriptionName;
 use towpath_storage::{
     DirectoryLine, FrameForm, FrameHeader, FramePlace, Lsn, PartitionRef, Placement,
-    PlacementError, Placing, ProducerId, ProducerStamp, Row, SegmentRef, TopicId, place,
+    PlacementError, Placing, ProducerStamp, Row, SegmentRef, TopicId, place,
 };
 
 use super::State;
+use super::named_producer::{ProducerFenced, ProducerLife};
 use super::partition::Partition;
-use super::producer::{Outcome, ProducerPartition, SequenceVerdict};
+use super::producer::{Naming, Outcome, ProducerPartition, SequenceVerdict};
 use super::row::RowId;
 use super::topic::Topic;
 
@@ -91,12 +92,9 @@ pub enum AppendRefusal {
     /// The producer is not known, and the batch is not its first.
     #[error("the producer is not known")]
     ProducerUnknown,
-    /// A newer life of the producer has taken over.
-    #[error("the producer was taken over by epoch {epoch}")]
-    ProducerFenced {
-        /// The newer life.
-        epoch: u32,
-    },
+    /// This life of the producer may not write any more.
+    #[error(transparent)]
+    ProducerFenced(#[from] ProducerFenced),
     /// The topic holds the dead letters of a subscription, which would take any other record for one of
     /// them.
     #[error("the topic takes only the dead letters of subscription \"{subscription}\"")]
@@ -233,7 +231,7 @@ impl State {
         if let Some(outcome) = self.judge(partition, stamp)? {
             return Ok(SpendDecision::Repeated(outcome));
         }
-        let known = self.producers.get(stamp.id, partition);
+        let known = self.producers.of_life(partition, stamp);
         let outcome = Outcome::Spent { reason };
         let after = ProducerPartition::after(known, stamp, outcome, now_ms);
         let row = RowId::Producer(stamp.id, partition).put(&after.to_row());
@@ -246,6 +244,9 @@ impl State {
         partition: PartitionRef,
         stamp: ProducerStamp,
     ) -> Result<Option<Outcome>, AppendRefusal> {
+        let ProducerStamp { id, epoch, .. } = stamp;
+        // Each time that a batch is decided on, since it may have waited while a newer life began.
+        self.check_life(ProducerLife { id, epoch })?;
         match self.producers.judge(partition, stamp) {
             SequenceVerdict::Next => Ok(None),
             SequenceVerdict::Repeated(outcome) => Ok(Some(outcome)),
@@ -254,22 +255,22 @@ impl State {
                 received: ids::Sequence::new(stamp.sequence),
             }),
             SequenceVerdict::Unknown => Err(AppendRefusal::ProducerUnknown),
-            SequenceVerdict::Fenced { epoch } => Err(AppendRefusal::ProducerFenced { epoch }),
         }
     }
 
-    /// The last sequence of a producer in each partition of a topic that it has written to.
+    /// The last sequence of a life of a producer in each partition of a topic that it has written to.
     pub fn last_sequences(
         &self,
-        producer: ProducerId,
+        life: ProducerLife,
         topic: TopicId,
     ) -> impl Iterator<Item = (u32, u64)> {
-        self.producers.last_sequences(producer, topic)
+        self.producers.last_sequences(life, topic)
     }
 
-    /// Decides which producers to forget at broker time `now_ms`: those that were silent for long while
-    /// the broker was up, which it is since `up_since_ms`, and surplus ones. Time in which nobody could
-    /// have written does not count, nor does a jump of the wall clock over it. At most `count_max` rows.
+    /// Decides which producers to forget at broker time `now_ms`: those without a name that were silent
+    /// for long while the broker was up, which it is since `up_since_ms`, and surplus ones. Time in which
+    /// nobody could have written does not count, nor does a jump of the wall clock over it. At most
+    /// `count_max` rows.
     pub fn forget_producers(
         &mut self,
         now_ms: i64,
@@ -282,19 +283,20 @@ impl State {
         } else {
             idle_since_ms
         };
-        self.producers
-            .forgettable(
-                idle_before_ms,
-                self.limits.producer_rows_bytes_max,
-                count_max,
-            )
-            .into_iter()
+        let bytes_max = self.limits.producer_rows_bytes_max;
+        let unnamed = Naming::Unnamed { idle_before_ms };
+        let mut keys = self.producers.forgettable(unnamed, bytes_max, count_max);
+        let bytes_max = self.limits.named_producer_rows_bytes_max;
+        let left = count_max - keys.len();
+        keys.extend(self.producers.forgettable(Naming::Named, bytes_max, left));
+        keys.into_iter()
             .map(|(producer, partition)| RowId::Producer(producer, partition).gone())
             .collect()
     }
 
     /// Whether producers take more room than they may.
     pub fn has_surplus_producers(&self) -> bool {
-        self.producers.bytes() > self.limits.producer_rows_bytes_max
+        self.producers.bytes_of_unnamed() > self.limits.producer_rows_bytes_max
+            || self.producers.bytes_of_named() > self.limits.named_producer_rows_bytes_max
     }
 }

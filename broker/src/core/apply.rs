@@ -1,15 +1,16 @@
 //! Applying: the only place where the state changes, in service and in replay alike.
 
-use towpath_proto::names::{GroupName, TopicName};
+use towpath_proto::names::{GroupName, ProducerName, TopicName};
 use towpath_storage::{DirectoryLine, PartitionRef, Row, SegmentRef, StateMachine, TopicId};
 
 use super::State;
 use super::group::GroupId;
+use super::named_producer::{NamedProducer, NamedProducerId};
 use super::partition::Partition;
 use super::producer::ProducerPartition;
 use super::row::{
-    BrokerRow, DroppedRow, DroppedSegmentRow, GroupPartitionRow, GroupRow, PartitionRow,
-    ProducerRow, RowId, SegmentRow, TopicRow, decode,
+    BrokerRow, DroppedRow, DroppedSegmentRow, GroupPartitionRow, GroupRow, NamedProducerRow,
+    PartitionRow, ProducerRow, RowId, SegmentRow, TopicRow, decode,
 };
 use super::topic::Topic;
 
@@ -72,6 +73,9 @@ impl StateMachine for State {
                 if let Some(group) = self.groups.get_mut(group) {
                     group.take_partition_row(partition, row.as_ref());
                 }
+            }
+            RowId::NamedProducer(name) => {
+                self.take_named_producer(name, value.map(decode::<NamedProducerRow>).as_ref());
             }
             RowId::Subscription(_)
             | RowId::SubscriptionPartition(..)
@@ -168,6 +172,10 @@ impl State {
                 .group(group)
                 .and_then(|group| group.partition(partition))
                 .map_or_else(|| id.gone(), |known| id.put(&known.to_row())),
+            RowId::NamedProducer(name) => self
+                .named_producers
+                .get(name)
+                .map_or_else(|| id.gone(), |known| id.put(&known.to_row())),
             RowId::Subscription(_)
             | RowId::SubscriptionPartition(..)
             | RowId::SettledBlock(..)
@@ -224,6 +232,24 @@ impl State {
                 self.changes
                     .note(RowId::GroupPartition(group.id, partition));
             }
+        }
+    }
+
+    /// What older lives have written to partitions is forgotten with them: they get no answer from it.
+    fn take_named_producer(&mut self, id: NamedProducerId, row: Option<&NamedProducerRow>) {
+        let epoch = row.map(|row| row.epoch);
+        match row.map(|row| (ProducerName::new(&row.name), row)) {
+            Some((Ok(name), row)) => {
+                let producer = NamedProducer::from_row(id, name, row);
+                self.named_producers.put(producer);
+            }
+            Some((Err(error), _)) => {
+                tracing::error!(%error, "producer with an impossible name left out");
+            }
+            None => self.named_producers.remove(id),
+        }
+        for (producer, partition) in self.producers.remove_lives_but(id, epoch) {
+            self.changes.note(RowId::Producer(producer, partition));
         }
     }
 

@@ -1,7 +1,8 @@
 //! Idempotent producers: which batches were accepted, so that a repeated one makes no duplicate.
 //!
 //! One rule for each producer and partition: the sequence after the last is new; one of the last 128
-//! is answered as it was the first time; anything else is refused without effect.
+//! is answered as it was the first time; anything else is refused without effect. Each life of a named
+//! producer begins anew. Whether a life may write at all is not decided here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,6 +11,7 @@ use towpath_storage::{
     DirectoryLine, Lsn, Offset, PartitionRef, ProducerId, ProducerStamp, TopicId,
 };
 
+use super::named_producer::{NamedProducerId, ProducerLife};
 use super::row::{OutcomeRow, ProducerRow};
 
 /// Memory and row bytes of a producer in a partition, without its outcomes.
@@ -56,11 +58,6 @@ pub enum SequenceVerdict {
     },
     /// The producer is not known, and the batch is not its first.
     Unknown,
-    /// A newer life of the producer has taken over.
-    Fenced {
-        /// The newer life.
-        epoch: u32,
-    },
 }
 
 /// What one producer has written to one partition.
@@ -75,15 +72,6 @@ pub(super) struct ProducerPartition {
 
 impl ProducerPartition {
     fn judge(&self, stamp: ProducerStamp) -> SequenceVerdict {
-        if stamp.epoch < self.epoch {
-            return SequenceVerdict::Fenced { epoch: self.epoch };
-        }
-        if stamp.epoch > self.epoch {
-            return match stamp.sequence {
-                0 => SequenceVerdict::Next,
-                _ => SequenceVerdict::Gap { expected: 0 },
-            };
-        }
         let expected = self.last_sequence + 1;
         if stamp.sequence == expected {
             return SequenceVerdict::Next;
@@ -127,15 +115,14 @@ impl ProducerPartition {
         }
     }
 
-    /// As it is after one more outcome; `known` is none for the first batch of a producer.
+    /// As it is after one more outcome; `known` is none for the first batch of a producer's life.
     pub(super) fn after(
         known: Option<&Self>,
         stamp: ProducerStamp,
         outcome: Outcome,
         now_ms: i64,
     ) -> Self {
-        let same_life = known.filter(|known| known.epoch == stamp.epoch).cloned();
-        let mut after = same_life.unwrap_or(Self {
+        let mut after = known.cloned().unwrap_or(Self {
             epoch: stamp.epoch,
             last_sequence: 0,
             last_used_ms: now_ms,
@@ -158,9 +145,29 @@ type Key = (ProducerId, PartitionRef);
 #[derive(Debug, Default)]
 pub(super) struct Producers {
     known: BTreeMap<Key, Known>,
+    unnamed: Pool,
+    /// Apart, so that any number of producers without a name pushes none with a name out.
+    named: Pool,
+}
+
+/// Producers that share a bound.
+#[derive(Debug, Default)]
+struct Pool {
     bytes: usize,
     /// One note for each that is known. Volatile.
     by_use: BTreeSet<(i64, Key)>,
+}
+
+/// Which producers to forget some of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// Those without a name, also when they were idle since before a time.
+    Unnamed {
+        /// Broker time, milliseconds since the Unix epoch.
+        idle_before_ms: i64,
+    },
+    /// Those with a name, however idle only while there are too many.
+    Named,
 }
 
 #[derive(Debug)]
@@ -181,18 +188,28 @@ impl Producers {
         Some(&known.value)
     }
 
+    /// The same, unless it is of another life.
+    pub(super) fn of_life(
+        &self,
+        partition: PartitionRef,
+        stamp: ProducerStamp,
+    ) -> Option<&ProducerPartition> {
+        let known = self.get(stamp.id, partition);
+        known.filter(|known| known.epoch == stamp.epoch)
+    }
+
     pub(super) fn judge(&self, partition: PartitionRef, stamp: ProducerStamp) -> SequenceVerdict {
-        match self.get(stamp.id, partition) {
+        match self.of_life(partition, stamp) {
             Some(known) => known.judge(stamp),
             None if stamp.sequence == 0 => SequenceVerdict::Next,
             None => SequenceVerdict::Unknown,
         }
     }
 
-    /// The last sequence of a producer in each partition of a topic that it has written to.
+    /// The last sequence of a life of a producer in each partition of a topic that it has written to.
     pub(super) fn last_sequences(
         &self,
-        producer: ProducerId,
+        life: ProducerLife,
         topic: TopicId,
     ) -> impl Iterator<Item = (u32, u64)> {
         let first = PartitionRef {
@@ -204,7 +221,8 @@ impl Producers {
             partition: u32::MAX,
         };
         self.known
-            .range((producer, first)..=(producer, last))
+            .range((life.id, first)..=(life.id, last))
+            .filter(move |(_, known)| known.value.epoch == life.epoch)
             .map(|((_, partition), known)| (partition.partition, known.value.last_sequence))
     }
 
@@ -226,10 +244,11 @@ impl Producers {
                 known.last_sequence = stamp.sequence;
                 known.last_used_ms = now_ms;
                 known.push(outcome);
-                self.bytes += known.bytes() - before;
+                let added = known.bytes() - before;
+                self.pool_of(stamp.epoch).bytes += added;
             }
-            known => {
-                let after = ProducerPartition::after(known.as_deref(), stamp, outcome, now_ms);
+            _ => {
+                let after = ProducerPartition::after(None, stamp, outcome, now_ms);
                 self.put(stamp.id, line.place.segment.partition, Some(after));
             }
         }
@@ -245,17 +264,50 @@ impl Producers {
         self.remove(&key);
         if let Some(value) = value {
             let noted_ms = value.last_used_ms;
-            self.bytes += value.bytes();
-            self.by_use.insert((noted_ms, key));
+            let pool = self.pool_of(value.epoch);
+            pool.bytes += value.bytes();
+            pool.by_use.insert((noted_ms, key));
             self.known.insert(key, Known { value, noted_ms });
         }
     }
 
     fn remove(&mut self, key: &Key) {
         if let Some(old) = self.known.remove(key) {
-            self.bytes -= old.value.bytes();
-            self.by_use.remove(&(old.noted_ms, *key));
+            let pool = self.pool_of(old.value.epoch);
+            pool.bytes -= old.value.bytes();
+            pool.by_use.remove(&(old.noted_ms, *key));
         }
+    }
+
+    fn pool_of(&mut self, epoch: u32) -> &mut Pool {
+        match epoch {
+            0 => &mut self.unnamed,
+            _ => &mut self.named,
+        }
+    }
+
+    /// Forgets everything about lives of a name but one; returns which rows are gone.
+    pub(super) fn remove_lives_but(
+        &mut self,
+        name: NamedProducerId,
+        epoch: Option<u32>,
+    ) -> Vec<(ProducerId, PartitionRef)> {
+        let first = PartitionRef {
+            topic: TopicId::new(0),
+            partition: 0,
+        };
+        let last = PartitionRef {
+            topic: TopicId::new(u64::MAX),
+            partition: u32::MAX,
+        };
+        let ids = (name.producer([0; 4]), first)..=(name.producer([u8::MAX; 4]), last);
+        let known = self.known.range(ids);
+        let gone: Vec<_> = known
+            .filter(|(_, known)| Some(known.value.epoch) != epoch)
+            .map(|(key, _)| *key)
+            .collect();
+        gone.iter().for_each(|key| self.remove(key));
+        gone
     }
 
     /// Forgets everything about a topic; returns which rows are gone.
@@ -269,23 +321,31 @@ impl Producers {
         gone
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    pub(super) fn bytes_of_unnamed(&self) -> usize {
+        self.unnamed.bytes
     }
 
-    /// Rows to forget, at most `count_max`: those idle since before `idle_before_ms`, and the least
-    /// recently used ones while all take more than `bytes_max`. Costs what it finds, and what was used
+    pub(super) fn bytes_of_named(&self) -> usize {
+        self.named.bytes
+    }
+
+    /// Rows to forget, at most `count_max`: those that are idle for too long, and the least recently used
+    /// ones while all of their kind take more than `bytes_max`. Costs what it finds, and what was used
     /// since it was looked at last.
     pub(super) fn forgettable(
         &mut self,
-        idle_before_ms: i64,
+        which: Naming,
         bytes_max: usize,
         count_max: usize,
     ) -> Vec<Key> {
-        let mut surplus = self.bytes.saturating_sub(bytes_max);
+        let (pool, idle_before_ms) = match which {
+            Naming::Unnamed { idle_before_ms } => (&mut self.unnamed, idle_before_ms),
+            Naming::Named => (&mut self.named, i64::MIN),
+        };
+        let mut surplus = pool.bytes.saturating_sub(bytes_max);
         let mut found = Vec::new();
         let mut moved = Vec::new();
-        for (noted_ms, key) in self.by_use.iter().take(SEARCH_MAX).copied() {
+        for (noted_ms, key) in pool.by_use.iter().take(SEARCH_MAX).copied() {
             let is_wanted = surplus > 0 || noted_ms < idle_before_ms;
             if !is_wanted || found.len() >= count_max {
                 break;
@@ -302,8 +362,8 @@ impl Producers {
             }
         }
         for (before, after) in moved {
-            self.by_use.remove(&before);
-            self.by_use.insert(after);
+            pool.by_use.remove(&before);
+            pool.by_use.insert(after);
         }
         found
     }
@@ -405,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_life_is_fenced_and_a_newer_one_starts_afresh() {
+    fn a_newer_life_starts_afresh_and_what_an_older_one_wrote_goes() {
         let mut known = producers(3);
         let newer = ProducerStamp {
             epoch: 1,
@@ -414,22 +474,42 @@ mod tests {
         assert_eq!(known.judge(PARTITION, newer), SequenceVerdict::Next);
         let newer_gap = ProducerStamp {
             epoch: 1,
-            ..stamp(4)
+            ..stamp(3)
         };
-        assert_eq!(
-            known.judge(PARTITION, newer_gap),
-            SequenceVerdict::Gap { expected: 0 }
-        );
-        let after = ProducerPartition::after(known.get(newer.id, PARTITION), newer, accepted(9), 5);
+        assert_eq!(known.judge(PARTITION, newer_gap), SequenceVerdict::Unknown);
+        let after = ProducerPartition::after(None, newer, accepted(9), 5);
         known.put(newer.id, PARTITION, Some(after));
-        assert_eq!(
-            known.judge(PARTITION, stamp(3)),
-            SequenceVerdict::Fenced { epoch: 1 }
-        );
         assert_eq!(
             known.judge(PARTITION, newer),
             SequenceVerdict::Repeated(accepted(9))
         );
+        assert_eq!(known.bytes_of_unnamed(), 0, "it took the place");
+        assert_eq!(known.bytes_of_named(), BASE_BYTES + OUTCOME_BYTES);
+        let name = NamedProducerId::of(newer.id);
+        assert_eq!(known.remove_lives_but(name, Some(1)), []);
+        let gone = known.remove_lives_but(name, Some(2));
+        assert_eq!(gone, [(newer.id, PARTITION)]);
+        assert_eq!((known.bytes_of_named(), known.named.by_use.len()), (0, 0));
+    }
+
+    #[test]
+    fn producers_without_a_name_push_none_with_a_name_out() {
+        let mut known = producers(3);
+        let named = ProducerStamp {
+            id: ProducerId::new([2; 16]),
+            epoch: 4,
+            sequence: 0,
+        };
+        let after = ProducerPartition::after(None, named, accepted(0), 1);
+        known.put(named.id, PARTITION, Some(after));
+        let day = 24 * 60 * 60 * 1000;
+        let idle = Naming::Unnamed {
+            idle_before_ms: day,
+        };
+        assert_eq!(known.forgettable(idle, 0, 9), [(stamp(0).id, PARTITION)]);
+        assert_eq!(known.forgettable(Naming::Named, usize::MAX, 9), []);
+        let surplus = known.forgettable(Naming::Named, 0, 9);
+        assert_eq!(surplus, [(named.id, PARTITION)], "beyond their own bound");
     }
 
     #[test]
@@ -444,15 +524,16 @@ mod tests {
     #[test]
     fn the_bytes_are_those_of_the_rows_that_are_left() {
         let mut known = producers(130);
-        assert_eq!(known.bytes(), BASE_BYTES + 128 * OUTCOME_BYTES);
-        assert_eq!(known.forgettable(5, usize::MAX, 9), []);
+        assert_eq!(known.bytes_of_unnamed(), BASE_BYTES + 128 * OUTCOME_BYTES);
+        let unnamed = |idle_before_ms| Naming::Unnamed { idle_before_ms };
+        assert_eq!(known.forgettable(unnamed(5), usize::MAX, 9), []);
         assert_eq!(
-            known.forgettable(6, usize::MAX, 9),
+            known.forgettable(unnamed(6), usize::MAX, 9),
             [(stamp(0).id, PARTITION)],
             "idle"
         );
         assert_eq!(
-            known.forgettable(0, 100, 9),
+            known.forgettable(unnamed(0), 100, 9),
             [(stamp(0).id, PARTITION)],
             "over the bound"
         );
@@ -460,7 +541,7 @@ mod tests {
             known.remove_topic(PARTITION.topic),
             [(stamp(0).id, PARTITION)]
         );
-        assert_eq!(known.bytes(), 0);
+        assert_eq!(known.bytes_of_unnamed(), 0);
     }
 
     #[test]
@@ -483,7 +564,13 @@ mod tests {
         }
         let one = BASE_BYTES + OUTCOME_BYTES;
         let forget = |known: &mut Producers, bytes_max, count_max| {
-            let found = known.forgettable(i64::MIN, bytes_max, count_max);
+            let found = known.forgettable(
+                Naming::Unnamed {
+                    idle_before_ms: i64::MIN,
+                },
+                bytes_max,
+                count_max,
+            );
             for (producer, partition) in &found {
                 known.put(*producer, *partition, None);
             }
@@ -493,7 +580,7 @@ mod tests {
         assert_eq!(forget(&mut known, 6 * one, 3), [1, 2, 4]);
         assert_eq!(forget(&mut known, 6 * one, 3), [5]);
         assert_eq!(forget(&mut known, one, 9), [6, 7, 8, 9, 0]);
-        assert_eq!(known.by_use.len(), 1, "no note without a row");
+        assert_eq!(known.unnamed.by_use.len(), 1, "no note without a row");
 
         // What is put again, or goes with its topic, leaves none behind either.
         let again = known.get(id(3), PARTITION).cloned();
@@ -502,7 +589,7 @@ mod tests {
         last.value.last_used_ms = 200;
         let again = known.get(id(3), PARTITION).cloned();
         known.put(id(3), PARTITION, again);
-        assert_eq!(known.by_use.len(), 1, "one note for a row");
+        assert_eq!(known.unnamed.by_use.len(), 1, "one note for a row");
         known
             .known
             .get_mut(&(id(3), PARTITION))
@@ -510,6 +597,9 @@ mod tests {
             .value
             .last_used_ms = 300;
         known.remove_topic(PARTITION.topic);
-        assert_eq!((known.by_use.len(), known.bytes()), (0, 0));
+        assert_eq!(
+            (known.unnamed.by_use.len(), known.bytes_of_unnamed()),
+            (0, 0)
+        );
     }
 }

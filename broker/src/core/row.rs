@@ -7,6 +7,7 @@ use prost::Message;
 use towpath_storage::{Offset, PartitionRef, ProducerId, Row, RowKey, SegmentRef, TopicId};
 
 use super::group::GroupId;
+use super::named_producer::NamedProducerId;
 use super::subscription::SubscriptionId;
 use super::topic_config::TopicConfig;
 
@@ -24,6 +25,7 @@ const TABLE_SUBSCRIPTION_PARTITION: u16 = 11;
 const TABLE_SETTLED_BLOCK: u16 = 12;
 const TABLE_WAITING_RECORD: u16 = 13;
 const TABLE_PARKED_KEY: u16 = 14;
+const TABLE_NAMED_PRODUCER: u16 = 20;
 const TABLE_SUPERSEDED_FILTER: u16 = 30;
 
 /// Names a row.
@@ -59,6 +61,8 @@ pub(super) enum RowId {
     ParkedKey(SubscriptionId, u32, u64),
     /// A filter that a subscription had before, by the revision that was its last.
     SupersededFilter(SubscriptionId, u64),
+    /// The name of a producer, and which of its lives may write.
+    NamedProducer(NamedProducerId),
 }
 
 impl RowId {
@@ -126,6 +130,7 @@ impl RowId {
                 key.put_u64_le(*revision);
                 TABLE_SUPERSEDED_FILTER
             }
+            Self::NamedProducer(name) => put_name(&mut key, *name),
         };
         RowKey {
             table,
@@ -179,6 +184,11 @@ impl RowId {
                 let subscription = get_subscription(&mut bytes)?;
                 Self::SupersededFilter(subscription, bytes.try_get_u64_le().ok()?)
             }
+            TABLE_NAMED_PRODUCER => {
+                let (name, rest) = bytes.split_first_chunk()?;
+                bytes = rest;
+                Self::NamedProducer(NamedProducerId::new(*name))
+            }
             _ => return None,
         };
         bytes.is_empty().then_some(id)
@@ -210,6 +220,12 @@ fn put_of_partition(key: &mut Vec<u8>, of: SubscriptionId, partition: u32, numbe
     key.put_u64_le(of.get());
     key.put_u32_le(partition);
     key.put_u64_le(number);
+}
+
+/// The key of a name; returns its table.
+fn put_name(key: &mut Vec<u8>, name: NamedProducerId) -> u16 {
+    key.put_slice(name.as_bytes());
+    TABLE_NAMED_PRODUCER
 }
 
 fn put_segment(key: &mut Vec<u8>, segment: SegmentRef) {
@@ -374,6 +390,21 @@ pub(super) struct ProducerRow {
     pub(super) outcomes: Vec<OutcomeRow>,
 }
 
+/// Value of the row of a named producer.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct NamedProducerRow {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    /// The one life that may write.
+    #[prost(uint32, tag = "2")]
+    pub(super) epoch: u32,
+    #[prost(int64, tag = "3")]
+    pub(super) create_time_ms: i64,
+    /// When that life began.
+    #[prost(int64, tag = "4")]
+    pub(super) open_time_ms: i64,
+}
+
 /// What became of one batch.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(super) struct OutcomeRow {
@@ -432,6 +463,7 @@ mod tests {
             RowId::WaitingRecord(SubscriptionId::new(5), 3, base),
             RowId::ParkedKey(SubscriptionId::new(5), 3, 7),
             RowId::SupersededFilter(SubscriptionId::new(5), 2),
+            RowId::NamedProducer(NamedProducerId::new([8; 12])),
         ] {
             assert_eq!(RowId::parse(&id.key()), Some(id));
         }

@@ -341,7 +341,11 @@ fn forgetting_removes_the_rows_of_idle_producers() {
     assert_eq!(restarted, [], "the broker was down, or its clock jumped");
     let rows = state.forget_producers(1001 + day, 1001, 9);
     rows.into_iter().for_each(|row| state.apply_row(row));
-    assert_eq!(state.last_sequences(stamp.id, partition.topic).count(), 0);
+    let life = ProducerLife {
+        id: stamp.id,
+        epoch: 0,
+    };
+    assert_eq!(state.last_sequences(life, partition.topic).count(), 0);
 }
 
 /// A state that is rebuilt from the rows that another wrote down.
@@ -374,7 +378,11 @@ fn digest(state: &State) -> Vec<String> {
         .dropped()
         .map(|(id, name)| format!("dropped {id} {name}"));
     let producers = state.topics().flat_map(|topic| {
-        let last = state.last_sequences(ProducerId::new([1; 16]), topic.id());
+        let life = ProducerLife {
+            id: ProducerId::new([1; 16]),
+            epoch: 0,
+        };
+        let last = state.last_sequences(life, topic.id());
         last.map(move |(partition, sequence)| format!("{} {partition} {sequence}", topic.name()))
     });
     let next = format!("next {}", state.next_topic);

@@ -7,19 +7,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use towpath_proto::names::TopicName;
-use towpath_storage::{
-    Lsn, Offset, OffsetRange, PartitionRef, ProducerId, ProducerStamp, SegmentRef, TopicId,
-};
+use towpath_storage::{Lsn, Offset, OffsetRange, PartitionRef, ProducerStamp, SegmentRef, TopicId};
 
 use super::bury::Burial;
 use super::group_command::GroupCommand;
 use super::metrics::Tally;
+use super::producer_command::ProducerCommand;
 use super::published::TopicView;
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
     AcceptedBatch, AppendRefusal, AppendRequest, BurialFailure, BurialWish, CreateTopic,
-    CreateTopicRefusal, DeadLetter, DeleteTopicRefusal, SubscriptionId, TopicNotFound,
-    TopicSettings, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
+    CreateTopicRefusal, DeadLetter, DeleteTopicRefusal, ProducerFenced, ProducerLife,
+    SubscriptionId, TopicNotFound, TopicSettings, TrimRefusal, TrimTopic, UpdateTopic,
+    UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -114,6 +114,17 @@ pub struct OpenedTopic {
     pub topic: Arc<TopicView>,
     /// Last sequence by partition, where there is any.
     pub last_sequences: Vec<(u32, u64)>,
+}
+
+/// Why a topic is not opened for a producer. Nothing changes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenTopicRefusal {
+    /// There is none of that name, or it has another id than the one asked for.
+    #[error(transparent)]
+    NotFound(#[from] TopicNotFound),
+    /// This life of the producer may not write any more.
+    #[error(transparent)]
+    ProducerFenced(#[from] ProducerFenced),
 }
 
 /// A topic whose settings were changed, or would be.
@@ -324,10 +335,12 @@ pub enum ControlCommand {
         /// Only if it has this id.
         topic_id: Option<TopicId>,
         /// For whom.
-        producer: ProducerId,
+        producer: ProducerLife,
         /// Where the answer goes.
-        answer: Answer<OpenedTopic, TopicNotFound>,
+        answer: Answer<OpenedTopic, OpenTopicRefusal>,
     },
+    /// Something about producers with a name.
+    Producer(ProducerCommand),
     /// Something about a consumer group.
     Group(GroupCommand),
     /// Something about a durable subscription.
@@ -359,6 +372,7 @@ impl ControlCommand {
                 ..
             } => fail(answer, is_begun || is_continuation),
             Self::OpenTopic { answer, .. } => fail(answer, is_begun),
+            Self::Producer(command) => command.fail(is_begun),
             Self::Group(command) => command.fail(is_begun),
             Self::Subscription(command) => command.fail(is_begun),
             Self::ForgetDropped { .. } => {}

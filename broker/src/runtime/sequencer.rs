@@ -10,6 +10,7 @@ mod control;
 mod data;
 mod draft;
 mod group;
+mod producer;
 mod subscription;
 mod upkeep;
 

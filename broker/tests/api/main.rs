@@ -26,6 +26,7 @@ mod letters_topic;
 mod limits;
 mod malformed;
 mod metrics;
+mod named_producer;
 mod panic;
 mod produce;
 mod publish;

@@ -233,7 +233,7 @@ async fn opening_says_what_is_wrong_with_it() {
         topic: topic.to_owned(),
         producer_id: producer_id.into(),
         topic_id,
-        broker_id: None,
+        ..v1::OpenTopic::default()
     };
     let wrong = [
         (open("", vec![1; 16], None), "open.topic"),
@@ -266,6 +266,7 @@ async fn a_topic_that_is_meant_on_another_broker_is_not_written_to() {
             producer_id: vec![1; 16].into(),
             topic_id: Some(topic_id),
             broker_id: Some(broker_id.to_owned()),
+            ..v1::OpenTopic::default()
         })
     };
     producer.send(open(&"0".repeat(32))).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use towpath_client::{PartitionId, TopicName};
+use towpath_client::{PartitionId, ProducerName, TopicName};
 
 use super::duration::parse_duration;
 use super::header::HeaderArg;
@@ -28,6 +28,7 @@ const ID: &str = "ce-id";
   jq -c '.[]' orders.json | towpath produce orders --key-from .order
   towpath produce orders -f orders.ndjson --key-from .order
   towpath consume orders -e -o json | towpath produce copy --input json
+  relay | towpath produce orders --producer-name relay-1     shuts its predecessor out
 ")]
 pub(crate) struct ProduceArgs {
     /// Topic
@@ -69,6 +70,9 @@ pub(crate) struct ProduceArgs {
     #[arg(short, long, value_name = "N", allow_negative_numbers = true,
           value_parser = parse_partition)]
     partition: Option<u32>,
+    /// Name to write under, such as that of a relay: whoever wrote under it before is refused from now on
+    #[arg(long, value_name = "NAME")]
+    pub(crate) producer_name: Option<ProducerName>,
     /// How long the outcome of a record is waited for while the broker is out of reach
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) give_up_after: Duration,

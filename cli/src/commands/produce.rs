@@ -6,6 +6,8 @@ mod sending;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
+use towpath_client::{Client, Producer};
+
 use super::{Outcome, Session};
 use crate::args::{InputPlace, ProduceArgs};
 use crate::exit::Exit;
@@ -27,10 +29,12 @@ pub(super) async fn run(args: &ProduceArgs, session: &Session<'_>) -> Result<Out
     let topic = session.until_interrupted(known).await?;
     let is_single = args.is_single(&place);
     let input = open(place, args.input_form())?;
-    let producer = client
-        .producer(args.topic.as_str())
-        .give_up_after(args.give_up_after)
-        .build();
+    let producer = producer_of(args, &client);
+    if args.producer_name.is_some() {
+        // Whoever wrote under the name before is to be shut out before more is read.
+        let ready = async { Ok(producer.ready().await?) };
+        session.until_interrupted(ready).await?;
+    }
     let progress = session.output.progress("produced", None);
     let sending = Sending::new(producer, shape, progress);
     let sent = sending.run(input, &session.interrupt).await;
@@ -40,6 +44,16 @@ pub(super) async fn run(args: &ProduceArgs, session: &Session<'_>) -> Result<Out
         (false, _) => Outcome::of(SummaryReport::of(&sent)),
     };
     Ok(outcome.with_failure(sent.failure(is_single)))
+}
+
+fn producer_of(args: &ProduceArgs, client: &Client) -> Producer {
+    let producer = client
+        .producer(args.topic.as_str())
+        .give_up_after(args.give_up_after);
+    match &args.producer_name {
+        Some(name) => producer.name(name.as_str()).build(),
+        None => producer.build(),
+    }
 }
 
 fn open(place: InputPlace, form: InputForm) -> Result<Input, Failure> {

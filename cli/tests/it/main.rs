@@ -20,6 +20,7 @@ mod help;
 mod json;
 mod manual;
 mod produce;
+mod producer;
 mod running;
 mod serve;
 mod serve_process;

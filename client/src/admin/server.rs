@@ -80,6 +80,8 @@ pub struct Limits {
     pub partitions_per_group_max: u32,
     /// Most topics that one member of a group may read.
     pub topics_per_member_max: u32,
+    /// Most names of producers.
+    pub producer_names_max: u32,
 }
 
 impl Default for Limits {
@@ -135,6 +137,7 @@ impl Limits {
                 own.partitions_per_group_max,
             ),
             topics_per_member_max: count(limits.topics_per_member_max, own.topics_per_member_max),
+            producer_names_max: count(limits.producer_names_max, own.producer_names_max),
         }
     }
 

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::{Client, Shared};
 use crate::Error;
 use crate::outage::Outage;
+use crate::producer::Lives;
 use crate::transport::{Dial, Transport, TransportOptions};
 
 const URL_DEFAULT: &str = "http://127.0.0.1:7600";
@@ -116,6 +117,7 @@ impl ClientBuilder {
             give_up_after: self.give_up_after,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
+            lives: Lives::default(),
         };
         Ok(Client {
             inner: Arc::new(shared),

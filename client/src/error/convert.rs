@@ -32,6 +32,7 @@ pub(super) fn kind_of(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::SubscriptionExists
         | ErrorReason::GroupNotEmpty
         | ErrorReason::DeadLetterNotFound
+        | ErrorReason::ProducerNotFound
         | ErrorReason::TopicInUse
         | ErrorReason::OffsetOutOfRange
         | ErrorReason::SequenceGap

@@ -82,3 +82,103 @@ fn what_json_cannot_write_is_refused() {
     );
     assert!(std::error::Error::source(&error).is_some(), "cause");
 }
+
+/// A record that was read, with these headers.
+fn received(headers: &[(&'static str, &'static str)]) -> ReceivedRecord {
+    let record = headers
+        .iter()
+        .fold(Record::new("v"), |record, (name, value)| {
+            record.header(*name, *value)
+        });
+    crate::testing::received(&record)
+}
+
+#[test]
+fn what_follows_from_an_event_says_so() {
+    let cause = received(&[
+        ("ce-id", "e-1"),
+        ("ce-correlationid", "c-1"),
+        ("ce-causationid", "e-0"),
+        ("traceparent", "00-aa-bb-01"),
+        ("tracestate", "k=v"),
+    ]);
+    let event = headers(Event::new("t", "v").caused_by(&cause));
+    assert_eq!(value_of(&event, "ce-causationid"), Some("e-1"), "cause");
+    assert_eq!(
+        value_of(&event, "ce-correlationid"),
+        Some("c-1"),
+        "passed on"
+    );
+    assert_eq!(
+        value_of(&event, "traceparent"),
+        Some("00-aa-bb-01"),
+        "trace"
+    );
+    assert_eq!(value_of(&event, "tracestate"), Some("k=v"), "trace");
+    let record = Record::new("v").caused_by(&cause);
+    let names: Vec<_> = record.headers().iter().map(Header::name).collect();
+    let expected = [
+        "ce-correlationid",
+        "ce-causationid",
+        "traceparent",
+        "tracestate",
+    ];
+    assert_eq!(names, expected, "a record that is no event");
+}
+
+#[test]
+fn the_first_event_of_an_operation_gives_it_its_id() {
+    let cause = received(&[("ce-id", "e-1")]);
+    let event = headers(Event::new("t", "v").caused_by(&cause));
+    assert_eq!(value_of(&event, "ce-causationid"), Some("e-1"), "cause");
+    assert_eq!(
+        value_of(&event, "ce-correlationid"),
+        Some("e-1"),
+        "operation"
+    );
+    assert_eq!(value_of(&event, "traceparent"), None, "no trace");
+}
+
+#[test]
+fn a_cause_without_an_id_is_not_named() {
+    for headers_of_cause in [
+        &[("ce-correlationid", "c-1"), ("tracestate", "k=v")][..],
+        &[("ce-correlationid", "c-1"), ("ce-id", "")],
+    ] {
+        let cause = received(headers_of_cause);
+        let event = headers(Event::new("t", "v").caused_by(&cause));
+        assert_eq!(value_of(&event, "ce-causationid"), None, "cause");
+        assert_eq!(
+            value_of(&event, "ce-correlationid"),
+            Some("c-1"),
+            "operation"
+        );
+        assert_eq!(value_of(&event, "tracestate"), None, "without a trace");
+    }
+    let event = headers(Event::new("t", "v").caused_by(&received(&[])));
+    assert_eq!(value_of(&event, "ce-correlationid"), None, "nothing");
+}
+
+#[test]
+fn what_the_owner_says_is_left_whenever_it_is_said() {
+    let cause = received(&[
+        ("ce-id", "e-1"),
+        ("traceparent", "00-aa-bb-01"),
+        ("tracestate", "k=v"),
+    ]);
+    let before = Event::new("t", "v")
+        .correlation_id("own")
+        .header("traceparent", "00-cc-dd-01")
+        .caused_by(&cause);
+    let after = Event::new("t", "v")
+        .caused_by(&cause)
+        .correlation_id("own")
+        .header("traceparent", "00-cc-dd-01");
+    for event in [before, after] {
+        let event = headers(event);
+        assert_eq!(value_of(&event, "ce-correlationid"), Some("own"), "own");
+        assert_eq!(value_of(&event, "ce-causationid"), Some("e-1"), "cause");
+        assert_eq!(value_of(&event, "traceparent"), Some("00-cc-dd-01"), "own");
+        assert_eq!(value_of(&event, "tracestate"), None, "of another trace");
+    }
+}

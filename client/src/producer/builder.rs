@@ -21,6 +21,7 @@ pub struct ProducerBuilder {
 #[derive(Debug, Clone)]
 pub(super) struct ProducerOptions {
     pub(super) topic: String,
+    pub(super) name: Option<String>,
     pub(super) in_flight_bytes_max: usize,
     pub(super) batch_bytes: usize,
     pub(super) linger: Duration,
@@ -34,12 +35,30 @@ impl ProducerBuilder {
             client,
             options: ProducerOptions {
                 topic,
+                name: None,
                 in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
                 batch_bytes: SDK_BATCH_BYTES,
                 linger: Duration::ZERO,
                 give_up_after,
             },
         }
+    }
+
+    /// Gives the producer a name that outlives it, such as that of the relay whose place it takes: made
+    /// like a topic name.
+    ///
+    /// Of the programs that use a name only the one writes that began last. When the topic is looked up,
+    /// by the first record or [`Producer::ready`], a life of the name begins at the broker; from then on
+    /// the broker takes nothing of any older one, on no partition, also not what is under way. There
+    /// everything fails for good, with an error of which
+    /// [`Error::is_fenced`](crate::Error::is_fenced) is true, and only a new producer begins a life
+    /// again. A producer that reconnects stays the same life.
+    ///
+    /// Producers of one [`Client`](crate::Client) and its clones that have the same name lead one life
+    /// together, to any number of topics. Default: no name; such producers know nothing of each other.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = Some(name.into());
+        self
     }
 
     /// Sets how many bytes of records may be taken and not answered; a record of the largest size

@@ -16,6 +16,7 @@ use towpath_proto::names::TopicName;
 
 use super::batch::Weighed;
 use super::effects::Effects;
+use super::life::BegunLife;
 use super::partition::{PartitionQueue, Pushed, Rules, Sendable};
 use super::receipt::Outcome;
 use crate::Error;
@@ -70,6 +71,8 @@ pub(super) struct Lane {
     trouble: Option<Error>,
     /// Why no record is taken any more.
     end: Option<Error>,
+    /// A newer life has the producer's name: the end comes once everything on the wire is answered.
+    fenced: Option<Error>,
     effects: Effects,
 }
 
@@ -87,7 +90,12 @@ enum StreamState {
 #[derive(Debug, Clone)]
 pub(super) enum LaneRequest {
     /// Opens the topic for an identity, whose number is the handle.
-    Open { handle: u32, producer: ProducerId },
+    Open {
+        handle: u32,
+        producer: ProducerId,
+        /// The life of a named producer; 0 for others.
+        epoch: u32,
+    },
     /// Writes a batch.
     Produce(Sendable),
 }
@@ -123,8 +131,16 @@ impl Lane {
             awaited_since: None,
             trouble: None,
             end: None,
+            fenced: None,
             effects: Effects::default(),
         }
+    }
+
+    /// The same for a producer with a name.
+    #[must_use]
+    pub(super) fn of_life(mut self, life: Option<Arc<BegunLife>>) -> Self {
+        self.identities = Identities::of(life);
+        self
     }
 
     /// Adds a record to a partition of this lane; looks at the clock once a batch.
@@ -274,7 +290,11 @@ impl Lane {
         while self.identities.has_opening() || !self.ready.is_empty() {
             if let Some((handle, producer)) = self.identities.take_opening() {
                 self.await_answer(now);
-                return Some(LaneRequest::Open { handle, producer });
+                return Some(LaneRequest::Open {
+                    handle,
+                    producer,
+                    epoch: self.identities.epoch(),
+                });
             }
             let place = self.ready.pop_front()?;
             if let Some(is_ready) = self.is_ready.get_mut(place.0) {

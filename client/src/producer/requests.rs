@@ -30,8 +30,13 @@ pub(super) struct Requests {
 impl Requests {
     fn to_message(&self, request: LaneRequest) -> ProduceRequest {
         match request {
-            LaneRequest::Open { handle, producer } => ProduceRequest::open(v1::OpenTopic {
+            LaneRequest::Open {
                 handle,
+                producer,
+                epoch,
+            } => ProduceRequest::open(v1::OpenTopic {
+                handle,
+                producer_epoch: epoch,
                 topic: self.topic.as_str().to_owned(),
                 producer_id: producer.to_bytes(),
                 topic_id: Some(self.topic_id.get()),

@@ -14,6 +14,7 @@ use super::batch::{BatchSize, Weighed};
 use super::builder::ProducerOptions;
 use super::driver::Driver;
 use super::lane::{Lane, LaneShare};
+use super::life::BegunLife;
 use super::partition::Rules;
 use super::receipt::{Outcome, Receipt};
 use super::room::{Room, closed};
@@ -58,8 +59,8 @@ impl OpenTopic {
     pub(super) fn start(
         client: &Arc<Shared>,
         options: &ProducerOptions,
-        topic: &Topic,
-        server: &ServerInfo,
+        (topic, server): (&Topic, &ServerInfo),
+        life: Option<&Arc<BegunLife>>,
         lifetime: &Lifetime,
     ) -> Result<Self, Error> {
         let partition_count = NonZeroU32::new(topic.partition_count)
@@ -80,6 +81,7 @@ impl OpenTopic {
             };
             let name = topic.name.clone();
             let lane = Lane::new(name.clone(), share, rules.clone(), fastrand::Rng::new());
+            let lane = lane.of_life(life.cloned());
             let lane = Arc::new(SharedLane::new(lane, room.clone()));
             let driver = Driver {
                 client: Arc::clone(client),

@@ -18,6 +18,7 @@ use tonic::transport::Server;
 use towpath_client::Client;
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
+use towpath_proto::v1;
 use towpath_proto::v1::admin_service_server::AdminServiceServer;
 use towpath_proto::v1::fetch_service_server::FetchServiceServer;
 use towpath_proto::v1::group_service_server::GroupServiceServer;
@@ -77,6 +78,8 @@ pub(crate) struct State {
     pub(crate) group: group::FakeGroup,
     /// Durable subscriptions, by name.
     pub(crate) subscriptions: BTreeMap<String, FakeSubscription>,
+    /// How often each name of a producer was opened, in the order of the first times.
+    pub(crate) producers: Vec<(String, u32)>,
     /// How often another broker took the place of the one before.
     replaced_count: u32,
 }
@@ -97,6 +100,37 @@ impl State {
         for (_, name, partition_count) in topics {
             let partition_count = u32::try_from(partition_count).unwrap();
             self.log.create(&name, partition_count);
+        }
+    }
+
+    /// Begins a life of a producer.
+    fn open_producer(&mut self, name: &str) -> v1::OpenProducerResponse {
+        let known = self.producers.iter().position(|(known, _)| known == name);
+        let number = known.unwrap_or_else(|| {
+            self.producers.push((name.to_owned(), 0));
+            self.producers.len() - 1
+        });
+        let epoch = &mut self.producers[number].1;
+        *epoch += 1;
+        let mut id = vec![0; 16];
+        id[..12].fill(u8::try_from(number + 1).unwrap());
+        v1::OpenProducerResponse {
+            producer_id: id.into(),
+            producer_epoch: *epoch,
+        }
+    }
+
+    /// Refuses older lives.
+    fn check_life(&self, producer_id: &[u8], epoch: u32) -> Result<(), Problem> {
+        let mut names = (1..).zip(&self.producers);
+        let found = names.find(|(number, _)| producer_id[..12] == [*number; 12]);
+        match found {
+            Some((_, (name, newest))) if *newest != epoch => {
+                let text = format!("producer \"{name}\" was opened again");
+                let problem = Problem::new(ErrorReason::ProducerFenced, text);
+                Err(problem.with("producer_epoch", newest))
+            }
+            _ => Ok(()),
         }
     }
 

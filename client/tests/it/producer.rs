@@ -3,6 +3,7 @@
 mod batching;
 mod doubt;
 mod ending;
+mod named;
 mod patience;
 mod refusals;
 mod replacement;

@@ -145,6 +145,84 @@ pub mod produce_service_client {
                 .insert(GrpcMethod::new("towpath.v1.ProduceService", "Publish"));
             self.inner.unary(req, path, codec).await
         }
+        /// Begins a life of a named producer, and makes the name if there is none; durable when answered. From
+        /// then on nothing of an older life of the name is written, on no partition. A call that is repeated
+        /// after its answer was lost begins one more life, which is as good.
+        pub async fn open_producer(
+            &mut self,
+            request: impl tonic::IntoRequest<crate::v1::OpenProducerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::OpenProducerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::wire::DataCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/towpath.v1.ProduceService/OpenProducer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("towpath.v1.ProduceService", "OpenProducer"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the names of producers in their order.
+        pub async fn list_producers(
+            &mut self,
+            request: impl tonic::IntoRequest<crate::v1::ListProducersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::ListProducersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::wire::DataCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/towpath.v1.ProduceService/ListProducers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("towpath.v1.ProduceService", "ListProducers"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes a name; durable when answered. Nothing of any life of it is written any more: who opens the
+        /// name again begins as one of whom nothing is known.
+        pub async fn delete_producer(
+            &mut self,
+            request: impl tonic::IntoRequest<crate::v1::DeleteProducerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::DeleteProducerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::wire::DataCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/towpath.v1.ProduceService/DeleteProducer",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("towpath.v1.ProduceService", "DeleteProducer"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -179,6 +257,33 @@ pub mod produce_service_server {
             request: tonic::Request<crate::wire::PublishRequest>,
         ) -> std::result::Result<
             tonic::Response<crate::v1::PublishResponse>,
+            tonic::Status,
+        >;
+        /// Begins a life of a named producer, and makes the name if there is none; durable when answered. From
+        /// then on nothing of an older life of the name is written, on no partition. A call that is repeated
+        /// after its answer was lost begins one more life, which is as good.
+        async fn open_producer(
+            &self,
+            request: tonic::Request<crate::v1::OpenProducerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::OpenProducerResponse>,
+            tonic::Status,
+        >;
+        /// Lists the names of producers in their order.
+        async fn list_producers(
+            &self,
+            request: tonic::Request<crate::v1::ListProducersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::ListProducersResponse>,
+            tonic::Status,
+        >;
+        /// Deletes a name; durable when answered. Nothing of any life of it is written any more: who opens the
+        /// name again begins as one of whom nothing is known.
+        async fn delete_producer(
+            &self,
+            request: tonic::Request<crate::v1::DeleteProducerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::DeleteProducerResponse>,
             tonic::Status,
         >;
     }
@@ -337,6 +442,142 @@ pub mod produce_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PublishSvc(inner);
+                        let codec = crate::wire::DataCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/towpath.v1.ProduceService/OpenProducer" => {
+                    #[allow(non_camel_case_types)]
+                    struct OpenProducerSvc<T: ProduceService>(pub Arc<T>);
+                    impl<
+                        T: ProduceService,
+                    > tonic::server::UnaryService<crate::v1::OpenProducerRequest>
+                    for OpenProducerSvc<T> {
+                        type Response = crate::v1::OpenProducerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::OpenProducerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProduceService>::open_producer(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OpenProducerSvc(inner);
+                        let codec = crate::wire::DataCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/towpath.v1.ProduceService/ListProducers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListProducersSvc<T: ProduceService>(pub Arc<T>);
+                    impl<
+                        T: ProduceService,
+                    > tonic::server::UnaryService<crate::v1::ListProducersRequest>
+                    for ListProducersSvc<T> {
+                        type Response = crate::v1::ListProducersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::ListProducersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProduceService>::list_producers(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListProducersSvc(inner);
+                        let codec = crate::wire::DataCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/towpath.v1.ProduceService/DeleteProducer" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteProducerSvc<T: ProduceService>(pub Arc<T>);
+                    impl<
+                        T: ProduceService,
+                    > tonic::server::UnaryService<crate::v1::DeleteProducerRequest>
+                    for DeleteProducerSvc<T> {
+                        type Response = crate::v1::DeleteProducerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::DeleteProducerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProduceService>::delete_producer(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteProducerSvc(inner);
                         let codec = crate::wire::DataCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

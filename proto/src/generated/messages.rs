@@ -64,6 +64,9 @@ pub struct Limits {
     /// Most topics that one member of a group may read. Default: 0; the broker's own default is 100.
     #[prost(uint32, tag = "19")]
     pub topics_per_member_max: u32,
+    /// Most names of producers. Default: 0; the broker's own default is 10,000.
+    #[prost(uint32, tag = "20")]
+    pub producer_names_max: u32,
 }
 /// Asks for everything; there is nothing to choose.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -530,13 +533,15 @@ pub enum ErrorReason {
     GroupNotEmpty = 33,
     /// There is no such dead letter, or it is settled. Nothing happened.
     DeadLetterNotFound = 34,
+    /// There is no producer of this name. Nothing happened.
+    ProducerNotFound = 35,
     /// The offset is below the log start offset or above the end offset. Nothing happened.
     OffsetOutOfRange = 40,
     /// Stored records do not match their checksum or are gone. Nothing was changed.
     LogCorrupt = 41,
     /// A batch of the producer is missing before this one. Nothing happened.
     SequenceGap = 50,
-    /// A newer life of the named producer has taken over. Nothing happened.
+    /// A newer life of the named producer has taken over, or its name was deleted. Nothing happened.
     ProducerFenced = 51,
     /// The broker does not know the producer, but the batch is not its first. Nothing happened.
     ProducerUnknown = 52,
@@ -590,6 +595,7 @@ impl ErrorReason {
             Self::SubscriptionExists => "ERROR_REASON_SUBSCRIPTION_EXISTS",
             Self::GroupNotEmpty => "ERROR_REASON_GROUP_NOT_EMPTY",
             Self::DeadLetterNotFound => "ERROR_REASON_DEAD_LETTER_NOT_FOUND",
+            Self::ProducerNotFound => "ERROR_REASON_PRODUCER_NOT_FOUND",
             Self::OffsetOutOfRange => "ERROR_REASON_OFFSET_OUT_OF_RANGE",
             Self::LogCorrupt => "ERROR_REASON_LOG_CORRUPT",
             Self::SequenceGap => "ERROR_REASON_SEQUENCE_GAP",
@@ -629,6 +635,7 @@ impl ErrorReason {
             "ERROR_REASON_SUBSCRIPTION_EXISTS" => Some(Self::SubscriptionExists),
             "ERROR_REASON_GROUP_NOT_EMPTY" => Some(Self::GroupNotEmpty),
             "ERROR_REASON_DEAD_LETTER_NOT_FOUND" => Some(Self::DeadLetterNotFound),
+            "ERROR_REASON_PRODUCER_NOT_FOUND" => Some(Self::ProducerNotFound),
             "ERROR_REASON_OFFSET_OUT_OF_RANGE" => Some(Self::OffsetOutOfRange),
             "ERROR_REASON_LOG_CORRUPT" => Some(Self::LogCorrupt),
             "ERROR_REASON_SEQUENCE_GAP" => Some(Self::SequenceGap),
@@ -1586,8 +1593,8 @@ pub struct OpenTopic {
     /// Name of the topic. Default: empty, which is refused.
     #[prost(string, tag = "2")]
     pub topic: ::prost::alloc::string::String,
-    /// 16 random bytes, drawn once in the life of a producer and kept while it reconnects.
-    /// Default: empty, which is refused.
+    /// 16 random bytes, drawn once in the life of a producer and kept while it reconnects. A named producer
+    /// gives the id of `OpenProducerResponse`. Default: empty, which is refused.
     #[prost(bytes = "bytes", tag = "3")]
     pub producer_id: ::prost::bytes::Bytes,
     /// Opens only the topic with this id: what a reconnecting client saw first in TopicOpened.
@@ -1600,6 +1607,11 @@ pub struct OpenTopic {
     /// on any other. Default: absent, which means whichever broker answers.
     #[prost(string, optional, tag = "5")]
     pub broker_id: ::core::option::Option<::prost::alloc::string::String>,
+    /// `OpenProducerResponse.producer_epoch` of a named producer; PRODUCER_FENCED if a newer life was begun
+    /// since, or the name was deleted. It holds for every batch under the handle, also for those that wait
+    /// when the newer life begins. Default: 0, which is that of producers without a name.
+    #[prost(uint32, tag = "6")]
+    pub producer_epoch: u32,
 }
 /// A batch for one partition.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1668,7 +1680,7 @@ pub struct TopicOpened {
     /// Number of partitions of the topic. Default: never 0.
     #[prost(uint32, tag = "3")]
     pub partition_count: u32,
-    /// What the broker has from this producer, for the partitions where it has anything.
+    /// What the broker has from this life of the producer, for the partitions where it has anything.
     /// Default: none, which means nothing at all.
     #[prost(message, repeated, tag = "4")]
     pub last_sequences: ::prost::alloc::vec::Vec<LastSequence>,
@@ -1790,6 +1802,86 @@ pub struct RecordPosition {
     /// Offset of the record. Default: 0, the first offset.
     #[prost(uint64, tag = "2")]
     pub offset: u64,
+}
+/// Which name to begin a life of.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenProducerRequest {
+    /// Name of the producer, made like a topic name. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// A life of a named producer has begun.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenProducerResponse {
+    /// For `OpenTopic.producer_id`. The last 4 bytes are 0 and the client's own: each value numbers the
+    /// batches from 0, for when a client cannot go on with the numbers that it has. Default: never empty.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub producer_id: ::prost::bytes::Bytes,
+    /// Which life it is: higher than that of any older one with the same first 12 bytes of the id.
+    /// Default: never 0.
+    #[prost(uint32, tag = "2")]
+    pub producer_epoch: u32,
+}
+/// Which names to list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListProducersRequest {
+    /// Most producers to return; more than `Limits.page_size_max` means that. Default: 0, which means 100.
+    #[prost(uint32, tag = "1")]
+    pub page_size: u32,
+    /// `next_page_token` of the page before. Default: empty, which means the first page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only names that begin with this. Default: empty, which means all.
+    #[prost(string, tag = "3")]
+    pub name_prefix: ::prost::alloc::string::String,
+}
+/// One page of the list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListProducersResponse {
+    /// The producers. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub producers: ::prost::alloc::vec::Vec<NamedProducer>,
+    /// Token for the next page. Default: empty, which means that this is the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// A producer that has a name.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamedProducer {
+    /// The name. Default: never empty.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The id of its present life. Default: never empty.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub producer_id: ::prost::bytes::Bytes,
+    /// Which life that is. Default: never 0.
+    #[prost(uint32, tag = "3")]
+    pub producer_epoch: u32,
+    /// When the name was opened first, by the broker's clock, in milliseconds since the Unix epoch.
+    /// Default: 0.
+    #[prost(int64, tag = "4")]
+    pub create_time_ms: i64,
+    /// When the present life began, by the broker's clock, in milliseconds since the Unix epoch.
+    /// Default: 0.
+    #[prost(int64, tag = "5")]
+    pub open_time_ms: i64,
+}
+/// Which name to delete.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteProducerRequest {
+    /// Name of the producer. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Only answers whether it would be deleted. Default: false.
+    #[prost(bool, tag = "2")]
+    pub validate_only: bool,
+}
+/// The name is deleted, or would be.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteProducerResponse {
+    /// What it was. Default: always set.
+    #[prost(message, optional, tag = "1")]
+    pub producer: ::core::option::Option<NamedProducer>,
 }
 /// Settings of a subscription.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -76,14 +76,16 @@ fn any_produce_request() -> impl Strategy<Value = v1::ProduceRequest> {
         any::<[u8; 16]>(),
         proptest::option::of(any_u64()),
         proptest::option::of("[0-9a-f]{0,9}"),
+        any_u32(),
     )
         .prop_map(
-            |(handle, topic, producer_id, topic_id, broker_id)| v1::OpenTopic {
+            |(handle, topic, producer_id, topic_id, broker_id, producer_epoch)| v1::OpenTopic {
                 handle,
                 topic,
                 producer_id: Bytes::from_owner(producer_id),
                 topic_id,
                 broker_id,
+                producer_epoch,
             },
         );
     prop_oneof![

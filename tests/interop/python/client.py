@@ -10,7 +10,12 @@ from towpath.v1.fetch_service_pb2 import (
     LookupOffsetsResponse,
 )
 from towpath.v1.fetch_service_pb2_grpc import FetchServiceStub
-from towpath.v1.produce_service_pb2 import PublishRequest, PublishResponse
+from towpath.v1.produce_service_pb2 import (
+    OpenProducerRequest,
+    OpenProducerResponse,
+    PublishRequest,
+    PublishResponse,
+)
 from towpath.v1.produce_service_pb2_grpc import ProduceServiceStub
 from towpath.v1.topic_service_pb2 import (
     CreateTopicRequest,
@@ -81,6 +86,10 @@ class Client:
     ) -> PublishResponse:
         request = PublishRequest(topic=topic, records=records, partition=partition)
         return self.producing.Publish(request, timeout=CALL_SECONDS_MAX)
+
+    def open_producer(self, name: str) -> OpenProducerResponse:
+        request = OpenProducerRequest(name=name)
+        return self.producing.OpenProducer(request, timeout=CALL_SECONDS_MAX)
 
     def produce(self) -> ProduceStream:
         return ProduceStream(lambda it: self.producing.Produce(it, timeout=CALL_SECONDS_MAX))

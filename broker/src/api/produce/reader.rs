@@ -18,9 +18,9 @@ use towpath_storage::{PartitionRef, ProducerId, ProducerStamp};
 use super::check::{self, Rejection};
 use super::outbox::{Outbox, RejectionSink};
 use super::{InFlight, Shared, convert, status, unreadable};
-use crate::core::AppendRequest;
+use crate::core::{AppendRequest, ProducerLife};
 use crate::runtime::command::{
-    AppendSink, ControlCommand, DataCommand, OpenedTopic, Permits, Ticket,
+    AppendSink, ControlCommand, DataCommand, OpenTopicRefusal, OpenedTopic, Permits, Ticket,
 };
 use crate::runtime::published::TopicView;
 
@@ -44,7 +44,7 @@ pub(super) struct Reader {
 #[derive(Debug)]
 struct OpenHandle {
     topic: Arc<TopicView>,
-    producer: ProducerId,
+    producer: ProducerLife,
 }
 
 impl Reader {
@@ -140,7 +140,10 @@ impl Reader {
 
     /// Asks the sequencer for the topic, since only it knows the producer's last sequences. What the
     /// client has sent under the handle meanwhile is read afterwards.
-    async fn try_open(&self, request: v1::OpenTopic) -> Result<(OpenedTopic, ProducerId), Problem> {
+    async fn try_open(
+        &self,
+        request: v1::OpenTopic,
+    ) -> Result<(OpenedTopic, ProducerLife), Problem> {
         if self.is_draining {
             return Err(status::shutting_down());
         }
@@ -152,7 +155,10 @@ impl Reader {
         broker.map_err(|problem| problem.with("topic", &name))?;
         let producer = ids::ProducerId::from_slice(&request.producer_id)
             .map_err(|error| Problem::invalid_field("open.producer_id", error.to_string()))?;
-        let producer = ProducerId::new(*producer.as_bytes());
+        let producer = ProducerLife {
+            id: ProducerId::new(*producer.as_bytes()),
+            epoch: request.producer_epoch,
+        };
         let opened = self.shared.control(|answer| ControlCommand::OpenTopic {
             name,
             topic_id: convert::topic_id(request.topic_id),
@@ -164,13 +170,19 @@ impl Reader {
             Err(error) => {
                 let topics = self.shared.published().topics();
                 let has_id = request.topic_id.is_some();
-                let refused = |refusal| status::lookup_refused(refusal, has_id, &topics);
-                Err(status::command_failed(error, refused))
+                Err(status::command_failed(error, |refusal| match refusal {
+                    OpenTopicRefusal::NotFound(missing) => {
+                        status::lookup_refused(missing, has_id, &topics)
+                    }
+                    OpenTopicRefusal::ProducerFenced(fenced) => {
+                        status::producer_fenced(fenced).with("topic", &request.topic)
+                    }
+                }))
             }
         }
     }
 
-    fn note_opened(&mut self, handle: u32, opened: OpenedTopic, producer: ProducerId) {
+    fn note_opened(&mut self, handle: u32, opened: OpenedTopic, producer: ProducerLife) {
         let OpenedTopic {
             topic,
             last_sequences,
@@ -279,8 +291,8 @@ impl Reader {
                 partition: batch.partition,
             },
             stamp: ProducerStamp {
-                id: *producer,
-                epoch: 0,
+                id: producer.id,
+                epoch: producer.epoch,
                 sequence: batch.sequence,
             },
         })

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use towpath_proto::names::TopicName;
 use towpath_storage::{
-    FIRST_STEP_BYTES, Offset, PartitionRef, ProducerId, Row, SegmentRef, SegmentWish, TopicId,
+    FIRST_STEP_BYTES, Offset, PartitionRef, Row, SegmentRef, SegmentWish, TopicId,
 };
 
 use super::super::command::{
-    Answer, ControlCommand, DataCommand, OpenedTopic, TrimmedTopic, UpdatedTopic,
+    Answer, ControlCommand, DataCommand, OpenTopicRefusal, OpenedTopic, TrimmedTopic, UpdatedTopic,
 };
 use super::super::published::TopicView;
 use super::super::settle::SettleWork;
 use super::Sequencer;
 use super::draft::{Draft, PendingAnswer, TableChange};
 use crate::core::{
-    CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, TopicNotFound, TopicSettings, TrimRefusal,
-    TrimTopic, UpdateTopic, UpdateTopicRefusal,
+    CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, ProducerLife, TopicNotFound,
+    TopicSettings, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Segments that one entry drops at most: with the rest of its rows it stays below
@@ -81,6 +81,7 @@ impl Sequencer {
                     .answers
                     .push(PendingAnswer::TrimTopic { answer, result });
             }
+            ControlCommand::Producer(command) => self.take_producer_command(command, draft),
             ControlCommand::Group(command) => self.take_group_command(command, draft),
             ControlCommand::Subscription(command) => {
                 self.take_subscription_command(command, draft, data);
@@ -256,9 +257,10 @@ impl Sequencer {
         &self,
         name: &TopicName,
         topic_id: Option<TopicId>,
-        producer: ProducerId,
-    ) -> Result<OpenedTopic, TopicNotFound> {
+        producer: ProducerLife,
+    ) -> Result<OpenedTopic, OpenTopicRefusal> {
         let id = self.state.find_topic(name, topic_id)?.id();
+        self.state.check_life(producer)?;
         let topic = self.view(id, name)?;
         let last_sequences = self.state.last_sequences(producer, id).collect();
         Ok(OpenedTopic {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use towpath_storage::{OffsetRange, PartitionRef, Round, SegmentRef, TopicId};
 
 use super::super::command::{
-    Answer, AppendAnswer, AppendSink, CommandError, DataCommand, OpenedTopic, Permits, Published,
-    Ticket, TrimmedTopic, UpdatedTopic, send,
+    Answer, AppendAnswer, AppendSink, CommandError, DataCommand, OpenTopicRefusal, OpenedTopic,
+    Permits, Published, Ticket, TrimmedTopic, UpdatedTopic, send,
 };
 use super::super::group_command::{GroupNotFound, GroupPage, GroupProgress, GroupSink};
 use super::super::inspect::InspectWork;
+use super::super::producer_command::ProducerPage;
 use super::super::published::TopicView;
 use super::super::settle::SettleWork;
 use super::super::subscription_command::{
@@ -21,10 +22,11 @@ use super::super::subscription_question::AnsweredQuestion;
 use crate::core::{
     AppendRefusal, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal, DeadLetterCounts,
     DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice,
-    Hold, JoinRefusal, OpenDeadLetters, SeekRefusal, SeekSubscriptionRefusal, SoughtPartition,
+    Hold, JoinRefusal, NamedProducer, OpenDeadLetters, OpenProducerRefusal, ProducerLife,
+    ProducerNotFound, SeekRefusal, SeekSubscriptionRefusal, SoughtPartition,
     SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound, SubscriptionNotice,
-    SubscriptionProgress, TopicNotFound, TopicSettings, Trim, TrimRefusal,
-    UpdateSubscriptionRefusal, UpdateTopicRefusal,
+    SubscriptionProgress, TopicSettings, Trim, TrimRefusal, UpdateSubscriptionRefusal,
+    UpdateTopicRefusal,
 };
 
 /// What one round adds up to.
@@ -101,8 +103,20 @@ pub(super) enum PendingAnswer {
         result: Result<TrimmedTopic, TrimRefusal>,
     },
     OpenTopic {
-        answer: Answer<OpenedTopic, TopicNotFound>,
-        result: Result<OpenedTopic, TopicNotFound>,
+        answer: Answer<OpenedTopic, OpenTopicRefusal>,
+        result: Result<OpenedTopic, OpenTopicRefusal>,
+    },
+    OpenProducer {
+        answer: Answer<ProducerLife, OpenProducerRefusal>,
+        result: Result<ProducerLife, OpenProducerRefusal>,
+    },
+    ListProducers {
+        answer: Answer<ProducerPage, Infallible>,
+        page: ProducerPage,
+    },
+    DeleteProducer {
+        answer: Answer<NamedProducer, ProducerNotFound>,
+        result: Result<NamedProducer, ProducerNotFound>,
     },
     JoinGroup {
         answer: Answer<GroupId, JoinRefusal>,
@@ -216,6 +230,9 @@ impl PendingAnswer {
             Self::UpdateTopic { answer, result } => reply(answer, result),
             Self::TrimTopic { answer, result } => reply(answer, result),
             Self::OpenTopic { answer, result } => reply(answer, result),
+            Self::OpenProducer { answer, result } => reply(answer, result),
+            Self::ListProducers { answer, page } => send(answer, Ok(page)),
+            Self::DeleteProducer { answer, result } => reply(answer, result),
             Self::JoinGroup { answer, result } => reply(answer, result),
             Self::CommitOffsets { sink, verdicts } => sink.answer(Ok(verdicts)),
             Self::SeekGroup { answer, result } => reply(answer, result),
@@ -253,6 +270,9 @@ impl PendingAnswer {
             Self::UpdateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::TrimTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::OpenTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::OpenProducer { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::ListProducers { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::DeleteProducer { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::JoinGroup { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::CommitOffsets { sink, .. } => sink.answer(Err(CommandError::Failed)),
             Self::SeekGroup { answer, .. } => send(answer, Err(CommandError::Failed)),

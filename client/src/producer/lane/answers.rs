@@ -44,6 +44,8 @@ impl Lane {
         self.awaited_since = None;
         if self.is_answer_awaited() {
             self.await_answer(now);
+        } else if let Some(fenced) = self.fenced.take() {
+            return Verdict::End(fenced);
         }
         verdict
     }
@@ -67,9 +69,12 @@ impl Lane {
         Verdict::Opened
     }
 
-    fn take_open_refused(&self, refused: v1::OpenRefused) -> Verdict {
+    fn take_open_refused(&mut self, refused: v1::OpenRefused) -> Verdict {
         let error = Error::from_stream(&refused.error.unwrap_or_default());
         let error = error.with("topic", &self.topic);
+        if error.is_fenced() {
+            self.identities.end_life(&error);
+        }
         match error.kind() {
             // The topic is not there, or this producer may not write to it: waiting changes nothing.
             ErrorKind::Rejected => Verdict::End(error),
@@ -107,9 +112,12 @@ impl Lane {
 
     fn take_refused(&mut self, refused: v1::Refused, now: Instant) -> Verdict {
         let partition = PartitionId::new(refused.partition);
-        let error = Error::from_stream(&refused.error.unwrap_or_default())
-            .with("topic", &self.topic)
-            .with("partition", partition);
+        let error = Error::from_stream(&refused.error.unwrap_or_default());
+        let error = error.with("topic", &self.topic);
+        if error.is_fenced() {
+            self.note_fenced(&error);
+        }
+        let error = error.with("partition", partition);
         match error.reason() {
             Some(ErrorReason::TopicNotFound) => return Verdict::End(error),
             // Nobody knows whether it was written before the broker has started again. Until then it
@@ -135,6 +143,15 @@ impl Lane {
             Some(Ok(None)) | None => {}
         }
         Verdict::GoOn
+    }
+
+    /// Nothing is taken or sent any more; what was sent before still gets an answer of its own, since
+    /// some of it may be written.
+    fn note_fenced(&mut self, error: &Error) {
+        self.identities.end_life(error);
+        self.end.get_or_insert_with(|| error.clone());
+        self.fenced.get_or_insert_with(|| error.clone());
+        self.drain();
     }
 
     /// Finds a partition if its batches carry the numbers of this identity.

@@ -5,13 +5,19 @@
 //! which the topic is open for it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use towpath_proto::ids::ProducerId;
 use uuid::Uuid;
 
+use super::super::life::BegunLife;
+use crate::Error;
+
 /// The identities of a lane, and for which of them the topic is open on the present stream.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
+    /// That of a producer with a name, from which identities come.
+    life: Option<Arc<BegunLife>>,
     known: Vec<Identity>,
     /// Those for which the topic is to be opened.
     opening: VecDeque<u32>,
@@ -31,12 +37,36 @@ enum State {
 }
 
 impl Identities {
+    pub(super) fn of(life: Option<Arc<BegunLife>>) -> Self {
+        Self {
+            life,
+            ..Self::default()
+        }
+    }
+
+    /// The life of a named producer; 0 for others.
+    pub(super) fn epoch(&self) -> u32 {
+        self.life.as_ref().map_or(0, |life| life.epoch)
+    }
+
+    /// The broker takes nothing of the producer's life any more.
+    pub(super) fn end_life(&self, fenced: &Error) {
+        if let Some(life) = &self.life {
+            life.end(fenced);
+        }
+    }
+
+    fn new_id(&self) -> ProducerId {
+        let random = || ProducerId::new(Uuid::new_v4().into_bytes());
+        self.life.as_ref().map_or_else(random, |it| it.next_id())
+    }
+
     /// Returns whether the topic is open for this identity; else sees to it that it is opened.
     pub(super) fn open(&mut self, number: u32) -> bool {
         let place = number as usize;
         while self.known.len() <= place {
             self.known.push(Identity {
-                producer: ProducerId::new(Uuid::new_v4().into_bytes()),
+                producer: self.new_id(),
                 state: State::Closed,
             });
         }

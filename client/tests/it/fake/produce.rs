@@ -10,6 +10,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use towpath_proto::partitioner::partition_of;
 use towpath_proto::problem::Problem;
+use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::v1::produce_response::Response as Answer;
 use towpath_proto::v1::produce_service_server::ProduceService;
@@ -39,6 +40,63 @@ impl ProduceService for Produce {
         };
         tokio::spawn(stream.run(request.into_inner()));
         Ok(Response::new(UnboundedReceiverStream::new(responses)))
+    }
+
+    async fn open_producer(
+        &self,
+        request: Request<v1::OpenProducerRequest>,
+    ) -> Result<Response<v1::OpenProducerResponse>, Status> {
+        self.0.called("open_producer");
+        let mut state = self.0.state();
+        if let Some(reason) = state.on_call.pop_front() {
+            return Err(Problem::new(reason, "as the test wants").into());
+        }
+        Ok(Response::new(state.open_producer(&request.get_ref().name)))
+    }
+
+    async fn list_producers(
+        &self,
+        _request: Request<v1::ListProducersRequest>,
+    ) -> Result<Response<v1::ListProducersResponse>, Status> {
+        let state = self.0.state();
+        let producers = state
+            .producers
+            .iter()
+            .map(|(name, epoch)| v1::NamedProducer {
+                name: name.clone(),
+                producer_epoch: *epoch,
+                create_time_ms: 1000,
+                open_time_ms: 2000,
+                ..v1::NamedProducer::default()
+            });
+        Ok(Response::new(v1::ListProducersResponse {
+            producers: producers.collect(),
+            next_page_token: String::new(),
+        }))
+    }
+
+    async fn delete_producer(
+        &self,
+        request: Request<v1::DeleteProducerRequest>,
+    ) -> Result<Response<v1::DeleteProducerResponse>, Status> {
+        let request = request.into_inner();
+        let mut state = self.0.state();
+        let known = state.producers.iter();
+        let place = known.clone().position(|(name, _)| *name == request.name);
+        let Some(place) = place else {
+            return Err(Problem::new(ErrorReason::ProducerNotFound, "not found").into());
+        };
+        let (name, producer_epoch) = state.producers[place].clone();
+        if !request.validate_only {
+            state.producers.remove(place);
+        }
+        Ok(Response::new(v1::DeleteProducerResponse {
+            producer: Some(v1::NamedProducer {
+                name,
+                producer_epoch,
+                ..v1::NamedProducer::default()
+            }),
+        }))
     }
 
     async fn publish(
@@ -78,8 +136,8 @@ impl ProduceService for Produce {
 struct ProduceStream {
     shared: Arc<Shared>,
     answers: Answers,
-    /// Topic and producer by handle.
-    opened: BTreeMap<u32, (String, Bytes)>,
+    /// Topic, producer and its life by handle.
+    opened: BTreeMap<u32, (String, Bytes, u32)>,
 }
 
 impl ProduceStream {
@@ -111,13 +169,17 @@ impl ProduceStream {
             .map(|reason| Problem::new(reason, "not now"));
         let allowed = refused.map_or(Ok(()), Err);
         let allowed = allowed.and_then(|()| state.check_broker(open.broker_id.as_deref()));
+        let (id, epoch) = (&open.producer_id, open.producer_epoch);
+        let allowed = allowed.and_then(|()| state.check_life(id, epoch));
         let found = allowed.and_then(|()| state.log.find(&open.topic, open.topic_id));
         let found = found.map(|it| (it.topic_id, it.partitions.len()));
         drop(state);
         match found {
             Ok((topic_id, partition_count)) => {
-                self.opened
-                    .insert(open.handle, (open.topic, open.producer_id));
+                // Each life counts its batches for itself.
+                let life = [&open.producer_id[..], &epoch.to_le_bytes()].concat();
+                let opened = (open.topic, life.into(), epoch);
+                self.opened.insert(open.handle, opened);
                 self.tell(Answer::Opened(v1::TopicOpened {
                     handle: open.handle,
                     topic_id,
@@ -154,7 +216,7 @@ impl ProduceStream {
                 self.tell(refused(&batch, &Problem::new(reason, "no"), false));
             }
             OnBatch::Spend(reason) => {
-                let (topic, producer_id) = &self.opened[&batch.handle];
+                let (topic, producer_id, _) = &self.opened[&batch.handle];
                 let mut state = self.shared.state();
                 let partition = state.log.partition_mut(topic, batch.partition);
                 let known = partition.producers.entry(producer_id.clone()).or_default();
@@ -166,10 +228,11 @@ impl ProduceStream {
     }
 
     fn append(&self, batch: &ProduceBatch) -> Answer {
-        let (topic, producer_id) = &self.opened[&batch.handle];
+        let (topic, producer_id, epoch) = &self.opened[&batch.handle];
         let mut state = self.shared.state();
-        let outcome = match state.log.find(topic, None) {
-            Ok(_) => state.log.produce(topic, producer_id, batch),
+        let allowed = state.check_life(producer_id, *epoch);
+        let outcome = match allowed.and_then(|()| state.log.find(topic, None).map(drop)) {
+            Ok(()) => state.log.produce(topic, producer_id, batch),
             Err(problem) => Err(problem),
         };
         drop(state);

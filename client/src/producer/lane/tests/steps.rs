@@ -96,7 +96,9 @@ impl World {
                         error: Some(error.into()),
                     }));
             }
-            Some(LaneRequest::Open { handle, producer }) => {
+            Some(LaneRequest::Open {
+                handle, producer, ..
+            }) => {
                 wire.producers.insert(handle, producer);
                 wire.answers.push_back(Response::Opened(v1::TopicOpened {
                     handle,
