@@ -117,10 +117,13 @@ impl Walk<'_> {
         let item = self.describe_folder();
         self.tell(&item)?;
         self.unknown_names("", |name| {
-            use folder::{CHECKPOINT, FORMAT, INITIALIZING, JOURNAL, LOCK, QUARANTINE, TOPICS};
+            use folder::{
+                CHECKPOINT, FORMAT, INDEX, INITIALIZING, JOURNAL, LOCK, QUARANTINE, TOPICS,
+            };
             [
                 CHECKPOINT,
                 FORMAT,
+                INDEX,
                 INITIALIZING,
                 JOURNAL,
                 LOCK,
@@ -143,7 +146,7 @@ impl Walk<'_> {
     fn describe_folder(&self) -> Item {
         let vfs = &self.environment.vfs;
         let (broker_id, trouble) = match self.format_file() {
-            Ok(Some(Ok(FormatFile { broker_id }))) => (Some(broker_id), None),
+            Ok(Some(Ok(FormatFile { broker_id, .. }))) => (Some(broker_id), None),
             Ok(Some(Err(FormatFileError::Newer { found }))) => {
                 let what = format!("the format {found} is newer than this release");
                 (None, Some(what))
