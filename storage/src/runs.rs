@@ -18,6 +18,7 @@ mod store;
 mod unfinished;
 mod writer;
 
+pub(crate) use cursor::RunRows;
 pub(crate) use keeper::{RunKeeper, Staged};
 pub use merge::{MergeJob, MergeStep, MergedRun};
 pub use range::{Direction, RowRange};

@@ -7,7 +7,8 @@ use super::cache::BlockCache;
 use super::range::{Direction, RowRange};
 use super::run::{Run, Source, block_of};
 use crate::error::StorageError;
-use crate::format::run_file::{BlockRow, DataBlock, PartitionIndex};
+use crate::format::row::Row;
+use crate::format::run_file::{BlockRow, DataBlock, PartitionIndex, row_key};
 
 /// The keys that a cursor goes through, as sort keys; half-open.
 #[derive(Debug, Clone)]
@@ -258,5 +259,31 @@ impl RunCursor {
     fn malformed(&self) -> StorageError {
         let position = self.run.footer().contents.position;
         self.run.corrupt(position, "rows are malformed")
+    }
+}
+
+/// All rows of one run, for those who look at it.
+#[derive(Debug)]
+pub(crate) struct RunRows {
+    cursor: RunCursor,
+}
+
+impl RunRows {
+    pub(crate) fn new(run: &Arc<Run>) -> Self {
+        Self {
+            cursor: RunCursor::through_all(run),
+        }
+    }
+
+    /// The next row, also one that is gone; `None` behind the last.
+    ///
+    /// # Errors
+    /// [`StorageError`]: a block cannot be read or is damaged.
+    pub(crate) fn next_row(&mut self) -> Result<Option<Row>, StorageError> {
+        let Some(BlockRow { sort_key, value }) = self.cursor.next_row()? else {
+            return Ok(None);
+        };
+        let key = row_key(sort_key).ok_or_else(|| self.cursor.malformed())?;
+        Ok(Some(Row { key, value }))
     }
 }

@@ -13,7 +13,7 @@ use crate::environment::Environment;
 use crate::error::StorageError;
 use crate::folder;
 use crate::format::row::Row;
-use crate::format::run_file::{RunIdentity, RunSpan};
+use crate::format::run_file::RunSpan;
 use crate::format::run_row::RunRow;
 use crate::ids::{BrokerId, Lsn};
 
@@ -53,14 +53,14 @@ impl RunKeeper {
         options: &IndexOptions,
         named: &[RunRow],
     ) -> Result<Self, StorageError> {
+        let context = RunContext {
+            environment: environment.clone(),
+            broker_id,
+            filter_key_bytes: options.filter_key_bytes,
+        };
         let mut runs = Vec::new();
         for row in named {
-            let identity = RunIdentity {
-                number: row.number,
-                salt: row.salt,
-                broker_id,
-            };
-            runs.push(Arc::new(Run::open(environment, &identity, row)?));
+            runs.push(Arc::new(Run::open(&context, row)?));
         }
         runs.sort_by_key(|run| std::cmp::Reverse(run.rank()));
         let store = Arc::new(IndexStore::new(options.cache_bytes));
@@ -70,11 +70,7 @@ impl RunKeeper {
             .into_iter()
             .chain(named.iter().map(|row| row.number));
         Ok(Self {
-            context: RunContext {
-                environment: environment.clone(),
-                broker_id,
-                filter_key_bytes: options.filter_key_bytes,
-            },
+            context,
             store,
             next_number: used.max().unwrap_or_default() + 1,
             merged: None,
@@ -243,12 +239,7 @@ impl Staged {
 }
 
 fn open_written(context: &RunContext, written: &WrittenRun) -> Result<Arc<Run>, StorageError> {
-    let identity = RunIdentity {
-        number: written.row.number,
-        salt: written.row.salt,
-        broker_id: context.broker_id,
-    };
-    Run::open(&context.environment, &identity, &written.row).map(Arc::new)
+    Run::open(context, &written.row).map(Arc::new)
 }
 
 /// Puts a run, or none, in the place of those that were merged.

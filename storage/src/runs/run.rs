@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
+use super::RunContext;
 use super::cache::{BlockCache, CachedBlock};
 use crate::environment::Environment;
 use crate::error::{Corruption, Operation, StorageError, io_error};
@@ -88,14 +89,25 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Opens a run that a checkpoint of this folder names.
+    ///
+    /// # Errors
+    /// As [`Run::open_named`], also if it is that of another folder.
+    pub(super) fn open(context: &RunContext, row: &RunRow) -> Result<Self, StorageError> {
+        let run = Self::open_named(&context.environment, row)?;
+        match run.footer.identity.broker_id == context.broker_id {
+            true => Ok(run),
+            false => Err(run.corrupt(0, "it is a run of another data folder")),
+        }
+    }
+
     /// Opens a run that a checkpoint names.
     ///
     /// # Errors
     /// [`StorageError::Corrupt`] if it is missing, or its header, contents or footer are not what the
     /// checkpoint says.
-    pub(crate) fn open(
+    pub(crate) fn open_named(
         environment: &Environment,
-        identity: &RunIdentity,
         row: &RunRow,
     ) -> Result<Self, StorageError> {
         let opened = Self::open_file(environment, row.number);
@@ -111,7 +123,7 @@ impl Run {
             opened => opened?,
         };
         let footer = &run.footer;
-        let is_that = footer.identity == *identity
+        let is_that = footer.identity.salt == row.salt
             && run.file_bytes == row.file_bytes
             && footer.row_count == row.row_count
             && footer.span == row.span;
@@ -164,10 +176,6 @@ impl Run {
 
     pub(crate) fn number(&self) -> u64 {
         self.footer.identity.number
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     pub(crate) fn footer(&self) -> &RunFooter {
@@ -332,7 +340,8 @@ impl Run {
             .ok_or_else(|| self.corrupt(place.position, "a block does not match its checksum"))
     }
 
-    pub(super) fn corrupt(&self, position: u64, what: &str) -> StorageError {
+    /// Damage that was found in it.
+    pub(crate) fn corrupt(&self, position: u64, what: &str) -> StorageError {
         self.is_damaged.store(true, Ordering::Relaxed);
         corrupt(&self.path, position, what)
     }

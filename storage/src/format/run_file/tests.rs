@@ -240,7 +240,7 @@ proptest! {
         let bytes = Bytes::from(bytes);
         prop_assert_eq!(RunIdentity::decode_header(&bytes), None);
         prop_assert_eq!(RunFooter::decode(&bytes), None);
-        drop(BlockHeader::decode(BlockKind::Data, &bytes));
+        prop_assert!(BlockHeader::decode(BlockKind::Data, &bytes).is_none_or(|it| it.kind == BlockKind::Data));
         drop(PartitionIndex::decode(bytes.clone(), count));
         drop(RunContents::decode(bytes.clone(), count));
         if let Some(block) = DataBlock::decode(bytes.clone(), count) {
