@@ -257,6 +257,47 @@ fn a_failed_checkpoint_gives_index_rows_back_and_leaves_no_file_for_ever() {
     }
 }
 
+/// A crash between the two copies of a checkpoint that installs a merge, and then a flipped bit in the
+/// first: the checkpoint before it counts, with its journal, and finds the runs that it names.
+#[test]
+fn behind_a_damaged_checkpoint_the_older_one_finds_its_runs() {
+    let disk = disk();
+    let mut broker = Driver::open_seeded(&disk, 1).unwrap();
+    for round in 0..4 {
+        broker.entry(Vec::new(), rows(round));
+        broker.commit();
+        checkpoint(&mut broker).unwrap();
+    }
+    assert!(merge(&mut broker).unwrap());
+    broker.entry(Vec::new(), rows(4));
+    broker.commit();
+    let second = Injection::new(Fault::NoSpace).on(OperationKind::Rename);
+    let lsn = broker.storage.journal.durable().get();
+    let first = format!("checkpoint/{lsn:020}-0000000001-1.checkpoint");
+    disk.inject(second.under(&format!("checkpoint/{lsn:020}-0000000001-2")));
+    checkpoint(&mut broker).unwrap_err();
+    disk.heal();
+    drop(broker);
+    let model = Model {
+        acknowledged: 5,
+        is_in_flight: false,
+    };
+    let crashed = disk.crash(&CrashMode::Kill);
+    check_recovery(&crashed.fork(), &model, "with the first copy");
+    let probe = crashed.fork();
+    drop(Driver::open_seeded(&probe, 2).unwrap());
+    // Also when a recovery from the first copy was interrupted before.
+    for k in crashed.operations()..=probe.operations() {
+        let stopped = crashed.fork();
+        stopped.stop_before(k);
+        drop(Driver::open_seeded(&stopped, 2));
+        let disk = stopped.crash(&CrashMode::Kill);
+        if disk.flip_bit(Path::new(&first), 30, 1).is_ok() {
+            check_recovery(&disk, &model, &format!("recovery operation {k}"));
+        }
+    }
+}
+
 /// A disk that says of a run that it is synced, and loses it: the start is refused, or the lookup fails,
 /// and nothing wrong is ever found.
 #[test]
