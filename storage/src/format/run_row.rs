@@ -40,7 +40,7 @@ pub struct RunRow {
 
 impl RunRow {
     /// The row of the checkpoint.
-    pub fn to_row(&self) -> Row {
+    pub fn to_row(self) -> Row {
         let mut value = Vec::with_capacity(RUN_ROW_BYTES);
         value.put_u64_le(self.salt);
         value.put_u64_le(self.file_bytes);

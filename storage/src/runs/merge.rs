@@ -34,6 +34,10 @@ pub struct MergeJob {
 
 /// How far a merge has come.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once for each 128 KiB of rows"
+)]
 pub enum MergeStep {
     /// There is more to do.
     Unfinished(MergeJob),

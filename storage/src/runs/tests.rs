@@ -1,4 +1,8 @@
 //! Runs against a plain map of rows: whatever is written, merged and opened again, in any order.
+#![expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "storage gave these names"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

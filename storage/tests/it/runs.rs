@@ -274,7 +274,7 @@ fn behind_a_damaged_checkpoint_the_older_one_finds_its_runs() {
     let second = Injection::new(Fault::NoSpace).on(OperationKind::Rename);
     let lsn = broker.storage.journal.durable().get();
     let first = format!("checkpoint/{lsn:020}-0000000001-1.checkpoint");
-    disk.inject(second.under(&format!("checkpoint/{lsn:020}-0000000001-2")));
+    disk.inject(second.under(format!("checkpoint/{lsn:020}-0000000001-2")));
     checkpoint(&mut broker).unwrap_err();
     disk.heal();
     drop(broker);

@@ -67,18 +67,7 @@ impl Item {
                 footer.iter().for_each(|footer| fields.footer(footer));
                 fields.text_of("damage", damage.as_ref());
             }
-            Self::Run {
-                path,
-                footer,
-                rank,
-                damage,
-            } => {
-                fields.path(path);
-                footer.iter().for_each(|footer| fields.run_footer(footer));
-                fields.number_of("rank", *rank);
-                fields.text("role", rank.map_or("unnamed", |_| "named"));
-                fields.text_of("damage", damage.as_ref());
-            }
+            Self::Run { .. } => self.add_run(fields),
             Self::JournalFile {
                 path,
                 bytes,
@@ -113,6 +102,20 @@ impl Item {
                 fields.text("what", what.as_str());
             }
             _ => {}
+        }
+    }
+
+    fn add_run<'a>(&'a self, fields: &mut Fields<'a>) {
+        if let Self::Run {
+            path,
+            footer,
+            rank,
+            damage,
+        } = self
+        {
+            fields.path(path);
+            fields.run(footer.as_ref(), *rank);
+            fields.text_of("damage", damage.as_ref());
         }
     }
 
@@ -252,6 +255,12 @@ impl<'a> Fields<'a> {
         self.number("journal_position", footer.journal_position);
         self.time("time_ms", footer.time_ms);
         self.text("broker_id", footer.broker_id.to_string());
+    }
+
+    fn run(&mut self, footer: Option<&RunFooter>, rank: Option<u64>) {
+        footer.iter().for_each(|footer| self.run_footer(footer));
+        self.number_of("rank", rank);
+        self.text("role", rank.map_or("unnamed", |_| "named"));
     }
 
     fn run_footer(&mut self, footer: &RunFooter) {

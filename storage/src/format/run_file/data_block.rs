@@ -197,7 +197,12 @@ struct GroupWalk<'a> {
 }
 
 impl<'a> GroupWalk<'a> {
-    /// Reads a row, whose key is in `key` then; `None` if it is malformed.
+    /// Reads a row, whose key is in `key` then, and returns its value, if it is not gone; the outer
+    /// `None` if it is malformed.
+    #[expect(
+        clippy::option_option,
+        reason = "damage is not the same as a row that is gone"
+    )]
     fn next(&mut self) -> Option<Option<&'a [u8]>> {
         self.left = self.left.checked_sub(1)?;
         let shared = varint::take(&mut self.input)? as usize;

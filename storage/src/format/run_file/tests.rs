@@ -40,7 +40,7 @@ fn check_bits<T: PartialEq + std::fmt::Debug>(
     decode: impl Fn(&[u8]) -> Option<T>,
 ) {
     assert_eq!(decode(bytes).as_ref(), Some(value));
-    for bit in 0..bytes.len() * 8 {
+    for bit in 0..bytes.len().saturating_mul(8) {
         let mut damaged = bytes.to_vec();
         damaged[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(decode(&damaged), None, "bit={bit}");

@@ -4,11 +4,14 @@ use bytes::BufMut;
 
 /// Appends a number, one to five bytes.
 pub(super) fn put(out: &mut impl BufMut, mut number: u32) {
-    while number >= 0x80 {
-        out.put_u8((number & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = number.to_le_bytes();
         number >>= 7;
+        if number == 0 {
+            return out.put_u8(low);
+        }
+        out.put_u8(low | 0x80);
     }
-    out.put_u8(number as u8);
 }
 
 /// Takes a number from the front; `None` if it is cut short or does not fit.
