@@ -18,7 +18,7 @@ use crate::error::{Operation, StorageError, io_error, with_causes};
 use crate::folder::{self, CheckpointName};
 use crate::format::checkpoint_file::CheckpointFooter;
 use crate::format::row::Row;
-use crate::format::run_row::{INDEX_TABLES, RUN_TABLE};
+use crate::format::run_row::{INDEX_TABLES, RUN_TABLE, RunRow};
 use crate::ids::{BrokerId, Lsn};
 use crate::journal::JournalPosition;
 use crate::runs::{MergeJob, MergedRun, RunKeeper, Staged};
@@ -112,9 +112,9 @@ impl Checkpointer {
             "no row of the state is in storage's table"
         );
         let mut staged = self.runs.stage(index_rows, input.lsn)?;
-        let mut rows = state_rows.to_vec();
-        rows.extend(staged.rows());
-        if let Err(error) = self.write_copies(input, &rows, &mut staged) {
+        let run_rows = staged.rows();
+        let rows = [state_rows, &run_rows[..]];
+        if let Err(error) = self.write_copies(input, rows, &mut staged) {
             self.runs.give_up(staged);
             return Err(error);
         }
@@ -125,11 +125,11 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Writes both copies of the rows of `input` that are not index rows, and those that name runs.
+    /// Writes both copies, of the base with newer rows: those of the state, then those that name runs.
     fn write_copies(
         &mut self,
         input: &CheckpointInput,
-        rows: &[Row],
+        rows: [&[Row]; 2],
         staged: &mut Staged,
     ) -> Result<(), StorageError> {
         let base = self.newest;
@@ -155,7 +155,7 @@ impl Checkpointer {
         base: Option<CheckpointName>,
         name: CheckpointName,
         input: &CheckpointInput,
-        rows: &[Row],
+        rows: [&[Row]; 2],
     ) -> Result<(), StorageError> {
         let result = self.write_copy(base, name, input, rows);
         match (result, base) {
@@ -177,7 +177,7 @@ impl Checkpointer {
         base: Option<CheckpointName>,
         name: CheckpointName,
         input: &CheckpointInput,
-        rows: &[Row],
+        rows: [&[Row]; 2],
     ) -> Result<(), StorageError> {
         let temporary = folder::checkpoint_file(name).with_extension(TEMPORARY);
         let mut writer = CheckpointWriter::create(&self.environment, &temporary, input.lsn)?;
@@ -236,10 +236,10 @@ fn is_damage(error: &StorageError) -> bool {
 /// that the base names, since all that are to be named are among the newer rows.
 fn merge(
     base: Option<&mut CheckpointReader>,
-    changed: &[Row],
+    changed: [&[Row]; 2],
     mut push: impl FnMut(&Row) -> Result<(), StorageError>,
 ) -> Result<(), StorageError> {
-    let mut changed = changed.iter().peekable();
+    let mut changed = changed.into_iter().flatten().peekable();
     if let Some(base) = base {
         while let Some(old) = base.next_row()? {
             if old.key.table == RUN_TABLE {
@@ -280,6 +280,25 @@ pub(crate) fn list(environment: &Environment) -> Result<Vec<CheckpointName>, Sto
         .collect();
     names.sort_unstable();
     Ok(names)
+}
+
+/// The runs that a checkpoint names.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] if the checkpoint is damaged.
+pub(crate) fn named_runs(
+    environment: &Environment,
+    name: CheckpointName,
+) -> Result<Vec<RunRow>, StorageError> {
+    let mut reader = CheckpointReader::open(environment, name)?;
+    let mut runs = Vec::new();
+    while let Some(row) = reader.next_row()? {
+        if row.key.table == RUN_TABLE {
+            let run = RunRow::from_row(&row);
+            runs.push(run.ok_or_else(|| reader.corrupt("a row that names a run is malformed"))?);
+        }
+    }
+    Ok(runs)
 }
 
 #[cfg(test)]

@@ -180,7 +180,6 @@ struct Recovery<'a> {
 
 /// What a checkpoint says beside the rows of the state.
 struct Loaded {
-    name: CheckpointName,
     footer: CheckpointFooter,
     runs: Vec<RunRow>,
 }
@@ -253,15 +252,24 @@ impl<'a> Recovery<'a> {
     ) -> Result<RunKeeper, StorageError> {
         let mut runs = RunKeeper::open(self.environment, self.broker_id, options, &loaded.runs)?;
         runs.doubt_unnamed()?;
-        let of_one = |other: &CheckpointName| {
-            (other.lsn, other.incarnation) == (loaded.name.lsn, loaded.name.incarnation)
-        };
-        // An older checkpoint may be needed until both copies of a newer one are written. Else what an
+        // Another checkpoint may be needed until both copies of a newer one are written. Else what an
         // attempt left goes now, as there may be no room for another attempt.
-        if checkpoint::list(self.environment)?.iter().all(of_one) {
+        if runs.has_doubtful() && self.do_all_name(&loaded.runs)? {
             runs.remove_unneeded();
         }
         Ok(runs)
+    }
+
+    /// Whether each checkpoint in the folder is intact and names these runs.
+    fn do_all_name(&self, runs: &[RunRow]) -> Result<bool, StorageError> {
+        for name in checkpoint::list(self.environment)? {
+            match checkpoint::named_runs(self.environment, name) {
+                Ok(named) if named == runs => {}
+                Ok(_) | Err(StorageError::Corrupt(_)) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     fn replay(
@@ -362,7 +370,6 @@ fn load_rows(
     }
     state.checkpoint_loaded();
     Ok(Loaded {
-        name,
         footer: *reader.footer(),
         runs,
     })

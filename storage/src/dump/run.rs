@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Item, Told, Walk};
-use crate::checkpoint::CheckpointReader;
+use crate::checkpoint::named_runs;
 use crate::error::StorageError;
 use crate::folder::{self, CheckpointName};
 use crate::format::row::Row;
-use crate::format::run_row::{RUN_TABLE, RunRow};
+use crate::format::run_row::RunRow;
 use crate::runs::{Run, RunRows, list};
 
 /// The runs that a checkpoint names, by number.
@@ -39,14 +39,8 @@ impl Walk<'_> {
     }
 
     fn named_runs(&self, newest: CheckpointName) -> Result<Named, StorageError> {
-        let mut reader = CheckpointReader::open(self.environment, newest)?;
-        let mut named = Named::new();
-        while let Some(row) = reader.next_row()? {
-            if row.key.table == RUN_TABLE {
-                named.extend(RunRow::from_row(&row).map(|run| (run.number, run)));
-            }
-        }
-        Ok(named)
+        let runs = named_runs(self.environment, newest)?;
+        Ok(runs.into_iter().map(|run| (run.number, run)).collect())
     }
 
     fn run_file(&mut self, number: u64, row: Option<&RunRow>) -> Told {

@@ -173,6 +173,11 @@ impl RunKeeper {
         });
     }
 
+    /// Whether there are files that may go.
+    pub(crate) fn has_doubtful(&self) -> bool {
+        !self.doubtful.is_empty()
+    }
+
     /// Lets go of every file in the folder that is not one of the present runs.
     ///
     /// # Errors

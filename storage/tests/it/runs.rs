@@ -145,8 +145,7 @@ fn check_recovery(disk: &SimDisk, model: &Model, what: &str) {
         Driver::open_seeded(disk, 2).unwrap_or_else(|error| panic!("{what}: {error:?}"));
     model.check(&broker, what);
     check_no_rubbish(&broker, what);
-    broker.entry(Vec::new(), Vec::new());
-    broker.commit();
+    // Also at the lsn of the one before, over its files.
     for _ in 0..2 {
         merge(&mut broker).unwrap();
         checkpoint(&mut broker).unwrap();
@@ -258,9 +257,8 @@ fn a_failed_checkpoint_gives_index_rows_back_and_leaves_no_file_for_ever() {
 }
 
 /// A crash between the two copies of a checkpoint that installs a merge, and then a flipped bit in the
-/// first: the checkpoint before it counts, with its journal, and finds the runs that it names.
-#[test]
-fn behind_a_damaged_checkpoint_the_older_one_finds_its_runs() {
+/// copy that counts: the other checkpoint counts, with its journal, and finds the runs that it names.
+fn check_other_checkpoint(rounds_behind: u64) {
     let disk = disk();
     let mut broker = Driver::open_seeded(&disk, 1).unwrap();
     for round in 0..4 {
@@ -269,33 +267,47 @@ fn behind_a_damaged_checkpoint_the_older_one_finds_its_runs() {
         checkpoint(&mut broker).unwrap();
     }
     assert!(merge(&mut broker).unwrap());
-    broker.entry(Vec::new(), rows(4));
-    broker.commit();
-    let second = Injection::new(Fault::NoSpace).on(OperationKind::Rename);
+    for round in 4..4 + rounds_behind {
+        broker.entry(Vec::new(), rows(round));
+        broker.commit();
+    }
     let lsn = broker.storage.journal.durable().get();
-    let first = format!("checkpoint/{lsn:020}-0000000001-1.checkpoint");
-    disk.inject(second.under(format!("checkpoint/{lsn:020}-0000000001-2")));
+    let copy = |number| format!("checkpoint/{lsn:020}-0000000001-{number}.checkpoint");
+    let second = Injection::new(Fault::NoSpace).on(OperationKind::Rename);
+    disk.inject(second.under(copy(2)));
     checkpoint(&mut broker).unwrap_err();
     disk.heal();
     drop(broker);
     let model = Model {
-        acknowledged: 5,
+        acknowledged: 4 + rounds_behind,
         is_in_flight: false,
     };
+    // At the lsn of the one before its first copy stands beside that one's second.
+    let counting = if rounds_behind == 0 { copy(2) } else { copy(1) };
     let crashed = disk.crash(&CrashMode::Kill);
-    check_recovery(&crashed.fork(), &model, "with the first copy");
+    check_recovery(&crashed.fork(), &model, "without damage");
     let probe = crashed.fork();
     drop(Driver::open_seeded(&probe, 2).unwrap());
-    // Also when a recovery from the first copy was interrupted before.
+    // Also when a recovery was interrupted before.
     for k in crashed.operations()..=probe.operations() {
         let stopped = crashed.fork();
         stopped.stop_before(k);
         drop(Driver::open_seeded(&stopped, 2));
         let disk = stopped.crash(&CrashMode::Kill);
-        if disk.flip_bit(Path::new(&first), 30, 1).is_ok() {
+        if disk.flip_bit(Path::new(&counting), 30, 1).is_ok() {
             check_recovery(&disk, &model, &format!("recovery operation {k}"));
         }
     }
+}
+
+#[test]
+fn behind_a_damaged_checkpoint_the_older_one_finds_its_runs() {
+    check_other_checkpoint(1);
+}
+
+#[test]
+fn of_two_copies_at_one_lsn_that_name_other_runs_each_finds_its_own() {
+    check_other_checkpoint(0);
 }
 
 /// A disk that says of a run that it is synced, and loses it: the start is refused, or the lookup fails,
