@@ -233,9 +233,15 @@ proptest! {
     fn runs_are_a_map_of_rows(
         steps in steps(),
         cache_bytes in prop_oneof![Just(0_u64), Just(100_000), Just(8_000_000)],
+        has_large_run in any::<bool>(),
     ) {
         let mut folder = Folder::new(cache_bytes);
         let mut model = Model::default();
+        if has_large_run {
+            let rows = large_rows();
+            folder.write(&rows);
+            model.rows.extend(rows.into_iter().map(|row| (row.key, row.value)));
+        }
         let mut number = 0_u8;
         for step in steps {
             match step {
@@ -458,6 +464,45 @@ fn a_merge_that_is_given_up_leaves_nothing_and_can_begin_anew() {
     assert!(folder.merge(|_, _| true));
     assert_eq!(folder.current().run_count(), 1);
     assert_eq!(folder.current().row_count(), 8_000);
+}
+
+/// An oldest run that is too large to be merged with those behind it.
+fn large_rows() -> Vec<Row> {
+    let row = |number: u8| Row {
+        key: key(0x8001, &[number]),
+        value: Some(vec![number; 300_000].into()),
+    };
+    (0..8).map(row).collect()
+}
+
+#[test]
+fn what_is_gone_or_dropped_hides_what_older_runs_still_have() {
+    let mut folder = Folder::new(0);
+    folder.write(&large_rows());
+    let gone = |number: u8| Row {
+        key: key(0x8001, &[number]),
+        value: None,
+    };
+    let newer = |number: u8| Row {
+        value: Some(Bytes::from_static(b"newer")),
+        ..gone(number)
+    };
+    folder.write(&[gone(1)]);
+    folder.write(&[newer(2)]);
+    folder.write(&[newer(3), gone(4)]);
+    folder.write(&[newer(4)]);
+    assert!(folder.merge(|key, _| key.key[..] != [2]), "four small ones");
+    let set = folder.current();
+    assert_eq!(set.run_count(), 2, "the large one is left");
+    let find = |number: u8| set.get(&gone(number).key).unwrap();
+    assert_eq!(find(1), Lookup::Gone, "gone before the merge");
+    assert_eq!(find(2), Lookup::Gone, "dropped by the merge");
+    for number in [3, 4] {
+        assert_eq!(find(number), Lookup::Value(Bytes::from_static(b"newer")));
+    }
+    let scan = set.scan(&RowRange::table(0x8001), Direction::Forward);
+    let keys: Vec<_> = scan.map(|row| row.unwrap().0.key[0]).collect();
+    assert_eq!(keys, [0, 3, 4, 5, 6, 7]);
 }
 
 #[test]
