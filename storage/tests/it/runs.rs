@@ -266,7 +266,7 @@ fn check_other_checkpoint(rounds_behind: u64) {
         broker.commit();
         checkpoint(&mut broker).unwrap();
     }
-    assert!(merge(&mut broker).unwrap());
+    assert!(merge(&mut broker).unwrap(), "one is due");
     for round in 4..4 + rounds_behind {
         broker.entry(Vec::new(), rows(round));
         broker.commit();
