@@ -69,8 +69,8 @@ fn run(plan: &Plan, out: &mut impl Write) -> Result<(), Box<dyn std::error::Erro
     let mut storage = open(plan)?;
     build(plan, &mut storage, out)?;
     let bytes = storage.index.current().file_bytes();
-    let row_bytes = bytes as f64 / plan.rows as f64;
-    writeln!(out, "disk     bytes={bytes} bytes_per_row={row_bytes:.1}")?;
+    let row_bytes = bytes / plan.rows.max(1);
+    writeln!(out, "disk     bytes={bytes} bytes_per_row={row_bytes}")?;
     drop(storage);
     let begun = Instant::now();
     let storage = open(plan)?;
@@ -187,7 +187,7 @@ fn key(number: u64) -> RowKey {
     }
 }
 
-/// The finalizer of SplitMix64: a permutation that looks random.
+/// The finalizer of `SplitMix64`: a permutation that looks random.
 fn mix(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
