@@ -21,6 +21,7 @@ mod checkpoint;
 mod index;
 mod item;
 mod journal;
+mod run;
 mod segment;
 mod window;
 
@@ -33,7 +34,7 @@ pub use item::{Ending, Item, Value};
 
 use crate::environment::{Environment, SystemClock, SystemEntropy};
 use crate::error::{Operation, StorageError, io_error};
-use crate::folder;
+use crate::folder::{self, CheckpointName};
 use crate::format::checkpoint_file::CheckpointFooter;
 use crate::format::format_file::{FormatFile, FormatFileError};
 use crate::ids::TopicId;
@@ -44,11 +45,13 @@ use crate::vfs::{DirEntry, EntryKind, OpenMode, Vfs, read_full_at};
 pub struct Selection {
     /// Checkpoints.
     pub checkpoints: bool,
+    /// Runs of index rows.
+    pub runs: bool,
     /// Journal files, their entries, and where the journal ends.
     pub journal: bool,
     /// Segments with their frames and index entries.
     pub segments: bool,
-    /// The rows of checkpoints and entries, with keys and values.
+    /// The rows of checkpoints, runs and entries, with keys and values.
     pub rows: bool,
     /// What looks like entries of earlier lives behind the last entry of a journal file.
     pub stale: bool,
@@ -61,6 +64,7 @@ impl Default for Selection {
     fn default() -> Self {
         Self {
             checkpoints: true,
+            runs: true,
             journal: true,
             segments: true,
             rows: false,
@@ -117,10 +121,13 @@ impl Walk<'_> {
         let item = self.describe_folder();
         self.tell(&item)?;
         self.unknown_names("", |name| {
-            use folder::{CHECKPOINT, FORMAT, INITIALIZING, JOURNAL, LOCK, QUARANTINE, TOPICS};
+            use folder::{
+                CHECKPOINT, FORMAT, INDEX, INITIALIZING, JOURNAL, LOCK, QUARANTINE, TOPICS,
+            };
             [
                 CHECKPOINT,
                 FORMAT,
+                INDEX,
                 INITIALIZING,
                 JOURNAL,
                 LOCK,
@@ -131,6 +138,10 @@ impl Walk<'_> {
         })?;
         self.quarantine()?;
         let newest = self.checkpoints()?;
+        if self.selection.runs {
+            self.runs(newest.as_ref().map(|(name, _)| *name))?;
+        }
+        let newest = newest.map(|(_, footer)| footer);
         if self.selection.journal {
             self.journal(newest.as_ref())?;
         }
@@ -143,7 +154,7 @@ impl Walk<'_> {
     fn describe_folder(&self) -> Item {
         let vfs = &self.environment.vfs;
         let (broker_id, trouble) = match self.format_file() {
-            Ok(Some(Ok(FormatFile { broker_id }))) => (Some(broker_id), None),
+            Ok(Some(Ok(FormatFile { broker_id, .. }))) => (Some(broker_id), None),
             Ok(Some(Err(FormatFileError::Newer { found }))) => {
                 let what = format!("the format {found} is newer than this release");
                 (None, Some(what))
@@ -184,15 +195,16 @@ impl Walk<'_> {
         Told::Continue(())
     }
 
-    /// Tells the checkpoints; returns the footer of the newest that is intact.
-    fn checkpoints(&mut self) -> Told<Option<CheckpointFooter>> {
+    /// Tells the checkpoints; returns name and footer of the newest that is intact.
+    fn checkpoints(&mut self) -> Told<Option<(CheckpointName, CheckpointFooter)>> {
         self.unknown_names(folder::CHECKPOINT, |name| {
             folder::parse_checkpoint_file(name).is_some() || folder::is_temporary(name)
         })?;
         let mut newest = None;
         let names = self.attempt(crate::checkpoint::list(self.environment))?;
         for name in names.unwrap_or_default() {
-            newest = self.checkpoint(name)?.or(newest);
+            let footer = self.checkpoint(name)?;
+            newest = footer.map(|footer| (name, footer)).or(newest);
         }
         Told::Continue(newest)
     }

@@ -9,6 +9,7 @@ pub(crate) const LOCK: &str = "LOCK";
 pub(crate) const INITIALIZING: &str = "INITIALIZING";
 pub(crate) const JOURNAL: &str = "journal";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
+pub(crate) const INDEX: &str = "index";
 pub(crate) const QUARANTINE: &str = "quarantine";
 pub(crate) const TOPICS: &str = "topics";
 /// Suffix of files that are being written.
@@ -17,7 +18,9 @@ const TEMPORARY_SUFFIX: &str = ".tmp";
 /// Whether a file of that name was being written, so that it may be removed at open.
 pub(crate) fn is_temporary(name: &str) -> bool {
     let finished = name.strip_suffix(TEMPORARY_SUFFIX);
-    finished.is_some_and(|name| name == FORMAT || parse_checkpoint_file(name).is_some())
+    finished.is_some_and(|name| {
+        name == FORMAT || parse_checkpoint_file(name).is_some() || parse_run_file(name).is_some()
+    })
 }
 
 /// `journal/<number, 20 digits>.journal`
@@ -28,6 +31,16 @@ pub(crate) fn journal_file(number: u64) -> PathBuf {
 /// The number in the name of a journal file.
 pub(crate) fn parse_journal_file(name: &str) -> Option<u64> {
     parse_number(name.strip_suffix(".journal")?)
+}
+
+/// `index/<number, 20 digits>.run`
+pub(crate) fn run_file(number: u64) -> PathBuf {
+    Path::new(INDEX).join(format!("{number:020}.run"))
+}
+
+/// The number in the name of a run.
+pub(crate) fn parse_run_file(name: &str) -> Option<u64> {
+    parse_number(name.strip_suffix(".run")?)
 }
 
 /// `checkpoint/<lsn, 20 digits>-<incarnation>-<copy>.checkpoint`
@@ -132,6 +145,8 @@ mod tests {
             None,
             "not the form that is written"
         );
+        assert_eq!(run_file(7).to_str(), Some("index/00000000000000000007.run"));
+        assert_eq!(parse_run_file("00000000000000000007.run"), Some(7));
         assert_eq!(parse_topic_folder("12-orders.eu-1"), Some(TopicId::new(12)));
         assert_eq!(parse_topic_folder("orders"), None);
         assert_eq!(parse_topic_folder("012-orders"), None);
@@ -148,6 +163,7 @@ mod tests {
         let name = checkpoint.file_name().and_then(|name| name.to_str());
         assert!(name.is_some_and(is_temporary), "{name:?}");
         assert!(is_temporary("FORMAT.tmp"), "the format file");
+        assert!(is_temporary("00000000000000000007.run.tmp"), "a run");
         for name in ["FORMAT", "notes.tmp", ".tmp", "1-1-1.checkpoint"] {
             assert!(!is_temporary(name), "{name}");
         }

@@ -12,12 +12,20 @@ pub mod frame;
 pub mod index_entry;
 pub mod journal_header;
 pub mod row;
+pub mod run_file;
+pub mod run_row;
 pub mod segment_header;
 
 use crate::vfs::BLOCK_BYTES;
 
-/// The version of every structure in a data folder. A folder of a newer version is refused untouched.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of a data folder. One of a newer version is refused untouched; one of an older version
+/// becomes one of this version when it is opened, before anything else in it is written. Version 2 may
+/// have runs.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The version of journal headers, segment headers and checkpoint footers, which folders of version 1 and
+/// 2 have alike.
+pub const STRUCTURE_VERSION: u32 = 1;
 
 /// Frames and entries start at multiples of this many bytes.
 pub const ALIGN_BYTES: u64 = 8;

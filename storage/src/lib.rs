@@ -19,6 +19,7 @@ mod layout;
 mod log_reader;
 mod partition_log;
 mod recovery;
+mod runs;
 mod segment;
 mod segment_files;
 mod settle;
@@ -31,6 +32,7 @@ pub use error::{Corruption, DataLoss, OpenError, Operation, StorageError, with_c
 pub use format::entry::{DirectoryLine, FrameForm, ProducerStamp};
 pub use format::frame::{FrameHeader, FramePlace};
 pub use format::row::{Row, RowKey};
+pub use format::run_row::INDEX_TABLES;
 pub use ids::{BrokerId, Lsn, Offset, OffsetRange, PartitionRef, ProducerId, SegmentRef, TopicId};
 pub use journal::{
     Append, CommittedFrame, CommittedRound, Journal, JournalFiles, JournalPosition, PreparedFile,
@@ -40,6 +42,10 @@ pub use layout::{ActiveSegment, Placement, PlacementError, Placing, place, step_
 pub use log_reader::{DiskRead, LogReader, ReadCursor};
 pub use partition_log::{Frame, PartitionBounds, PartitionLog, ReadLimit, TailRead};
 pub use recovery::{RecoveryReport, StateMachine, Storage, StorageOptions};
+pub use runs::{
+    Direction, IndexOptions, IndexStore, Lookup, MergeJob, MergeStep, MergedRun, RowRange, RunScan,
+    RunSet,
+};
 pub use segment::{
     FIRST_STEP_BYTES, SegmentBatch, SegmentWish, ensure_segment, remove_segment, remove_segments,
     remove_topic,

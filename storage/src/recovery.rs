@@ -11,6 +11,7 @@ mod quarantine;
 mod referenced;
 mod replay;
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,9 +25,11 @@ use crate::format::checkpoint_file::CheckpointFooter;
 use crate::format::entry::DirectoryLine;
 use crate::format::format_file::{FormatFile, FormatFileError};
 use crate::format::row::Row;
+use crate::format::run_row::{RUN_TABLE, RunRow};
 use crate::ids::{BrokerId, Lsn};
 use crate::journal::{Journal, JournalFiles, JournalPosition};
 use crate::log_reader::LogReader;
+use crate::runs::{IndexOptions, IndexStore, RunKeeper};
 use crate::segment_files::SegmentFiles;
 use crate::settle::{DirtySegments, Settler};
 use crate::vfs::{LockError, LockGuard, OpenMode, read_full_at};
@@ -49,6 +52,8 @@ pub struct StorageOptions {
     /// The same during recovery, when nothing else needs descriptors: the more there may be, the fewer
     /// segments are synced more than once.
     pub recovery_dirty_segment_count_max: usize,
+    /// How indexes are kept.
+    pub index: IndexOptions,
 }
 
 impl Default for StorageOptions {
@@ -58,11 +63,13 @@ impl Default for StorageOptions {
             open_file_count_max: 256,
             dirty_segment_count_max: 256,
             recovery_dirty_segment_count_max: 256,
+            index: IndexOptions::default(),
         }
     }
 }
 
-/// The state that rows and appends add up to. Implemented by the broker's core.
+/// The state that rows and appends add up to. Implemented by the broker's core. Index rows of the
+/// checkpoint are in runs and not given to it; those of replayed entries are, and come back as changed.
 pub trait StateMachine {
     /// Takes a row as it is now: from the checkpoint, or changed by the entry that is being replayed.
     fn apply_row(&mut self, row: Row);
@@ -109,6 +116,8 @@ pub struct Storage {
     pub reader: LogReader,
     /// Shared.
     pub files: Arc<SegmentFiles>,
+    /// Shared: index rows.
+    pub index: Arc<IndexStore>,
     /// Identity of the folder.
     pub broker_id: BrokerId,
     /// The life of the data that began with this start.
@@ -144,11 +153,13 @@ impl Storage {
         }
         let format =
             read_format(environment)?.ok_or_else(|| not_usable(environment, "no FORMAT"))?;
+        initialize::upgrade(environment, format)?;
         remove_temporary_files(environment)?;
         let mut recovery = Recovery::begin(environment, options, format.broker_id, file_bytes)?;
-        let footer = recovery.load_checkpoint(state)?;
-        let replayed = recovery.replay(&footer, state)?;
-        let mut storage = recovery.finish(&footer, replayed, state, lock)?;
+        let loaded = recovery.load_checkpoint(state)?;
+        let runs = recovery.open_runs(&options.index, &loaded)?;
+        let replayed = recovery.replay(&loaded.footer, state)?;
+        let mut storage = recovery.finish(&loaded.footer, replayed, runs, state, lock)?;
         storage.report.is_new = is_new;
         Ok(storage)
     }
@@ -165,6 +176,12 @@ struct Recovery<'a> {
     /// What the settler keeps to when recovery is over.
     dirty_count_max: usize,
     progress: Progress,
+}
+
+/// What a checkpoint says beside the rows of the state.
+struct Loaded {
+    footer: CheckpointFooter,
+    runs: Vec<RunRow>,
 }
 
 struct Replayed {
@@ -209,21 +226,14 @@ impl<'a> Recovery<'a> {
     }
 
     /// Loads the newest checkpoint that is whole.
-    fn load_checkpoint(
-        &mut self,
-        state: &mut dyn StateMachine,
-    ) -> Result<CheckpointFooter, OpenError> {
+    fn load_checkpoint(&mut self, state: &mut dyn StateMachine) -> Result<Loaded, OpenError> {
         let names = checkpoint::list(self.environment)?;
         for name in names.iter().rev() {
             match check_checkpoint(self.environment, *name, self.broker_id) {
                 Ok(()) => {
-                    let mut reader = CheckpointReader::open(self.environment, *name)?;
-                    while let Some(row) = reader.next_row()? {
-                        state.apply_row(row);
-                    }
-                    state.checkpoint_loaded();
+                    let loaded = load_rows(self.environment, *name, state)?;
                     self.newest = Some(*name);
-                    return Ok(*reader.footer());
+                    return Ok(loaded);
                 }
                 Err(StorageError::Corrupt(corruption)) => {
                     tracing::error!(%corruption, "checkpoint is damaged, trying an older one");
@@ -232,6 +242,34 @@ impl<'a> Recovery<'a> {
             }
         }
         Err(not_usable(self.environment, "no checkpoint is intact"))
+    }
+
+    /// Opens the runs that the checkpoint names, and removes those that no checkpoint can name.
+    fn open_runs(
+        &self,
+        options: &IndexOptions,
+        loaded: &Loaded,
+    ) -> Result<RunKeeper, StorageError> {
+        let mut runs = RunKeeper::open(self.environment, self.broker_id, options, &loaded.runs)?;
+        runs.doubt_unnamed()?;
+        // Another checkpoint may be needed until both copies of a newer one are written. Else what an
+        // attempt left goes now, as there may be no room for another attempt.
+        if runs.has_doubtful() && self.do_all_name(&loaded.runs)? {
+            runs.remove_unneeded();
+        }
+        Ok(runs)
+    }
+
+    /// Whether each checkpoint in the folder is intact and names these runs.
+    fn do_all_name(&self, runs: &[RunRow]) -> Result<bool, StorageError> {
+        for name in checkpoint::list(self.environment)? {
+            match checkpoint::named_runs(self.environment, name) {
+                Ok(named) if named == runs => {}
+                Ok(_) | Err(StorageError::Corrupt(_)) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     fn replay(
@@ -261,6 +299,7 @@ impl<'a> Recovery<'a> {
         mut self,
         footer: &CheckpointFooter,
         replayed: Replayed,
+        runs: RunKeeper,
         state: &mut dyn StateMachine,
         lock: Box<dyn LockGuard>,
     ) -> Result<Storage, OpenError> {
@@ -278,11 +317,13 @@ impl<'a> Recovery<'a> {
             position: crate::format::journal_header::JOURNAL_HEADER_BYTES as u64,
         };
         let incarnation = footer.incarnation + 1;
+        let index = Arc::clone(runs.store());
         let mut checkpointer = Checkpointer::new(
             self.environment.clone(),
             self.broker_id,
             incarnation,
             self.newest,
+            runs,
         );
         let mut input = CheckpointInput {
             lsn: replayed.lsn,
@@ -300,6 +341,7 @@ impl<'a> Recovery<'a> {
             dirty: self.dirty,
             reader: LogReader::new(Arc::clone(&self.files)),
             files: self.files,
+            index,
             broker_id: self.broker_id,
             incarnation,
             lsn: replayed.lsn,
@@ -308,6 +350,29 @@ impl<'a> Recovery<'a> {
             lock,
         })
     }
+}
+
+/// Gives the state its rows from a checkpoint that is whole.
+fn load_rows(
+    environment: &Environment,
+    name: CheckpointName,
+    state: &mut dyn StateMachine,
+) -> Result<Loaded, StorageError> {
+    let mut reader = CheckpointReader::open(environment, name)?;
+    let mut runs = Vec::new();
+    while let Some(row) = reader.next_row()? {
+        if row.key.table == RUN_TABLE {
+            let run = RunRow::from_row(&row);
+            runs.push(run.ok_or_else(|| reader.corrupt("a row that names a run is malformed"))?);
+        } else {
+            state.apply_row(row);
+        }
+    }
+    state.checkpoint_loaded();
+    Ok(Loaded {
+        footer: *reader.footer(),
+        runs,
+    })
 }
 
 /// Reads a whole checkpoint without using it.
@@ -346,7 +411,7 @@ fn read_format(environment: &Environment) -> Result<Option<FormatFile>, OpenErro
     let path = Path::new(folder::FORMAT);
     let file = match environment.vfs.open(path, OpenMode::Read) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(io_error(Operation::Open, path)(source).into()),
     };
     let mut bytes = vec![0; 4096];
@@ -391,11 +456,12 @@ fn journal_file_bytes(
 
 /// Removes what writers left when they were interrupted before the rename that would have counted.
 fn remove_temporary_files(environment: &Environment) -> Result<(), StorageError> {
-    for dir in ["", folder::CHECKPOINT] {
-        let entries = environment
-            .vfs
-            .list(Path::new(dir))
-            .map_err(io_error(Operation::List, dir))?;
+    for dir in ["", folder::CHECKPOINT, folder::INDEX] {
+        let entries = match environment.vfs.list(Path::new(dir)) {
+            // There are no runs yet.
+            Err(error) if dir == folder::INDEX && error.kind() == ErrorKind::NotFound => continue,
+            listed => listed.map_err(io_error(Operation::List, dir))?,
+        };
         for entry in entries {
             if folder::is_temporary(&entry.name) {
                 let path = Path::new(dir).join(&entry.name);
@@ -415,10 +481,11 @@ fn remove_temporary_files(environment: &Environment) -> Result<(), StorageError>
 }
 
 fn is_known(name: &str) -> bool {
-    use folder::{CHECKPOINT, FORMAT, INITIALIZING, JOURNAL, LOCK, QUARANTINE, TOPICS};
+    use folder::{CHECKPOINT, FORMAT, INDEX, INITIALIZING, JOURNAL, LOCK, QUARANTINE, TOPICS};
     [
         CHECKPOINT,
         FORMAT,
+        INDEX,
         INITIALIZING,
         JOURNAL,
         LOCK,

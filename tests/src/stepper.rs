@@ -40,6 +40,7 @@ pub fn small_options() -> EngineOptions {
             open_file_count_max: 16,
             dirty_segment_count_max: 256,
             recovery_dirty_segment_count_max: 256,
+            ..StorageOptions::default()
         },
         core: CoreLimits {
             segment_bytes_max: 64 * 1024,

@@ -48,13 +48,13 @@ pub(crate) struct DumpArgs {
         long,
         value_enum,
         hide_possible_values = true,
-        value_name = "checkpoints|journal|segments"
+        value_name = "checkpoints|runs|journal|segments"
     )]
     only: Vec<DumpPart>,
     /// Only the segments of the topic with this id
     #[arg(long, value_name = "ID")]
     topic: Option<u64>,
-    /// Also the rows of checkpoints and journal, with keys and values
+    /// Also the rows of checkpoints, runs and journal, with keys and values
     #[arg(long)]
     rows: bool,
     /// Also what earlier lives of journal files have left behind
@@ -66,6 +66,7 @@ pub(crate) struct DumpArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DumpPart {
     Checkpoints,
+    Runs,
     Journal,
     Segments,
 }
@@ -82,6 +83,7 @@ impl DumpArgs {
         let has = |part| self.only.is_empty() || self.only.contains(&part);
         Selection {
             checkpoints: has(DumpPart::Checkpoints),
+            runs: has(DumpPart::Runs),
             journal: has(DumpPart::Journal),
             segments: has(DumpPart::Segments),
             rows: self.rows,

@@ -116,7 +116,8 @@ impl CheckpointReader {
         Ok(count)
     }
 
-    fn corrupt(&self, what: &str) -> StorageError {
+    /// Damage that is noticed where the reader has come to.
+    pub(crate) fn corrupt(&self, what: &str) -> StorageError {
         let (path, position) = (self.path.clone(), self.position);
         Corruption {
             path,

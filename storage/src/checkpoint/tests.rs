@@ -10,6 +10,7 @@ use super::*;
 use crate::environment::testing::seeded;
 use crate::environment::{SimClock, SimEntropy};
 use crate::format::row::RowKey;
+use crate::runs::IndexOptions;
 use crate::vfs::sim::{SimDisk, SimOptions, Trace};
 
 type Rows = BTreeMap<RowKey, Bytes>;
@@ -61,8 +62,9 @@ proptest! {
     #[test]
     fn a_checkpoint_is_the_one_before_with_what_changed(steps in prop::collection::vec(changes(), 1..6)) {
         let environment = environment();
-        let mut checkpointer =
-            Checkpointer::new(environment.clone(), BrokerId::new([1; 16]), 3, None);
+        let broker_id = BrokerId::new([1; 16]);
+        let runs = RunKeeper::open(&environment, broker_id, &IndexOptions::default(), &[]).unwrap();
+        let mut checkpointer = Checkpointer::new(environment.clone(), broker_id, 3, None, runs);
         let mut model = Rows::new();
         for (lsn, changes) in (1..).map(Lsn::new).zip(steps) {
             let last_of_each: BTreeMap<_, _> =

@@ -10,6 +10,7 @@ use crate::format::frame::FrameHeader;
 use crate::format::index_entry::IndexEntry;
 use crate::format::journal_header::JournalHeader;
 use crate::format::row::Row;
+use crate::format::run_file::{RunFooter, TableSummary};
 use crate::format::segment_header::SegmentHeader;
 use crate::ids::{BrokerId, Lsn, SegmentRef};
 use crate::journal::JournalPosition;
@@ -60,7 +61,21 @@ pub enum Item {
         /// Length of the rows as they are encoded.
         bytes: u64,
     },
-    /// A row of a checkpoint or an entry.
+    /// A run of index rows.
+    Run {
+        /// Where.
+        path: PathBuf,
+        /// Its footer.
+        footer: Option<RunFooter>,
+        /// Its place by age among those that the newest checkpoint names, the newest has the highest; none
+        /// if that checkpoint does not name it.
+        rank: Option<u64>,
+        /// What is wrong with it.
+        damage: Option<String>,
+    },
+    /// The rows of one table in a run.
+    RunTable(TableSummary),
+    /// A row of a checkpoint, a run or an entry.
     Row(Row),
     /// A journal file.
     JournalFile {
@@ -177,6 +192,8 @@ impl Item {
             Self::Quarantined { .. } => "quarantined",
             Self::Checkpoint { .. } => "checkpoint",
             Self::Table { .. } => "table",
+            Self::Run { .. } => "run",
+            Self::RunTable(_) => "run_table",
             Self::Row(_) => "row",
             Self::JournalFile { .. } => "journal_file",
             Self::Entry { .. } => "entry",
@@ -197,10 +214,12 @@ impl Item {
             | Self::Unknown { .. }
             | Self::Quarantined { .. }
             | Self::Checkpoint { .. }
+            | Self::Run { .. }
             | Self::JournalFile { .. }
             | Self::JournalEnd { .. }
             | Self::Segment { .. } => 0,
             Self::Table { .. }
+            | Self::RunTable(_)
             | Self::Entry { .. }
             | Self::StaleEntry { .. }
             | Self::Frame { .. }

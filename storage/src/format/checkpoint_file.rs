@@ -7,7 +7,7 @@
 
 use bytes::{Buf, BufMut};
 
-use super::{FORMAT_VERSION, crc_of};
+use super::{STRUCTURE_VERSION, crc_of};
 use crate::ids::{BrokerId, Lsn};
 
 /// Bytes of a block's header.
@@ -107,7 +107,7 @@ impl CheckpointFooter {
     pub fn encode(&self) -> Vec<u8> {
         let mut head = Vec::with_capacity(FOOTER_BYTES);
         head.put_u64_le(FOOTER_MAGIC);
-        head.put_u32_le(FORMAT_VERSION);
+        head.put_u32_le(STRUCTURE_VERSION);
         let mut rest = Vec::with_capacity(FOOTER_BYTES);
         rest.put_u64_le(self.lsn.get());
         rest.put_u64_le(self.row_count);
@@ -130,7 +130,7 @@ impl CheckpointFooter {
         let magic = input.try_get_u64_le().ok()?;
         let version = input.try_get_u32_le().ok()?;
         let crc = input.try_get_u32_le().ok()?;
-        if magic != FOOTER_MAGIC || version != FORMAT_VERSION || crc != crc_of(&[head, rest]) {
+        if magic != FOOTER_MAGIC || version != STRUCTURE_VERSION || crc != crc_of(&[head, rest]) {
             return None;
         }
         Some(Self {

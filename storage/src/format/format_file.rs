@@ -6,6 +6,8 @@ use crate::ids::BrokerId;
 /// What the format file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FormatFile {
+    /// Version of the folder, at most [`FORMAT_VERSION`].
+    pub version: u32,
     /// Identity of the folder.
     pub broker_id: BrokerId,
 }
@@ -26,8 +28,8 @@ impl FormatFile {
     /// The file's text.
     pub fn encode(&self) -> String {
         let body = format!(
-            "towpath data folder\nformat {FORMAT_VERSION}\nbroker {}\n",
-            self.broker_id
+            "towpath data folder\nformat {}\nbroker {}\n",
+            self.version, self.broker_id
         );
         format!("{body}crc {:08x}\n", crc32fast::hash(body.as_bytes()))
     }
@@ -46,16 +48,16 @@ impl FormatFile {
         let version = lines
             .next()
             .and_then(|line| line.strip_prefix("format ")?.parse().ok());
-        match version {
+        let version = match version {
             Some(found) if found > FORMAT_VERSION => return Err(FormatFileError::Newer { found }),
-            Some(FORMAT_VERSION) => {}
+            Some(version) if version > 0 => version,
             _ => return Err(FormatFileError::Damaged),
-        }
+        };
         let broker_id = lines
             .next()
             .and_then(|line| parse_hex(line.strip_prefix("broker ")?))
             .ok_or(FormatFileError::Damaged)?;
-        let file = Self { broker_id };
+        let file = Self { version, broker_id };
         if file.encode().as_bytes() == bytes {
             Ok(file)
         } else {
@@ -82,15 +84,18 @@ mod tests {
 
     #[test]
     fn a_format_file_survives_the_round_trip_and_no_changed_byte() {
-        let file = FormatFile {
-            broker_id: BrokerId::new(*b"0123456789abcdef"),
-        };
-        let text = file.encode();
-        assert_eq!(FormatFile::decode(text.as_bytes()), Ok(file));
-        for place in 0..text.len() {
-            let mut damaged = text.clone().into_bytes();
-            damaged[place] ^= 0x04;
-            assert!(FormatFile::decode(&damaged).is_err(), "place={place}");
+        for version in 1..=FORMAT_VERSION {
+            let file = FormatFile {
+                version,
+                broker_id: BrokerId::new(*b"0123456789abcdef"),
+            };
+            let text = file.encode();
+            assert_eq!(FormatFile::decode(text.as_bytes()), Ok(file));
+            for place in 0..text.len() {
+                let mut damaged = text.clone().into_bytes();
+                damaged[place] ^= 0x03;
+                assert!(FormatFile::decode(&damaged).is_err(), "place={place}");
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut};
 
-use super::{FORMAT_VERSION, crc_of};
+use super::{STRUCTURE_VERSION, crc_of};
 use crate::ids::BrokerId;
 use crate::vfs::BLOCK_BYTES;
 
@@ -36,7 +36,7 @@ impl JournalHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut block = Vec::with_capacity(JOURNAL_HEADER_BYTES);
         block.put_u64_le(MAGIC);
-        block.put_u32_le(FORMAT_VERSION);
+        block.put_u32_le(STRUCTURE_VERSION);
         let mut rest = Vec::with_capacity(USED_BYTES);
         rest.put_u64_le(self.number);
         rest.put_u64_le(self.salt);
@@ -56,7 +56,7 @@ impl JournalHeader {
         let magic = input.try_get_u64_le().ok()?;
         let version = input.try_get_u32_le().ok()?;
         let crc = input.try_get_u32_le().ok()?;
-        if magic != MAGIC || version != FORMAT_VERSION || crc != crc_of(&[head, rest]) {
+        if magic != MAGIC || version != STRUCTURE_VERSION || crc != crc_of(&[head, rest]) {
             return None;
         }
         let number = input.try_get_u64_le().ok()?;

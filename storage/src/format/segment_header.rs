@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut};
 
-use super::{FORMAT_VERSION, crc_of};
+use super::{STRUCTURE_VERSION, crc_of};
 use crate::ids::{BrokerId, Offset, PartitionRef, SegmentRef, TopicId};
 use crate::vfs::BLOCK_BYTES;
 
@@ -32,7 +32,7 @@ impl SegmentHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut block = Vec::with_capacity(BLOCK_BYTES);
         block.put_u64_le(MAGIC);
-        block.put_u32_le(FORMAT_VERSION);
+        block.put_u32_le(STRUCTURE_VERSION);
         let mut rest = Vec::with_capacity(USED_BYTES);
         rest.put_u64_le(self.segment.partition.topic.get());
         rest.put_u32_le(self.segment.partition.partition);
@@ -53,7 +53,7 @@ impl SegmentHeader {
         let magic = input.try_get_u64_le().ok()?;
         let version = input.try_get_u32_le().ok()?;
         let crc = input.try_get_u32_le().ok()?;
-        if magic != MAGIC || version != FORMAT_VERSION || crc != crc_of(&[head, rest]) {
+        if magic != MAGIC || version != STRUCTURE_VERSION || crc != crc_of(&[head, rest]) {
             return None;
         }
         let topic = TopicId::new(input.try_get_u64_le().ok()?);

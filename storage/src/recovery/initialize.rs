@@ -7,12 +7,15 @@ use crate::checkpoint::{CheckpointInput, Checkpointer};
 use crate::environment::Environment;
 use crate::error::{OpenError, Operation, StorageError, io_error};
 use crate::folder;
+use crate::format::FORMAT_VERSION;
 use crate::format::format_file::FormatFile;
 use crate::format::journal_header::JOURNAL_HEADER_BYTES;
 use crate::ids::{BrokerId, Lsn};
 use crate::journal::{JournalFiles, JournalPosition};
+use crate::runs::{IndexOptions, RunKeeper};
 use crate::vfs::{OpenMode, write_all_at};
 
+/// Made in a new folder; that of runs comes with the first run.
 const FOLDERS: [&str; 4] = [
     folder::JOURNAL,
     folder::CHECKPOINT,
@@ -31,7 +34,7 @@ pub(crate) fn is_initialized(environment: &Environment) -> Result<bool, OpenErro
     if has(folder::FORMAT) {
         return Ok(true);
     }
-    let has_parts = FOLDERS.iter().any(|name| has(name));
+    let has_parts = FOLDERS.iter().any(|name| has(name)) || has(folder::INDEX);
     if has_parts && !has(folder::INITIALIZING) {
         let what = "it holds broker data but no FORMAT file; restore that file from a backup";
         return Err(super::not_usable(environment, what));
@@ -75,8 +78,10 @@ pub(super) fn initialize(environment: &Environment, file_bytes: u64) -> Result<(
         time_ms: 0,
         changed: Vec::new(),
     };
-    Checkpointer::new(environment.clone(), broker_id, 0, None).write(&mut input)?;
-    write_format(environment, FormatFile { broker_id })?;
+    let runs = RunKeeper::open(environment, broker_id, &IndexOptions::default(), &[])?;
+    Checkpointer::new(environment.clone(), broker_id, 0, None, runs).write(&mut input)?;
+    let version = FORMAT_VERSION;
+    write_format(environment, FormatFile { version, broker_id })?;
     remove_marker(environment)
 }
 
@@ -132,6 +137,21 @@ fn is_leftover(name: &str) -> bool {
     folder::parse_journal_file(name).is_some()
         || folder::parse_checkpoint_file(name).is_some()
         || folder::is_temporary(name)
+}
+
+/// Makes a folder of an older version one of this version, so that an older release refuses it rather than
+/// reading it without what it does not know.
+pub(super) fn upgrade(environment: &Environment, format: FormatFile) -> Result<(), StorageError> {
+    if format.version == FORMAT_VERSION {
+        return Ok(());
+    }
+    let (from, to) = (format.version, FORMAT_VERSION);
+    tracing::info!(from, to, "data folder goes over to a newer format");
+    let upgraded = FormatFile {
+        version: FORMAT_VERSION,
+        ..format
+    };
+    write_format(environment, upgraded)
 }
 
 fn write_format(environment: &Environment, format: FormatFile) -> Result<(), StorageError> {

@@ -15,7 +15,7 @@ use towpath_storage::{
     StorageOptions, TailCache, TailRead, TopicId, ensure_segment, place, remove_topic,
 };
 
-pub(crate) use ledger::{Ledger, note_row};
+pub(crate) use ledger::{Ledger, index_row, note_row};
 
 mod ledger;
 
@@ -55,6 +55,7 @@ pub(crate) fn options() -> StorageOptions {
         open_file_count_max: 16,
         dirty_segment_count_max: 256,
         recovery_dirty_segment_count_max: 256,
+        ..StorageOptions::default()
     }
 }
 
@@ -351,6 +352,15 @@ impl Driver {
             time_ms: self.time_ms,
             changed: self.state.take_changed(),
         }
+    }
+
+    /// Value of an index row: as it has changed since the last checkpoint, else as the runs have it.
+    pub(crate) fn index_value(&self, row: &Row) -> Result<Option<Bytes>, StorageError> {
+        if let Some(value) = self.state.overlay.get(&row.key) {
+            return Ok(value.clone());
+        }
+        let found = self.storage.index.current().get(&row.key)?;
+        Ok(found.value().cloned())
     }
 
     /// Deletes a topic: the entry, a checkpoint above it, the files.

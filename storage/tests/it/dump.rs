@@ -14,6 +14,7 @@ use crate::tamper::{cut, journal_path, overwrite};
 const LOG: &str = "topics/1-topic-1/0/00000000000000000000.log";
 const ALL: Selection = Selection {
     checkpoints: true,
+    runs: true,
     journal: true,
     segments: true,
     rows: true,
@@ -112,6 +113,7 @@ fn a_selection_leaves_the_rest_out() {
     let disk = used();
     let none = Selection {
         checkpoints: false,
+        runs: false,
         journal: false,
         segments: false,
         ..ALL

@@ -1,4 +1,4 @@
-//! `docs/storage-format.md` against what the code writes: each table of the page is read, and each field
+//! `docs/storage-format.md` and `docs/run-format.md` against what the code writes: each table is read, and each field
 //! compared in a sample whose values are all different.
 
 use std::collections::BTreeMap;
@@ -9,6 +9,10 @@ use towpath_storage::format::checkpoint_file::{BLOCK_HEADER_BYTES, BlockHeader, 
 use towpath_storage::format::entry::{EntryHeader, EntryKind, EntryPlace};
 use towpath_storage::format::index_entry::IndexEntry;
 use towpath_storage::format::journal_header::JournalHeader;
+use towpath_storage::format::run_file::{
+    BlockHeader as RunBlockHeader, BlockKind, BlockPlace, RunFooter, RunIdentity, RunSpan,
+};
+use towpath_storage::format::run_row::RunRow;
 use towpath_storage::format::segment_header::SegmentHeader;
 use towpath_storage::{
     BrokerId, DirectoryLine, FrameForm, FrameHeader, FramePlace, Lsn, Offset, PartitionRef,
@@ -39,15 +43,17 @@ struct Field {
     meaning: String,
 }
 
-/// The fields of the table under a heading of the page.
+/// The fields of the table under a heading of the pages.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the page is a file of the source tree, not of a data folder"
+    reason = "the pages are files of the source tree, not of a data folder"
 )]
 fn table(heading: &str) -> Vec<Field> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/storage-format.md");
-    let page = std::fs::read_to_string(path).unwrap();
-    let section = page
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let pages = ["storage-format.md", "run-format.md"];
+    let pages = pages.map(|page| std::fs::read_to_string(docs.join(page)).unwrap());
+    let pages = pages.concat();
+    let section = pages
         .split("\n### ")
         .find_map(|section| section.strip_prefix(&format!("{heading}\n")))
         .unwrap_or_else(|| panic!("the page has no section {heading}"));
@@ -365,4 +371,88 @@ fn checkpoints_are_as_described() {
         ("broker id", BROKER.as_bytes()),
     ];
     check("Checkpoint footer", &footer.encode(), &[], &values);
+}
+
+#[test]
+fn runs_are_as_described() {
+    let identity = RunIdentity {
+        number: 0x1111,
+        salt: 0x2222,
+        broker_id: BROKER,
+    };
+    let values: [(&str, &[u8]); 3] = [
+        ("number", &number(0x1111)),
+        ("salt", &number(0x2222)),
+        ("broker id", BROKER.as_bytes()),
+    ];
+    check("Run header", &identity.encode_header(), &[], &values);
+    let span = RunSpan {
+        after: Lsn::new(0x3333),
+        last: Lsn::new(0x4444),
+    };
+    let footer = RunFooter {
+        identity,
+        contents: BlockPlace {
+            position: 0x5555,
+            bytes: 0x6666,
+        },
+        partition_count: 0x7777,
+        row_count: 0x8888,
+        gone_count: 0x9999,
+        span,
+        first_table: 0xaaaa,
+        last_table: 0xbbbb,
+    };
+    let more: [(&str, &[u8]); 9] = [
+        ("contents position", &number(0x5555)),
+        ("contents bytes", &number(0x6666)),
+        ("partition count", &number(0x7777)),
+        ("row count", &number(0x8888)),
+        ("gone count", &number(0x9999)),
+        ("after lsn", &number(0x3333)),
+        ("last lsn", &number(0x4444)),
+        ("first table", &number(0xaaaa)),
+        ("last table", &number(0xbbbb)),
+    ];
+    let values = [&values[..], &more].concat();
+    check("Run footer", &footer.encode(), &[], &values);
+    let row = RunRow {
+        number: 0x1111,
+        salt: 0x2222,
+        file_bytes: 0x5555,
+        rank: 0x6666,
+        row_count: 0x7777,
+        span,
+    };
+    let values: [(&str, &[u8]); 6] = [
+        ("salt", &number(0x2222)),
+        ("file bytes", &number(0x5555)),
+        ("rank", &number(0x6666)),
+        ("row count", &number(0x7777)),
+        ("after lsn", &number(0x3333)),
+        ("last lsn", &number(0x4444)),
+    ];
+    let row = row.to_row();
+    assert_eq!(row.key.key, number(0x1111)[..], "the key is the number");
+    check("Run row", &row.value.unwrap(), &[], &values);
+}
+
+#[test]
+fn blocks_of_runs_are_as_described() {
+    let identity = RunIdentity {
+        number: 0x1111,
+        salt: 0x2222,
+        broker_id: BROKER,
+    };
+    let content = [7; 11];
+    let mut sample = Vec::new();
+    RunBlockHeader::of(BlockKind::Data, &identity, 0x3333, &content, 0x4444).encode(&mut sample);
+    let seed = [number(0x1111), number(0x2222), number(0x3333)].concat();
+    let crc = crc32fast::hash(&[&seed, &sample[8..16], &content].concat());
+    let values: [(&str, &[u8]); 3] = [
+        ("crc", &number(u64::from(crc))),
+        ("content bytes", &number(11)),
+        ("item count", &number(0x4444)),
+    ];
+    check("Block header", &sample, &[], &values);
 }

@@ -25,6 +25,7 @@ mod journal_files;
 mod opening;
 mod random;
 mod reading;
+mod runs;
 mod segments;
 mod settling;
 mod tamper;

@@ -49,12 +49,12 @@ fn assert_untouched(disk: &SimDisk) -> OpenError {
 #[test]
 fn a_folder_of_a_newer_format_is_left_untouched() {
     let disk = used();
-    let text = b"towpath data folder\nformat 2\nwhatever comes with it\n";
+    let text = b"towpath data folder\nformat 3\nwhatever comes with it\n";
     overwrite(&disk, Path::new("FORMAT"), 0, text);
     match assert_untouched(&disk) {
         OpenError::NewerFormat {
-            found: 2,
-            supported: 1,
+            found: 3,
+            supported: 2,
         } => {}
         other => panic!("{other:?}"),
     }
@@ -76,7 +76,7 @@ fn a_folder_with_a_damaged_format_file_is_left_untouched() {
         disk.flip_bit(Path::new("FORMAT"), place, 0).unwrap();
         match assert_untouched(&disk) {
             OpenError::NotUsable { .. } => {}
-            // "format 1" and its neighbours are one bit apart.
+            // "format 2" and "format 3" are one bit apart.
             OpenError::NewerFormat { .. } => assert_eq!(place, 27, "the digit of the version"),
             other => panic!("place={place}: {other:?}"),
         }
@@ -290,5 +290,35 @@ fn regression_a_missing_segment_file_costs_only_what_it_held() {
         let found = [Found::Loss(0, 1), Found::Batch(1, payload(2, 50))];
         assert_eq!(broker.read(P0, 0), found);
         assert_eq!(broker.read(P1, 0), [Found::Batch(0, payload(1, 50))]);
+    }
+}
+
+#[test]
+fn a_folder_of_format_1_becomes_one_of_format_2() {
+    let disk = used();
+    let text = String::from_utf8(disk.read(Path::new("FORMAT")).unwrap()).unwrap();
+    let body = text.replace("format 2", "format 1");
+    let body = &body[..body.find("crc").unwrap()];
+    let older = format!("{body}crc {:08x}\n", crc32fast::hash(body.as_bytes()));
+    overwrite(&disk, Path::new("FORMAT"), 0, older.as_bytes());
+    assert_eq!(older.len(), text.len(), "the digit is all that differs");
+    // Whatever happens meanwhile, it is one or the other.
+    let probe = disk.fork();
+    let start = probe.operations();
+    drop(Driver::open(&probe).unwrap());
+    for k in start..probe.operations() {
+        let stopped = disk.fork();
+        stopped.stop_before(k);
+        drop(Driver::open(&stopped));
+        for state in stopped.crash_states(12) {
+            drop(Driver::open(&state.disk).unwrap());
+            let found = state.disk.read(Path::new("FORMAT")).unwrap();
+            assert_eq!(
+                found,
+                text.as_bytes(),
+                "operation {k}, {}",
+                state.description
+            );
+        }
     }
 }

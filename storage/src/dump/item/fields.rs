@@ -10,6 +10,7 @@ use crate::format::entry::{DirectoryLine, EntryHeader, EntryKind, FrameForm};
 use crate::format::frame::FrameHeader;
 use crate::format::journal_header::JournalHeader;
 use crate::format::row::Row;
+use crate::format::run_file::RunFooter;
 use crate::ids::SegmentRef;
 use crate::journal::JournalPosition;
 
@@ -66,6 +67,7 @@ impl Item {
                 footer.iter().for_each(|footer| fields.footer(footer));
                 fields.text_of("damage", damage.as_ref());
             }
+            Self::Run { .. } => self.add_run(fields),
             Self::JournalFile {
                 path,
                 bytes,
@@ -103,6 +105,20 @@ impl Item {
         }
     }
 
+    fn add_run<'a>(&'a self, fields: &mut Fields<'a>) {
+        if let Self::Run {
+            path,
+            footer,
+            rank,
+            damage,
+        } = self
+        {
+            fields.path(path);
+            fields.run(footer.as_ref(), *rank);
+            fields.text_of("damage", damage.as_ref());
+        }
+    }
+
     /// The values of items that are about what a file holds.
     fn add_content<'a>(&'a self, fields: &mut Fields<'a>) {
         match self {
@@ -114,6 +130,14 @@ impl Item {
                 fields.number("table", u64::from(*table));
                 fields.number("row_count", *row_count);
                 fields.number("bytes", *bytes);
+            }
+            Self::RunTable(summary) => {
+                fields.number("table", u64::from(summary.table));
+                fields.number("row_count", summary.row_count);
+                let filter_key_bytes = summary.filter_key_bytes;
+                if filter_key_bytes < u32::MAX {
+                    fields.number("filter_key_bytes", u64::from(filter_key_bytes));
+                }
             }
             Self::Row(row) => fields.row(row),
             Self::Entry { at, header, damage } => {
@@ -231,6 +255,24 @@ impl<'a> Fields<'a> {
         self.number("journal_position", footer.journal_position);
         self.time("time_ms", footer.time_ms);
         self.text("broker_id", footer.broker_id.to_string());
+    }
+
+    fn run(&mut self, footer: Option<&RunFooter>, rank: Option<u64>) {
+        footer.iter().for_each(|footer| self.run_footer(footer));
+        self.number_of("rank", rank);
+        self.text("role", rank.map_or("unnamed", |_| "named"));
+    }
+
+    fn run_footer(&mut self, footer: &RunFooter) {
+        self.number("number", footer.identity.number);
+        self.bits("salt", footer.identity.salt);
+        self.number("after_lsn", footer.span.after.get());
+        self.number("last_lsn", footer.span.last.get());
+        self.number("row_count", footer.row_count);
+        self.number("gone_count", footer.gone_count);
+        self.number("partition_count", u64::from(footer.partition_count));
+        self.number("contents_position", footer.contents.position);
+        self.text("broker_id", footer.identity.broker_id.to_string());
     }
 
     fn row(&mut self, row: &'a Row) {

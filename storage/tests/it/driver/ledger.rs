@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use towpath_storage::{
-    ActiveSegment, DirectoryLine, Offset, PartitionBounds, PartitionLog, PartitionRef, Row, RowKey,
-    StateMachine, TopicId,
+    ActiveSegment, DirectoryLine, INDEX_TABLES, Offset, PartitionBounds, PartitionLog,
+    PartitionRef, Row, RowKey, StateMachine, TopicId,
 };
 
 const TABLE_PARTITION: u16 = 1;
@@ -20,6 +20,15 @@ pub(crate) fn note_row(key: &str, value: Option<&str>) -> Row {
         key: key.to_owned().into(),
     };
     let value = value.map(|value| value.to_owned().into());
+    Row { key, value }
+}
+
+/// An index row that means nothing.
+pub(crate) fn index_row(key: &str, value: Option<Bytes>) -> Row {
+    let key = RowKey {
+        table: INDEX_TABLES,
+        key: key.to_owned().into(),
+    };
     Row { key, value }
 }
 
@@ -37,12 +46,18 @@ pub(crate) struct Ledger {
     partitions: BTreeMap<PartitionRef, Partition>,
     notes: BTreeMap<RowKey, Bytes>,
     changed: BTreeSet<RowKey>,
+    /// Index rows that changed since the last checkpoint.
+    pub(crate) overlay: BTreeMap<RowKey, Option<Bytes>>,
     /// Rows of the checkpoint, counted before replay.
     pub(crate) loaded_row_count: usize,
 }
 
 impl StateMachine for Ledger {
     fn apply_row(&mut self, row: Row) {
+        if row.key.table >= INDEX_TABLES {
+            self.overlay.insert(row.key, row.value);
+            return;
+        }
         self.changed.insert(row.key.clone());
         if row.key.table == TABLE_PARTITION {
             let partition = parse_key(&row.key);
@@ -70,10 +85,14 @@ impl StateMachine for Ledger {
 
     fn take_changed(&mut self) -> Vec<Row> {
         let changed = std::mem::take(&mut self.changed);
-        changed.into_iter().map(|key| self.row(key)).collect()
+        let index_rows = std::mem::take(&mut self.overlay).into_iter();
+        let index_rows = index_rows.map(|(key, value)| Row { key, value });
+        let rows = changed.into_iter().map(|key| self.row(key));
+        rows.chain(index_rows).collect()
     }
 
     fn checkpoint_loaded(&mut self) {
+        assert!(self.overlay.is_empty(), "index rows are in runs");
         self.loaded_row_count = self.changed.len();
         self.changed.clear();
     }
