@@ -9,6 +9,7 @@ mod apply;
 mod broker_time;
 mod changes;
 mod group;
+mod index_rows;
 mod partition;
 mod producer;
 mod retention;
@@ -60,6 +61,7 @@ pub use topic_config::{SettingChange, TopicConfig, TopicConfigChange, TopicConfi
 
 use changes::Changes;
 use group::Groups;
+use index_rows::IndexRows;
 use producer::Producers;
 use subscription::Subscriptions;
 
@@ -124,6 +126,7 @@ pub struct State {
     next_subscription: u64,
     subscriptions: Subscriptions,
     changes: Changes,
+    index: IndexRows,
     /// Set from outside while the disk is nearly full; not durable.
     is_space_low: bool,
 }
@@ -145,6 +148,7 @@ impl State {
             next_subscription: 1,
             subscriptions: Subscriptions::default(),
             changes: Changes::default(),
+            index: IndexRows::default(),
             is_space_low: false,
         }
     }
@@ -213,6 +217,23 @@ impl State {
 
     /// Rows that changed since the last checkpoint.
     pub fn changed_row_count(&self) -> usize {
-        self.changes.len()
+        self.changes.len() + self.index.len()
+    }
+
+    /// Bytes of index rows that are in memory: those that changed since the last checkpoint, and those that
+    /// checkpoints have taken and that were not forgotten since.
+    pub fn index_row_bytes(&self) -> usize {
+        self.index.size_bytes()
+    }
+
+    /// Checkpoints whose index rows are still in memory.
+    pub fn index_checkpoint_count(&self) -> usize {
+        self.index.taken_count()
+    }
+
+    /// Lets go of the index rows of the oldest of those checkpoints. It has to be done, and nobody may
+    /// carry anything from the runs that were there before it.
+    pub fn forget_index_rows(&mut self) {
+        self.index.forget_oldest();
     }
 }
