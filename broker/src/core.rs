@@ -8,6 +8,7 @@ mod append;
 mod apply;
 mod broker_time;
 mod changes;
+mod commit;
 mod group;
 mod partition;
 mod producer;
@@ -27,6 +28,10 @@ use towpath_storage::{PartitionRef, SegmentRef, TopicId};
 
 pub use append::{AppendDecision, AppendRefusal, AppendRequest, SpendDecision};
 pub use broker_time::{BrokerTime, TimeJump};
+pub use commit::{
+    CommitAppend, CommitDecision, CommitExpectation, CommitOffsets, CommitRefusalCause,
+    CommitRefused, CommitSettlement, CommitWish,
+};
 pub use group::{
     AssignedPartition, Commit, CommitRefusal, CommitVerdict, DeleteGroupRefusal, Departure,
     Generation, Group, GroupActivity, GroupDecision, GroupEvent, GroupId, GroupNotice,

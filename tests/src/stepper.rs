@@ -271,6 +271,7 @@ impl Stepper {
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload_crc: towpath_proto::batch::crc(&payload),
             record_count,
+            expected: None,
         };
         let sink = Arc::clone(&self.answers) as Arc<dyn AppendSink>;
         let ticket = Ticket {
@@ -305,6 +306,7 @@ impl Stepper {
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload_crc: towpath_proto::batch::crc(&payload),
             record_count: 1,
+            expected: None,
         };
         let (answer, published) = oneshot::channel();
         let command = DataCommand::Publish {

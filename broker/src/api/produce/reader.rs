@@ -10,10 +10,11 @@ use towpath_proto::ids;
 use towpath_proto::limits::{self, OPEN_TOPICS_PER_STREAM_MAX};
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
+use towpath_proto::v1::produce_batch::Expectation;
 use towpath_proto::v1::produce_response::Response;
 use towpath_proto::wire::produce_request::Request;
 use towpath_proto::wire::{ProduceBatch, ProduceRequest};
-use towpath_storage::{PartitionRef, ProducerId, ProducerStamp};
+use towpath_storage::{Offset, PartitionRef, ProducerId, ProducerStamp};
 
 use super::check::{self, Rejection};
 use super::outbox::{Outbox, RejectionSink};
@@ -236,6 +237,7 @@ impl Reader {
                     payload_bytes: u32::try_from(batch.batch.len()).unwrap_or(u32::MAX),
                     payload_crc: checked.crc,
                     record_count: checked.record_count,
+                    expected: expected_offset(&batch),
                 },
                 payload: batch.batch,
                 sink: Arc::clone(&self.outbox) as Arc<dyn AppendSink>,
@@ -295,6 +297,12 @@ impl Reader {
         let held: Vec<OwnedSemaphorePermit> = vec![of_stream, of_all];
         Some(Permits { held, tally: None })
     }
+}
+
+/// The offset that the first record of a batch is to get, if that matters.
+fn expected_offset(batch: &ProduceBatch) -> Option<Offset> {
+    let Expectation::ExpectedOffset(offset) = batch.expectation?;
+    Some(Offset::new(offset))
 }
 
 /// Where a batch goes and who sends it.
