@@ -112,7 +112,7 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
         .add_service(Explained::with_records(
             produce.max_decoding_message_size(MESSAGE_BYTES_MAX),
         ))
-        .add_service(Explained::with_records(
+        .add_service(Explained::with_operations(
             commit.max_decoding_message_size(REQUEST_BYTES_MAX),
         ))
         .add_service(Explained::new(

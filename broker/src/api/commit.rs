@@ -93,8 +93,7 @@ fn check_count(count: usize) -> Result<(), Problem> {
     }
     if count > OPERATIONS_PER_COMMIT_MAX as usize {
         let message = format!("at most {OPERATIONS_PER_COMMIT_MAX} operations");
-        return Err(Problem::invalid_field("operations", message)
-            .with("operations_max", OPERATIONS_PER_COMMIT_MAX));
+        return Err(Problem::invalid_field("operations", message));
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use towpath_storage::{Offset, PartitionRef, ProducerId, ProducerStamp};
 
 use super::check::{self, Rejection};
 use super::outbox::{Outbox, RejectionSink};
+use super::unreadable::RecordsField;
 use super::{InFlight, Shared, convert, status, unreadable};
 use crate::core::AppendRequest;
 use crate::runtime::command::{
@@ -314,7 +315,7 @@ struct Place {
 /// What cannot be read ends the stream, since nobody knows what it was; the client is told why in our
 /// own words.
 fn describe_break(status: Status) -> Status {
-    match unreadable::explain(&status, Some("produce.batch")) {
+    match unreadable::explain(&status, Some(RecordsField::of_batch("produce.batch"))) {
         Some(problem) => problem.into(),
         None => status,
     }
