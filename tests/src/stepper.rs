@@ -1,6 +1,7 @@
 //! A broker without threads on a simulated disk: commands go in, steps are taken one at a time, answers
 //! are compared with the model.
 
+mod commits;
 mod groups;
 mod subscriptions;
 
