@@ -8,6 +8,7 @@ mod append;
 mod apply;
 mod broker_time;
 mod changes;
+mod commit;
 mod group;
 mod index_rows;
 mod partition;
@@ -28,6 +29,10 @@ use towpath_storage::{PartitionRef, SegmentRef, TopicId};
 
 pub use append::{AppendDecision, AppendRefusal, AppendRequest, SpendDecision};
 pub use broker_time::{BrokerTime, TimeJump};
+pub use commit::{
+    CommitAppend, CommitDecision, CommitExpectation, CommitOffsets, CommitRefusalCause,
+    CommitRefused, CommitSettlement, CommitWish,
+};
 pub use group::{
     AssignedPartition, Commit, CommitRefusal, CommitVerdict, DeleteGroupRefusal, Departure,
     Generation, Group, GroupActivity, GroupDecision, GroupEvent, GroupId, GroupNotice,

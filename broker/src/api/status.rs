@@ -151,6 +151,17 @@ pub(super) fn append_refused(
         .with("topic", topic)
         .with("subscriptions", subscription)
         .with_hint("write to another topic: these are for its subscription alone"),
+        AppendRefusal::ExpectedOffsetMismatch { expected, actual } => Problem::new(
+            ErrorReason::ExpectedOffsetMismatch,
+            format!("the next record gets offset {actual}: expected {expected}"),
+        )
+        .with("topic", topic)
+        .with("partition", partition)
+        .with("expected_offset", expected)
+        .with("end_offset", actual)
+        .with_hint(
+            "read what was written meanwhile, decide again and expect the offset that is next",
+        ),
         AppendRefusal::StorageFull => {
             Problem::new(ErrorReason::StorageFull, "the disk is full").with_retry_after(SPACE_WAIT)
         }

@@ -110,6 +110,7 @@ impl Undertaker<'_> {
             payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
             payload_crc: batch::crc(&payload),
             record_count: u32::try_from(job.wish.records.len()).unwrap_or(u32::MAX),
+            expected: None,
         };
         Ok((request, payload))
     }

@@ -20,6 +20,7 @@ use crate::core::partition::Partition;
 use crate::core::{CoreLimits, CreateTopic, State, TopicConfig};
 
 mod bench;
+mod commit;
 mod consumers;
 mod dead_letters;
 mod filters;

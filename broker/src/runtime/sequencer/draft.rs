@@ -7,8 +7,8 @@ use std::time::Duration;
 use towpath_storage::{OffsetRange, PartitionRef, Round, SegmentRef, TopicId};
 
 use super::super::command::{
-    Answer, AppendAnswer, AppendSink, CommandError, DataCommand, OpenedTopic, Permits, Published,
-    Ticket, TrimmedTopic, UpdatedTopic, send,
+    Answer, AppendAnswer, AppendSink, CommandError, CommitCommand, DataCommand, OpenedTopic,
+    Permits, Published, Ticket, TrimmedTopic, UpdatedTopic, send,
 };
 use super::super::group_command::{GroupNotFound, GroupPage, GroupProgress, GroupSink};
 use super::super::inspect::InspectWork;
@@ -19,11 +19,11 @@ use super::super::subscription_command::{
 };
 use super::super::subscription_question::AnsweredQuestion;
 use crate::core::{
-    AppendRefusal, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal, DeadLetterCounts,
-    DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice,
-    Hold, JoinRefusal, OpenDeadLetters, SeekRefusal, SeekSubscriptionRefusal, SoughtPartition,
-    SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound, SubscriptionNotice,
-    SubscriptionProgress, TopicNotFound, TopicSettings, Trim, TrimRefusal,
+    AppendRefusal, CommitRefused, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal,
+    DeadLetterCounts, DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group,
+    GroupId, GroupNotice, Hold, JoinRefusal, OpenDeadLetters, SeekRefusal, SeekSubscriptionRefusal,
+    SoughtPartition, SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound,
+    SubscriptionNotice, SubscriptionProgress, TopicNotFound, TopicSettings, Trim, TrimRefusal,
     UpdateSubscriptionRefusal, UpdateTopicRefusal,
 };
 
@@ -82,6 +82,11 @@ pub(super) enum PendingAnswer {
     Publish {
         answer: Answer<Published, AppendRefusal>,
         result: Result<Published, AppendRefusal>,
+        permits: Permits,
+    },
+    Commit {
+        answer: Answer<Published, CommitRefused>,
+        result: Result<Published, CommitRefused>,
         permits: Permits,
     },
     CreateTopic {
@@ -211,6 +216,15 @@ impl PendingAnswer {
                 send(answer, result.map_err(CommandError::Refused));
                 drop(permits);
             }
+            Self::Commit {
+                answer,
+                result,
+                mut permits,
+            } => {
+                permits.note_answered(now);
+                reply(answer, result);
+                drop(permits);
+            }
             Self::CreateTopic { answer, result } => reply(answer, result),
             Self::DeleteTopic { answer, result } => reply(answer, result),
             Self::UpdateTopic { answer, result } => reply(answer, result),
@@ -248,6 +262,7 @@ impl PendingAnswer {
         match self {
             Self::Append { sink, ticket, .. } => sink.answer(ticket, AppendAnswer::Failed),
             Self::Publish { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::Commit { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::CreateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::DeleteTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::UpdateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
@@ -303,6 +318,20 @@ impl Draft {
             }
             // Nobody waits for an answer.
             DataCommand::Bury { .. } | DataCommand::BuryFailed { .. } => {}
+            DataCommand::Commit(commit) => {
+                let CommitCommand {
+                    wish,
+                    answer,
+                    permits,
+                    ..
+                } = *commit;
+                let result = Err(wish.refused(refusal));
+                self.answers.push(PendingAnswer::Commit {
+                    answer,
+                    result,
+                    permits,
+                });
+            }
             DataCommand::Publish {
                 answer, permits, ..
             } => {
