@@ -32,6 +32,7 @@ use crate::metrics::{GroupsInFlight, Refusals};
 use crate::runtime::command::{Answer, CommandError, ControlCommand, DataCommand};
 use crate::runtime::command_queue::CommandQueue;
 use crate::runtime::engine::Identity;
+use crate::runtime::index_view::IndexView;
 use crate::runtime::metrics::{EngineMetrics, Tally};
 use crate::runtime::published::{PublishedState, TopicView};
 use crate::shutdown::Drain;
@@ -42,6 +43,8 @@ use unreadable::Explained;
 pub(crate) struct Shared {
     /// Where commands go.
     pub(crate) commands: Arc<CommandQueue>,
+    /// Rows of indexes that are on disk.
+    pub(crate) index: Arc<IndexView>,
     /// What may be seen.
     pub(crate) reading: Reading,
     /// Time for people; broker time is the sequencer's.

@@ -30,8 +30,8 @@ use towpath_storage::{PartitionRef, SegmentRef, TopicId};
 pub use append::{AppendDecision, AppendRefusal, AppendRequest, SpendDecision};
 pub use broker_time::{BrokerTime, TimeJump};
 pub use commit::{
-    CommitAppend, CommitDecision, CommitExpectation, CommitOffsets, CommitRefusalCause,
-    CommitRefused, CommitSettlement, CommitWish,
+    CommitAppend, CommitDecision, CommitExpectation, CommitKey, CommitOffsets, CommitRefusalCause,
+    CommitRefused, CommitSettlement, CommitWish, RepeatedCommit, is_index_row_needed,
 };
 pub use group::{
     AssignedPartition, Commit, CommitRefusal, CommitVerdict, DeleteGroupRefusal, Departure,
@@ -130,6 +130,8 @@ pub struct State {
     /// Number of the next subscription; numbers are never used again.
     next_subscription: u64,
     subscriptions: Subscriptions,
+    /// How many commits had a key.
+    next_commit: u64,
     changes: Changes,
     index: IndexRows,
     /// Set from outside while the disk is nearly full; not durable.
@@ -152,6 +154,7 @@ impl State {
             groups: Groups::default(),
             next_subscription: 1,
             subscriptions: Subscriptions::default(),
+            next_commit: 0,
             changes: Changes::default(),
             index: IndexRows::default(),
             is_space_low: false,
@@ -223,6 +226,11 @@ impl State {
     /// Rows that changed since the last checkpoint.
     pub fn changed_row_count(&self) -> usize {
         self.changes.len() + self.index.len()
+    }
+
+    /// How many commits had a key.
+    pub fn next_commit(&self) -> u64 {
+        self.next_commit
     }
 
     /// Bytes of index rows that are in memory: those that changed since the last checkpoint, and those that

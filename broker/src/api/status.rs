@@ -11,7 +11,7 @@ use towpath_proto::limits;
 use towpath_proto::names::{GroupName, NameError, TopicName};
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
-use towpath_storage::{BrokerId, PartitionLog, PartitionRef};
+use towpath_storage::{BrokerId, PartitionLog, PartitionRef, StorageError, with_causes};
 
 use super::convert;
 use crate::core::{
@@ -98,6 +98,18 @@ pub(super) fn partition_not_found(
 pub(super) fn shutting_down() -> Problem {
     Problem::new(ErrorReason::ShuttingDown, "the broker is shutting down")
         .with_retry_after(RESTART_WAIT)
+}
+
+/// What the broker remembers cannot be looked up.
+pub(super) fn index_unreadable(error: &StorageError) -> Problem {
+    tracing::error!(error = %with_causes(error), "an index cannot be read");
+    match error {
+        StorageError::Corrupt(_) => Problem::new(
+            ErrorReason::LogCorrupt,
+            "what the broker remembers of the key is damaged",
+        ),
+        _ => Problem::new(ErrorReason::StorageFailed, "an index cannot be read"),
+    }
 }
 
 /// The disk failed while the request was on its way there.

@@ -33,6 +33,7 @@ impl StateMachine for State {
                 self.next_group = row.next_group.max(1);
                 self.past_generation = self.past_generation.max(row.past_generation);
                 self.next_subscription = row.next_subscription.max(1);
+                self.next_commit = row.next_commit;
             }
             RowId::Topic(topic) => match value {
                 Some(value) => self.put_topic(topic, &decode(value)),
@@ -134,6 +135,7 @@ impl State {
             next_group: self.next_group,
             past_generation: self.past_generation,
             next_subscription: self.next_subscription,
+            next_commit: self.next_commit,
         }
     }
 

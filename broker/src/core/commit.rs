@@ -4,6 +4,8 @@
 //! takes from a group or a subscription has to be there: an offset that moves the group, records that the
 //! consumer has. So a commit that is sent again after its answer was lost is refused as a whole.
 
+mod key;
+
 use std::cmp::Reverse;
 
 use towpath_proto::names::GroupName;
@@ -12,9 +14,11 @@ use towpath_storage::{
 };
 
 use super::State;
+
 use super::append::{AppendDecision, AppendRefusal, AppendRequest};
 use super::group::{Commit, CommitRefusal, GroupId, MemberId};
 use super::subscription::{DeliveryOutcome, Settlement, SubscriptionId};
+pub use key::{CommitKey, RepeatedCommit, is_index_row_needed};
 
 /// What is to take effect together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub struct CommitWish {
     pub offsets: Vec<CommitOffsets>,
     /// What became of records of subscriptions. Each record at most once.
     pub settlements: Vec<CommitSettlement>,
+    /// What names it, if anything does.
+    pub key: Option<CommitKey>,
 }
 
 /// A batch.
@@ -80,6 +86,8 @@ pub struct CommitSettlement {
 pub enum CommitDecision {
     /// It is carried out; its batches are appended like this, in their order.
     Commit(Vec<DirectoryLine>),
+    /// It happened before.
+    Repeated(RepeatedCommit),
     /// It must wait until a partition has room.
     Wait(PartitionRef, PlacementError),
 }
@@ -100,6 +108,9 @@ pub enum CommitRefusalCause {
     /// A batch cannot be appended.
     #[error(transparent)]
     Append(AppendRefusal),
+    /// The commit's key has named other operations.
+    #[error("the idempotency key has named other operations")]
+    KeyReused,
     /// There is no group of this name.
     #[error("group \"{0}\" not found")]
     GroupNotFound(GroupName),
@@ -171,6 +182,11 @@ impl State {
         lsn: Lsn,
         now_ms: i64,
     ) -> Result<CommitDecision, CommitRefused> {
+        if let Some(key) = &wish.key
+            && let Some(repeated) = self.repeated_commit(key, now_ms)?
+        {
+            return Ok(CommitDecision::Repeated(repeated));
+        }
         for expectation in &wish.expectations {
             self.expect_offset(
                 expectation.partition,

@@ -13,14 +13,15 @@ use towpath_storage::{
 
 use super::bury::Burial;
 use super::group_command::GroupCommand;
+use super::index_view::IndexSnapshot;
 use super::metrics::Tally;
 use super::published::TopicView;
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
-    AcceptedBatch, AppendRefusal, AppendRequest, BurialFailure, BurialWish, CommitRefused,
-    CommitWish, CreateTopic, CreateTopicRefusal, DeadLetter, DeleteTopicRefusal, DeliveryOutcome,
-    SubscriptionId, TopicNotFound, TopicSettings, TrimRefusal, TrimTopic, UpdateTopic,
-    UpdateTopicRefusal,
+    AcceptedBatch, AppendRefusal, AppendRequest, BurialFailure, BurialWish, CommitKey,
+    CommitRefused, CommitWish, CreateTopic, CreateTopicRefusal, DeadLetter, DeleteTopicRefusal,
+    DeliveryOutcome, RepeatedCommit, SubscriptionId, TopicNotFound, TopicSettings, TrimRefusal,
+    TrimTopic, UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -199,6 +200,15 @@ pub enum DataCommand {
     },
 }
 
+/// A commit that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Its batches and its entry.
+    pub published: Published,
+    /// What [`CommitKey::told`](crate::core::CommitKey::told) was, if it was carried out before and not now.
+    pub repeated: Option<Bytes>,
+}
+
 /// A commit on its way.
 #[derive(Debug)]
 pub struct CommitCommand {
@@ -206,8 +216,10 @@ pub struct CommitCommand {
     pub wish: CommitWish,
     /// Bytes of its batches, in their order.
     pub payloads: Vec<Bytes>,
+    /// Where what it carries from the disk was looked up, if it has a key.
+    pub snapshot: Option<IndexSnapshot>,
     /// Where the answer goes.
-    pub answer: Answer<Published, CommitRefused>,
+    pub answer: Answer<Committed, CommitRefused>,
     /// What it holds of the memory for waiting batches.
     pub permits: Permits,
 }
@@ -234,10 +246,18 @@ impl CommitCommand {
                 .saturating_mul(bytes_each)
         });
         let offsets = commits.sum::<usize>().saturating_mul(OFFSET_ROW_BYTES);
-        settled.fold(offsets, usize::saturating_add)
+        let key = self.wish.key.as_ref();
+        let remembered = key.map_or(0, |key| {
+            REMEMBERED_ROW_BYTES + key.told.len() + self.wish.appends.len() * MAX_VARINT_BYTES
+        });
+        settled.fold(offsets + remembered, usize::saturating_add)
     }
 }
 
+/// What the rows that remember a commit take at most, without what was told.
+const REMEMBERED_ROW_BYTES: usize = 512;
+/// What an offset takes in a row at most.
+const MAX_VARINT_BYTES: usize = 10;
 /// What the row of a committed offset takes at most.
 const OFFSET_ROW_BYTES: usize = 512;
 /// What settling one record takes at most.
@@ -388,6 +408,13 @@ pub enum ControlCommand {
         /// Where the answer goes.
         answer: Answer<OpenedTopic, TopicNotFound>,
     },
+    /// Look for a commit that a key has named before.
+    FindCommit {
+        /// The key.
+        key: CommitKey,
+        /// Where the answer goes.
+        answer: Answer<Option<RepeatedCommit>, CommitRefused>,
+    },
     /// Something about a consumer group.
     Group(GroupCommand),
     /// Something about a durable subscription.
@@ -419,6 +446,7 @@ impl ControlCommand {
                 ..
             } => fail(answer, is_begun || is_continuation),
             Self::OpenTopic { answer, .. } => fail(answer, is_begun),
+            Self::FindCommit { answer, .. } => fail(answer, is_begun),
             Self::Group(command) => command.fail(is_begun),
             Self::Subscription(command) => command.fail(is_begun),
             Self::ForgetDropped { .. } => {}

@@ -101,6 +101,8 @@ impl Engine {
             settle: Arc::clone(&shared.settle),
             commands: Arc::clone(&shared.commands),
             metrics: Arc::clone(&shared.metrics),
+            published: Arc::clone(&shared.published),
+            index: Arc::clone(&shared.index),
         };
         let maintenance_worker = MaintenanceWorker::new(
             environment.clone(),
@@ -176,7 +178,7 @@ impl Engine {
     /// As [`MaintenanceWorker::checkpoint`].
     pub fn step_maintenance(&mut self) -> Result<bool, StorageError> {
         let Some(job): Option<CheckpointJob> = self.shared.maintenance.try_pop() else {
-            return Ok(false);
+            return Ok(self.maintenance_worker.merge());
         };
         if !self.maintenance_worker.is_settled(job.input.lsn) {
             self.shared.maintenance.push_urgent(job);

@@ -4,6 +4,7 @@
 //! together with the [`IndexSnapshot`] that it comes from. What has changed since stays in the state for as
 //! long as anybody has an older snapshot.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use towpath_storage::{IndexStore, RunSet};
@@ -14,6 +15,8 @@ pub struct IndexView {
     store: Arc<IndexStore>,
     /// Held by the snapshots that were made since the last checkpoint was done.
     token: Mutex<Arc<()>>,
+    /// Number of the next commit that has a key, as of what is durable.
+    next_commit: AtomicU64,
 }
 
 /// The rows as a checkpoint has them. Holds rows in memory: to be let go of soon.
@@ -30,7 +33,19 @@ impl IndexView {
         Self {
             store,
             token: Mutex::default(),
+            next_commit: AtomicU64::new(0),
         }
+    }
+
+    /// Notes how many commits with a key are durable.
+    pub(super) fn set_next_commit(&self, number: u64) {
+        // ORDERING: a merge that sees an older number keeps more.
+        self.next_commit.store(number, Ordering::Relaxed);
+    }
+
+    /// How many commits with a key are durable, at least.
+    pub(super) fn next_commit(&self) -> u64 {
+        self.next_commit.load(Ordering::Relaxed)
     }
 
     /// The rows as the newest checkpoint has them, or a newer one.

@@ -2,6 +2,7 @@
 
 mod appends;
 mod refused;
+mod repeated;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ async fn commit(broker: &TestBroker, operations: Vec<Kind>) -> Result<v1::Commit
     });
     let request = v1::CommitRequest {
         operations: operations.collect(),
+        ..v1::CommitRequest::default()
     };
     let committed = soon(client(broker).commit(request)).await?;
     Ok(committed.into_inner())

@@ -486,8 +486,9 @@ pub mod commit_service_client {
         }
         /// Carries out operations as one entry of the log: they become durable together and visible together, on
         /// whatever topics they are. If one of them is refused, nothing happens at all, and the error names it.
-        /// Durable when answered. A call whose answer was lost may have happened: what it settled, committed or
-        /// expected tells, and refuses the same call sent again.
+        /// Durable when answered. A call whose answer was lost may have happened: sent again with the same
+        /// idempotency key it is answered as it was; without one, what it settled, committed or expected tells,
+        /// and refuses it.
         pub async fn commit(
             &mut self,
             request: impl tonic::IntoRequest<crate::wire::CommitRequest>,
@@ -529,8 +530,9 @@ pub mod commit_service_server {
     pub trait CommitService: std::marker::Send + std::marker::Sync + 'static {
         /// Carries out operations as one entry of the log: they become durable together and visible together, on
         /// whatever topics they are. If one of them is refused, nothing happens at all, and the error names it.
-        /// Durable when answered. A call whose answer was lost may have happened: what it settled, committed or
-        /// expected tells, and refuses the same call sent again.
+        /// Durable when answered. A call whose answer was lost may have happened: sent again with the same
+        /// idempotency key it is answered as it was; without one, what it settled, committed or expected tells,
+        /// and refuses it.
         async fn commit(
             &self,
             request: tonic::Request<crate::wire::CommitRequest>,

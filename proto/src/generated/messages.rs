@@ -2425,6 +2425,12 @@ pub struct CommitRequest {
     /// partition are appended in the order of the operations. Default: none, which is refused.
     #[prost(message, repeated, tag = "1")]
     pub operations: ::prost::alloc::vec::Vec<Operation>,
+    /// Names this commit, so that it happens once however often it is sent: for a day, or the last million
+    /// commits that have one, the same key is answered as it was the first time. With other operations it is
+    /// refused. At most 128 bytes, best 16 random ones. A commit that was refused is tried again.
+    /// Default: empty, which means that it is carried out whenever it is sent.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub idempotency_key: ::prost::bytes::Bytes,
 }
 /// One thing that happens.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2534,6 +2540,9 @@ pub struct CommitResponse {
     /// When it happened, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
     #[prost(int64, tag = "3")]
     pub commit_time_ms: i64,
+    /// It happened before, and nothing happened now: this is what was told then. Default: false.
+    #[prost(bool, tag = "4")]
+    pub is_repeated: bool,
 }
 /// What became of one operation.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -16,12 +16,17 @@ use crate::v1::append_records::Expectation;
 pub struct CommitRequest {
     /// The operations. Of too many one is left that tells so.
     pub operations: Vec<Operation>,
+    /// Names the commit; empty if nothing does.
+    pub idempotency_key: Bytes,
 }
 
 /// Written by hand because a derived one would keep any number of operations.
 impl Message for CommitRequest {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         encoding::message::encode_repeated(1, &self.operations, buf);
+        if !self.idempotency_key.is_empty() {
+            encoding::bytes::encode(2, &self.idempotency_key, buf);
+        }
     }
 
     fn merge_field(
@@ -36,12 +41,17 @@ impl Message for CommitRequest {
                 encoding::skip_field(wire_type, tag, buf, ctx)
             }
             1 => encoding::message::merge_repeated(wire_type, &mut self.operations, buf, ctx),
+            2 => encoding::bytes::merge(wire_type, &mut self.idempotency_key, buf, ctx),
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
     }
 
     fn encoded_len(&self) -> usize {
-        encoding::message::encoded_len_repeated(1, &self.operations)
+        let key = match self.idempotency_key.is_empty() {
+            true => 0,
+            false => encoding::bytes::encoded_len(2, &self.idempotency_key),
+        };
+        encoding::message::encoded_len_repeated(1, &self.operations) + key
     }
 
     fn clear(&mut self) {
@@ -150,6 +160,7 @@ impl From<v1::CommitRequest> for CommitRequest {
         let operations = request.operations.into_iter();
         Self {
             operations: operations.map(Operation::from).collect(),
+            idempotency_key: request.idempotency_key,
         }
     }
 }
@@ -228,7 +239,10 @@ mod tests {
             typed(Settle(settle)),
             v1::Operation { operation: None },
         ];
-        let request = v1::CommitRequest { operations };
+        let request = v1::CommitRequest {
+            operations,
+            idempotency_key: vec![1, 2].into(),
+        };
         let bytes = request.encode_to_vec();
         let wire = CommitRequest::from(request);
         assert_eq!(wire.encode_to_vec(), bytes, "encoded");
@@ -245,7 +259,11 @@ mod tests {
 
         let count_max = OPERATIONS_PER_COMMIT_MAX as usize;
         let operations = vec![v1::Operation { operation: None }; count_max + 10];
-        let bytes = v1::CommitRequest { operations }.encode_to_vec();
+        let request = v1::CommitRequest {
+            operations,
+            ..v1::CommitRequest::default()
+        };
+        let bytes = request.encode_to_vec();
         let wire = CommitRequest::decode(&bytes[..]).unwrap();
         assert_eq!(wire.operations.len(), count_max + 1);
     }

@@ -49,6 +49,7 @@ impl Stepper {
         let command = DataCommand::Commit(Box::new(CommitCommand {
             wish,
             payloads,
+            snapshot: None,
             answer,
             permits: Permits::default(),
         }));
@@ -56,7 +57,8 @@ impl Stepper {
         pushed.expect("the broker is running");
         self.settle_down()?;
         let committed = committed.try_recv().expect("answered").expect("committed");
-        assert_eq!(committed.base_offsets.len(), 2, "one of each topic");
+        let base_offsets = committed.published.base_offsets;
+        assert_eq!(base_offsets.len(), 2, "one of each topic");
         self.acknowledge(name, place);
         self.model.subscription(name).acknowledge();
         Ok(())
@@ -99,6 +101,7 @@ impl Stepper {
                 member: groups::MEMBER,
                 commits: vec![commit],
             }],
+            key: None,
             settlements: vec![CommitSettlement {
                 operation: 3,
                 subscription,

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use towpath_proto::limits::COMMIT_BYTES_MAX;
 use towpath_proto::problem::{FIELD, Problem};
 use towpath_proto::reason::ErrorReason;
-use towpath_proto::v1;
 use towpath_proto::v1::append_records::Expectation;
 use towpath_proto::wire::operation::Operation as Kind;
 use towpath_proto::wire::{AppendRecords, Operation};
@@ -164,21 +163,8 @@ impl Records {
         Ok(appends.unzip())
     }
 
-    /// What is told of each operation, by the first offset of each batch.
-    pub(super) fn results(
-        &self,
-        bases: &BTreeMap<PartitionRef, Offset>,
-    ) -> Vec<v1::OperationResult> {
-        let position = |placed: &Placed| {
-            let base = bases.get(&placed.partition)?;
-            Some(v1::RecordPosition {
-                partition: placed.partition.partition,
-                offset: base.advance(placed.index.into()).get(),
-            })
-        };
-        let results = self.placed.iter().map(|placed| v1::OperationResult {
-            positions: placed.iter().filter_map(position).collect(),
-        });
-        results.collect()
+    /// The places of the records of each operation.
+    pub(super) fn placed(&self) -> &[Vec<Placed>] {
+        &self.placed
     }
 }

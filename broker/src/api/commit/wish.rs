@@ -87,8 +87,8 @@ fn read_offsets(
 }
 
 /// What is needed to tell why a commit was refused once its request is gone.
-#[derive(Debug)]
-pub(super) struct Told {
+#[derive(Debug, Default)]
+pub(super) struct Reasons {
     /// Topics that it names, by their ids.
     topics: Vec<(towpath_storage::TopicId, TopicName)>,
     /// Subscriptions and partitions of what is settled, by the numbers of the operations.
@@ -99,7 +99,7 @@ pub(super) struct Told {
     expected: Vec<(usize, PartitionRef)>,
 }
 
-impl Told {
+impl Reasons {
     pub(super) fn of(wish: &CommitWish, operations: &[Operation], shared: &Shared) -> Self {
         let appends = wish
             .appends
@@ -160,6 +160,12 @@ impl Told {
                     }
                     None => Problem::new(ErrorReason::TopicNotFound, refusal.to_string()),
                 }
+            }
+            CommitRefusalCause::KeyReused => {
+                let message = "the key has named other operations before";
+                return Problem::invalid_field("idempotency_key", message).with_hint(
+                    "draw another key for each commit, and keep it for its repetitions",
+                );
             }
             CommitRefusalCause::GroupNotFound(name) => status::group_not_found(&name),
             CommitRefusalCause::Offset { partition, refusal } => {

@@ -81,6 +81,12 @@ impl Sequencer {
                     .answers
                     .push(PendingAnswer::TrimTopic { answer, result });
             }
+            ControlCommand::FindCommit { key, answer } => {
+                let result = self.state.repeated_commit(&key, self.time.now_ms());
+                draft
+                    .answers
+                    .push(PendingAnswer::FindCommit { answer, result });
+            }
             ControlCommand::Group(command) => self.take_group_command(command, draft),
             ControlCommand::Subscription(command) => {
                 self.take_subscription_command(command, draft, data);

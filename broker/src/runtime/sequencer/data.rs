@@ -10,7 +10,7 @@ use towpath_storage::{
 
 use super::super::bury::Burial;
 use super::super::command::{
-    AppendAnswer, CommitCommand, DataCommand, Permits, Published, Republished,
+    AppendAnswer, CommitCommand, Committed, DataCommand, Permits, Published, Republished,
 };
 use super::super::settle::SettleWork;
 use super::draft::{Draft, PendingAnswer, Run};
@@ -345,17 +345,34 @@ impl Sequencer {
                 return Verdict::Wait(DataCommand::Commit(commit), partition, needs);
             }
             Ok(CommitDecision::Commit(lines)) => {
-                let base_offsets = lines.iter().map(|line| line.frame.base_offset).collect();
-                let rows = self.carry_out_commit(&commit.wish, draft);
+                let bases = lines.iter().map(|line| line.frame.base_offset);
+                let base_offsets: Vec<_> = bases.collect();
+                let mut rows = self.carry_out_commit(&commit.wish, draft);
+                if let Some(key) = &commit.wish.key {
+                    let known = self.state.remember_commit(key, &base_offsets, lsn, now_ms);
+                    self.apply_rows(&known);
+                    rows.extend(known);
+                }
                 let appends = lines.into_iter().zip(commit.payloads);
                 let appends = appends.map(|(line, payload)| Append { line, payload });
                 self.push_entry(appends.collect(), rows, draft);
-                Ok(Published {
-                    base_offsets,
-                    lsn,
-                    append_time_ms: now_ms,
+                Ok(Committed {
+                    published: Published {
+                        base_offsets,
+                        lsn,
+                        append_time_ms: now_ms,
+                    },
+                    repeated: None,
                 })
             }
+            Ok(CommitDecision::Repeated(before)) => Ok(Committed {
+                published: Published {
+                    base_offsets: before.base_offsets,
+                    lsn: before.lsn,
+                    append_time_ms: before.time_ms,
+                },
+                repeated: Some(before.told),
+            }),
             Err(refused) => Err(refused),
         };
         draft.answers.push(PendingAnswer::Commit {

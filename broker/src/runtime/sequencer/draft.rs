@@ -7,8 +7,8 @@ use std::time::Duration;
 use towpath_storage::{OffsetRange, PartitionRef, Round, SegmentRef, TopicId};
 
 use super::super::command::{
-    Answer, AppendAnswer, AppendSink, CommandError, CommitCommand, DataCommand, OpenedTopic,
-    Permits, Published, Ticket, TrimmedTopic, UpdatedTopic, send,
+    Answer, AppendAnswer, AppendSink, CommandError, CommitCommand, Committed, DataCommand,
+    OpenedTopic, Permits, Published, Ticket, TrimmedTopic, UpdatedTopic, send,
 };
 use super::super::group_command::{GroupNotFound, GroupPage, GroupProgress, GroupSink};
 use super::super::inspect::InspectWork;
@@ -21,10 +21,10 @@ use super::super::subscription_question::AnsweredQuestion;
 use crate::core::{
     AppendRefusal, CommitRefused, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal,
     DeadLetterCounts, DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group,
-    GroupId, GroupNotice, Hold, JoinRefusal, OpenDeadLetters, SeekRefusal, SeekSubscriptionRefusal,
-    SoughtPartition, SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound,
-    SubscriptionNotice, SubscriptionProgress, TopicNotFound, TopicSettings, Trim, TrimRefusal,
-    UpdateSubscriptionRefusal, UpdateTopicRefusal,
+    GroupId, GroupNotice, Hold, JoinRefusal, OpenDeadLetters, RepeatedCommit, SeekRefusal,
+    SeekSubscriptionRefusal, SoughtPartition, SoughtSubscriptionPartition, SubscriptionDescription,
+    SubscriptionNotFound, SubscriptionNotice, SubscriptionProgress, TopicNotFound, TopicSettings,
+    Trim, TrimRefusal, UpdateSubscriptionRefusal, UpdateTopicRefusal,
 };
 
 /// What one round adds up to.
@@ -85,9 +85,13 @@ pub(super) enum PendingAnswer {
         permits: Permits,
     },
     Commit {
-        answer: Answer<Published, CommitRefused>,
-        result: Result<Published, CommitRefused>,
+        answer: Answer<Committed, CommitRefused>,
+        result: Result<Committed, CommitRefused>,
         permits: Permits,
+    },
+    FindCommit {
+        answer: Answer<Option<RepeatedCommit>, CommitRefused>,
+        result: Result<Option<RepeatedCommit>, CommitRefused>,
     },
     CreateTopic {
         answer: Answer<Option<Arc<TopicView>>, CreateTopicRefusal>,
@@ -225,6 +229,7 @@ impl PendingAnswer {
                 reply(answer, result);
                 drop(permits);
             }
+            Self::FindCommit { answer, result } => reply(answer, result),
             Self::CreateTopic { answer, result } => reply(answer, result),
             Self::DeleteTopic { answer, result } => reply(answer, result),
             Self::UpdateTopic { answer, result } => reply(answer, result),
@@ -263,6 +268,7 @@ impl PendingAnswer {
             Self::Append { sink, ticket, .. } => sink.answer(ticket, AppendAnswer::Failed),
             Self::Publish { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::Commit { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::FindCommit { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::CreateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::DeleteTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::UpdateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),

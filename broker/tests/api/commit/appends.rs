@@ -56,7 +56,12 @@ async fn of_writers_that_expect_the_same_offset_one_wins() {
             let operation = Some(expecting(offset, "orders", 0, &[&value]));
             let operations = vec![v1::Operation { operation }];
             writers.spawn(async move {
-                let committed = client.commit(v1::CommitRequest { operations }).await;
+                let committed = client
+                    .commit(v1::CommitRequest {
+                        operations,
+                        ..v1::CommitRequest::default()
+                    })
+                    .await;
                 (value, committed)
             });
         }

@@ -170,6 +170,7 @@ async fn what_makes_no_sense_is_told_by_its_field() {
     }
     let unknown = v1::CommitRequest {
         operations: vec![v1::Operation { operation: None }],
+        ..v1::CommitRequest::default()
     };
     let refused = crate::harness::soon(super::client(&broker).commit(unknown)).await;
     let problem = refusal(refused, ErrorReason::InvalidArgument);
