@@ -1,10 +1,12 @@
 //! gRPC: parses requests, asks the runtime, converts answers. Decides nothing.
 
 mod admin;
+mod commit;
 mod convert;
 mod dead_letter;
 mod fetch;
 mod group;
+mod placement;
 mod produce;
 mod status;
 mod subscription;
@@ -18,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
-use towpath_proto::limits::MESSAGE_BYTES_MAX;
+use towpath_proto::limits::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX};
 use towpath_proto::names::TopicName;
 use towpath_proto::problem::Problem;
 use towpath_proto::status::DETAILS_DESCRIPTOR_SET;
@@ -30,6 +32,7 @@ use crate::metrics::{GroupsInFlight, Refusals};
 use crate::runtime::command::{Answer, CommandError, ControlCommand, DataCommand};
 use crate::runtime::command_queue::CommandQueue;
 use crate::runtime::engine::Identity;
+use crate::runtime::index_view::IndexView;
 use crate::runtime::metrics::{EngineMetrics, Tally};
 use crate::runtime::published::{PublishedState, TopicView};
 use crate::shutdown::Drain;
@@ -40,6 +43,8 @@ use unreadable::Explained;
 pub(crate) struct Shared {
     /// Where commands go.
     pub(crate) commands: Arc<CommandQueue>,
+    /// Rows of indexes that are on disk.
+    pub(crate) index: Arc<IndexView>,
     /// What may be seen.
     pub(crate) reading: Reading,
     /// Time for people; broker time is the sequencer's.
@@ -87,6 +92,7 @@ pub(crate) struct InFlight {
 /// All services of the broker.
 pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) -> Routes {
     use v1::admin_service_server::AdminServiceServer;
+    use v1::commit_service_server::CommitServiceServer;
     use v1::dead_letter_service_server::DeadLetterServiceServer;
     use v1::fetch_service_server::FetchServiceServer;
     use v1::group_service_server::GroupServiceServer;
@@ -95,6 +101,7 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
     use v1::topic_service_server::TopicServiceServer;
 
     let produce = ProduceServiceServer::new(produce::ProduceApi::new(Arc::clone(shared)));
+    let commit = CommitServiceServer::new(commit::CommitApi::new(Arc::clone(shared)));
     let fetch = FetchServiceServer::new(fetch::FetchApi::new(Arc::clone(shared)));
     let group = GroupServiceServer::new(group::GroupApi::new(Arc::clone(shared)));
     let subscription =
@@ -107,6 +114,9 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
     routes
         .add_service(Explained::with_records(
             produce.max_decoding_message_size(MESSAGE_BYTES_MAX),
+        ))
+        .add_service(Explained::with_operations(
+            commit.max_decoding_message_size(REQUEST_BYTES_MAX),
         ))
         .add_service(Explained::new(
             fetch.max_decoding_message_size(MESSAGE_BYTES_MAX),
@@ -250,10 +260,10 @@ impl Shared {
 }
 
 impl InFlight {
-    /// Waits for memory for `bytes`, at most that of one message. None if the broker is gone.
+    /// Waits for memory for `bytes`, at most that of one request. None if the broker is gone.
     async fn take(memory: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        // Every bound holds one message; more could never be had.
-        let bytes = u32::try_from(bytes.min(MESSAGE_BYTES_MAX)).unwrap_or(u32::MAX);
+        // Every bound holds one request of its kind; more could never be had.
+        let bytes = u32::try_from(bytes.min(REQUEST_BYTES_MAX)).unwrap_or(u32::MAX);
         Arc::clone(memory).acquire_many_owned(bytes).await.ok()
     }
 }

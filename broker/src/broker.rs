@@ -250,6 +250,7 @@ fn share(
     let clock = Arc::clone(&engine.environment.clock);
     api::Shared {
         commands: Arc::clone(&engine.commands),
+        index: Arc::clone(&engine.index),
         reading,
         start_time_ms: clock.wall_ms(),
         clock,

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use towpath_proto::limits::MESSAGE_BYTES_MAX;
+use towpath_proto::limits::{MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX};
 
 use crate::runtime::engine::EngineOptions;
 
@@ -208,6 +208,7 @@ impl Config {
         let limits = &self.limits;
         let all = limits.in_flight_bytes_max as u128;
         let message = MESSAGE_BYTES_MAX as u128;
+        let request = REQUEST_BYTES_MAX as u128;
         let number = |flag, number: u128, unit, allowed| NumberSetting {
             flag,
             number,
@@ -232,7 +233,7 @@ impl Config {
                 "",
                 1..=65_536,
             ),
-            number("--in-flight-bytes-max", all, " bytes", message..=64 * GIB),
+            number("--in-flight-bytes-max", all, " bytes", request..=64 * GIB),
             number(
                 "--in-flight-bytes-per-stream-max",
                 limits.in_flight_bytes_per_stream_max as u128,

@@ -8,7 +8,9 @@ mod append;
 mod apply;
 mod broker_time;
 mod changes;
+mod commit;
 mod group;
+mod index_rows;
 mod named_producer;
 mod partition;
 mod producer;
@@ -28,6 +30,10 @@ use towpath_storage::{PartitionRef, SegmentRef, TopicId};
 
 pub use append::{AppendDecision, AppendRefusal, AppendRequest, SpendDecision};
 pub use broker_time::{BrokerTime, TimeJump};
+pub use commit::{
+    CommitAppend, CommitDecision, CommitExpectation, CommitKey, CommitOffsets, CommitRefusalCause,
+    CommitRefused, CommitSettlement, CommitWish, RepeatedCommit, is_index_row_needed,
+};
 pub use group::{
     AssignedPartition, Commit, CommitRefusal, CommitVerdict, DeleteGroupRefusal, Departure,
     Generation, Group, GroupActivity, GroupDecision, GroupEvent, GroupId, GroupNotice,
@@ -66,6 +72,7 @@ pub use topic_config::{SettingChange, TopicConfig, TopicConfigChange, TopicConfi
 
 use changes::Changes;
 use group::Groups;
+use index_rows::IndexRows;
 use named_producer::NamedProducers;
 use producer::Producers;
 use subscription::Subscriptions;
@@ -137,7 +144,10 @@ pub struct State {
     /// Number of the next subscription; numbers are never used again.
     next_subscription: u64,
     subscriptions: Subscriptions,
+    /// How many commits had a key.
+    next_commit: u64,
     changes: Changes,
+    index: IndexRows,
     /// Set from outside while the disk is nearly full; not durable.
     is_space_low: bool,
 }
@@ -159,7 +169,9 @@ impl State {
             groups: Groups::default(),
             next_subscription: 1,
             subscriptions: Subscriptions::default(),
+            next_commit: 0,
             changes: Changes::default(),
+            index: IndexRows::default(),
             is_space_low: false,
         }
     }
@@ -228,6 +240,28 @@ impl State {
 
     /// Rows that changed since the last checkpoint.
     pub fn changed_row_count(&self) -> usize {
-        self.changes.len()
+        self.changes.len() + self.index.len()
+    }
+
+    /// How many commits had a key.
+    pub fn next_commit(&self) -> u64 {
+        self.next_commit
+    }
+
+    /// Bytes of index rows that are in memory: those that changed since the last checkpoint, and those that
+    /// checkpoints have taken and that were not forgotten since.
+    pub fn index_row_bytes(&self) -> usize {
+        self.index.size_bytes()
+    }
+
+    /// Checkpoints whose index rows are still in memory.
+    pub fn index_checkpoint_count(&self) -> usize {
+        self.index.taken_count()
+    }
+
+    /// Lets go of the index rows of the oldest of those checkpoints. It has to be done, and nobody may
+    /// carry anything from the runs that were there before it.
+    pub fn forget_index_rows(&mut self) {
+        self.index.forget_oldest();
     }
 }

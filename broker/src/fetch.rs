@@ -176,6 +176,11 @@ pub(crate) enum Readable {
 const DELIVERY_READ_BYTES: usize = 256 * 1024;
 
 impl Reading {
+    /// Threads that read files.
+    pub(crate) fn pool(&self) -> &ReadPool {
+        &self.pool
+    }
+
     /// Reads what is published, through the pool where it is not in memory.
     pub(crate) fn new(shared: &EngineShared, reader: LogReader, pool: ReadPool) -> Self {
         Self {

@@ -10,6 +10,7 @@ pub mod command;
 pub mod command_queue;
 pub mod engine;
 pub mod group_command;
+pub mod index_view;
 pub mod inspect;
 pub mod inspected_frames;
 mod judge;

@@ -13,12 +13,16 @@ const MIB: usize = 1024 * KIB;
 pub const RECORD_BYTES_MAX: usize = MIB + 64 * KIB;
 /// Largest encoded batch, and the largest sum of the records of one `Publish`.
 pub const BATCH_BYTES_MAX: usize = 4 * MIB;
-/// Largest commit: all that one journal entry may carry.
+/// Largest sum of the records of one `Commit`.
 pub const COMMIT_BYTES_MAX: usize = 8 * MIB;
+/// Most operations of one `Commit`.
+pub const OPERATIONS_PER_COMMIT_MAX: u32 = 1_000;
 /// Room in a gRPC message beside the batch that it carries.
 pub const MESSAGE_OVERHEAD_BYTES: usize = 64 * KIB;
 /// Largest gRPC message that either side has to decode.
 pub const MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + MESSAGE_OVERHEAD_BYTES;
+/// Largest request of any kind: a `Commit`.
+pub const REQUEST_BYTES_MAX: usize = COMMIT_BYTES_MAX + MESSAGE_OVERHEAD_BYTES;
 /// Size at which the SDK sends a batch without waiting for more records.
 pub const SDK_BATCH_BYTES: usize = 128 * KIB;
 
@@ -102,6 +106,8 @@ pub fn published() -> v1::Limits {
         partitions_per_group_max: PARTITIONS_PER_GROUP_MAX,
         topics_per_member_max: TOPICS_PER_MEMBER_MAX,
         producer_names_max: PRODUCER_NAMES_MAX,
+        operations_per_commit_max: OPERATIONS_PER_COMMIT_MAX,
+        commit_bytes_max: COMMIT_BYTES_MAX as u64,
     }
 }
 

@@ -5,6 +5,7 @@
 //! at a record. What the bytes hold is checked by [`crate::batch`].
 
 mod codec;
+mod commit;
 mod fetch;
 mod join;
 mod produce;
@@ -12,6 +13,7 @@ mod publish;
 mod receive;
 
 pub use codec::{BufferedCodec, BufferedEncoder, ControlCodec, DataCodec, FetchCodec};
+pub use commit::{AppendRecords, CommitRequest, Operation, operation};
 pub use fetch::{FetchResponse, FetchedBatch, fetch_response};
 pub use join::{JoinResponse, join_response};
 pub use produce::{ProduceBatch, ProduceRequest, produce_request};

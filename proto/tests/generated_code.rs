@@ -11,7 +11,7 @@ use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 /// Services whose streams carry batches: they use the wire view of those messages.
-const PRODUCE_SERVICE: &str = "ProduceService";
+const DATA_SERVICES: [&str; 2] = ["ProduceService", "CommitService"];
 const FETCH_SERVICES: [&str; 3] = ["FetchService", "GroupService", "SubscriptionService"];
 
 #[test]
@@ -112,6 +112,7 @@ fn generate(manifest: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let data_services = services_builder()
         .extern_path(".towpath.v1.ProduceRequest", "crate::wire::ProduceRequest")
         .extern_path(".towpath.v1.PublishRequest", "crate::wire::PublishRequest")
+        .extern_path(".towpath.v1.CommitRequest", "crate::wire::CommitRequest")
         .codec_path("crate::wire::DataCodec");
     let fetch_services = services_builder()
         .extern_path(".towpath.v1.FetchResponse", "crate::wire::FetchResponse")
@@ -125,7 +126,7 @@ fn generate(manifest: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let control_services = services_builder().codec_path("crate::wire::ControlCodec");
 
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let is_data = |name: &str| name == PRODUCE_SERVICE;
+    let is_data = |name: &str| DATA_SERVICES.contains(&name);
     let is_fetch = |name: &str| FETCH_SERVICES.contains(&name);
     let only = |is_wanted: &dyn Fn(&str) -> bool| only_services(&descriptors, is_wanted);
     vec![

@@ -15,6 +15,7 @@
     reason = "a test fails by panicking and says what it did"
 )]
 
+mod commits;
 mod recovery;
 mod scripts;
 mod subscriptions;

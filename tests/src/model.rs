@@ -124,8 +124,10 @@ pub struct SubscriptionFacts {
     pub places: BTreeMap<(u32, u64), Fate>,
     /// Dead letters, by partition and offset of their record.
     pub letters: BTreeMap<(u32, u64), LetterFate>,
-    /// Dead letters that were appended to a topic.
+    /// Records that dead letters and commits have appended to the topics that are kept for that.
     pub republished: u64,
+    /// How far the group of the same name is in the first partition, if there is one.
+    pub committed: Option<u64>,
 }
 
 impl SubscriptionFacts {

@@ -1,6 +1,7 @@
 //! A broker without threads on a simulated disk: commands go in, steps are taken one at a time, answers
 //! are compared with the model.
 
+mod commits;
 mod groups;
 mod subscriptions;
 
@@ -272,6 +273,7 @@ impl Stepper {
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload_crc: towpath_proto::batch::crc(&payload),
             record_count,
+            expected: None,
         };
         let sink = Arc::clone(&self.answers) as Arc<dyn AppendSink>;
         let ticket = Ticket {
@@ -306,6 +308,7 @@ impl Stepper {
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload_crc: towpath_proto::batch::crc(&payload),
             record_count: 1,
+            expected: None,
         };
         let (answer, published) = oneshot::channel();
         let command = DataCommand::Publish {

@@ -21,6 +21,7 @@ use towpath_proto::wire::{self, PublishRequest};
 
 use crate::memory::MessageMemory;
 
+use super::placement::{Placement, Target};
 use super::{InFlight, Shared, convert, status, unreadable};
 use outbox::Outbox;
 use reader::Reader;

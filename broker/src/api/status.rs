@@ -12,7 +12,7 @@ use towpath_proto::limits;
 use towpath_proto::names::{GroupName, NameError, TopicName};
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
-use towpath_storage::{BrokerId, PartitionLog, PartitionRef};
+use towpath_storage::{BrokerId, PartitionLog, PartitionRef, StorageError, with_causes};
 
 use super::convert;
 use crate::core::{
@@ -102,6 +102,18 @@ pub(super) fn shutting_down() -> Problem {
         .with_retry_after(RESTART_WAIT)
 }
 
+/// What the broker remembers cannot be looked up.
+pub(super) fn index_unreadable(error: &StorageError) -> Problem {
+    tracing::error!(error = %with_causes(error), "an index cannot be read");
+    match error {
+        StorageError::Corrupt(_) => Problem::new(
+            ErrorReason::LogCorrupt,
+            "what the broker remembers of the key is damaged",
+        ),
+        _ => Problem::new(ErrorReason::StorageFailed, "an index cannot be read"),
+    }
+}
+
 /// The disk failed while the request was on its way there.
 pub(super) fn storage_failed() -> Problem {
     Problem::new(
@@ -149,6 +161,17 @@ pub(super) fn append_refused(
         .with("topic", topic)
         .with("subscriptions", subscription)
         .with_hint("write to another topic: these are for its subscription alone"),
+        AppendRefusal::ExpectedOffsetMismatch { expected, actual } => Problem::new(
+            ErrorReason::ExpectedOffsetMismatch,
+            format!("the next record gets offset {actual}: expected {expected}"),
+        )
+        .with("topic", topic)
+        .with("partition", partition)
+        .with("expected_offset", expected)
+        .with("end_offset", actual)
+        .with_hint(
+            "read what was written meanwhile, decide again and expect the offset that is next",
+        ),
         AppendRefusal::StorageFull => {
             Problem::new(ErrorReason::StorageFull, "the disk is full").with_retry_after(SPACE_WAIT)
         }

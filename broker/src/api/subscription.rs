@@ -20,6 +20,7 @@ mod show;
 mod teller;
 mod update;
 
+pub(super) use convert::settlement;
 pub(super) use show::find;
 
 use std::pin::Pin;

@@ -16,13 +16,43 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::NamedService;
 use tonic::{Code, Status};
-use towpath_proto::limits::{BATCH_BYTES_MAX, MESSAGE_BYTES_MAX};
+use towpath_proto::limits::{BATCH_BYTES_MAX, COMMIT_BYTES_MAX, MESSAGE_BYTES_MAX};
 use towpath_proto::problem::{FIELD, Problem};
 use towpath_proto::reason::ErrorReason;
 
 /// What a compressed message has to say about itself by the rules of gRPC, which also name the
 /// status of one that does not: INTERNAL. tonic's texts about that begin so.
 const RULE_OF_GRPC: &str = "protocol error";
+
+/// The field that makes the requests of a call large, since records are in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RecordsField {
+    name: &'static str,
+    /// What is limited.
+    whole: &'static str,
+    /// Most bytes of it.
+    size_bytes_max: usize,
+}
+
+impl RecordsField {
+    /// One whose records make up a batch.
+    pub(super) const fn of_batch(name: &'static str) -> Self {
+        Self {
+            name,
+            whole: "a batch",
+            size_bytes_max: BATCH_BYTES_MAX,
+        }
+    }
+
+    /// That of a commit.
+    const fn of_commit() -> Self {
+        Self {
+            name: "operations",
+            whole: "a commit",
+            size_bytes_max: COMMIT_BYTES_MAX,
+        }
+    }
+}
 
 /// The same status, explained where the message could not be read.
 pub(super) fn described(status: Status) -> Status {
@@ -34,8 +64,8 @@ pub(super) fn described(status: Status) -> Status {
 
 /// Why tonic could not read a request; none if the status is about something else.
 ///
-/// `records_field` names the field that makes a request of the call large: that of its records.
-pub(super) fn explain(status: &Status, records_field: Option<&str>) -> Option<Problem> {
+/// `records_field` is that of the requests of the call, if they have one.
+pub(super) fn explain(status: &Status, records_field: Option<RecordsField>) -> Option<Problem> {
     // Every status of ours has details, and one about a broken connection a source.
     if !status.details().is_empty() || status.source().is_some() {
         return None;
@@ -57,14 +87,18 @@ pub(super) fn malformed(what: &str) -> Problem {
     .with_hint("encode requests with stubs generated from proto/towpath/v1")
 }
 
-fn too_large(size_bytes: Option<u64>, records_field: Option<&str>) -> Problem {
+fn too_large(size_bytes: Option<u64>, records_field: Option<RecordsField>) -> Problem {
     let problem = match records_field {
-        Some(field) => Problem::new(
+        Some(RecordsField {
+            name,
+            whole,
+            size_bytes_max,
+        }) => Problem::new(
             ErrorReason::BatchTooLarge,
-            format!("the request is too large: a batch has at most {BATCH_BYTES_MAX} bytes"),
+            format!("the request is too large: {whole} has at most {size_bytes_max} bytes"),
         )
-        .with(FIELD, field)
-        .with("size_bytes_max", BATCH_BYTES_MAX)
+        .with(FIELD, name)
+        .with("size_bytes_max", size_bytes_max)
         .with_hint("send fewer records at once"),
         None => Problem::new(
             ErrorReason::InvalidArgument,
@@ -104,15 +138,25 @@ impl<S> Explained<S> {
 
     /// For a service whose requests that come alone carry records in the field `records`.
     pub(super) fn with_records(service: S) -> Self {
-        Self {
-            service,
-            explain: |response| explain_response(response, Some("records")),
-        }
+        let explain = |response| {
+            let field = RecordsField::of_batch("records");
+            explain_response(response, Some(field))
+        };
+        Self { service, explain }
+    }
+
+    /// For the service of commits.
+    pub(super) fn with_operations(service: S) -> Self {
+        let explain = |response| explain_response(response, Some(RecordsField::of_commit()));
+        Self { service, explain }
     }
 }
 
 /// tonic leaves the status of a call that ends before it begins with the head of the response.
-fn explain_response(response: Response<Body>, records_field: Option<&str>) -> Response<Body> {
+fn explain_response(
+    response: Response<Body>,
+    records_field: Option<RecordsField>,
+) -> Response<Body> {
     let status = response.extensions().get::<Status>();
     match status.and_then(|status| explain(status, records_field)) {
         Some(problem) => Status::from(problem).into_http(),
@@ -164,7 +208,11 @@ mod tests {
 
     #[test]
     fn a_size_that_is_not_told_is_left_out() {
-        let problem = explain(&Status::out_of_range("too large"), Some("records")).unwrap();
+        let problem = explain(
+            &Status::out_of_range("too large"),
+            Some(RecordsField::of_batch("records")),
+        )
+        .unwrap();
         assert_eq!(problem.reason(), ErrorReason::BatchTooLarge, "{problem}");
         assert_eq!(problem.metadata().get("size_bytes"), None, "{problem:?}");
         assert_eq!(problem.metadata()[FIELD], "records", "{problem:?}");

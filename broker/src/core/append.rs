@@ -2,8 +2,9 @@
 
 use towpath_proto::ids;
 use towpath_proto::names::SubscriptionName;
+use towpath_proto::reason::ErrorReason;
 use towpath_storage::{
-    DirectoryLine, FrameForm, FrameHeader, FramePlace, Lsn, PartitionRef, Placement,
+    DirectoryLine, FrameForm, FrameHeader, FramePlace, Lsn, Offset, PartitionRef, Placement,
     PlacementError, Placing, ProducerStamp, Row, SegmentRef, TopicId, place,
 };
 
@@ -15,7 +16,7 @@ use super::row::RowId;
 use super::topic::Topic;
 
 /// A batch, without its bytes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AppendRequest {
     /// Where it is to go.
     pub partition: PartitionRef,
@@ -27,6 +28,8 @@ pub struct AppendRequest {
     pub payload_crc: u32,
     /// Number of records, at least 1.
     pub record_count: u32,
+    /// The offset that the first record is to get, or the batch is refused; none for whichever it gets.
+    pub expected: Option<Offset>,
 }
 
 impl AppendRequest {
@@ -102,6 +105,14 @@ pub enum AppendRefusal {
         /// Whose they are.
         subscription: SubscriptionName,
     },
+    /// The partition does not end where the batch expects it to.
+    #[error("the partition ends at {actual}, expected {expected}")]
+    ExpectedOffsetMismatch {
+        /// The offset that was expected for the first record.
+        expected: Offset,
+        /// The one that it would get.
+        actual: Offset,
+    },
     /// The disk is nearly full.
     #[error("the disk is full")]
     StorageFull,
@@ -126,8 +137,23 @@ impl State {
             return Ok(AppendDecision::Repeated(outcome));
         }
         self.takes_records(request.partition.topic)?;
+        check_expected(found.1, request.expected, 0)?;
         let frame = request.frame(found.1, lsn, now_ms);
         self.place(found, request, placing, frame)
+    }
+
+    /// Whether a partition would end at `expected` behind `records_before` more records.
+    ///
+    /// # Errors
+    /// [`AppendRefusal::ExpectedOffsetMismatch`], and those of a partition that there is not.
+    pub fn expect_offset(
+        &self,
+        partition: PartitionRef,
+        expected: Offset,
+        records_before: u64,
+    ) -> Result<(), AppendRefusal> {
+        let (_, found) = self.find_partition(partition)?;
+        check_expected(found, Some(expected), records_before)
     }
 
     /// Decides on a batch of dead letters, which alone their topic takes; as [`State::append`] otherwise.
@@ -231,11 +257,43 @@ impl State {
         if let Some(outcome) = self.judge(partition, stamp)? {
             return Ok(SpendDecision::Repeated(outcome));
         }
+        let row = self.spent_row(partition, stamp, reason, now_ms);
+        Ok(SpendDecision::Spend(row))
+    }
+
+    /// The row that spends the sequence of a batch which was refused for good just now; none if it may be
+    /// sent again, or has no sequence.
+    pub fn spend_on(
+        &self,
+        refusal: &AppendRefusal,
+        request: &AppendRequest,
+        now_ms: i64,
+    ) -> Option<Row> {
+        let reason = match refusal {
+            AppendRefusal::ExpectedOffsetMismatch { .. } => ErrorReason::ExpectedOffsetMismatch,
+            AppendRefusal::TopicNotFound { .. }
+            | AppendRefusal::PartitionNotFound { .. }
+            | AppendRefusal::SequenceGap { .. }
+            | AppendRefusal::ProducerUnknown
+            | AppendRefusal::ProducerFenced { .. }
+            | AppendRefusal::OnlyLetters { .. }
+            | AppendRefusal::StorageFull => return None,
+        };
+        let stamp = request.producer?;
+        Some(self.spent_row(request.partition, stamp, reason.number(), now_ms))
+    }
+
+    fn spent_row(
+        &self,
+        partition: PartitionRef,
+        stamp: ProducerStamp,
+        reason: i32,
+        now_ms: i64,
+    ) -> Row {
         let known = self.producers.of_life(partition, stamp);
         let outcome = Outcome::Spent { reason };
         let after = ProducerPartition::after(known, stamp, outcome, now_ms);
-        let row = RowId::Producer(stamp.id, partition).put(&after.to_row());
-        Ok(SpendDecision::Spend(row))
+        RowId::Producer(stamp.id, partition).put(&after.to_row())
     }
 
     /// The earlier outcome of a repeated batch; none for the next one.
@@ -298,5 +356,19 @@ impl State {
     pub fn has_surplus_producers(&self) -> bool {
         self.producers.bytes_of_unnamed() > self.limits.producer_rows_bytes_max
             || self.producers.bytes_of_named() > self.limits.named_producer_rows_bytes_max
+    }
+}
+
+fn check_expected(
+    partition: &Partition,
+    expected: Option<Offset>,
+    records_before: u64,
+) -> Result<(), AppendRefusal> {
+    let actual = partition.end.advance(records_before);
+    match expected {
+        Some(expected) if expected != actual => {
+            Err(AppendRefusal::ExpectedOffsetMismatch { expected, actual })
+        }
+        _ => Ok(()),
     }
 }

@@ -1,7 +1,9 @@
 //! Applying: the only place where the state changes, in service and in replay alike.
 
 use towpath_proto::names::{GroupName, ProducerName, TopicName};
-use towpath_storage::{DirectoryLine, PartitionRef, Row, SegmentRef, StateMachine, TopicId};
+use towpath_storage::{
+    DirectoryLine, INDEX_TABLES, PartitionRef, Row, SegmentRef, StateMachine, TopicId,
+};
 
 use super::State;
 use super::group::GroupId;
@@ -16,6 +18,9 @@ use super::topic::Topic;
 
 impl StateMachine for State {
     fn apply_row(&mut self, row: Row) {
+        if row.key.table >= INDEX_TABLES {
+            return self.index.put(row);
+        }
         let Some(id) = RowId::parse(&row.key) else {
             // A newer release would have raised the format version.
             tracing::error!(table = row.key.table, "row of an unknown table left out");
@@ -29,6 +34,7 @@ impl StateMachine for State {
                 self.next_group = row.next_group.max(1);
                 self.past_generation = self.past_generation.max(row.past_generation);
                 self.next_subscription = row.next_subscription.max(1);
+                self.next_commit = row.next_commit;
             }
             RowId::Topic(topic) => match value {
                 Some(value) => self.put_topic(topic, &decode(value)),
@@ -106,7 +112,9 @@ impl StateMachine for State {
 
     fn take_changed(&mut self) -> Vec<Row> {
         let changed = self.changes.take();
-        changed.into_iter().map(|id| self.row(id)).collect()
+        let mut rows: Vec<_> = changed.into_iter().map(|id| self.row(id)).collect();
+        rows.extend(self.index.take());
+        rows
     }
 
     fn checkpoint_loaded(&mut self) {
@@ -117,6 +125,9 @@ impl StateMachine for State {
 impl State {
     /// Marks rows as changed again, after a checkpoint that took them had failed.
     pub fn give_back(&mut self, rows: &[Row]) {
+        if rows.iter().any(|row| row.key.table >= INDEX_TABLES) {
+            self.index.give_back();
+        }
         for id in rows.iter().filter_map(|row| RowId::parse(&row.key)) {
             self.changes.note(id);
         }
@@ -128,6 +139,7 @@ impl State {
             next_group: self.next_group,
             past_generation: self.past_generation,
             next_subscription: self.next_subscription,
+            next_commit: self.next_commit,
         }
     }
 

@@ -271,6 +271,9 @@ pub(super) struct BrokerRow {
     /// 0, as older releases left it, stands for 1.
     #[prost(uint64, tag = "4")]
     pub(super) next_subscription: u64,
+    /// How many commits had a key.
+    #[prost(uint64, tag = "20")]
+    pub(super) next_commit: u64,
 }
 
 /// Value of a topic's row.

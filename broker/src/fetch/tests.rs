@@ -82,6 +82,7 @@ impl Running {
             payload_bytes,
             payload_crc: crc32fast::hash(&payload),
             record_count: 1,
+            expected: None,
         };
         let (answer, published) = oneshot::channel();
         let command = DataCommand::Publish {

@@ -102,6 +102,7 @@ impl Undertaker<'_> {
             payload_bytes: u32::try_from(made.payload.len()).unwrap_or(u32::MAX),
             payload_crc: batch::crc(&made.payload),
             record_count: u32::try_from(made.records.len()).unwrap_or(u32::MAX),
+            expected: None,
         };
         self.push(DataCommand::Bury {
             burial: Box::new(Burial {

@@ -11,15 +11,16 @@ use towpath_storage::{Lsn, Offset, OffsetRange, PartitionRef, ProducerStamp, Seg
 
 use super::bury::Burial;
 use super::group_command::GroupCommand;
+use super::index_view::IndexSnapshot;
 use super::metrics::Tally;
 use super::producer_command::ProducerCommand;
 use super::published::TopicView;
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
-    AcceptedBatch, AppendRefusal, AppendRequest, BurialFailure, BurialWish, CreateTopic,
-    CreateTopicRefusal, DeadLetter, DeleteTopicRefusal, ProducerFenced, ProducerLife,
-    SubscriptionId, TopicNotFound, TopicSettings, TrimRefusal, TrimTopic, UpdateTopic,
-    UpdateTopicRefusal,
+    AcceptedBatch, AppendRefusal, AppendRequest, BurialFailure, BurialWish, CommitKey,
+    CommitRefused, CommitWish, CreateTopic, CreateTopicRefusal, DeadLetter, DeleteTopicRefusal,
+    DeliveryOutcome, ProducerFenced, ProducerLife, RepeatedCommit, SubscriptionId, TopicNotFound,
+    TopicSettings, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -48,6 +49,8 @@ pub enum AppendAnswer {
         /// Number of the reason in `error.proto`.
         reason: i32,
     },
+    /// It was refused for good just now, and its sequence is spent.
+    RefusedFinally(AppendRefusal),
     /// It was not written.
     Refused(AppendRefusal),
     /// It was refused before it came here, and its sequence is not spent; whoever pushed it knows why.
@@ -192,6 +195,8 @@ pub enum DataCommand {
         /// Why.
         failure: BurialFailure,
     },
+    /// Batches, offsets and settlements that become one entry.
+    Commit(Box<CommitCommand>),
     /// Batches for partitions of one topic that become one entry.
     Publish {
         /// The batches, at most one for each partition.
@@ -204,6 +209,71 @@ pub enum DataCommand {
         permits: Permits,
     },
 }
+
+/// A commit that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Its batches and its entry.
+    pub published: Published,
+    /// What [`CommitKey::told`](crate::core::CommitKey::told) was, if it was carried out before and not now.
+    pub repeated: Option<Bytes>,
+}
+
+/// A commit on its way.
+#[derive(Debug)]
+pub struct CommitCommand {
+    /// What is to take effect.
+    pub wish: CommitWish,
+    /// Bytes of its batches, in their order.
+    pub payloads: Vec<Bytes>,
+    /// Where what it carries from the disk was looked up, if it has a key.
+    pub snapshot: Option<IndexSnapshot>,
+    /// Where the answer goes.
+    pub answer: Answer<Committed, CommitRefused>,
+    /// What it holds of the memory for waiting batches.
+    pub permits: Permits,
+}
+
+impl CommitCommand {
+    /// Its batches.
+    fn appends(&self) -> impl Iterator<Item = (&AppendRequest, &Bytes)> {
+        let requests = self.wish.appends.iter().map(|append| &append.request);
+        requests.zip(&self.payloads)
+    }
+
+    /// Room that its rows take in an entry at most, bytes.
+    pub(super) fn row_bytes(&self) -> usize {
+        let commits = self.wish.offsets.iter().map(|it| it.commits.len());
+        let settled = self.wish.settlements.iter().map(|it| {
+            let counts = it.settlement.ranges.iter();
+            let count: u64 = counts.map(|range| range.end.since(range.start)).sum();
+            let bytes_each = match it.settlement.outcome {
+                DeliveryOutcome::Ack => SETTLED_ROW_BYTES,
+                _ => FAILED_ROW_BYTES,
+            };
+            usize::try_from(count)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(bytes_each)
+        });
+        let offsets = commits.sum::<usize>().saturating_mul(OFFSET_ROW_BYTES);
+        let key = self.wish.key.as_ref();
+        let remembered = key.map_or(0, |key| {
+            REMEMBERED_ROW_BYTES + key.told.len() + self.wish.appends.len() * MAX_VARINT_BYTES
+        });
+        settled.fold(offsets + remembered, usize::saturating_add)
+    }
+}
+
+/// What the rows that remember a commit take at most, without what was told.
+const REMEMBERED_ROW_BYTES: usize = 512;
+/// What an offset takes in a row at most.
+const MAX_VARINT_BYTES: usize = 10;
+/// What the row of a committed offset takes at most.
+const OFFSET_ROW_BYTES: usize = 512;
+/// What settling one record takes at most.
+const SETTLED_ROW_BYTES: usize = 96;
+/// What the rows of a record that failed take at most.
+const FAILED_ROW_BYTES: usize = 2_560;
 
 /// Memory for waiting batches, given back when dropped.
 #[derive(Debug, Default)]
@@ -232,6 +302,11 @@ impl DataCommand {
             Self::Append { payload, .. } => payload.len() + OVERHEAD_BYTES,
             Self::Reject { .. } | Self::BuryFailed { .. } => OVERHEAD_BYTES,
             Self::Bury { burial, .. } => burial.payload.len() + OVERHEAD_BYTES,
+            Self::Commit(commit) => {
+                let appends = commit.payloads.iter();
+                let appends: usize = appends.map(|it| it.len() + OVERHEAD_BYTES).sum();
+                OVERHEAD_BYTES + appends + commit.row_bytes()
+            }
             Self::Publish { appends, .. } => appends
                 .iter()
                 .map(|(_, payload)| payload.len() + OVERHEAD_BYTES)
@@ -241,16 +316,18 @@ impl DataCommand {
 
     /// Its batches.
     pub fn appends(&self) -> impl Iterator<Item = (&AppendRequest, &Bytes)> {
-        let (one, many) = match self {
+        let (one, many, commit) = match self {
             Self::Append {
                 request, payload, ..
-            } => (Some((request, payload)), &[][..]),
-            Self::Reject { .. } | Self::BuryFailed { .. } => (None, &[][..]),
-            Self::Bury { burial, .. } => (Some((&burial.request, &burial.payload)), &[][..]),
-            Self::Publish { appends, .. } => (None, &appends[..]),
+            } => (Some((request, payload)), &[][..], None),
+            Self::Reject { .. } | Self::BuryFailed { .. } => (None, &[][..], None),
+            Self::Bury { burial, .. } => (Some((&burial.request, &burial.payload)), &[][..], None),
+            Self::Commit(commit) => (None, &[][..], Some(commit)),
+            Self::Publish { appends, .. } => (None, &appends[..], None),
         };
         one.into_iter()
             .chain(many.iter().map(|(request, payload)| (request, payload)))
+            .chain(commit.into_iter().flat_map(|commit| commit.appends()))
     }
 
     /// The partitions whose order it belongs to.
@@ -258,6 +335,7 @@ impl DataCommand {
         let rejected = match self {
             Self::Reject { partition, .. } => Some(*partition),
             Self::Append { .. }
+            | Self::Commit(_)
             | Self::Publish { .. }
             | Self::Bury { .. }
             | Self::BuryFailed { .. } => None,
@@ -279,6 +357,7 @@ impl DataCommand {
                 sink.answer(ticket, answer);
             }
             Self::Publish { answer, .. } => fail(answer, is_begun),
+            Self::Commit(commit) => fail(commit.answer, is_begun),
             Self::Bury { .. } | Self::BuryFailed { .. } => {}
         }
     }
@@ -341,6 +420,13 @@ pub enum ControlCommand {
     },
     /// Something about producers with a name.
     Producer(ProducerCommand),
+    /// Look for a commit that a key has named before.
+    FindCommit {
+        /// The key.
+        key: CommitKey,
+        /// Where the answer goes.
+        answer: Answer<Option<RepeatedCommit>, CommitRefused>,
+    },
     /// Something about a consumer group.
     Group(GroupCommand),
     /// Something about a durable subscription.
@@ -373,6 +459,7 @@ impl ControlCommand {
             } => fail(answer, is_begun || is_continuation),
             Self::OpenTopic { answer, .. } => fail(answer, is_begun),
             Self::Producer(command) => command.fail(is_begun),
+            Self::FindCommit { answer, .. } => fail(answer, is_begun),
             Self::Group(command) => command.fail(is_begun),
             Self::Subscription(command) => command.fail(is_begun),
             Self::ForgetDropped { .. } => {}

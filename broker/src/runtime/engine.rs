@@ -9,6 +9,7 @@ use towpath_storage::{
 };
 
 use super::command_queue::{CommandQueue, Taken};
+use super::index_view::IndexView;
 use super::inspect::InspectWorker;
 use super::maintenance::{CheckpointJob, Dropped, MaintenanceShared, MaintenanceWorker};
 use super::metrics::EngineMetrics;
@@ -69,6 +70,10 @@ impl Engine {
     pub fn open(environment: &Environment, options: &EngineOptions) -> Result<Self, OpenError> {
         let mut state = State::new(options.core.clone());
         let storage = Storage::open(environment, &options.storage, &mut state)?;
+        // What recovery has replayed is in the checkpoint that it has written.
+        while state.index_checkpoint_count() > 0 {
+            state.forget_index_rows();
+        }
         let clock = &environment.clock;
         let time = start_time(environment, storage.time_ms, storage.lsn);
         let published = PublishedState::new(TopicTable::default(), storage.lsn, time.now_ms());
@@ -81,6 +86,7 @@ impl Engine {
             maintenance: Arc::new(WorkQueue::default()),
             inspect: Arc::new(WorkQueue::default()),
             inspected: Arc::default(),
+            index: Arc::new(IndexView::new(Arc::clone(&storage.index))),
             metrics: Arc::new(EngineMetrics::new(clock.wall_ms())),
         };
         let settle_worker = SettleWorker::new(
@@ -95,6 +101,8 @@ impl Engine {
             settle: Arc::clone(&shared.settle),
             commands: Arc::clone(&shared.commands),
             metrics: Arc::clone(&shared.metrics),
+            published: Arc::clone(&shared.published),
+            index: Arc::clone(&shared.index),
         };
         let maintenance_worker = MaintenanceWorker::new(
             environment.clone(),
@@ -170,7 +178,7 @@ impl Engine {
     /// As [`MaintenanceWorker::checkpoint`].
     pub fn step_maintenance(&mut self) -> Result<bool, StorageError> {
         let Some(job): Option<CheckpointJob> = self.shared.maintenance.try_pop() else {
-            return Ok(false);
+            return Ok(self.maintenance_worker.merge());
         };
         if !self.maintenance_worker.is_settled(job.input.lsn) {
             self.shared.maintenance.push_urgent(job);

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use towpath_storage::{
-    CheckpointInput, Checkpointer, DirtySegments, Environment, Lsn, SegmentFiles, SegmentRef,
-    StorageError, TopicId, remove_segments, remove_topic, with_causes,
+    CheckpointInput, Checkpointer, DirtySegments, Environment, Lsn, MergeJob, MergeStep, RowKey,
+    SegmentFiles, SegmentRef, StorageError, TopicId, remove_segments, remove_topic, with_causes,
 };
 
 use super::command::{ControlCommand, FORGET_DROPPED_MAX};
 use super::command_queue::{CommandQueue, Event};
+use super::index_view::IndexView;
 use super::metrics::EngineMetrics;
+use super::published::PublishedState;
 use super::queue::WorkQueue;
 use super::settle::{SettleProgress, SettleWork};
 use super::space::is_low;
+use crate::core::is_index_row_needed;
 
 /// A checkpoint to be written.
 #[derive(Debug)]
@@ -43,6 +46,10 @@ pub struct MaintenanceWorker {
     settle: Arc<WorkQueue<SettleWork>>,
     commands: Arc<CommandQueue>,
     metrics: Arc<EngineMetrics>,
+    published: Arc<PublishedState>,
+    index: Arc<IndexView>,
+    /// Runs of index rows that are being merged.
+    merge: Option<MergeJob>,
     is_space_low: bool,
 }
 
@@ -60,6 +67,8 @@ impl MaintenanceWorker {
             settle,
             commands,
             metrics,
+            published,
+            index,
         } = shared;
         let is_space_low = false;
         Self {
@@ -71,8 +80,36 @@ impl MaintenanceWorker {
             settle,
             commands,
             metrics,
+            published,
+            index,
+            merge: None,
             is_space_low,
         }
+    }
+
+    /// Whether [`MaintenanceWorker::merge`] has something to do.
+    pub fn is_merging(&self) -> bool {
+        self.merge.is_some()
+    }
+
+    /// Does a little of what makes few runs of index rows of many; returns whether there was any of it.
+    /// The next checkpoint takes what has become of it.
+    pub fn merge(&mut self) -> bool {
+        let Some(job) = self.merge.take() else {
+            return false;
+        };
+        let (next_commit, now_ms) = (self.index.next_commit(), self.published.time_ms());
+        let mut keep =
+            |key: &RowKey, value: &[u8]| is_index_row_needed(key, value, next_commit, now_ms);
+        match job.step(&mut keep) {
+            Ok(MergeStep::Unfinished(job)) => self.merge = Some(job),
+            Ok(MergeStep::Finished(merged)) => self.checkpointer.take_merged(merged),
+            Err(error) => {
+                let error = with_causes(&error);
+                tracing::error!(%error, "runs of index rows not merged");
+            }
+        }
+        true
     }
 
     /// Whether the segments hold everything that the job's checkpoint covers.
@@ -99,6 +136,9 @@ impl MaintenanceWorker {
             return Ok(());
         }
         tracing::debug!(lsn = %job.input.lsn, row_count, segment_count, "checkpoint written");
+        if self.merge.is_none() {
+            self.merge = self.checkpointer.merge_job();
+        }
         let clock = &self.environment.clock;
         let took = clock.boot().saturating_sub(begun);
         self.metrics.note_checkpoint(clock.wall_ms(), took);
@@ -211,4 +251,8 @@ pub struct MaintenanceShared {
     pub commands: Arc<CommandQueue>,
     /// What is counted.
     pub metrics: Arc<EngineMetrics>,
+    /// What the world sees.
+    pub published: Arc<PublishedState>,
+    /// Rows of indexes that are on disk.
+    pub index: Arc<IndexView>,
 }

@@ -15,8 +15,8 @@ mod subscription;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use towpath_storage::{
@@ -27,6 +27,7 @@ use towpath_storage::{
 use super::command::{ControlCommand, DataCommand};
 use super::command_queue::{Appetite, CommandQueue, Event, Taken};
 use super::group_command::GroupSink;
+use super::index_view::IndexView;
 use super::inspect::InspectWork;
 use super::inspected_frames::InspectedFrames;
 use super::maintenance::CheckpointJob;
@@ -100,6 +101,8 @@ pub struct Shared {
     pub inspect: Arc<WorkQueue<InspectWork>>,
     /// What it has read from the disk.
     pub inspected: Arc<InspectedFrames>,
+    /// Rows of indexes that are on disk.
+    pub index: Arc<IndexView>,
     /// What they count.
     pub metrics: Arc<EngineMetrics>,
 }
@@ -129,6 +132,9 @@ pub struct Sequencer {
     /// Connections of consumers of subscriptions.
     consumers: BTreeMap<SessionId, Arc<dyn SubscriptionSink>>,
     checkpoint: CheckpointState,
+    /// Who may still carry what was on disk before each checkpoint whose index rows are in memory, the
+    /// oldest first; not of the one that is under way.
+    index_readers: VecDeque<Weak<()>>,
     /// Whether the last entry is evidence that all before it are durable.
     is_marked: bool,
     /// Broker time at which idle producers are looked for next, milliseconds since the Unix epoch.
@@ -192,6 +198,7 @@ impl Sequencer {
             sessions: BTreeMap::new(),
             consumers: BTreeMap::new(),
             checkpoint: CheckpointState::new(first_file),
+            index_readers: VecDeque::new(),
             is_marked: true,
         }
     }
@@ -353,12 +360,25 @@ impl Sequencer {
             self.shared.inspect.push(work);
         }
         self.tail.evict(self.shared.progress.settled());
+        self.forget_index_rows();
         self.start_checkpoint();
         // The one that is written to, and those before it.
         let files = self.journal_files_in_use() + 1;
         let metrics = &self.shared.metrics;
         metrics.journal_files.store(files, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Lets go of index rows that are on disk for everybody.
+    fn forget_index_rows(&mut self) {
+        while self
+            .index_readers
+            .front()
+            .is_some_and(|it| it.strong_count() == 0)
+        {
+            self.index_readers.pop_front();
+            self.state.forget_index_rows();
+        }
     }
 
     fn note_synced(&self, committed: &CommittedRound, begun: Duration) {
@@ -429,7 +449,12 @@ impl Sequencer {
                 let ask_again_at_ms = self.time.now_ms() + FULL_PAUSE_MS;
                 self.journal_wish = JournalWish::Full { ask_again_at_ms };
             }
-            Event::CheckpointDone => self.checkpoint.complete(),
+            Event::CheckpointDone => {
+                self.checkpoint.complete();
+                if self.state.index_checkpoint_count() > self.index_readers.len() {
+                    self.index_readers.push_back(self.shared.index.renew());
+                }
+            }
             Event::FilesLeft => self.checkpoint.add_left(self.time.now_ms()),
             Event::CheckpointFailed(rows) => {
                 self.state.give_back(&rows);

@@ -301,7 +301,12 @@ impl MaintenanceRun {
     fn run(mut self) {
         self.worker.watch_space();
         loop {
-            match self.jobs.pop(Some(WATCH_INTERVAL)) {
+            // Merging goes on between checkpoints.
+            let patience = match self.worker.is_merging() {
+                true => Duration::ZERO,
+                false => WATCH_INTERVAL,
+            };
+            match self.jobs.pop(Some(patience)) {
                 Popped::Work(job) => {
                     if let Err(error) = self.checkpoint(job) {
                         self.failure.set(&error);
@@ -309,6 +314,7 @@ impl MaintenanceRun {
                         return;
                     }
                 }
+                Popped::TimedOut if self.worker.merge() => {}
                 Popped::TimedOut => self.worker.watch_space(),
                 Popped::Closed => return,
             }

@@ -1,7 +1,7 @@
 //! The lengths of gRPC messages in the bytes of a request, found without looking at what they hold.
 
 use bytes::Buf;
-use towpath_proto::limits::MESSAGE_BYTES_MAX;
+use towpath_proto::limits::REQUEST_BYTES_MAX;
 
 /// A mark for compression, and the length of what follows.
 const PREFIX_BYTES: usize = 5;
@@ -72,7 +72,7 @@ impl Lengths {
         let length = self.prefix.get(1..).map_or(0, |mut bytes| bytes.get_u32());
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         // Such a message is refused at its prefix, and nothing of it is kept.
-        self.is_over = length > MESSAGE_BYTES_MAX;
+        self.is_over = length > REQUEST_BYTES_MAX;
         self.missing_bytes = if self.is_over { 0 } else { length };
         self.message_bytes = match self.missing_bytes > self.free_bytes {
             true => self.missing_bytes,

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use towpath_proto::limits::MESSAGE_BYTES_MAX;
+use towpath_proto::limits::REQUEST_BYTES_MAX;
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
 
@@ -30,7 +30,7 @@ const FREE_MESSAGE_BYTES: usize = 4 * 1024;
 /// One connection may have this part of all memory for requests...
 const CONNECTION_DIVISOR: usize = 2;
 /// ... and in any case what one message needs, and a frame with others.
-const CONNECTION_BYTES_MIN: usize = MESSAGE_BYTES_MAX + FRAME_BYTES_MAX as usize;
+const CONNECTION_BYTES_MIN: usize = REQUEST_BYTES_MAX + FRAME_BYTES_MAX as usize;
 
 /// Memory for the requests of one connection. Cheap to clone.
 #[derive(Debug, Clone)]

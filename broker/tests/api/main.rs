@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod commit;
 mod connector;
 mod consumer;
 mod dead_letter;

@@ -66,5 +66,6 @@ fn to_batch(sendable: Sendable) -> ProduceBatch {
         crc: Some(batch::crc(&sendable.bytes)),
         batch: sendable.bytes,
         is_batch_repeated: false,
+        expectation: None,
     }
 }

@@ -147,6 +147,7 @@ mod tests {
             crc: Some(0),
             batch: vec![7; size].into(),
             is_batch_repeated: false,
+            expectation: None,
         })
     }
 

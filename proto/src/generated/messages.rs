@@ -67,6 +67,12 @@ pub struct Limits {
     /// Most names of producers. Default: 0; the broker's own default is 10,000.
     #[prost(uint32, tag = "20")]
     pub producer_names_max: u32,
+    /// Most operations of one Commit. Default: 0; the broker's own default is 1,000.
+    #[prost(uint32, tag = "21")]
+    pub operations_per_commit_max: u32,
+    /// Largest sum of encoded records in one Commit. Default: 0; the broker's own default is 8 MiB.
+    #[prost(uint64, tag = "22")]
+    pub commit_bytes_max: u64,
 }
 /// Asks for everything; there is nothing to choose.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -97,6 +103,210 @@ pub struct GetServerInfoResponse {
     /// The durable LSN. Default: 0, which means that nothing was written.
     #[prost(uint64, tag = "7")]
     pub lsn: u64,
+}
+/// The broker is stopping: the stream still finishes what it has begun, takes nothing new and then
+/// ends. The client should move to a new connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Draining {
+    /// How long the broker goes on answering before it closes the stream, in milliseconds.
+    /// Default: 0, which means at once.
+    #[prost(uint64, tag = "1")]
+    pub close_after_ms: u64,
+}
+/// A refusal or failure inside a stream that goes on. Only a broken stream ends with a gRPC status.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Error {
+    /// What is the matter. Default: unspecified, to be read as a reason that is not known.
+    #[prost(enumeration = "ErrorReason", tag = "1")]
+    pub reason: i32,
+    /// The gRPC status code that a unary call would end with (a number of `google.rpc.Code`).
+    /// Default: 0, to be read as UNKNOWN.
+    #[prost(int32, tag = "2")]
+    pub code: i32,
+    /// For people: lower case, no full stop; may change. Default: empty.
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+    /// Facts about this case by name, as docs/errors.md lists them for each reason. Default: none.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// How long to wait before the same request is worth another try, in milliseconds.
+    /// Default: absent; the client uses its own back-off.
+    #[prost(uint64, optional, tag = "5")]
+    pub retry_after_ms: ::core::option::Option<u64>,
+    /// What to do about it, for people, such as the name that was probably meant. Default: empty.
+    #[prost(string, tag = "6")]
+    pub hint: ::prost::alloc::string::String,
+}
+/// Why the broker refused or could not do something.
+///
+/// A unary call and a broken stream carry the same reason, without the prefix `ERROR_REASON_`, in
+/// `google.rpc.ErrorInfo` with the domain `towpath`. Names and numbers are never given a new
+/// meaning. A client that meets a reason it does not know decides by the gRPC code alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ErrorReason {
+    /// Never sent. A client treats it as a reason it does not know.
+    Unspecified = 0,
+    /// A field has a value that is not allowed. Nothing happened.
+    InvalidArgument = 1,
+    /// A record is larger than `Limits.record_bytes_max`. Nothing happened.
+    RecordTooLarge = 2,
+    /// A batch is larger than `Limits.batch_bytes_max`. Nothing happened.
+    BatchTooLarge = 3,
+    /// A new group or subscription does not say where to start reading. Nothing happened.
+    StartUnset = 4,
+    /// The filter of a subscription is no expression that this broker can evaluate. Nothing happened.
+    InvalidFilter = 5,
+    /// There is no topic of this name, or not with this id any more. Nothing happened.
+    TopicNotFound = 20,
+    /// The topic has no partition of this number. Nothing happened.
+    PartitionNotFound = 21,
+    /// There is a topic of this name already. Nothing happened.
+    TopicExists = 22,
+    /// The topic was changed since its etag was read. Nothing happened.
+    EtagMismatch = 23,
+    /// Subscriptions need the topic, or what is to be trimmed of it, or it takes only their dead letters.
+    /// Nothing happened.
+    TopicInUse = 24,
+    /// There is no consumer group of this name. Nothing happened.
+    GroupNotFound = 30,
+    /// There is no subscription of this name. Nothing happened.
+    SubscriptionNotFound = 31,
+    /// There is a subscription of this name already. Nothing happened.
+    SubscriptionExists = 32,
+    /// The group has connected members. Nothing happened.
+    GroupNotEmpty = 33,
+    /// There is no such dead letter, or it is settled. Nothing happened.
+    DeadLetterNotFound = 34,
+    /// There is no producer of this name. Nothing happened.
+    ProducerNotFound = 35,
+    /// The offset is below the log start offset or above the end offset. Nothing happened.
+    OffsetOutOfRange = 40,
+    /// Stored records do not match their checksum or are gone. Nothing was changed.
+    LogCorrupt = 41,
+    /// A batch of the producer is missing before this one. Nothing happened.
+    SequenceGap = 50,
+    /// A newer life of the named producer has taken over, or its name was deleted. Nothing happened.
+    ProducerFenced = 51,
+    /// The broker does not know the producer, but the batch is not its first. Nothing happened.
+    ProducerUnknown = 52,
+    /// The partition does not end where the request expects it to. Nothing happened.
+    ExpectedOffsetMismatch = 60,
+    /// The key does not have the version that the request expects. Nothing happened.
+    ExpectedVersionMismatch = 61,
+    /// The record carries an entity version that is not above the last one. Nothing happened.
+    StaleEntityVersion = 62,
+    /// The request belongs to an assignment that is over. Nothing happened.
+    GenerationStale = 70,
+    /// The group does not know the member. Nothing happened.
+    MemberUnknown = 71,
+    /// The delivery was given back before it was settled. Nothing happened.
+    LeaseExpired = 72,
+    /// Another consumer holds the exclusive subscription. Nothing happened.
+    SubscriptionBusy = 73,
+    /// Too much work is waiting. Nothing happened.
+    Overloaded = 80,
+    /// A limit of the broker is reached. Nothing happened.
+    LimitReached = 81,
+    /// The disk is full, or nearly. Nothing happened.
+    StorageFull = 82,
+    /// The broker is stopping and takes no new work. Nothing happened.
+    ShuttingDown = 83,
+    /// The disk failed while the request was on its way there. It may have happened.
+    StorageFailed = 90,
+    /// A fault in the broker itself. It may have happened.
+    Internal = 91,
+}
+impl ErrorReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ERROR_REASON_UNSPECIFIED",
+            Self::InvalidArgument => "ERROR_REASON_INVALID_ARGUMENT",
+            Self::RecordTooLarge => "ERROR_REASON_RECORD_TOO_LARGE",
+            Self::BatchTooLarge => "ERROR_REASON_BATCH_TOO_LARGE",
+            Self::StartUnset => "ERROR_REASON_START_UNSET",
+            Self::InvalidFilter => "ERROR_REASON_INVALID_FILTER",
+            Self::TopicNotFound => "ERROR_REASON_TOPIC_NOT_FOUND",
+            Self::PartitionNotFound => "ERROR_REASON_PARTITION_NOT_FOUND",
+            Self::TopicExists => "ERROR_REASON_TOPIC_EXISTS",
+            Self::EtagMismatch => "ERROR_REASON_ETAG_MISMATCH",
+            Self::TopicInUse => "ERROR_REASON_TOPIC_IN_USE",
+            Self::GroupNotFound => "ERROR_REASON_GROUP_NOT_FOUND",
+            Self::SubscriptionNotFound => "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
+            Self::SubscriptionExists => "ERROR_REASON_SUBSCRIPTION_EXISTS",
+            Self::GroupNotEmpty => "ERROR_REASON_GROUP_NOT_EMPTY",
+            Self::DeadLetterNotFound => "ERROR_REASON_DEAD_LETTER_NOT_FOUND",
+            Self::ProducerNotFound => "ERROR_REASON_PRODUCER_NOT_FOUND",
+            Self::OffsetOutOfRange => "ERROR_REASON_OFFSET_OUT_OF_RANGE",
+            Self::LogCorrupt => "ERROR_REASON_LOG_CORRUPT",
+            Self::SequenceGap => "ERROR_REASON_SEQUENCE_GAP",
+            Self::ProducerFenced => "ERROR_REASON_PRODUCER_FENCED",
+            Self::ProducerUnknown => "ERROR_REASON_PRODUCER_UNKNOWN",
+            Self::ExpectedOffsetMismatch => "ERROR_REASON_EXPECTED_OFFSET_MISMATCH",
+            Self::ExpectedVersionMismatch => "ERROR_REASON_EXPECTED_VERSION_MISMATCH",
+            Self::StaleEntityVersion => "ERROR_REASON_STALE_ENTITY_VERSION",
+            Self::GenerationStale => "ERROR_REASON_GENERATION_STALE",
+            Self::MemberUnknown => "ERROR_REASON_MEMBER_UNKNOWN",
+            Self::LeaseExpired => "ERROR_REASON_LEASE_EXPIRED",
+            Self::SubscriptionBusy => "ERROR_REASON_SUBSCRIPTION_BUSY",
+            Self::Overloaded => "ERROR_REASON_OVERLOADED",
+            Self::LimitReached => "ERROR_REASON_LIMIT_REACHED",
+            Self::StorageFull => "ERROR_REASON_STORAGE_FULL",
+            Self::ShuttingDown => "ERROR_REASON_SHUTTING_DOWN",
+            Self::StorageFailed => "ERROR_REASON_STORAGE_FAILED",
+            Self::Internal => "ERROR_REASON_INTERNAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ERROR_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "ERROR_REASON_INVALID_ARGUMENT" => Some(Self::InvalidArgument),
+            "ERROR_REASON_RECORD_TOO_LARGE" => Some(Self::RecordTooLarge),
+            "ERROR_REASON_BATCH_TOO_LARGE" => Some(Self::BatchTooLarge),
+            "ERROR_REASON_START_UNSET" => Some(Self::StartUnset),
+            "ERROR_REASON_INVALID_FILTER" => Some(Self::InvalidFilter),
+            "ERROR_REASON_TOPIC_NOT_FOUND" => Some(Self::TopicNotFound),
+            "ERROR_REASON_PARTITION_NOT_FOUND" => Some(Self::PartitionNotFound),
+            "ERROR_REASON_TOPIC_EXISTS" => Some(Self::TopicExists),
+            "ERROR_REASON_ETAG_MISMATCH" => Some(Self::EtagMismatch),
+            "ERROR_REASON_TOPIC_IN_USE" => Some(Self::TopicInUse),
+            "ERROR_REASON_GROUP_NOT_FOUND" => Some(Self::GroupNotFound),
+            "ERROR_REASON_SUBSCRIPTION_NOT_FOUND" => Some(Self::SubscriptionNotFound),
+            "ERROR_REASON_SUBSCRIPTION_EXISTS" => Some(Self::SubscriptionExists),
+            "ERROR_REASON_GROUP_NOT_EMPTY" => Some(Self::GroupNotEmpty),
+            "ERROR_REASON_DEAD_LETTER_NOT_FOUND" => Some(Self::DeadLetterNotFound),
+            "ERROR_REASON_PRODUCER_NOT_FOUND" => Some(Self::ProducerNotFound),
+            "ERROR_REASON_OFFSET_OUT_OF_RANGE" => Some(Self::OffsetOutOfRange),
+            "ERROR_REASON_LOG_CORRUPT" => Some(Self::LogCorrupt),
+            "ERROR_REASON_SEQUENCE_GAP" => Some(Self::SequenceGap),
+            "ERROR_REASON_PRODUCER_FENCED" => Some(Self::ProducerFenced),
+            "ERROR_REASON_PRODUCER_UNKNOWN" => Some(Self::ProducerUnknown),
+            "ERROR_REASON_EXPECTED_OFFSET_MISMATCH" => Some(Self::ExpectedOffsetMismatch),
+            "ERROR_REASON_EXPECTED_VERSION_MISMATCH" => {
+                Some(Self::ExpectedVersionMismatch)
+            }
+            "ERROR_REASON_STALE_ENTITY_VERSION" => Some(Self::StaleEntityVersion),
+            "ERROR_REASON_GENERATION_STALE" => Some(Self::GenerationStale),
+            "ERROR_REASON_MEMBER_UNKNOWN" => Some(Self::MemberUnknown),
+            "ERROR_REASON_LEASE_EXPIRED" => Some(Self::LeaseExpired),
+            "ERROR_REASON_SUBSCRIPTION_BUSY" => Some(Self::SubscriptionBusy),
+            "ERROR_REASON_OVERLOADED" => Some(Self::Overloaded),
+            "ERROR_REASON_LIMIT_REACHED" => Some(Self::LimitReached),
+            "ERROR_REASON_STORAGE_FULL" => Some(Self::StorageFull),
+            "ERROR_REASON_SHUTTING_DOWN" => Some(Self::ShuttingDown),
+            "ERROR_REASON_STORAGE_FAILED" => Some(Self::StorageFailed),
+            "ERROR_REASON_INTERNAL" => Some(Self::Internal),
+            _ => None,
+        }
+    }
 }
 /// What a producer writes and a consumer reads.
 ///
@@ -140,6 +350,344 @@ pub struct RecordBatch {
     /// The records, in offset order. Default: none, which is refused.
     #[prost(message, repeated, tag = "1")]
     pub records: ::prost::alloc::vec::Vec<Record>,
+}
+/// One step of a Produce stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProduceRequest {
+    /// Which step. Default: none set, which is refused.
+    #[prost(oneof = "produce_request::Request", tags = "1, 2")]
+    pub request: ::core::option::Option<produce_request::Request>,
+}
+/// Nested message and enum types in `ProduceRequest`.
+pub mod produce_request {
+    /// Which step. Default: none set, which is refused.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Request {
+        /// Opens a topic under a handle.
+        #[prost(message, tag = "1")]
+        Open(super::OpenTopic),
+        /// Writes a batch to a topic that was opened before. It need not wait for TopicOpened.
+        #[prost(message, tag = "2")]
+        Produce(super::ProduceBatch),
+    }
+}
+/// Opens a topic for one producer on this stream. Answered by TopicOpened or OpenRefused.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenTopic {
+    /// Number that the client chooses for the topic. One that was refused may be used again; one that
+    /// is open ends the stream with INVALID_ARGUMENT, after everything before it was answered.
+    /// Default: 0, a handle like any other.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Name of the topic. Default: empty, which is refused.
+    #[prost(string, tag = "2")]
+    pub topic: ::prost::alloc::string::String,
+    /// 16 random bytes, drawn once in the life of a producer and kept while it reconnects. A named producer
+    /// gives the id of `OpenProducerResponse`. Default: empty, which is refused.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub producer_id: ::prost::bytes::Bytes,
+    /// Opens only the topic with this id: what a reconnecting client saw first in TopicOpened.
+    /// TOPIC_NOT_FOUND if the topic was deleted and created again. Default: absent, which means
+    /// whatever has the name.
+    #[prost(uint64, optional, tag = "4")]
+    pub topic_id: ::core::option::Option<u64>,
+    /// Opens the topic only on the broker with this `GetServerInfoResponse.broker_id`: brokers number
+    /// their topics alike, so a topic id tells nothing about the topics of another one. TOPIC_NOT_FOUND
+    /// on any other. Default: absent, which means whichever broker answers.
+    #[prost(string, optional, tag = "5")]
+    pub broker_id: ::core::option::Option<::prost::alloc::string::String>,
+    /// `OpenProducerResponse.producer_epoch` of a named producer; PRODUCER_FENCED if a newer life was begun
+    /// since, or the name was deleted. It holds for every batch under the handle, also for those that wait
+    /// when the newer life begins. Default: 0, which is that of producers without a name.
+    #[prost(uint32, tag = "6")]
+    pub producer_epoch: u32,
+}
+/// A batch for one partition.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProduceBatch {
+    /// Handle of the topic, from OpenTopic. Default: 0, a handle like any other.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Number of the batch among those of this producer for this partition, from 0. Accepted: the one
+    /// after the last, and any of the last `Limits.producer_window_batches` again, which are answered
+    /// as they were the first time. Default: 0, the first batch.
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    /// Number of records in the batch, checked by the broker. Default: 0, which leaves the count to
+    /// the broker.
+    #[prost(uint32, tag = "4")]
+    pub record_count: u32,
+    /// CRC-32 (IEEE 802.3, as in zip) of the bytes of field 15, without its tag and length; checked by
+    /// the broker. Default: absent, which means not checked on the way in.
+    #[prost(fixed32, optional, tag = "5")]
+    pub crc: ::core::option::Option<u32>,
+    /// The records. Must occur once: given twice it is refused. Default: absent, which is refused.
+    #[prost(message, optional, tag = "15")]
+    pub batch: ::core::option::Option<RecordBatch>,
+    /// What the batch rests on, checked when its turn has come. If it does not hold any more, the batch is
+    /// refused for good with EXPECTED_OFFSET_MISMATCH and its sequence is spent.
+    /// Default: none set, which means that the batch is appended in any case.
+    #[prost(oneof = "produce_batch::Expectation", tags = "6")]
+    pub expectation: ::core::option::Option<produce_batch::Expectation>,
+}
+/// Nested message and enum types in `ProduceBatch`.
+pub mod produce_batch {
+    /// What the batch rests on, checked when its turn has come. If it does not hold any more, the batch is
+    /// refused for good with EXPECTED_OFFSET_MISMATCH and its sequence is spent.
+    /// Default: none set, which means that the batch is appended in any case.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Expectation {
+        /// The offset that the first record is to get: the end of the partition as it was read.
+        #[prost(uint64, tag = "6")]
+        ExpectedOffset(u64),
+    }
+}
+/// One answer on a Produce stream. Answers of different partitions come in any order.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProduceResponse {
+    /// Which answer. Default: none set, to be skipped by clients that do not know it.
+    #[prost(oneof = "produce_response::Response", tags = "1, 2, 3, 4, 5")]
+    pub response: ::core::option::Option<produce_response::Response>,
+}
+/// Nested message and enum types in `ProduceResponse`.
+pub mod produce_response {
+    /// Which answer. Default: none set, to be skipped by clients that do not know it.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Response {
+        /// A topic is open.
+        #[prost(message, tag = "1")]
+        Opened(super::TopicOpened),
+        /// A topic could not be opened.
+        #[prost(message, tag = "2")]
+        OpenRefused(super::OpenRefused),
+        /// Batches are on disk.
+        #[prost(message, tag = "3")]
+        Accepted(super::Accepted),
+        /// A batch was not written.
+        #[prost(message, tag = "4")]
+        Refused(super::Refused),
+        /// The broker is stopping. Batches that were sent before are still answered.
+        #[prost(message, tag = "5")]
+        Draining(super::Draining),
+    }
+}
+/// A topic is open under its handle.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TopicOpened {
+    /// Handle from OpenTopic. Default: 0, a handle like any other.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Which life of the topic's name this is. Default: never 0.
+    #[prost(uint64, tag = "2")]
+    pub topic_id: u64,
+    /// Number of partitions of the topic. Default: never 0.
+    #[prost(uint32, tag = "3")]
+    pub partition_count: u32,
+    /// What the broker has from this life of the producer, for the partitions where it has anything.
+    /// Default: none, which means nothing at all.
+    #[prost(message, repeated, tag = "4")]
+    pub last_sequences: ::prost::alloc::vec::Vec<LastSequence>,
+    /// What the broker accepts. Default: always set.
+    #[prost(message, optional, tag = "5")]
+    pub limits: ::core::option::Option<Limits>,
+}
+/// The last batch that the broker accepted from a producer in one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LastSequence {
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Sequence of that batch; the next one carries the number after it. Default: 0.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+}
+/// A topic was not opened. Batches sent under its handle are refused for the same reason.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OpenRefused {
+    /// Handle from OpenTopic, free again. Default: 0, a handle like any other.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Why. Default: always set.
+    #[prost(message, optional, tag = "2")]
+    pub error: ::core::option::Option<Error>,
+}
+/// Batches that are on disk; usually those of one round of the broker.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Accepted {
+    /// The batches, those of one partition in sequence order. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub batches: ::prost::alloc::vec::Vec<AcceptedBatch>,
+}
+/// A batch that is on disk and may be read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceptedBatch {
+    /// Handle of the topic. Default: 0, a handle like any other.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Sequence of the batch. Default: 0, the first batch.
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    /// Offset of the first record; record i has the offset `base_offset` + i. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub base_offset: u64,
+    /// Number of records. Default: never 0.
+    #[prost(uint32, tag = "5")]
+    pub record_count: u32,
+    /// Log sequence number: the place of the batch in the one order over all topics. Default: never 0.
+    #[prost(uint64, tag = "6")]
+    pub lsn: u64,
+    /// When the batch was appended, by the broker's clock, in milliseconds since the Unix epoch.
+    /// Default: 0.
+    #[prost(int64, tag = "7")]
+    pub append_time_ms: i64,
+    /// The broker had the batch already and has written nothing now; the other fields are those of the
+    /// first time. Default: false.
+    #[prost(bool, tag = "8")]
+    pub is_duplicate: bool,
+}
+/// A batch that was not written.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Refused {
+    /// Handle of the topic. Default: 0, a handle like any other.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Sequence of the batch. Default: 0, the first batch.
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    /// Why. Default: always set.
+    #[prost(message, optional, tag = "4")]
+    pub error: ::core::option::Option<Error>,
+    /// The refusal is final and used the sequence up: the next batch of the partition carries the
+    /// number after it. Default: false, which means that the broker still waits for this number.
+    #[prost(bool, tag = "5")]
+    pub is_sequence_spent: bool,
+}
+/// A few records for one topic.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PublishRequest {
+    /// Name of the topic. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// The records, together at most `Limits.batch_bytes_max`. Each goes to the partition of its key;
+    /// those without a key go to one partition of the broker's choice. Default: none, which is refused.
+    #[prost(message, repeated, tag = "2")]
+    pub records: ::prost::alloc::vec::Vec<Record>,
+    /// Sends all records to this partition. Default: absent, which means that the keys decide.
+    #[prost(uint32, optional, tag = "3")]
+    pub partition: ::core::option::Option<u32>,
+}
+/// The records are on disk.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PublishResponse {
+    /// Where each record is, in the order of the request. Default: never empty.
+    #[prost(message, repeated, tag = "1")]
+    pub positions: ::prost::alloc::vec::Vec<RecordPosition>,
+    /// Log sequence number, one for all of them. Default: never 0.
+    #[prost(uint64, tag = "2")]
+    pub lsn: u64,
+    /// When they were appended, by the broker's clock, in milliseconds since the Unix epoch.
+    /// Default: 0.
+    #[prost(int64, tag = "3")]
+    pub append_time_ms: i64,
+}
+/// The address of a record within its topic.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordPosition {
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// Offset of the record. Default: 0, the first offset.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+}
+/// Which name to begin a life of.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenProducerRequest {
+    /// Name of the producer, made like a topic name. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// A life of a named producer has begun.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenProducerResponse {
+    /// For `OpenTopic.producer_id`. The last 4 bytes are 0 and the client's own: each value numbers the
+    /// batches from 0, for when a client cannot go on with the numbers that it has. Default: never empty.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub producer_id: ::prost::bytes::Bytes,
+    /// Which life it is: higher than that of any older one with the same first 12 bytes of the id.
+    /// Default: never 0.
+    #[prost(uint32, tag = "2")]
+    pub producer_epoch: u32,
+}
+/// Which names to list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListProducersRequest {
+    /// Most producers to return; more than `Limits.page_size_max` means that. Default: 0, which means 100.
+    #[prost(uint32, tag = "1")]
+    pub page_size: u32,
+    /// `next_page_token` of the page before. Default: empty, which means the first page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only names that begin with this. Default: empty, which means all.
+    #[prost(string, tag = "3")]
+    pub name_prefix: ::prost::alloc::string::String,
+}
+/// One page of the list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListProducersResponse {
+    /// The producers. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub producers: ::prost::alloc::vec::Vec<NamedProducer>,
+    /// Token for the next page. Default: empty, which means that this is the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// A producer that has a name.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamedProducer {
+    /// The name. Default: never empty.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The id of its present life. Default: never empty.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub producer_id: ::prost::bytes::Bytes,
+    /// Which life that is. Default: never 0.
+    #[prost(uint32, tag = "3")]
+    pub producer_epoch: u32,
+    /// When the name was opened first, by the broker's clock, in milliseconds since the Unix epoch.
+    /// Default: 0.
+    #[prost(int64, tag = "4")]
+    pub create_time_ms: i64,
+    /// When the present life began, by the broker's clock, in milliseconds since the Unix epoch.
+    /// Default: 0.
+    #[prost(int64, tag = "5")]
+    pub open_time_ms: i64,
+}
+/// Which name to delete.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteProducerRequest {
+    /// Name of the producer. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Only answers whether it would be deleted. Default: false.
+    #[prost(bool, tag = "2")]
+    pub validate_only: bool,
+}
+/// The name is deleted, or would be.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteProducerResponse {
+    /// What it was. Default: always set.
+    #[prost(message, optional, tag = "1")]
+    pub producer: ::core::option::Option<NamedProducer>,
 }
 /// A record among the dead letters.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -452,210 +1000,6 @@ impl DeadLetterState {
             "DEAD_LETTER_STATE_UNSPECIFIED" => Some(Self::Unspecified),
             "DEAD_LETTER_STATE_DEAD" => Some(Self::Dead),
             "DEAD_LETTER_STATE_REDRIVEN" => Some(Self::Redriven),
-            _ => None,
-        }
-    }
-}
-/// The broker is stopping: the stream still finishes what it has begun, takes nothing new and then
-/// ends. The client should move to a new connection.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Draining {
-    /// How long the broker goes on answering before it closes the stream, in milliseconds.
-    /// Default: 0, which means at once.
-    #[prost(uint64, tag = "1")]
-    pub close_after_ms: u64,
-}
-/// A refusal or failure inside a stream that goes on. Only a broken stream ends with a gRPC status.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Error {
-    /// What is the matter. Default: unspecified, to be read as a reason that is not known.
-    #[prost(enumeration = "ErrorReason", tag = "1")]
-    pub reason: i32,
-    /// The gRPC status code that a unary call would end with (a number of `google.rpc.Code`).
-    /// Default: 0, to be read as UNKNOWN.
-    #[prost(int32, tag = "2")]
-    pub code: i32,
-    /// For people: lower case, no full stop; may change. Default: empty.
-    #[prost(string, tag = "3")]
-    pub message: ::prost::alloc::string::String,
-    /// Facts about this case by name, as docs/errors.md lists them for each reason. Default: none.
-    #[prost(btree_map = "string, string", tag = "4")]
-    pub metadata: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// How long to wait before the same request is worth another try, in milliseconds.
-    /// Default: absent; the client uses its own back-off.
-    #[prost(uint64, optional, tag = "5")]
-    pub retry_after_ms: ::core::option::Option<u64>,
-    /// What to do about it, for people, such as the name that was probably meant. Default: empty.
-    #[prost(string, tag = "6")]
-    pub hint: ::prost::alloc::string::String,
-}
-/// Why the broker refused or could not do something.
-///
-/// A unary call and a broken stream carry the same reason, without the prefix `ERROR_REASON_`, in
-/// `google.rpc.ErrorInfo` with the domain `towpath`. Names and numbers are never given a new
-/// meaning. A client that meets a reason it does not know decides by the gRPC code alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum ErrorReason {
-    /// Never sent. A client treats it as a reason it does not know.
-    Unspecified = 0,
-    /// A field has a value that is not allowed. Nothing happened.
-    InvalidArgument = 1,
-    /// A record is larger than `Limits.record_bytes_max`. Nothing happened.
-    RecordTooLarge = 2,
-    /// A batch is larger than `Limits.batch_bytes_max`. Nothing happened.
-    BatchTooLarge = 3,
-    /// A new group or subscription does not say where to start reading. Nothing happened.
-    StartUnset = 4,
-    /// The filter of a subscription is no expression that this broker can evaluate. Nothing happened.
-    InvalidFilter = 5,
-    /// There is no topic of this name, or not with this id any more. Nothing happened.
-    TopicNotFound = 20,
-    /// The topic has no partition of this number. Nothing happened.
-    PartitionNotFound = 21,
-    /// There is a topic of this name already. Nothing happened.
-    TopicExists = 22,
-    /// The topic was changed since its etag was read. Nothing happened.
-    EtagMismatch = 23,
-    /// Subscriptions need the topic, or what is to be trimmed of it, or it takes only their dead letters.
-    /// Nothing happened.
-    TopicInUse = 24,
-    /// There is no consumer group of this name. Nothing happened.
-    GroupNotFound = 30,
-    /// There is no subscription of this name. Nothing happened.
-    SubscriptionNotFound = 31,
-    /// There is a subscription of this name already. Nothing happened.
-    SubscriptionExists = 32,
-    /// The group has connected members. Nothing happened.
-    GroupNotEmpty = 33,
-    /// There is no such dead letter, or it is settled. Nothing happened.
-    DeadLetterNotFound = 34,
-    /// There is no producer of this name. Nothing happened.
-    ProducerNotFound = 35,
-    /// The offset is below the log start offset or above the end offset. Nothing happened.
-    OffsetOutOfRange = 40,
-    /// Stored records do not match their checksum or are gone. Nothing was changed.
-    LogCorrupt = 41,
-    /// A batch of the producer is missing before this one. Nothing happened.
-    SequenceGap = 50,
-    /// A newer life of the named producer has taken over, or its name was deleted. Nothing happened.
-    ProducerFenced = 51,
-    /// The broker does not know the producer, but the batch is not its first. Nothing happened.
-    ProducerUnknown = 52,
-    /// The partition does not end where the request expects it to. Nothing happened.
-    ExpectedOffsetMismatch = 60,
-    /// The key does not have the version that the request expects. Nothing happened.
-    ExpectedVersionMismatch = 61,
-    /// The record carries an entity version that is not above the last one. Nothing happened.
-    StaleEntityVersion = 62,
-    /// The request belongs to an assignment that is over. Nothing happened.
-    GenerationStale = 70,
-    /// The group does not know the member. Nothing happened.
-    MemberUnknown = 71,
-    /// The delivery was given back before it was settled. Nothing happened.
-    LeaseExpired = 72,
-    /// Another consumer holds the exclusive subscription. Nothing happened.
-    SubscriptionBusy = 73,
-    /// Too much work is waiting. Nothing happened.
-    Overloaded = 80,
-    /// A limit of the broker is reached. Nothing happened.
-    LimitReached = 81,
-    /// The disk is full, or nearly. Nothing happened.
-    StorageFull = 82,
-    /// The broker is stopping and takes no new work. Nothing happened.
-    ShuttingDown = 83,
-    /// The disk failed while the request was on its way there. It may have happened.
-    StorageFailed = 90,
-    /// A fault in the broker itself. It may have happened.
-    Internal = 91,
-}
-impl ErrorReason {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "ERROR_REASON_UNSPECIFIED",
-            Self::InvalidArgument => "ERROR_REASON_INVALID_ARGUMENT",
-            Self::RecordTooLarge => "ERROR_REASON_RECORD_TOO_LARGE",
-            Self::BatchTooLarge => "ERROR_REASON_BATCH_TOO_LARGE",
-            Self::StartUnset => "ERROR_REASON_START_UNSET",
-            Self::InvalidFilter => "ERROR_REASON_INVALID_FILTER",
-            Self::TopicNotFound => "ERROR_REASON_TOPIC_NOT_FOUND",
-            Self::PartitionNotFound => "ERROR_REASON_PARTITION_NOT_FOUND",
-            Self::TopicExists => "ERROR_REASON_TOPIC_EXISTS",
-            Self::EtagMismatch => "ERROR_REASON_ETAG_MISMATCH",
-            Self::TopicInUse => "ERROR_REASON_TOPIC_IN_USE",
-            Self::GroupNotFound => "ERROR_REASON_GROUP_NOT_FOUND",
-            Self::SubscriptionNotFound => "ERROR_REASON_SUBSCRIPTION_NOT_FOUND",
-            Self::SubscriptionExists => "ERROR_REASON_SUBSCRIPTION_EXISTS",
-            Self::GroupNotEmpty => "ERROR_REASON_GROUP_NOT_EMPTY",
-            Self::DeadLetterNotFound => "ERROR_REASON_DEAD_LETTER_NOT_FOUND",
-            Self::ProducerNotFound => "ERROR_REASON_PRODUCER_NOT_FOUND",
-            Self::OffsetOutOfRange => "ERROR_REASON_OFFSET_OUT_OF_RANGE",
-            Self::LogCorrupt => "ERROR_REASON_LOG_CORRUPT",
-            Self::SequenceGap => "ERROR_REASON_SEQUENCE_GAP",
-            Self::ProducerFenced => "ERROR_REASON_PRODUCER_FENCED",
-            Self::ProducerUnknown => "ERROR_REASON_PRODUCER_UNKNOWN",
-            Self::ExpectedOffsetMismatch => "ERROR_REASON_EXPECTED_OFFSET_MISMATCH",
-            Self::ExpectedVersionMismatch => "ERROR_REASON_EXPECTED_VERSION_MISMATCH",
-            Self::StaleEntityVersion => "ERROR_REASON_STALE_ENTITY_VERSION",
-            Self::GenerationStale => "ERROR_REASON_GENERATION_STALE",
-            Self::MemberUnknown => "ERROR_REASON_MEMBER_UNKNOWN",
-            Self::LeaseExpired => "ERROR_REASON_LEASE_EXPIRED",
-            Self::SubscriptionBusy => "ERROR_REASON_SUBSCRIPTION_BUSY",
-            Self::Overloaded => "ERROR_REASON_OVERLOADED",
-            Self::LimitReached => "ERROR_REASON_LIMIT_REACHED",
-            Self::StorageFull => "ERROR_REASON_STORAGE_FULL",
-            Self::ShuttingDown => "ERROR_REASON_SHUTTING_DOWN",
-            Self::StorageFailed => "ERROR_REASON_STORAGE_FAILED",
-            Self::Internal => "ERROR_REASON_INTERNAL",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "ERROR_REASON_UNSPECIFIED" => Some(Self::Unspecified),
-            "ERROR_REASON_INVALID_ARGUMENT" => Some(Self::InvalidArgument),
-            "ERROR_REASON_RECORD_TOO_LARGE" => Some(Self::RecordTooLarge),
-            "ERROR_REASON_BATCH_TOO_LARGE" => Some(Self::BatchTooLarge),
-            "ERROR_REASON_START_UNSET" => Some(Self::StartUnset),
-            "ERROR_REASON_INVALID_FILTER" => Some(Self::InvalidFilter),
-            "ERROR_REASON_TOPIC_NOT_FOUND" => Some(Self::TopicNotFound),
-            "ERROR_REASON_PARTITION_NOT_FOUND" => Some(Self::PartitionNotFound),
-            "ERROR_REASON_TOPIC_EXISTS" => Some(Self::TopicExists),
-            "ERROR_REASON_ETAG_MISMATCH" => Some(Self::EtagMismatch),
-            "ERROR_REASON_TOPIC_IN_USE" => Some(Self::TopicInUse),
-            "ERROR_REASON_GROUP_NOT_FOUND" => Some(Self::GroupNotFound),
-            "ERROR_REASON_SUBSCRIPTION_NOT_FOUND" => Some(Self::SubscriptionNotFound),
-            "ERROR_REASON_SUBSCRIPTION_EXISTS" => Some(Self::SubscriptionExists),
-            "ERROR_REASON_GROUP_NOT_EMPTY" => Some(Self::GroupNotEmpty),
-            "ERROR_REASON_DEAD_LETTER_NOT_FOUND" => Some(Self::DeadLetterNotFound),
-            "ERROR_REASON_PRODUCER_NOT_FOUND" => Some(Self::ProducerNotFound),
-            "ERROR_REASON_OFFSET_OUT_OF_RANGE" => Some(Self::OffsetOutOfRange),
-            "ERROR_REASON_LOG_CORRUPT" => Some(Self::LogCorrupt),
-            "ERROR_REASON_SEQUENCE_GAP" => Some(Self::SequenceGap),
-            "ERROR_REASON_PRODUCER_FENCED" => Some(Self::ProducerFenced),
-            "ERROR_REASON_PRODUCER_UNKNOWN" => Some(Self::ProducerUnknown),
-            "ERROR_REASON_EXPECTED_OFFSET_MISMATCH" => Some(Self::ExpectedOffsetMismatch),
-            "ERROR_REASON_EXPECTED_VERSION_MISMATCH" => {
-                Some(Self::ExpectedVersionMismatch)
-            }
-            "ERROR_REASON_STALE_ENTITY_VERSION" => Some(Self::StaleEntityVersion),
-            "ERROR_REASON_GENERATION_STALE" => Some(Self::GenerationStale),
-            "ERROR_REASON_MEMBER_UNKNOWN" => Some(Self::MemberUnknown),
-            "ERROR_REASON_LEASE_EXPIRED" => Some(Self::LeaseExpired),
-            "ERROR_REASON_SUBSCRIPTION_BUSY" => Some(Self::SubscriptionBusy),
-            "ERROR_REASON_OVERLOADED" => Some(Self::Overloaded),
-            "ERROR_REASON_LIMIT_REACHED" => Some(Self::LimitReached),
-            "ERROR_REASON_STORAGE_FULL" => Some(Self::StorageFull),
-            "ERROR_REASON_SHUTTING_DOWN" => Some(Self::ShuttingDown),
-            "ERROR_REASON_STORAGE_FAILED" => Some(Self::StorageFailed),
-            "ERROR_REASON_INTERNAL" => Some(Self::Internal),
             _ => None,
         }
     }
@@ -1019,869 +1363,6 @@ impl GapReason {
             _ => None,
         }
     }
-}
-/// One step of a Join stream.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct JoinRequest {
-    /// Which step. The first is `join`, which comes once. Default: none set, which is refused.
-    #[prost(oneof = "join_request::Request", tags = "1, 2, 3, 4, 5, 6")]
-    pub request: ::core::option::Option<join_request::Request>,
-}
-/// Nested message and enum types in `JoinRequest`.
-pub mod join_request {
-    /// Which step. The first is `join`, which comes once. Default: none set, which is refused.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Request {
-        /// Joins the group.
-        #[prost(message, tag = "1")]
-        Join(super::JoinGroup),
-        /// Allows the broker to send more records.
-        #[prost(message, tag = "2")]
-        Credit(super::GroupCredit),
-        /// Says how far the member is.
-        #[prost(message, tag = "3")]
-        Commit(super::CommitOffsets),
-        /// Gives partitions back, after Revoking or at any time.
-        #[prost(message, tag = "4")]
-        Return(super::ReturnPartitions),
-        /// Goes: others get the member's partitions at once, and the stream ends.
-        #[prost(message, tag = "5")]
-        Leave(super::LeaveGroup),
-        /// Says that the member is alive. Sent when nothing else was for `Joined.heartbeat_interval_ms`.
-        #[prost(message, tag = "6")]
-        Heartbeat(super::MemberHeartbeat),
-    }
-}
-/// Joins a group.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct JoinGroup {
-    /// Name of the group, made like a topic name. Default: empty, which is refused.
-    #[prost(string, tag = "1")]
-    pub group: ::prost::alloc::string::String,
-    /// 16 random bytes, drawn once in the life of a member and kept while it reconnects: who comes back in
-    /// time goes on with the partitions that it had. Another stream of the same member ends.
-    /// Default: empty, which is refused.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub member_id: ::prost::bytes::Bytes,
-    /// What the member calls itself, for people; at most 200 bytes. Default: empty.
-    #[prost(string, tag = "3")]
-    pub client_name: ::prost::alloc::string::String,
-    /// Names of the topics that the member reads, each once. Members of one group may read different ones:
-    /// a partition goes only to members that read its topic. What a member had of a topic that it does not
-    /// name when it joins again goes to others. Default: none, which is refused.
-    #[prost(string, repeated, tag = "4")]
-    pub topics: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Where the group begins in those of the topics that it has never read; not looked at for others.
-    /// Default: absent or a position without a place, which is refused with START_UNSET if there is such a
-    /// topic.
-    #[prost(message, optional, tag = "5")]
-    pub start: ::core::option::Option<Position>,
-    /// Goes on behind records that are damaged: they are told as a Gap. Default: false: the Gap is
-    /// followed by SourceFailed with LOG_CORRUPT, and the partition stays where it is.
-    #[prost(bool, tag = "6")]
-    pub skip_data_loss: bool,
-    /// What the member was told when it first joined: given by one that joins again, so that it goes on with
-    /// the same group or not at all. Default: absent, which means whatever group has the name, and makes it
-    /// if there is none.
-    #[prost(message, optional, tag = "7")]
-    pub rejoin: ::core::option::Option<Rejoin>,
-    /// Stops in front of records that retention or a trim has removed before the group came to them: the Gap
-    /// is followed by SourceFailed with OFFSET_OUT_OF_RANGE, and the partition stays where it is.
-    /// Default: false: the Gap is all that is told, and reading goes on behind it.
-    #[prost(bool, tag = "8")]
-    pub stop_at_trimmed: bool,
-}
-/// What a member remembers that joins again.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Rejoin {
-    /// `Joined.broker_id`. TOPIC_NOT_FOUND from any other broker. Default: empty, which is no broker's.
-    #[prost(string, tag = "1")]
-    pub broker_id: ::prost::alloc::string::String,
-    /// `Joined.group_id`. GROUP_NOT_FOUND if that group was deleted, also if another one has its name.
-    /// Default: 0, which is no group's.
-    #[prost(uint64, tag = "2")]
-    pub group_id: u64,
-    /// `JoinedTopic.topic_id` of each of `JoinGroup.topics`, in their order. A topic that was deleted, also
-    /// if another one has its name, is told by SourceFailed with TOPIC_NOT_FOUND; the others go on.
-    /// Default: none, which is refused.
-    #[prost(uint64, repeated, tag = "3")]
-    pub topic_ids: ::prost::alloc::vec::Vec<u64>,
-}
-/// Allows so much more, on top of what was allowed before and not used. A batch is sent while both are
-/// above zero, and may take them below.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GroupCredit {
-    /// Records. Default: 0.
-    #[prost(uint64, tag = "1")]
-    pub records: u64,
-    /// Bytes of batches. Default: 0.
-    #[prost(uint64, tag = "2")]
-    pub bytes: u64,
-}
-/// Says how far the member is in some partitions. Answered by Committed, in the order of the requests.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct CommitOffsets {
-    /// How far, each partition once. Default: none, which is answered as well.
-    #[prost(message, repeated, tag = "1")]
-    pub offsets: ::prost::alloc::vec::Vec<OffsetCommit>,
-}
-/// How far a member is in one partition.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct OffsetCommit {
-    /// Handle of the topic, from Joined. Default: 0, the first topic.
-    #[prost(uint32, tag = "1")]
-    pub handle: u32,
-    /// Number of the partition. Default: 0, the first partition.
-    #[prost(uint32, tag = "2")]
-    pub partition: u32,
-    /// `Assigned.generation` with which the member got the partition. Default: 0, which is always stale.
-    #[prost(uint64, tag = "3")]
-    pub generation: u64,
-    /// Offset of the first record that the member has not handled. One below what is committed already has
-    /// no effect. Default: 0.
-    #[prost(uint64, tag = "4")]
-    pub offset: u64,
-}
-/// Gives partitions back, what was handled of them being committed before. Others are not touched.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ReturnPartitions {
-    /// Which. Default: none, which does nothing.
-    #[prost(message, repeated, tag = "1")]
-    pub partitions: ::prost::alloc::vec::Vec<AssignmentRef>,
-}
-/// A partition as it was assigned.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AssignmentRef {
-    /// Handle of the topic, from Joined. Default: 0, the first topic.
-    #[prost(uint32, tag = "1")]
-    pub handle: u32,
-    /// Number of the partition. Default: 0, the first partition.
-    #[prost(uint32, tag = "2")]
-    pub partition: u32,
-    /// `Assigned.generation` with which the member got it. Default: 0, which is always stale.
-    #[prost(uint64, tag = "3")]
-    pub generation: u64,
-}
-/// Goes for good.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LeaveGroup {}
-/// The member is alive.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct MemberHeartbeat {}
-/// One message of a Join stream. The first is always `joined`.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct JoinResponse {
-    /// Which message. Default: none set, to be skipped by clients that do not know it.
-    #[prost(
-        oneof = "join_response::Response",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
-    )]
-    pub response: ::core::option::Option<join_response::Response>,
-}
-/// Nested message and enum types in `JoinResponse`.
-pub mod join_response {
-    /// Which message. Default: none set, to be skipped by clients that do not know it.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Response {
-        /// The member belongs to the group.
-        #[prost(message, tag = "1")]
-        Joined(super::Joined),
-        /// The member gets partitions.
-        #[prost(message, tag = "2")]
-        Assigned(super::Assigned),
-        /// The member should give partitions back.
-        #[prost(message, tag = "3")]
-        Revoking(super::Revoking),
-        /// The member has lost partitions.
-        #[prost(message, tag = "4")]
-        Lost(super::Lost),
-        /// Records.
-        #[prost(message, tag = "5")]
-        Batch(super::FetchedBatch),
-        /// What became of a CommitOffsets.
-        #[prost(message, tag = "6")]
-        Committed(super::Committed),
-        /// A partition was read to the end that it had when it was assigned.
-        #[prost(message, tag = "7")]
-        CaughtUp(super::CaughtUp),
-        /// Offsets that hold no record any more.
-        #[prost(message, tag = "8")]
-        Gap(super::Gap),
-        /// Nothing new, but the stream is alive.
-        #[prost(message, tag = "9")]
-        Heartbeat(super::Heartbeat),
-        /// The broker is stopping; commits are answered until the stream ends, and the member keeps its
-        /// partitions if it comes back in time.
-        #[prost(message, tag = "10")]
-        Draining(super::Draining),
-        /// A topic or partition cannot be read on; the others go on.
-        #[prost(message, tag = "11")]
-        Failed(super::SourceFailed),
-    }
-}
-/// The member belongs to the group. Partitions follow as soon as there are any for it.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Joined {
-    /// The topics, in the order of the request. Default: never empty.
-    #[prost(message, repeated, tag = "1")]
-    pub topics: ::prost::alloc::vec::Vec<JoinedTopic>,
-    /// Silence after which the member has to send something, in milliseconds. Default: never 0.
-    #[prost(uint64, tag = "2")]
-    pub heartbeat_interval_ms: u64,
-    /// Silence after which it is taken for dead, in milliseconds; so is one that has read nothing of what it
-    /// was sent for so long. Default: never 0.
-    #[prost(uint64, tag = "3")]
-    pub session_timeout_ms: u64,
-    /// Which broker this is, as in GetServerInfoResponse. Default: never empty.
-    #[prost(string, tag = "4")]
-    pub broker_id: ::prost::alloc::string::String,
-    /// Which life of the group's name this is, as in Group. Default: never 0.
-    #[prost(uint64, tag = "5")]
-    pub group_id: u64,
-}
-/// A topic that a member reads.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct JoinedTopic {
-    /// Number that stands for the topic in this stream: its place in the request, from 0.
-    /// Default: 0, the first topic.
-    #[prost(uint32, tag = "1")]
-    pub handle: u32,
-    /// Name of the topic. Default: never empty.
-    #[prost(string, tag = "2")]
-    pub topic: ::prost::alloc::string::String,
-    /// Which life of the topic's name this is. Default: never 0.
-    #[prost(uint64, tag = "3")]
-    pub topic_id: u64,
-    /// Number of partitions of the topic. Default: 0, which means that it is gone.
-    #[prost(uint32, tag = "4")]
-    pub partition_count: u32,
-}
-/// The member owns these partitions from now on, and gets their records.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Assigned {
-    /// To be named in commits of these partitions. Default: never 0.
-    #[prost(uint64, tag = "1")]
-    pub generation: u64,
-    /// Which. Default: never empty.
-    #[prost(message, repeated, tag = "2")]
-    pub partitions: ::prost::alloc::vec::Vec<AssignedPartition>,
-}
-/// A partition and where its new owner goes on.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AssignedPartition {
-    /// Handle of the topic, from Joined. Default: 0, the first topic.
-    #[prost(uint32, tag = "1")]
-    pub handle: u32,
-    /// Number of the partition. Default: 0, the first partition.
-    #[prost(uint32, tag = "2")]
-    pub partition: u32,
-    /// Offset of the first record that the group has not committed. Default: 0.
-    #[prost(uint64, tag = "3")]
-    pub committed_offset: u64,
-    /// One past the last durable record. Default: 0.
-    #[prost(uint64, tag = "4")]
-    pub end_offset: u64,
-}
-/// Others are to get these partitions. No more of their records are sent; the member handles what it has
-/// begun, commits, and gives them back with ReturnPartitions.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Revoking {
-    /// Which. Default: never empty.
-    #[prost(message, repeated, tag = "1")]
-    pub partitions: ::prost::alloc::vec::Vec<AssignmentRef>,
-    /// How long it has before it loses them, in milliseconds. Default: 0, which means that it is about to.
-    #[prost(uint64, tag = "2")]
-    pub grace_ms: u64,
-}
-/// The member does not own these any more; its commits for them are refused with GENERATION_STALE. If they
-/// were sought, Assigned follows with other offsets.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Lost {
-    /// Which. Default: never empty.
-    #[prost(message, repeated, tag = "1")]
-    pub partitions: ::prost::alloc::vec::Vec<AssignmentRef>,
-}
-/// What became of one CommitOffsets; durable.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Committed {
-    /// One result for each offset, in the order of the request. Default: none.
-    #[prost(message, repeated, tag = "1")]
-    pub results: ::prost::alloc::vec::Vec<CommitResult>,
-}
-/// What became of a commit in one partition.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct CommitResult {
-    /// Handle of the topic, from Joined. Default: 0, the first topic.
-    #[prost(uint32, tag = "1")]
-    pub handle: u32,
-    /// Number of the partition. Default: 0, the first partition.
-    #[prost(uint32, tag = "2")]
-    pub partition: u32,
-    /// How far the group is: at the offset of the request or beyond it. Default: 0 if `error` is set.
-    #[prost(uint64, tag = "3")]
-    pub committed_offset: u64,
-    /// Why the commit has no effect: GENERATION_STALE, or OFFSET_OUT_OF_RANGE beyond the end.
-    /// Default: absent, which means that it is done.
-    #[prost(message, optional, tag = "4")]
-    pub error: ::core::option::Option<Error>,
-}
-/// A consumer group.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Group {
-    /// Name of the group. Default: never empty.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Which life of the name this is: never used again after the group was deleted. Default: never 0.
-    #[prost(uint64, tag = "2")]
-    pub group_id: u64,
-    /// How often owners have changed. Default: 0.
-    #[prost(uint64, tag = "3")]
-    pub generation: u64,
-    /// When the group was created, by the broker's clock, in milliseconds since the Unix epoch.
-    /// Default: 0.
-    #[prost(int64, tag = "4")]
-    pub create_time_ms: i64,
-    /// What it is doing. Default: unspecified, to be treated as not known.
-    #[prost(enumeration = "GroupState", tag = "5")]
-    pub state: i32,
-    /// Number of its members. Default: 0.
-    #[prost(uint32, tag = "6")]
-    pub member_count: u32,
-    /// Every member. Default: none; ListGroups leaves them out.
-    #[prost(message, repeated, tag = "7")]
-    pub members: ::prost::alloc::vec::Vec<GroupMember>,
-    /// Every partition that it reads, by topic and number. Default: none; ListGroups leaves them out.
-    #[prost(message, repeated, tag = "8")]
-    pub partitions: ::prost::alloc::vec::Vec<GroupPartition>,
-}
-/// A member of a group.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GroupMember {
-    /// The member's own id. Default: never empty.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub member_id: ::prost::bytes::Bytes,
-    /// What it calls itself. Default: empty.
-    #[prost(string, tag = "2")]
-    pub client_name: ::prost::alloc::string::String,
-    /// When it connected, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
-    #[prost(int64, tag = "3")]
-    pub join_time_ms: i64,
-    /// Whether it is connected; otherwise it is awaited. Default: false.
-    #[prost(bool, tag = "4")]
-    pub is_connected: bool,
-    /// Number of partitions that it owns. Default: 0.
-    #[prost(uint32, tag = "5")]
-    pub partition_count: u32,
-}
-/// How far a group is in one partition.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GroupPartition {
-    /// Name of the topic. Default: never empty.
-    #[prost(string, tag = "1")]
-    pub topic: ::prost::alloc::string::String,
-    /// Number of the partition. Default: 0, the first partition.
-    #[prost(uint32, tag = "2")]
-    pub partition: u32,
-    /// Offset of the first record that the group has not committed. Default: 0.
-    #[prost(uint64, tag = "3")]
-    pub committed_offset: u64,
-    /// The lowest offset that may still be read. Default: 0.
-    #[prost(uint64, tag = "4")]
-    pub log_start_offset: u64,
-    /// One past the last durable record. Default: 0.
-    #[prost(uint64, tag = "5")]
-    pub end_offset: u64,
-    /// Records that the group has still to commit; never more than there are. Default: 0.
-    #[prost(uint64, tag = "6")]
-    pub lag_records: u64,
-    /// How long ago the first of them was appended, in milliseconds; at least so long if that one is
-    /// damaged. Default: 0, also where there is none.
-    #[prost(uint64, tag = "7")]
-    pub lag_ms: u64,
-    /// Id of the member that reads it. Default: empty, which means nobody.
-    #[prost(bytes = "bytes", tag = "8")]
-    pub member_id: ::prost::bytes::Bytes,
-    /// When the group committed last here, by the broker's clock, in milliseconds since the Unix epoch.
-    /// Default: 0.
-    #[prost(int64, tag = "9")]
-    pub commit_time_ms: i64,
-    /// Records that the group has passed over because they were gone before it came to them. Default: 0.
-    #[prost(uint64, tag = "10")]
-    pub skipped_records: u64,
-}
-/// Which group to show.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetGroupRequest {
-    /// Name of the group. Default: empty, which is refused.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-}
-/// One group.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetGroupResponse {
-    /// The group with its members and partitions. Default: always set.
-    #[prost(message, optional, tag = "1")]
-    pub group: ::core::option::Option<Group>,
-    /// The durable LSN that the offsets belong to. Default: 0, which means that nothing was written.
-    #[prost(uint64, tag = "2")]
-    pub lsn: u64,
-}
-/// Which page of the list.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListGroupsRequest {
-    /// Most groups to return; more than `Limits.page_size_max` means that. Default: 0, which means 100.
-    #[prost(uint32, tag = "1")]
-    pub page_size: u32,
-    /// `next_page_token` of the page before. Default: empty, which means the first page.
-    #[prost(string, tag = "2")]
-    pub page_token: ::prost::alloc::string::String,
-    /// Only names that begin with this. Default: empty, which means all.
-    #[prost(string, tag = "3")]
-    pub name_prefix: ::prost::alloc::string::String,
-}
-/// One page of the list.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListGroupsResponse {
-    /// The groups, without members and partitions. Default: none.
-    #[prost(message, repeated, tag = "1")]
-    pub groups: ::prost::alloc::vec::Vec<Group>,
-    /// Token for the next page. Default: empty, which means that this is the last.
-    #[prost(string, tag = "2")]
-    pub next_page_token: ::prost::alloc::string::String,
-}
-/// Where to move a group.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SeekGroupRequest {
-    /// Name of the group. Default: empty, which is refused.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Which topic. Default: empty, which means all that the group reads.
-    #[prost(string, tag = "2")]
-    pub topic: ::prost::alloc::string::String,
-    /// Which partitions of the topic. Default: none, which means all; refused without a topic.
-    #[prost(uint32, repeated, tag = "3")]
-    pub partitions: ::prost::alloc::vec::Vec<u32>,
-    /// Only answers what would happen. Default: false.
-    #[prost(bool, tag = "6")]
-    pub validate_only: bool,
-    /// Where to go on. Default: absent or a position without a place, which is refused with START_UNSET.
-    #[prost(oneof = "seek_group_request::Target", tags = "4, 5")]
-    pub target: ::core::option::Option<seek_group_request::Target>,
-}
-/// Nested message and enum types in `SeekGroupRequest`.
-pub mod seek_group_request {
-    /// Where to go on. Default: absent or a position without a place, which is refused with START_UNSET.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Target {
-        /// A place in each of the partitions.
-        #[prost(message, tag = "4")]
-        Position(super::Position),
-        /// So many records forward from what is committed, or back if it is negative, within what there is.
-        #[prost(sint64, tag = "5")]
-        Relative(i64),
-    }
-}
-/// Where a group was moved.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SeekGroupResponse {
-    /// One for each partition, by topic and number. Default: none, if the group reads none; nothing is
-    /// changed then.
-    #[prost(message, repeated, tag = "1")]
-    pub partitions: ::prost::alloc::vec::Vec<SoughtPartition>,
-}
-/// Where a partition of a group was, and where it goes on.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SoughtPartition {
-    /// Name of the topic. Default: never empty.
-    #[prost(string, tag = "1")]
-    pub topic: ::prost::alloc::string::String,
-    /// Number of the partition. Default: 0, the first partition.
-    #[prost(uint32, tag = "2")]
-    pub partition: u32,
-    /// Committed offset before. Default: 0.
-    #[prost(uint64, tag = "3")]
-    pub from_offset: u64,
-    /// Committed offset after. Default: 0.
-    #[prost(uint64, tag = "4")]
-    pub to_offset: u64,
-    /// Records from there to the end, which the group gets now. Default: 0.
-    #[prost(uint64, tag = "5")]
-    pub lag_records: u64,
-}
-/// Which group to delete.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeleteGroupRequest {
-    /// Name of the group. Default: empty, which is refused.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Deletes it also while members are connected, whose streams end. Default: false, which refuses that
-    /// with GROUP_NOT_EMPTY.
-    #[prost(bool, tag = "2")]
-    pub force: bool,
-    /// Only answers whether it would succeed. Default: false.
-    #[prost(bool, tag = "3")]
-    pub validate_only: bool,
-}
-/// The group is gone.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeleteGroupResponse {}
-/// What a group is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum GroupState {
-    /// Never sent. To be treated as not known.
-    Unspecified = 0,
-    /// Nobody reads.
-    Empty = 1,
-    /// Every partition has the owner that it should have.
-    Stable = 2,
-    /// Partitions move, or wait for a member that was cut off.
-    Rebalancing = 3,
-}
-impl GroupState {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "GROUP_STATE_UNSPECIFIED",
-            Self::Empty => "GROUP_STATE_EMPTY",
-            Self::Stable => "GROUP_STATE_STABLE",
-            Self::Rebalancing => "GROUP_STATE_REBALANCING",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "GROUP_STATE_UNSPECIFIED" => Some(Self::Unspecified),
-            "GROUP_STATE_EMPTY" => Some(Self::Empty),
-            "GROUP_STATE_STABLE" => Some(Self::Stable),
-            "GROUP_STATE_REBALANCING" => Some(Self::Rebalancing),
-            _ => None,
-        }
-    }
-}
-/// One step of a Produce stream.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ProduceRequest {
-    /// Which step. Default: none set, which is refused.
-    #[prost(oneof = "produce_request::Request", tags = "1, 2")]
-    pub request: ::core::option::Option<produce_request::Request>,
-}
-/// Nested message and enum types in `ProduceRequest`.
-pub mod produce_request {
-    /// Which step. Default: none set, which is refused.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Request {
-        /// Opens a topic under a handle.
-        #[prost(message, tag = "1")]
-        Open(super::OpenTopic),
-        /// Writes a batch to a topic that was opened before. It need not wait for TopicOpened.
-        #[prost(message, tag = "2")]
-        Produce(super::ProduceBatch),
-    }
-}
-/// Opens a topic for one producer on this stream. Answered by TopicOpened or OpenRefused.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct OpenTopic {
-    /// Number that the client chooses for the topic. One that was refused may be used again; one that
-    /// is open ends the stream with INVALID_ARGUMENT, after everything before it was answered.
-    /// Default: 0, a handle like any other.
-    #[prost(uint32, tag = "1")]
-    pub handle: u32,
-    /// Name of the topic. Default: empty, which is refused.
-    #[prost(string, tag = "2")]
-    pub topic: ::prost::alloc::string::String,
-    /// 16 random bytes, drawn once in the life of a producer and kept while it reconnects. A named producer
-    /// gives the id of `OpenProducerResponse`. Default: empty, which is refused.
-    #[prost(bytes = "bytes", tag = "3")]
-    pub producer_id: ::prost::bytes::Bytes,
-    /// Opens only the topic with this id: what a reconnecting client saw first in TopicOpened.
-    /// TOPIC_NOT_FOUND if the topic was deleted and created again. Default: absent, which means
-    /// whatever has the name.
-    #[prost(uint64, optional, tag = "4")]
-    pub topic_id: ::core::option::Option<u64>,
-    /// Opens the topic only on the broker with this `GetServerInfoResponse.broker_id`: brokers number
-    /// their topics alike, so a topic id tells nothing about the topics of another one. TOPIC_NOT_FOUND
-    /// on any other. Default: absent, which means whichever broker answers.
-    #[prost(string, optional, tag = "5")]
-    pub broker_id: ::core::option::Option<::prost::alloc::string::String>,
-    /// `OpenProducerResponse.producer_epoch` of a named producer; PRODUCER_FENCED if a newer life was begun
-    /// since, or the name was deleted. It holds for every batch under the handle, also for those that wait
-    /// when the newer life begins. Default: 0, which is that of producers without a name.
-    #[prost(uint32, tag = "6")]
-    pub producer_epoch: u32,
-}
-/// A batch for one partition.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ProduceBatch {
-    /// Handle of the topic, from OpenTopic. Default: 0, a handle like any other.
-    #[prost(uint32, tag = "1")]
-    pub handle: u32,
-    /// Number of the partition. Default: 0, the first partition.
-    #[prost(uint32, tag = "2")]
-    pub partition: u32,
-    /// Number of the batch among those of this producer for this partition, from 0. Accepted: the one
-    /// after the last, and any of the last `Limits.producer_window_batches` again, which are answered
-    /// as they were the first time. Default: 0, the first batch.
-    #[prost(uint64, tag = "3")]
-    pub sequence: u64,
-    /// Number of records in the batch, checked by the broker. Default: 0, which leaves the count to
-    /// the broker.
-    #[prost(uint32, tag = "4")]
-    pub record_count: u32,
-    /// CRC-32 (IEEE 802.3, as in zip) of the bytes of field 15, without its tag and length; checked by
-    /// the broker. Default: absent, which means not checked on the way in.
-    #[prost(fixed32, optional, tag = "5")]
-    pub crc: ::core::option::Option<u32>,
-    /// The records. Must occur once: given twice it is refused. Default: absent, which is refused.
-    #[prost(message, optional, tag = "15")]
-    pub batch: ::core::option::Option<RecordBatch>,
-}
-/// One answer on a Produce stream. Answers of different partitions come in any order.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ProduceResponse {
-    /// Which answer. Default: none set, to be skipped by clients that do not know it.
-    #[prost(oneof = "produce_response::Response", tags = "1, 2, 3, 4, 5")]
-    pub response: ::core::option::Option<produce_response::Response>,
-}
-/// Nested message and enum types in `ProduceResponse`.
-pub mod produce_response {
-    /// Which answer. Default: none set, to be skipped by clients that do not know it.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Response {
-        /// A topic is open.
-        #[prost(message, tag = "1")]
-        Opened(super::TopicOpened),
-        /// A topic could not be opened.
-        #[prost(message, tag = "2")]
-        OpenRefused(super::OpenRefused),
-        /// Batches are on disk.
-        #[prost(message, tag = "3")]
-        Accepted(super::Accepted),
-        /// A batch was not written.
-        #[prost(message, tag = "4")]
-        Refused(super::Refused),
-        /// The broker is stopping. Batches that were sent before are still answered.
-        #[prost(message, tag = "5")]
-        Draining(super::Draining),
-    }
-}
-/// A topic is open under its handle.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct TopicOpened {
-    /// Handle from OpenTopic. Default: 0, a handle like any other.
-    #[prost(uint32, tag = "1")]
-    pub handle: u32,
-    /// Which life of the topic's name this is. Default: never 0.
-    #[prost(uint64, tag = "2")]
-    pub topic_id: u64,
-    /// Number of partitions of the topic. Default: never 0.
-    #[prost(uint32, tag = "3")]
-    pub partition_count: u32,
-    /// What the broker has from this life of the producer, for the partitions where it has anything.
-    /// Default: none, which means nothing at all.
-    #[prost(message, repeated, tag = "4")]
-    pub last_sequences: ::prost::alloc::vec::Vec<LastSequence>,
-    /// What the broker accepts. Default: always set.
-    #[prost(message, optional, tag = "5")]
-    pub limits: ::core::option::Option<Limits>,
-}
-/// The last batch that the broker accepted from a producer in one partition.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LastSequence {
-    /// Number of the partition. Default: 0, the first partition.
-    #[prost(uint32, tag = "1")]
-    pub partition: u32,
-    /// Sequence of that batch; the next one carries the number after it. Default: 0.
-    #[prost(uint64, tag = "2")]
-    pub sequence: u64,
-}
-/// A topic was not opened. Batches sent under its handle are refused for the same reason.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct OpenRefused {
-    /// Handle from OpenTopic, free again. Default: 0, a handle like any other.
-    #[prost(uint32, tag = "1")]
-    pub handle: u32,
-    /// Why. Default: always set.
-    #[prost(message, optional, tag = "2")]
-    pub error: ::core::option::Option<Error>,
-}
-/// Batches that are on disk; usually those of one round of the broker.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Accepted {
-    /// The batches, those of one partition in sequence order. Default: none.
-    #[prost(message, repeated, tag = "1")]
-    pub batches: ::prost::alloc::vec::Vec<AcceptedBatch>,
-}
-/// A batch that is on disk and may be read.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AcceptedBatch {
-    /// Handle of the topic. Default: 0, a handle like any other.
-    #[prost(uint32, tag = "1")]
-    pub handle: u32,
-    /// Number of the partition. Default: 0, the first partition.
-    #[prost(uint32, tag = "2")]
-    pub partition: u32,
-    /// Sequence of the batch. Default: 0, the first batch.
-    #[prost(uint64, tag = "3")]
-    pub sequence: u64,
-    /// Offset of the first record; record i has the offset `base_offset` + i. Default: 0.
-    #[prost(uint64, tag = "4")]
-    pub base_offset: u64,
-    /// Number of records. Default: never 0.
-    #[prost(uint32, tag = "5")]
-    pub record_count: u32,
-    /// Log sequence number: the place of the batch in the one order over all topics. Default: never 0.
-    #[prost(uint64, tag = "6")]
-    pub lsn: u64,
-    /// When the batch was appended, by the broker's clock, in milliseconds since the Unix epoch.
-    /// Default: 0.
-    #[prost(int64, tag = "7")]
-    pub append_time_ms: i64,
-    /// The broker had the batch already and has written nothing now; the other fields are those of the
-    /// first time. Default: false.
-    #[prost(bool, tag = "8")]
-    pub is_duplicate: bool,
-}
-/// A batch that was not written.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Refused {
-    /// Handle of the topic. Default: 0, a handle like any other.
-    #[prost(uint32, tag = "1")]
-    pub handle: u32,
-    /// Number of the partition. Default: 0, the first partition.
-    #[prost(uint32, tag = "2")]
-    pub partition: u32,
-    /// Sequence of the batch. Default: 0, the first batch.
-    #[prost(uint64, tag = "3")]
-    pub sequence: u64,
-    /// Why. Default: always set.
-    #[prost(message, optional, tag = "4")]
-    pub error: ::core::option::Option<Error>,
-    /// The refusal is final and used the sequence up: the next batch of the partition carries the
-    /// number after it. Default: false, which means that the broker still waits for this number.
-    #[prost(bool, tag = "5")]
-    pub is_sequence_spent: bool,
-}
-/// A few records for one topic.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct PublishRequest {
-    /// Name of the topic. Default: empty, which is refused.
-    #[prost(string, tag = "1")]
-    pub topic: ::prost::alloc::string::String,
-    /// The records, together at most `Limits.batch_bytes_max`. Each goes to the partition of its key;
-    /// those without a key go to one partition of the broker's choice. Default: none, which is refused.
-    #[prost(message, repeated, tag = "2")]
-    pub records: ::prost::alloc::vec::Vec<Record>,
-    /// Sends all records to this partition. Default: absent, which means that the keys decide.
-    #[prost(uint32, optional, tag = "3")]
-    pub partition: ::core::option::Option<u32>,
-}
-/// The records are on disk.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct PublishResponse {
-    /// Where each record is, in the order of the request. Default: never empty.
-    #[prost(message, repeated, tag = "1")]
-    pub positions: ::prost::alloc::vec::Vec<RecordPosition>,
-    /// Log sequence number, one for all of them. Default: never 0.
-    #[prost(uint64, tag = "2")]
-    pub lsn: u64,
-    /// When they were appended, by the broker's clock, in milliseconds since the Unix epoch.
-    /// Default: 0.
-    #[prost(int64, tag = "3")]
-    pub append_time_ms: i64,
-}
-/// The address of a record within its topic.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RecordPosition {
-    /// Number of the partition. Default: 0, the first partition.
-    #[prost(uint32, tag = "1")]
-    pub partition: u32,
-    /// Offset of the record. Default: 0, the first offset.
-    #[prost(uint64, tag = "2")]
-    pub offset: u64,
-}
-/// Which name to begin a life of.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct OpenProducerRequest {
-    /// Name of the producer, made like a topic name. Default: empty, which is refused.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-}
-/// A life of a named producer has begun.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct OpenProducerResponse {
-    /// For `OpenTopic.producer_id`. The last 4 bytes are 0 and the client's own: each value numbers the
-    /// batches from 0, for when a client cannot go on with the numbers that it has. Default: never empty.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub producer_id: ::prost::bytes::Bytes,
-    /// Which life it is: higher than that of any older one with the same first 12 bytes of the id.
-    /// Default: never 0.
-    #[prost(uint32, tag = "2")]
-    pub producer_epoch: u32,
-}
-/// Which names to list.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListProducersRequest {
-    /// Most producers to return; more than `Limits.page_size_max` means that. Default: 0, which means 100.
-    #[prost(uint32, tag = "1")]
-    pub page_size: u32,
-    /// `next_page_token` of the page before. Default: empty, which means the first page.
-    #[prost(string, tag = "2")]
-    pub page_token: ::prost::alloc::string::String,
-    /// Only names that begin with this. Default: empty, which means all.
-    #[prost(string, tag = "3")]
-    pub name_prefix: ::prost::alloc::string::String,
-}
-/// One page of the list.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListProducersResponse {
-    /// The producers. Default: none.
-    #[prost(message, repeated, tag = "1")]
-    pub producers: ::prost::alloc::vec::Vec<NamedProducer>,
-    /// Token for the next page. Default: empty, which means that this is the last.
-    #[prost(string, tag = "2")]
-    pub next_page_token: ::prost::alloc::string::String,
-}
-/// A producer that has a name.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct NamedProducer {
-    /// The name. Default: never empty.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// The id of its present life. Default: never empty.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub producer_id: ::prost::bytes::Bytes,
-    /// Which life that is. Default: never 0.
-    #[prost(uint32, tag = "3")]
-    pub producer_epoch: u32,
-    /// When the name was opened first, by the broker's clock, in milliseconds since the Unix epoch.
-    /// Default: 0.
-    #[prost(int64, tag = "4")]
-    pub create_time_ms: i64,
-    /// When the present life began, by the broker's clock, in milliseconds since the Unix epoch.
-    /// Default: 0.
-    #[prost(int64, tag = "5")]
-    pub open_time_ms: i64,
-}
-/// Which name to delete.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeleteProducerRequest {
-    /// Name of the producer. Default: empty, which is refused.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Only answers whether it would be deleted. Default: false.
-    #[prost(bool, tag = "2")]
-    pub validate_only: bool,
-}
-/// The name is deleted, or would be.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DeleteProducerResponse {
-    /// What it was. Default: always set.
-    #[prost(message, optional, tag = "1")]
-    pub producer: ::core::option::Option<NamedProducer>,
 }
 /// Settings of a subscription.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3083,6 +2564,682 @@ impl FilterVerdict {
             "FILTER_VERDICT_MATCH" => Some(Self::Match),
             "FILTER_VERDICT_NO_MATCH" => Some(Self::NoMatch),
             "FILTER_VERDICT_UNJUDGED" => Some(Self::Unjudged),
+            _ => None,
+        }
+    }
+}
+/// What is to happen together.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommitRequest {
+    /// The operations, at most `Limits.operations_per_commit_max`, with records of at most
+    /// `Limits.commit_bytes_max` in all and `Limits.batch_bytes_max` for one partition. Records of one
+    /// partition are appended in the order of the operations. Default: none, which is refused.
+    #[prost(message, repeated, tag = "1")]
+    pub operations: ::prost::alloc::vec::Vec<Operation>,
+    /// Names this commit, so that it happens once however often it is sent: for a day, or the last million
+    /// commits that have one, the same key is answered as it was the first time. With other operations it is
+    /// refused. At most 128 bytes, best 16 random ones. A commit that was refused is tried again.
+    /// Default: empty, which means that it is carried out whenever it is sent.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub idempotency_key: ::prost::bytes::Bytes,
+}
+/// One thing that happens.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Operation {
+    /// Which. Default: none set, which is refused.
+    #[prost(oneof = "operation::Operation", tags = "1, 2, 3")]
+    pub operation: ::core::option::Option<operation::Operation>,
+}
+/// Nested message and enum types in `Operation`.
+pub mod operation {
+    /// Which. Default: none set, which is refused.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Operation {
+        /// Records are appended to a topic.
+        #[prost(message, tag = "1")]
+        Append(super::AppendRecords),
+        /// A consumer group comes further.
+        #[prost(message, tag = "2")]
+        Offsets(super::CommitGroupOffsets),
+        /// Records of a subscription are settled.
+        #[prost(message, tag = "3")]
+        Settle(super::SettleRecords),
+    }
+}
+/// Appends records to a topic.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AppendRecords {
+    /// Name of the topic. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// The records. Each goes to the partition of its key; those without a key go to one partition of the
+    /// broker's choice. Default: none, which is refused.
+    #[prost(message, repeated, tag = "2")]
+    pub records: ::prost::alloc::vec::Vec<Record>,
+    /// Sends all records to this partition. Default: absent, which means that the keys decide.
+    #[prost(uint32, optional, tag = "3")]
+    pub partition: ::core::option::Option<u32>,
+    /// What the records rest on. EXPECTED_OFFSET_MISMATCH if it does not hold any more.
+    /// Default: none set, which means that they are appended in any case.
+    #[prost(oneof = "append_records::Expectation", tags = "4")]
+    pub expectation: ::core::option::Option<append_records::Expectation>,
+}
+/// Nested message and enum types in `AppendRecords`.
+pub mod append_records {
+    /// What the records rest on. EXPECTED_OFFSET_MISMATCH if it does not hold any more.
+    /// Default: none set, which means that they are appended in any case.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Expectation {
+        /// The offset that the first of the records is to get: the end of the partition as it was read, and behind
+        /// what earlier operations append there. All records must go to one partition.
+        #[prost(uint64, tag = "4")]
+        ExpectedOffset(u64),
+    }
+}
+/// Says how far a member of a consumer group has come.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommitGroupOffsets {
+    /// Name of the group. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub group: ::prost::alloc::string::String,
+    /// `JoinGroup.member_id` of the member. Default: empty, which is refused.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub member_id: ::prost::bytes::Bytes,
+    /// How far, in partitions that the member owns; GENERATION_STALE if it does not own one of them any more.
+    /// Each at most once in a request. Default: none, which is refused.
+    #[prost(message, repeated, tag = "3")]
+    pub offsets: ::prost::alloc::vec::Vec<GroupOffset>,
+}
+/// How far a member has come in one partition.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupOffset {
+    /// Name of the topic. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// `Assigned.generation` in which the member got the partition. Default: 0, which is always stale.
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+    /// Offset of the next record that it has not handled. EXPECTED_OFFSET_MISMATCH if the group is so far
+    /// already: then this was done before. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub offset: u64,
+}
+/// Settles records that a consumer of a subscription has.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SettleRecords {
+    /// Name of the subscription. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub subscription: ::prost::alloc::string::String,
+    /// What became of which records: they are acked, nacked or dead letters. LEASE_EXPIRED if the consumer does
+    /// not have all of them any more, also because they are settled. Each record at most once in a request.
+    /// Default: absent, which is refused.
+    #[prost(message, optional, tag = "2")]
+    pub settlement: ::core::option::Option<Settlement>,
+}
+/// What happened.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommitResponse {
+    /// One for each operation, in the order of the request. Default: never empty.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<OperationResult>,
+    /// Log sequence number, one for all of it. Default: never 0.
+    #[prost(uint64, tag = "2")]
+    pub lsn: u64,
+    /// When it happened, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
+    #[prost(int64, tag = "3")]
+    pub commit_time_ms: i64,
+    /// It happened before, and nothing happened now: this is what was told then. Default: false.
+    #[prost(bool, tag = "4")]
+    pub is_repeated: bool,
+}
+/// What became of one operation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OperationResult {
+    /// Where each of its records is, in their order. Default: none, for an operation that appends nothing.
+    #[prost(message, repeated, tag = "1")]
+    pub positions: ::prost::alloc::vec::Vec<RecordPosition>,
+}
+/// One step of a Join stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JoinRequest {
+    /// Which step. The first is `join`, which comes once. Default: none set, which is refused.
+    #[prost(oneof = "join_request::Request", tags = "1, 2, 3, 4, 5, 6")]
+    pub request: ::core::option::Option<join_request::Request>,
+}
+/// Nested message and enum types in `JoinRequest`.
+pub mod join_request {
+    /// Which step. The first is `join`, which comes once. Default: none set, which is refused.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Request {
+        /// Joins the group.
+        #[prost(message, tag = "1")]
+        Join(super::JoinGroup),
+        /// Allows the broker to send more records.
+        #[prost(message, tag = "2")]
+        Credit(super::GroupCredit),
+        /// Says how far the member is.
+        #[prost(message, tag = "3")]
+        Commit(super::CommitOffsets),
+        /// Gives partitions back, after Revoking or at any time.
+        #[prost(message, tag = "4")]
+        Return(super::ReturnPartitions),
+        /// Goes: others get the member's partitions at once, and the stream ends.
+        #[prost(message, tag = "5")]
+        Leave(super::LeaveGroup),
+        /// Says that the member is alive. Sent when nothing else was for `Joined.heartbeat_interval_ms`.
+        #[prost(message, tag = "6")]
+        Heartbeat(super::MemberHeartbeat),
+    }
+}
+/// Joins a group.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JoinGroup {
+    /// Name of the group, made like a topic name. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub group: ::prost::alloc::string::String,
+    /// 16 random bytes, drawn once in the life of a member and kept while it reconnects: who comes back in
+    /// time goes on with the partitions that it had. Another stream of the same member ends.
+    /// Default: empty, which is refused.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub member_id: ::prost::bytes::Bytes,
+    /// What the member calls itself, for people; at most 200 bytes. Default: empty.
+    #[prost(string, tag = "3")]
+    pub client_name: ::prost::alloc::string::String,
+    /// Names of the topics that the member reads, each once. Members of one group may read different ones:
+    /// a partition goes only to members that read its topic. What a member had of a topic that it does not
+    /// name when it joins again goes to others. Default: none, which is refused.
+    #[prost(string, repeated, tag = "4")]
+    pub topics: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where the group begins in those of the topics that it has never read; not looked at for others.
+    /// Default: absent or a position without a place, which is refused with START_UNSET if there is such a
+    /// topic.
+    #[prost(message, optional, tag = "5")]
+    pub start: ::core::option::Option<Position>,
+    /// Goes on behind records that are damaged: they are told as a Gap. Default: false: the Gap is
+    /// followed by SourceFailed with LOG_CORRUPT, and the partition stays where it is.
+    #[prost(bool, tag = "6")]
+    pub skip_data_loss: bool,
+    /// What the member was told when it first joined: given by one that joins again, so that it goes on with
+    /// the same group or not at all. Default: absent, which means whatever group has the name, and makes it
+    /// if there is none.
+    #[prost(message, optional, tag = "7")]
+    pub rejoin: ::core::option::Option<Rejoin>,
+    /// Stops in front of records that retention or a trim has removed before the group came to them: the Gap
+    /// is followed by SourceFailed with OFFSET_OUT_OF_RANGE, and the partition stays where it is.
+    /// Default: false: the Gap is all that is told, and reading goes on behind it.
+    #[prost(bool, tag = "8")]
+    pub stop_at_trimmed: bool,
+}
+/// What a member remembers that joins again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rejoin {
+    /// `Joined.broker_id`. TOPIC_NOT_FOUND from any other broker. Default: empty, which is no broker's.
+    #[prost(string, tag = "1")]
+    pub broker_id: ::prost::alloc::string::String,
+    /// `Joined.group_id`. GROUP_NOT_FOUND if that group was deleted, also if another one has its name.
+    /// Default: 0, which is no group's.
+    #[prost(uint64, tag = "2")]
+    pub group_id: u64,
+    /// `JoinedTopic.topic_id` of each of `JoinGroup.topics`, in their order. A topic that was deleted, also
+    /// if another one has its name, is told by SourceFailed with TOPIC_NOT_FOUND; the others go on.
+    /// Default: none, which is refused.
+    #[prost(uint64, repeated, tag = "3")]
+    pub topic_ids: ::prost::alloc::vec::Vec<u64>,
+}
+/// Allows so much more, on top of what was allowed before and not used. A batch is sent while both are
+/// above zero, and may take them below.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupCredit {
+    /// Records. Default: 0.
+    #[prost(uint64, tag = "1")]
+    pub records: u64,
+    /// Bytes of batches. Default: 0.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
+/// Says how far the member is in some partitions. Answered by Committed, in the order of the requests.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommitOffsets {
+    /// How far, each partition once. Default: none, which is answered as well.
+    #[prost(message, repeated, tag = "1")]
+    pub offsets: ::prost::alloc::vec::Vec<OffsetCommit>,
+}
+/// How far a member is in one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OffsetCommit {
+    /// Handle of the topic, from Joined. Default: 0, the first topic.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// `Assigned.generation` with which the member got the partition. Default: 0, which is always stale.
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+    /// Offset of the first record that the member has not handled. One below what is committed already has
+    /// no effect. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub offset: u64,
+}
+/// Gives partitions back, what was handled of them being committed before. Others are not touched.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReturnPartitions {
+    /// Which. Default: none, which does nothing.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<AssignmentRef>,
+}
+/// A partition as it was assigned.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssignmentRef {
+    /// Handle of the topic, from Joined. Default: 0, the first topic.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// `Assigned.generation` with which the member got it. Default: 0, which is always stale.
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+}
+/// Goes for good.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeaveGroup {}
+/// The member is alive.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberHeartbeat {}
+/// One message of a Join stream. The first is always `joined`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct JoinResponse {
+    /// Which message. Default: none set, to be skipped by clients that do not know it.
+    #[prost(
+        oneof = "join_response::Response",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
+    )]
+    pub response: ::core::option::Option<join_response::Response>,
+}
+/// Nested message and enum types in `JoinResponse`.
+pub mod join_response {
+    /// Which message. Default: none set, to be skipped by clients that do not know it.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Response {
+        /// The member belongs to the group.
+        #[prost(message, tag = "1")]
+        Joined(super::Joined),
+        /// The member gets partitions.
+        #[prost(message, tag = "2")]
+        Assigned(super::Assigned),
+        /// The member should give partitions back.
+        #[prost(message, tag = "3")]
+        Revoking(super::Revoking),
+        /// The member has lost partitions.
+        #[prost(message, tag = "4")]
+        Lost(super::Lost),
+        /// Records.
+        #[prost(message, tag = "5")]
+        Batch(super::FetchedBatch),
+        /// What became of a CommitOffsets.
+        #[prost(message, tag = "6")]
+        Committed(super::Committed),
+        /// A partition was read to the end that it had when it was assigned.
+        #[prost(message, tag = "7")]
+        CaughtUp(super::CaughtUp),
+        /// Offsets that hold no record any more.
+        #[prost(message, tag = "8")]
+        Gap(super::Gap),
+        /// Nothing new, but the stream is alive.
+        #[prost(message, tag = "9")]
+        Heartbeat(super::Heartbeat),
+        /// The broker is stopping; commits are answered until the stream ends, and the member keeps its
+        /// partitions if it comes back in time.
+        #[prost(message, tag = "10")]
+        Draining(super::Draining),
+        /// A topic or partition cannot be read on; the others go on.
+        #[prost(message, tag = "11")]
+        Failed(super::SourceFailed),
+    }
+}
+/// The member belongs to the group. Partitions follow as soon as there are any for it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Joined {
+    /// The topics, in the order of the request. Default: never empty.
+    #[prost(message, repeated, tag = "1")]
+    pub topics: ::prost::alloc::vec::Vec<JoinedTopic>,
+    /// Silence after which the member has to send something, in milliseconds. Default: never 0.
+    #[prost(uint64, tag = "2")]
+    pub heartbeat_interval_ms: u64,
+    /// Silence after which it is taken for dead, in milliseconds; so is one that has read nothing of what it
+    /// was sent for so long. Default: never 0.
+    #[prost(uint64, tag = "3")]
+    pub session_timeout_ms: u64,
+    /// Which broker this is, as in GetServerInfoResponse. Default: never empty.
+    #[prost(string, tag = "4")]
+    pub broker_id: ::prost::alloc::string::String,
+    /// Which life of the group's name this is, as in Group. Default: never 0.
+    #[prost(uint64, tag = "5")]
+    pub group_id: u64,
+}
+/// A topic that a member reads.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JoinedTopic {
+    /// Number that stands for the topic in this stream: its place in the request, from 0.
+    /// Default: 0, the first topic.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Name of the topic. Default: never empty.
+    #[prost(string, tag = "2")]
+    pub topic: ::prost::alloc::string::String,
+    /// Which life of the topic's name this is. Default: never 0.
+    #[prost(uint64, tag = "3")]
+    pub topic_id: u64,
+    /// Number of partitions of the topic. Default: 0, which means that it is gone.
+    #[prost(uint32, tag = "4")]
+    pub partition_count: u32,
+}
+/// The member owns these partitions from now on, and gets their records.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Assigned {
+    /// To be named in commits of these partitions. Default: never 0.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// Which. Default: never empty.
+    #[prost(message, repeated, tag = "2")]
+    pub partitions: ::prost::alloc::vec::Vec<AssignedPartition>,
+}
+/// A partition and where its new owner goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssignedPartition {
+    /// Handle of the topic, from Joined. Default: 0, the first topic.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Offset of the first record that the group has not committed. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub committed_offset: u64,
+    /// One past the last durable record. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub end_offset: u64,
+}
+/// Others are to get these partitions. No more of their records are sent; the member handles what it has
+/// begun, commits, and gives them back with ReturnPartitions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Revoking {
+    /// Which. Default: never empty.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<AssignmentRef>,
+    /// How long it has before it loses them, in milliseconds. Default: 0, which means that it is about to.
+    #[prost(uint64, tag = "2")]
+    pub grace_ms: u64,
+}
+/// The member does not own these any more; its commits for them are refused with GENERATION_STALE. If they
+/// were sought, Assigned follows with other offsets.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Lost {
+    /// Which. Default: never empty.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<AssignmentRef>,
+}
+/// What became of one CommitOffsets; durable.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Committed {
+    /// One result for each offset, in the order of the request. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub results: ::prost::alloc::vec::Vec<CommitResult>,
+}
+/// What became of a commit in one partition.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommitResult {
+    /// Handle of the topic, from Joined. Default: 0, the first topic.
+    #[prost(uint32, tag = "1")]
+    pub handle: u32,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// How far the group is: at the offset of the request or beyond it. Default: 0 if `error` is set.
+    #[prost(uint64, tag = "3")]
+    pub committed_offset: u64,
+    /// Why the commit has no effect: GENERATION_STALE, or OFFSET_OUT_OF_RANGE beyond the end.
+    /// Default: absent, which means that it is done.
+    #[prost(message, optional, tag = "4")]
+    pub error: ::core::option::Option<Error>,
+}
+/// A consumer group.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Group {
+    /// Name of the group. Default: never empty.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Which life of the name this is: never used again after the group was deleted. Default: never 0.
+    #[prost(uint64, tag = "2")]
+    pub group_id: u64,
+    /// How often owners have changed. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+    /// When the group was created, by the broker's clock, in milliseconds since the Unix epoch.
+    /// Default: 0.
+    #[prost(int64, tag = "4")]
+    pub create_time_ms: i64,
+    /// What it is doing. Default: unspecified, to be treated as not known.
+    #[prost(enumeration = "GroupState", tag = "5")]
+    pub state: i32,
+    /// Number of its members. Default: 0.
+    #[prost(uint32, tag = "6")]
+    pub member_count: u32,
+    /// Every member. Default: none; ListGroups leaves them out.
+    #[prost(message, repeated, tag = "7")]
+    pub members: ::prost::alloc::vec::Vec<GroupMember>,
+    /// Every partition that it reads, by topic and number. Default: none; ListGroups leaves them out.
+    #[prost(message, repeated, tag = "8")]
+    pub partitions: ::prost::alloc::vec::Vec<GroupPartition>,
+}
+/// A member of a group.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupMember {
+    /// The member's own id. Default: never empty.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub member_id: ::prost::bytes::Bytes,
+    /// What it calls itself. Default: empty.
+    #[prost(string, tag = "2")]
+    pub client_name: ::prost::alloc::string::String,
+    /// When it connected, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
+    #[prost(int64, tag = "3")]
+    pub join_time_ms: i64,
+    /// Whether it is connected; otherwise it is awaited. Default: false.
+    #[prost(bool, tag = "4")]
+    pub is_connected: bool,
+    /// Number of partitions that it owns. Default: 0.
+    #[prost(uint32, tag = "5")]
+    pub partition_count: u32,
+}
+/// How far a group is in one partition.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupPartition {
+    /// Name of the topic. Default: never empty.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Offset of the first record that the group has not committed. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub committed_offset: u64,
+    /// The lowest offset that may still be read. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub log_start_offset: u64,
+    /// One past the last durable record. Default: 0.
+    #[prost(uint64, tag = "5")]
+    pub end_offset: u64,
+    /// Records that the group has still to commit; never more than there are. Default: 0.
+    #[prost(uint64, tag = "6")]
+    pub lag_records: u64,
+    /// How long ago the first of them was appended, in milliseconds; at least so long if that one is
+    /// damaged. Default: 0, also where there is none.
+    #[prost(uint64, tag = "7")]
+    pub lag_ms: u64,
+    /// Id of the member that reads it. Default: empty, which means nobody.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub member_id: ::prost::bytes::Bytes,
+    /// When the group committed last here, by the broker's clock, in milliseconds since the Unix epoch.
+    /// Default: 0.
+    #[prost(int64, tag = "9")]
+    pub commit_time_ms: i64,
+    /// Records that the group has passed over because they were gone before it came to them. Default: 0.
+    #[prost(uint64, tag = "10")]
+    pub skipped_records: u64,
+}
+/// Which group to show.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetGroupRequest {
+    /// Name of the group. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// One group.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetGroupResponse {
+    /// The group with its members and partitions. Default: always set.
+    #[prost(message, optional, tag = "1")]
+    pub group: ::core::option::Option<Group>,
+    /// The durable LSN that the offsets belong to. Default: 0, which means that nothing was written.
+    #[prost(uint64, tag = "2")]
+    pub lsn: u64,
+}
+/// Which page of the list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListGroupsRequest {
+    /// Most groups to return; more than `Limits.page_size_max` means that. Default: 0, which means 100.
+    #[prost(uint32, tag = "1")]
+    pub page_size: u32,
+    /// `next_page_token` of the page before. Default: empty, which means the first page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Only names that begin with this. Default: empty, which means all.
+    #[prost(string, tag = "3")]
+    pub name_prefix: ::prost::alloc::string::String,
+}
+/// One page of the list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListGroupsResponse {
+    /// The groups, without members and partitions. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: ::prost::alloc::vec::Vec<Group>,
+    /// Token for the next page. Default: empty, which means that this is the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Where to move a group.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SeekGroupRequest {
+    /// Name of the group. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Which topic. Default: empty, which means all that the group reads.
+    #[prost(string, tag = "2")]
+    pub topic: ::prost::alloc::string::String,
+    /// Which partitions of the topic. Default: none, which means all; refused without a topic.
+    #[prost(uint32, repeated, tag = "3")]
+    pub partitions: ::prost::alloc::vec::Vec<u32>,
+    /// Only answers what would happen. Default: false.
+    #[prost(bool, tag = "6")]
+    pub validate_only: bool,
+    /// Where to go on. Default: absent or a position without a place, which is refused with START_UNSET.
+    #[prost(oneof = "seek_group_request::Target", tags = "4, 5")]
+    pub target: ::core::option::Option<seek_group_request::Target>,
+}
+/// Nested message and enum types in `SeekGroupRequest`.
+pub mod seek_group_request {
+    /// Where to go on. Default: absent or a position without a place, which is refused with START_UNSET.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Target {
+        /// A place in each of the partitions.
+        #[prost(message, tag = "4")]
+        Position(super::Position),
+        /// So many records forward from what is committed, or back if it is negative, within what there is.
+        #[prost(sint64, tag = "5")]
+        Relative(i64),
+    }
+}
+/// Where a group was moved.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SeekGroupResponse {
+    /// One for each partition, by topic and number. Default: none, if the group reads none; nothing is
+    /// changed then.
+    #[prost(message, repeated, tag = "1")]
+    pub partitions: ::prost::alloc::vec::Vec<SoughtPartition>,
+}
+/// Where a partition of a group was, and where it goes on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SoughtPartition {
+    /// Name of the topic. Default: never empty.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Number of the partition. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// Committed offset before. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub from_offset: u64,
+    /// Committed offset after. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub to_offset: u64,
+    /// Records from there to the end, which the group gets now. Default: 0.
+    #[prost(uint64, tag = "5")]
+    pub lag_records: u64,
+}
+/// Which group to delete.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteGroupRequest {
+    /// Name of the group. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Deletes it also while members are connected, whose streams end. Default: false, which refuses that
+    /// with GROUP_NOT_EMPTY.
+    #[prost(bool, tag = "2")]
+    pub force: bool,
+    /// Only answers whether it would succeed. Default: false.
+    #[prost(bool, tag = "3")]
+    pub validate_only: bool,
+}
+/// The group is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteGroupResponse {}
+/// What a group is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GroupState {
+    /// Never sent. To be treated as not known.
+    Unspecified = 0,
+    /// Nobody reads.
+    Empty = 1,
+    /// Every partition has the owner that it should have.
+    Stable = 2,
+    /// Partitions move, or wait for a member that was cut off.
+    Rebalancing = 3,
+}
+impl GroupState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "GROUP_STATE_UNSPECIFIED",
+            Self::Empty => "GROUP_STATE_EMPTY",
+            Self::Stable => "GROUP_STATE_STABLE",
+            Self::Rebalancing => "GROUP_STATE_REBALANCING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GROUP_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "GROUP_STATE_EMPTY" => Some(Self::Empty),
+            "GROUP_STATE_STABLE" => Some(Self::Stable),
+            "GROUP_STATE_REBALANCING" => Some(Self::Rebalancing),
             _ => None,
         }
     }

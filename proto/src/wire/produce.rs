@@ -8,6 +8,7 @@ use prost::Message;
 use prost::encoding::{self, DecodeContext, WireType};
 
 use super::BATCH_TAG;
+use crate::v1::produce_batch::Expectation;
 
 /// One step of a Produce stream; the twin of [`crate::v1::ProduceRequest`].
 #[derive(Clone, PartialEq, Message)]
@@ -60,6 +61,8 @@ pub struct ProduceBatch {
     pub record_count: u32,
     /// CRC-32 of `batch`; absent when the sender does not say.
     pub crc: Option<u32>,
+    /// What the batch rests on.
+    pub expectation: Option<Expectation>,
     /// The encoded `RecordBatch`. Decoded from the network it is a slice of the receive buffer.
     pub batch: Bytes,
     /// Field 15 occurred more than once. `batch` is then the last of them, where the typed view
@@ -77,6 +80,7 @@ impl fmt::Debug for ProduceBatch {
             .field("sequence", &self.sequence)
             .field("record_count", &self.record_count)
             .field("crc", &self.crc)
+            .field("expectation", &self.expectation)
             .field("batch_bytes", &self.batch.len())
             .field("is_batch_repeated", &self.is_batch_repeated)
             .finish()
@@ -101,6 +105,9 @@ impl Message for ProduceBatch {
         if let Some(crc) = &self.crc {
             encoding::fixed32::encode(5, crc, buf);
         }
+        if let Some(expectation) = &self.expectation {
+            expectation.encode(buf);
+        }
         if !self.batch.is_empty() {
             encoding::bytes::encode(BATCH_TAG, &self.batch, buf);
         }
@@ -119,6 +126,7 @@ impl Message for ProduceBatch {
             3 => encoding::uint64::merge(wire_type, &mut self.sequence, buf, ctx),
             4 => encoding::uint32::merge(wire_type, &mut self.record_count, buf, ctx),
             5 => encoding::fixed32::merge(wire_type, self.crc.get_or_insert_default(), buf, ctx),
+            6 => Expectation::merge(&mut self.expectation, tag, wire_type, buf, ctx),
             BATCH_TAG => {
                 self.is_batch_repeated |= !self.batch.is_empty();
                 encoding::bytes::merge(wire_type, &mut self.batch, buf, ctx)
@@ -143,6 +151,9 @@ impl Message for ProduceBatch {
         }
         if let Some(crc) = &self.crc {
             len += encoding::fixed32::encoded_len(5, crc);
+        }
+        if let Some(expectation) = &self.expectation {
+            len += expectation.encoded_len();
         }
         if !self.batch.is_empty() {
             len += encoding::bytes::encoded_len(BATCH_TAG, &self.batch);

@@ -48,9 +48,11 @@ prop_compose! {
         (handle, partition, record_count) in (any_u32(), any_u32(), any_u32()),
         sequence in any_u64(),
         crc in proptest::option::of(any_u32()),
+        expected_offset in proptest::option::of(any_u64()),
         batch in proptest::option::of(any_records()),
     ) -> v1::ProduceBatch {
-        v1::ProduceBatch { handle, partition, sequence, record_count, crc, batch }
+        let expectation = expected_offset.map(v1::produce_batch::Expectation::ExpectedOffset);
+        v1::ProduceBatch { handle, partition, sequence, record_count, crc, expectation, batch }
     }
 }
 

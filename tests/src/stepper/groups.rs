@@ -17,7 +17,7 @@ use towpath_storage::{Offset, PartitionRef, StorageError, TopicId};
 use super::Stepper;
 use crate::model::{Deletion, KnownGroup, KnownPosition};
 
-const MEMBER: MemberId = MemberId::new([5; 16]);
+pub(super) const MEMBER: MemberId = MemberId::new([5; 16]);
 /// How long a change of owners waits for others, and more.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
@@ -88,7 +88,7 @@ impl Stepper {
         self.pass(DEBOUNCE)
     }
 
-    fn group_named(&self, name: &str) -> Option<&Group> {
+    pub(super) fn group_named(&self, name: &str) -> Option<&Group> {
         let name: GroupName = name.parse().unwrap();
         self.engine.sequencer.state().group_named(&name)
     }
@@ -100,13 +100,18 @@ impl Stepper {
     pub fn commit(&mut self, name: &str, partition: u32, offset: u64) -> Result<(), StorageError> {
         let group = self.group_named(name).map(Group::id).expect("a group");
         let place = self.ask_for(name, partition, offset);
-        let generation = self.ear.generations.lock().unwrap()[&place];
+        let generation = self.generation_of(place);
         self.push_commit(group, place, generation, offset)?;
         let told = std::mem::take(&mut *self.ear.verdicts.lock().unwrap());
         let expected = CommitVerdict::Committed(Offset::new(offset));
         assert_eq!(told, [expected], "the owner commits");
         self.acknowledge(name, place);
         Ok(())
+    }
+
+    /// The generation in which the member got a partition.
+    pub(super) fn generation_of(&self, place: PartitionRef) -> Generation {
+        self.ear.generations.lock().unwrap()[&place]
     }
 
     fn push_commit(
@@ -172,7 +177,7 @@ impl Stepper {
         Ok(())
     }
 
-    fn ask_for(&mut self, name: &str, partition: u32, offset: u64) -> PartitionRef {
+    pub(super) fn ask_for(&mut self, name: &str, partition: u32, offset: u64) -> PartitionRef {
         let (topic, known) = self.model.group(name).position(partition);
         known.asked = Some(offset);
         PartitionRef {
@@ -181,7 +186,7 @@ impl Stepper {
         }
     }
 
-    fn acknowledge(&mut self, name: &str, place: PartitionRef) {
+    pub(super) fn acknowledge(&mut self, name: &str, place: PartitionRef) {
         let (_, known) = self.model.group(name).position(place.partition);
         known.acknowledge();
     }
@@ -224,7 +229,7 @@ impl Stepper {
     }
 }
 
-fn committed(group: &Group, topic: u64, partition: u32) -> Option<u64> {
+pub(super) fn committed(group: &Group, topic: u64, partition: u32) -> Option<u64> {
     let topic = TopicId::new(topic);
     let known = group.partition(PartitionRef { topic, partition })?;
     Some(known.committed.get())

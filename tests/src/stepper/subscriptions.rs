@@ -19,7 +19,7 @@ use towpath_broker::runtime::subscription_command::{SubscriptionCommand, Subscri
 use towpath_proto::v1;
 use towpath_storage::{Lsn, Offset, OffsetRange, StorageError, TopicId};
 
-use super::Stepper;
+use super::{Stepper, commits, groups};
 use crate::model::{Fate, KnownSubscription, LetterFate, SentBatch, SubscriptionFacts};
 
 /// Longer than any back-off of the subscription, and than what a failed move to the dead letters waits.
@@ -123,6 +123,7 @@ impl Stepper {
             places: spots
                 .map(|spot| (spot, Fate::Open { attempt: 1 }))
                 .collect(),
+            committed: self.committed_beside(name, id),
             ..SubscriptionFacts::default()
         };
         self.model.subscriptions.push(KnownSubscription {
@@ -188,7 +189,7 @@ impl Stepper {
         Ok(())
     }
 
-    fn subscription_named(&self, name: &str) -> Option<&Subscription> {
+    pub(super) fn subscription_named(&self, name: &str) -> Option<&Subscription> {
         let state = self.engine.sequencer.state();
         state.subscription_named(&name.parse().unwrap())
     }
@@ -201,7 +202,7 @@ impl Stepper {
     }
 
     /// What may be known of the subscription from now on, until that is acknowledged.
-    fn expect(&mut self, name: &str, change: impl FnOnce(&mut SubscriptionFacts)) {
+    pub(super) fn expect(&mut self, name: &str, change: impl FnOnce(&mut SubscriptionFacts)) {
         let known = self.model.subscription(name);
         let mut facts = known.done.clone().expect("it is there");
         change(&mut facts);
@@ -398,8 +399,10 @@ impl Stepper {
                 self.settle_delivery(name, spot, delivery, Verdict::Ack)?;
             }
         }
+        let topic = self.subscription_named(name).map(Subscription::topic);
         let mut facts = SubscriptionFacts {
-            republished: self.count_records(target),
+            republished: self.count_records(target) + self.count_records(commits::AUDIT),
+            committed: topic.and_then(|topic| self.committed_beside(name, topic.get())),
             ..SubscriptionFacts::default()
         };
         let asked = known.asked.iter().flatten();
@@ -425,6 +428,17 @@ impl Stepper {
             }
         }
         Ok(Some(facts))
+    }
+
+    /// How far the group of the same name is in the first partition of a topic.
+    fn committed_beside(&self, name: &str, topic: u64) -> Option<u64> {
+        groups::committed(self.group_named(name)?, topic, 0)
+    }
+
+    /// Takes a record that the consumer has, and returns the delivery that brought it.
+    pub(super) fn take_held(&self, spot: Spot) -> u64 {
+        let held = self.hands.held.lock().unwrap().remove(&spot);
+        held.expect("the consumer has it").0
     }
 
     fn count_records(&self, topic: &str) -> u64 {

@@ -139,6 +139,7 @@ impl Target {
                 payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
                 payload_crc: batch::crc(&payload),
                 record_count,
+                expected: None,
             };
             (request, payload)
         });

@@ -252,6 +252,7 @@ impl Waiting {
                 (self.describe_spent(ticket, reason, rejection), true)
             }
             AppendAnswer::Rejected => (rejection.unwrap_or_else(status::shutting_down), false),
+            AppendAnswer::RefusedFinally(refusal) => (self.describe_refusal(ticket, refusal), true),
             AppendAnswer::Refused(refusal) => (self.describe_refusal(ticket, refusal), false),
             AppendAnswer::Failed => (status::storage_failed(), false),
             AppendAnswer::ShuttingDown => (status::shutting_down(), false),

@@ -10,13 +10,15 @@ use towpath_proto::ids;
 use towpath_proto::limits::{self, OPEN_TOPICS_PER_STREAM_MAX};
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
+use towpath_proto::v1::produce_batch::Expectation;
 use towpath_proto::v1::produce_response::Response;
 use towpath_proto::wire::produce_request::Request;
 use towpath_proto::wire::{ProduceBatch, ProduceRequest};
-use towpath_storage::{PartitionRef, ProducerId, ProducerStamp};
+use towpath_storage::{Offset, PartitionRef, ProducerId, ProducerStamp};
 
 use super::check::{self, Rejection};
 use super::outbox::{Outbox, RejectionSink};
+use super::unreadable::RecordsField;
 use super::{InFlight, Shared, convert, status, unreadable};
 use crate::core::{AppendRequest, ProducerLife};
 use crate::runtime::command::{
@@ -248,6 +250,7 @@ impl Reader {
                     payload_bytes: u32::try_from(batch.batch.len()).unwrap_or(u32::MAX),
                     payload_crc: checked.crc,
                     record_count: checked.record_count,
+                    expected: expected_offset(&batch),
                 },
                 payload: batch.batch,
                 sink: Arc::clone(&self.outbox) as Arc<dyn AppendSink>,
@@ -309,6 +312,12 @@ impl Reader {
     }
 }
 
+/// The offset that the first record of a batch is to get, if that matters.
+fn expected_offset(batch: &ProduceBatch) -> Option<Offset> {
+    let Expectation::ExpectedOffset(offset) = batch.expectation?;
+    Some(Offset::new(offset))
+}
+
 /// Where a batch goes and who sends it.
 struct Place {
     partition: PartitionRef,
@@ -318,7 +327,7 @@ struct Place {
 /// What cannot be read ends the stream, since nobody knows what it was; the client is told why in our
 /// own words.
 fn describe_break(status: Status) -> Status {
-    match unreadable::explain(&status, Some("produce.batch")) {
+    match unreadable::explain(&status, Some(RecordsField::of_batch("produce.batch"))) {
         Some(problem) => problem.into(),
         None => status,
     }

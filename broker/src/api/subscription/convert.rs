@@ -173,7 +173,7 @@ pub(super) fn range(range: OffsetRange) -> v1::OffsetRange {
 }
 
 /// Reads one settlement, of records of a topic of so many partitions.
-pub(super) fn settlement(
+pub(in crate::api) fn settlement(
     field: impl Fn(&str) -> String,
     settlement: &v1::Settlement,
     partition_count: u32,

@@ -84,6 +84,17 @@ impl State {
         (verdicts.collect(), rows)
     }
 
+    /// How far the group is already where a commit would not move it; none where it would.
+    pub(in crate::core) fn check_commit(
+        &self,
+        id: GroupId,
+        member: MemberId,
+        commit: &Commit,
+    ) -> Result<Option<Offset>, CommitRefusal> {
+        let (known, moves) = self.commit(id, member, commit)?;
+        Ok((!moves).then_some(known.committed))
+    }
+
     /// The partition as it is, and whether the commit moves it.
     fn commit(
         &self,

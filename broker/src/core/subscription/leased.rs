@@ -95,6 +95,15 @@ impl SubscriptionPartition {
         }
     }
 
+    /// Those of a range that are not among the found.
+    pub(super) fn not_among(range: OffsetRange, found: &[Found]) -> impl Iterator<Item = Offset> {
+        words_in(range).flat_map(|(word, bits)| {
+            let of_word = found.iter().filter(|it| it.word == word);
+            let have = of_word.fold(0, |have, it| have | it.records);
+            offsets_in(word, bits & !have)
+        })
+    }
+
     /// The lease of a record of the window.
     pub(super) fn lease_of(&self, leases: &Leases, offset: Offset) -> Option<LeaseId> {
         let mut ids = self.window.leases(word_of(offset)).iter().copied();

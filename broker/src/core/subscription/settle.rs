@@ -5,7 +5,7 @@ use towpath_storage::{Offset, OffsetRange, Row};
 use super::consumer::ConsumerId;
 use super::lease::Held;
 use super::leased::Found;
-use super::partition::ranges;
+use super::partition::{SubscriptionPartition, ranges};
 use super::repeat::Said;
 use super::rows::block_row;
 use super::settled::{SettledDraft, offsets_in};
@@ -121,6 +121,19 @@ impl Subscription {
         }
         self.write_settled(decision);
         expired
+    }
+
+    /// Those of the records of a settlement that its consumer does not have, for whatever reason. Nothing
+    /// changes.
+    pub(in crate::core) fn not_leased(&self, settlement: &Settlement) -> Vec<OffsetRange> {
+        let Some(partition) = self.partitions.get(settlement.partition as usize) else {
+            return settlement.ranges.clone();
+        };
+        let missing = settlement.ranges.iter().flat_map(|range| {
+            let found = partition.find(&self.leases, *range, settlement.delivery);
+            SubscriptionPartition::not_among(*range, &found).collect::<Vec<_>>()
+        });
+        ranges(missing)
     }
 
     /// Notes whether the consumer works, or only gives back what it gets.

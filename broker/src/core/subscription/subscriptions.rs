@@ -32,6 +32,9 @@ pub(in crate::core) struct Subscriptions {
     timers: BTreeSet<(i64, SubscriptionId)>,
     timer_of: BTreeMap<SubscriptionId, i64>,
     incarnation: u64,
+    /// Numbers of deliveries below this one may have been used by subscriptions that were deleted: one that
+    /// has their name now does not use them again.
+    past_deliveries: u64,
 }
 
 impl Subscriptions {
@@ -66,7 +69,8 @@ impl Subscriptions {
             known.take_row(row);
         } else {
             self.names.insert(name.clone(), id);
-            let next_delivery = self.incarnation << DELIVERIES_PER_INCARNATION_BITS;
+            let first_delivery = self.incarnation << DELIVERIES_PER_INCARNATION_BITS;
+            let next_delivery = first_delivery.max(self.past_deliveries);
             let new = Subscription::from_row(id, name, row, next_delivery);
             self.of_topic.insert((new.topic, id));
             self.of_dead_letters.insert((new.dead_letter_topic, id));
@@ -78,6 +82,7 @@ impl Subscriptions {
     /// Returns it, so that its rows can be noted as gone.
     pub(in crate::core) fn remove(&mut self, id: SubscriptionId) -> Option<Subscription> {
         let subscription = self.by_id.remove(&id)?;
+        self.past_deliveries = self.past_deliveries.max(subscription.next_delivery);
         self.names.remove(&subscription.name);
         self.of_topic.remove(&(subscription.topic, id));
         self.of_dead_letters

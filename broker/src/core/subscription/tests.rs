@@ -21,6 +21,7 @@ use crate::core::{CoreLimits, CreateTopic, State, TopicConfig};
 
 mod bench;
 mod caught_up;
+mod commit;
 mod consumers;
 mod dead_letters;
 mod filters;

@@ -82,6 +82,12 @@ impl Sequencer {
                     .push(PendingAnswer::TrimTopic { answer, result });
             }
             ControlCommand::Producer(command) => self.take_producer_command(command, draft),
+            ControlCommand::FindCommit { key, answer } => {
+                let result = self.state.repeated_commit(&key, self.time.now_ms());
+                draft
+                    .answers
+                    .push(PendingAnswer::FindCommit { answer, result });
+            }
             ControlCommand::Group(command) => self.take_group_command(command, draft),
             ControlCommand::Subscription(command) => {
                 self.take_subscription_command(command, draft, data);

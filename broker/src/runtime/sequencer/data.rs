@@ -9,13 +9,15 @@ use towpath_storage::{
 };
 
 use super::super::bury::Burial;
-use super::super::command::{AppendAnswer, DataCommand, Permits, Published, Republished};
+use super::super::command::{
+    AppendAnswer, CommitCommand, Committed, DataCommand, Permits, Published, Republished,
+};
 use super::super::settle::SettleWork;
 use super::draft::{Draft, PendingAnswer, Run};
 use super::{JournalWish, RESERVE_BYTES, Sequencer};
 use crate::core::{
-    AcceptedBatch, AppendDecision, AppendRefusal, AppendRequest, BurialFailure, Outcome,
-    SpendDecision,
+    AcceptedBatch, AppendDecision, AppendRefusal, AppendRequest, BurialFailure, CommitDecision,
+    CommitWish, Outcome, SpendDecision,
 };
 
 /// What an entry takes beside its batches' bytes: header, directory line, frame header, padding.
@@ -97,6 +99,7 @@ impl Sequencer {
         match command {
             DataCommand::Append { .. } => self.decide_append(command, draft),
             DataCommand::Publish { .. } => self.decide_publish(command, draft),
+            DataCommand::Commit(commit) => self.decide_commit(commit, draft),
             DataCommand::Bury { burial, permits } => self.decide_burial(burial, permits, draft),
             DataCommand::BuryFailed {
                 subscription,
@@ -174,9 +177,8 @@ impl Sequencer {
             return Verdict::Answered;
         };
         let placing = draft.placing(request.partition);
-        let decision = self
-            .state
-            .append(&request, placing, self.next_lsn, self.time.now_ms());
+        let now_ms = self.time.now_ms();
+        let decision = self.state.append(&request, placing, self.next_lsn, now_ms);
         let answer = match decision {
             Ok(AppendDecision::Append(line)) => {
                 let batch = accepted(&line);
@@ -197,7 +199,16 @@ impl Sequencer {
                 };
                 return Verdict::Wait(command, request.partition, needs);
             }
-            Err(refusal) => AppendAnswer::Refused(refusal),
+            Err(refusal) => {
+                let spent = self.state.spend_on(&refusal, &request, now_ms);
+                match spent {
+                    Some(row) => {
+                        self.push_rows(vec![row], draft);
+                        AppendAnswer::RefusedFinally(refusal)
+                    }
+                    None => AppendAnswer::Refused(refusal),
+                }
+            }
         };
         draft.answers.push(PendingAnswer::Append {
             sink,
@@ -329,6 +340,72 @@ impl Sequencer {
         Ok(Ok(lines))
     }
 
+    /// Appends, commits offsets and settles with one entry, or does nothing at all.
+    fn decide_commit(&mut self, commit: Box<CommitCommand>, draft: &mut Draft) -> Verdict {
+        let (lsn, now_ms) = (self.next_lsn, self.time.now_ms());
+        let result = match self.state.decide_commit(&commit.wish, lsn, now_ms) {
+            Ok(CommitDecision::Wait(partition, needs)) => {
+                return Verdict::Wait(DataCommand::Commit(commit), partition, needs);
+            }
+            Ok(CommitDecision::Commit(lines)) => {
+                let bases = lines.iter().map(|line| line.frame.base_offset);
+                let base_offsets: Vec<_> = bases.collect();
+                let mut rows = self.carry_out_commit(&commit.wish, draft);
+                if let Some(key) = &commit.wish.key {
+                    let known = self.state.remember_commit(key, &base_offsets, lsn, now_ms);
+                    self.apply_rows(&known);
+                    rows.extend(known);
+                }
+                let appends = lines.into_iter().zip(commit.payloads);
+                let appends = appends.map(|(line, payload)| Append { line, payload });
+                self.push_entry(appends.collect(), rows, draft);
+                Ok(Committed {
+                    published: Published {
+                        base_offsets,
+                        lsn,
+                        append_time_ms: now_ms,
+                    },
+                    repeated: None,
+                })
+            }
+            Ok(CommitDecision::Repeated(before)) => Ok(Committed {
+                published: Published {
+                    base_offsets: before.base_offsets,
+                    lsn: before.lsn,
+                    append_time_ms: before.time_ms,
+                },
+                repeated: Some(before.told),
+            }),
+            Err(refused) => Err(refused),
+        };
+        draft.answers.push(PendingAnswer::Commit {
+            answer: commit.answer,
+            result,
+            permits: commit.permits,
+        });
+        Verdict::Answered
+    }
+
+    /// Does what a commit says beside its batches. Returns the rows, which were applied.
+    fn carry_out_commit(&mut self, wish: &CommitWish, draft: &mut Draft) -> Vec<Row> {
+        let now_ms = self.time.now_ms();
+        let mut rows = self.state.commit_rows(wish, now_ms);
+        self.apply_rows(&rows);
+        for settlement in wish.settlements_in_order() {
+            let id = settlement.subscription;
+            let settled = self
+                .state
+                .settle_deliveries(id, &settlement.settlement, now_ms);
+            let (expired, mut decision) = settled;
+            debug_assert!(expired.is_empty(), "checked before: {settlement:?}");
+            let of_it = std::mem::take(&mut decision.rows);
+            self.apply_rows(&of_it);
+            rows.extend(of_it);
+            self.follow_subscription(id, decision, draft);
+        }
+        rows
+    }
+
     /// Adds an entry of batches to the round and applies it.
     fn push_appends(&mut self, appends: Vec<Append>, draft: &mut Draft) {
         self.push_entry(appends, Vec::new(), draft);
@@ -423,13 +500,16 @@ impl Draft {
 }
 
 fn room_of(command: &DataCommand) -> u64 {
-    if let DataCommand::Reject { .. } | DataCommand::BuryFailed { .. } = command {
-        return PRODUCER_ROW_BYTES;
-    }
-    command
-        .appends()
-        .map(|(_, payload)| payload.len() as u64 + ENTRY_OVERHEAD_BYTES)
-        .sum()
+    let rows = match command {
+        DataCommand::Reject { .. } | DataCommand::BuryFailed { .. } => PRODUCER_ROW_BYTES,
+        // One that is refused for good spends its sequence.
+        DataCommand::Append { request, .. } if request.expected.is_some() => PRODUCER_ROW_BYTES,
+        DataCommand::Commit(commit) => ENTRY_OVERHEAD_BYTES + commit.row_bytes() as u64,
+        DataCommand::Append { .. } | DataCommand::Publish { .. } | DataCommand::Bury { .. } => 0,
+    };
+    let appends = command.appends();
+    let appends = appends.map(|(_, payload)| payload.len() as u64 + ENTRY_OVERHEAD_BYTES);
+    rows + appends.sum::<u64>()
 }
 
 fn accepted(line: &DirectoryLine) -> AcceptedBatch {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use towpath_storage::{OffsetRange, PartitionRef, Round, SegmentRef, TopicId};
 
 use super::super::command::{
-    Answer, AppendAnswer, AppendSink, CommandError, DataCommand, OpenTopicRefusal, OpenedTopic,
-    Permits, Published, Ticket, TrimmedTopic, UpdatedTopic, send,
+    Answer, AppendAnswer, AppendSink, CommandError, CommitCommand, Committed, DataCommand,
+    OpenTopicRefusal, OpenedTopic, Permits, Published, Ticket, TrimmedTopic, UpdatedTopic, send,
 };
 use super::super::group_command::{GroupNotFound, GroupPage, GroupProgress, GroupSink};
 use super::super::inspect::InspectWork;
@@ -20,13 +20,13 @@ use super::super::subscription_command::{
 };
 use super::super::subscription_question::AnsweredQuestion;
 use crate::core::{
-    AppendRefusal, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal, DeadLetterCounts,
-    DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice,
-    Hold, JoinRefusal, NamedProducer, OpenDeadLetters, OpenProducerRefusal, ProducerLife,
-    ProducerNotFound, SeekRefusal, SeekSubscriptionRefusal, SoughtPartition,
-    SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound, SubscriptionNotice,
-    SubscriptionProgress, TopicSettings, Trim, TrimRefusal, UpdateSubscriptionRefusal,
-    UpdateTopicRefusal,
+    AppendRefusal, CommitRefused, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal,
+    DeadLetterCounts, DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group,
+    GroupId, GroupNotice, Hold, JoinRefusal, NamedProducer, OpenDeadLetters, OpenProducerRefusal,
+    ProducerLife, ProducerNotFound, RepeatedCommit, SeekRefusal, SeekSubscriptionRefusal,
+    SoughtPartition, SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound,
+    SubscriptionNotice, SubscriptionProgress, TopicSettings, Trim, TrimRefusal,
+    UpdateSubscriptionRefusal, UpdateTopicRefusal,
 };
 
 /// What one round adds up to.
@@ -85,6 +85,15 @@ pub(super) enum PendingAnswer {
         answer: Answer<Published, AppendRefusal>,
         result: Result<Published, AppendRefusal>,
         permits: Permits,
+    },
+    Commit {
+        answer: Answer<Committed, CommitRefused>,
+        result: Result<Committed, CommitRefused>,
+        permits: Permits,
+    },
+    FindCommit {
+        answer: Answer<Option<RepeatedCommit>, CommitRefused>,
+        result: Result<Option<RepeatedCommit>, CommitRefused>,
     },
     CreateTopic {
         answer: Answer<Option<Arc<TopicView>>, CreateTopicRefusal>,
@@ -225,6 +234,16 @@ impl PendingAnswer {
                 send(answer, result.map_err(CommandError::Refused));
                 drop(permits);
             }
+            Self::Commit {
+                answer,
+                result,
+                mut permits,
+            } => {
+                permits.note_answered(now);
+                reply(answer, result);
+                drop(permits);
+            }
+            Self::FindCommit { answer, result } => reply(answer, result),
             Self::CreateTopic { answer, result } => reply(answer, result),
             Self::DeleteTopic { answer, result } => reply(answer, result),
             Self::UpdateTopic { answer, result } => reply(answer, result),
@@ -265,6 +284,8 @@ impl PendingAnswer {
         match self {
             Self::Append { sink, ticket, .. } => sink.answer(ticket, AppendAnswer::Failed),
             Self::Publish { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::Commit { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::FindCommit { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::CreateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::DeleteTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::UpdateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
@@ -323,6 +344,20 @@ impl Draft {
             }
             // Nobody waits for an answer.
             DataCommand::Bury { .. } | DataCommand::BuryFailed { .. } => {}
+            DataCommand::Commit(commit) => {
+                let CommitCommand {
+                    wish,
+                    answer,
+                    permits,
+                    ..
+                } = *commit;
+                let result = Err(wish.refused(refusal));
+                self.answers.push(PendingAnswer::Commit {
+                    answer,
+                    result,
+                    permits,
+                });
+            }
             DataCommand::Publish {
                 answer, permits, ..
             } => {

@@ -386,10 +386,20 @@ impl Sequencer {
     fn carry_out_subscription(
         &mut self,
         id: SubscriptionId,
+        mut decision: SubscriptionDecision,
+        draft: &mut Draft,
+    ) {
+        self.push_rows(std::mem::take(&mut decision.rows), draft);
+        self.follow_subscription(id, decision, draft);
+    }
+
+    /// Notes what follows a decision whose rows are part of the round.
+    pub(super) fn follow_subscription(
+        &self,
+        id: SubscriptionId,
         decision: SubscriptionDecision,
         draft: &mut Draft,
     ) {
-        self.push_rows(decision.rows, draft);
         draft.subscription_notices.extend(decision.notices);
         for skipped in decision.skipped {
             let name = self.state.subscription(id).map(Subscription::name);

@@ -127,6 +127,7 @@ impl Sequencer {
         self.shared
             .published
             .set_durable(committed.last_lsn, self.time.now_ms());
+        self.shared.index.set_next_commit(self.state.next_commit());
         let mut woken = None;
         for place in 0..committed.frames.len() {
             let Some(handle) = partition_of(place) else {

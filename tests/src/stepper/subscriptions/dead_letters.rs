@@ -206,6 +206,7 @@ impl Stepper {
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload_crc: towpath_proto::batch::crc(&payload),
             record_count: u32::try_from(letters.len()).unwrap(),
+            expected: None,
         };
         let (answer, mut published) = oneshot::channel();
         let command = DataCommand::Publish {

@@ -280,5 +280,6 @@ fn append_of(item: Item, payload: &[u8], record_count: usize) -> AppendRequest {
         payload_bytes: u32::try_from(payload.len()).unwrap(),
         payload_crc: towpath_proto::batch::crc(payload),
         record_count: u32::try_from(record_count).unwrap(),
+        expected: None,
     }
 }

@@ -153,6 +153,7 @@ fn append(item: Item, random: &mut Rng) -> (AppendRequest, Bytes) {
         payload_bytes: u32::try_from(bytes.len()).unwrap(),
         payload_crc: towpath_proto::batch::crc(&bytes),
         record_count: random.u32(1..5),
+        expected: None,
     };
     (request, bytes)
 }

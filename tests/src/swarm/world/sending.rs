@@ -58,6 +58,7 @@ impl World {
             payload_bytes: u32::try_from(batch.payload.len()).unwrap(),
             payload_crc: towpath_proto::batch::crc(&batch.payload),
             record_count: batch.record_count,
+            expected: None,
         };
         let sink = Sink {
             producer: self.producers[producer].number,
