@@ -146,6 +146,7 @@ mod tests {
             record_count: 5,
             crc: Some(0),
             batch: vec![7; size].into(),
+            expectation: None,
             is_batch_repeated: false,
         })
     }
