@@ -5,6 +5,7 @@ mod builder;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +21,7 @@ use crate::reader::{ReaderBuilder, Source};
 use crate::subscriber::SubscriberBuilder;
 use crate::time::later;
 use crate::transport::Transport;
-use crate::{Admin, Error, ErrorKind, RetryAdvice};
+use crate::{Admin, Commit, Error, ErrorKind, Limits, RetryAdvice};
 
 pub use builder::ClientBuilder;
 
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     /// Where events come from that do not say so themselves.
     pub(crate) source: String,
     pub(crate) give_up_after: Duration,
+    /// What the broker accepts, once that was asked.
+    pub(crate) limits: OnceCell<Limits>,
     /// Every task of every producer.
     pub(crate) tasks: TaskTracker,
     /// Asks every task to finish what it has and to end.
@@ -104,6 +107,12 @@ impl Client {
     /// Starts to set up a consumer of a durable subscription.
     pub fn subscriber(&self, subscription: impl Into<String>) -> SubscriberBuilder {
         SubscriberBuilder::new(Arc::clone(&self.inner), subscription.into())
+    }
+
+    /// Starts to put together what is to happen at once: records that are written, deliveries that are
+    /// settled, offsets that are committed.
+    pub fn commit(&self) -> Commit {
+        Commit::new(Arc::clone(&self.inner))
     }
 
     /// Topics, groups, subscriptions, offsets and the broker itself.
@@ -175,6 +184,15 @@ impl Shared {
             }
             last_error = Some(error);
         }
+    }
+
+    /// What the broker accepts, as it said when it was asked first.
+    pub(crate) async fn limits(self: &Arc<Self>, patience: Duration) -> Result<&Limits, Error> {
+        let ask = || async {
+            let admin = Admin::new(Arc::clone(self), patience);
+            Ok(admin.server_info().await?.limits)
+        };
+        self.limits.get_or_try_init(ask).await
     }
 
     /// Takes over a status; one that says that the broker is out of reach is also logged, once.

@@ -5,6 +5,7 @@
 //! deliveries meet it at the `seat`. `for_each` runs a handler over the deliveries.
 
 mod builder;
+mod committing;
 mod connection;
 mod delivery;
 mod for_each;
@@ -30,6 +31,7 @@ use receiving::Receiving;
 use seat::Seat;
 
 pub use builder::SubscriberBuilder;
+pub(crate) use committing::{LaneHold, NamedDelivery};
 pub use delivery::{DeliveredRecord, Delivery};
 pub use for_each::{Parallel, Parallelism};
 pub use gap::DeliveryGap;

@@ -80,6 +80,10 @@ pub struct Limits {
     pub partitions_per_group_max: u32,
     /// Most topics that one member of a group may read.
     pub topics_per_member_max: u32,
+    /// Most operations of one commit.
+    pub operations_per_commit_max: u32,
+    /// Largest sum of the records of one commit.
+    pub commit_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -135,6 +139,11 @@ impl Limits {
                 own.partitions_per_group_max,
             ),
             topics_per_member_max: count(limits.topics_per_member_max, own.topics_per_member_max),
+            operations_per_commit_max: count(
+                limits.operations_per_commit_max,
+                own.operations_per_commit_max,
+            ),
+            commit_bytes_max: size(limits.commit_bytes_max, own.commit_bytes_max),
         }
     }
 

@@ -86,7 +86,11 @@ async fn an_answer_that_was_lost_is_found_out_with_the_same_outcome() {
     let reason = error.reason();
     assert_eq!(reason, Some(ErrorReason::ExpectedOffsetMismatch), "{error}");
     assert!(error.has_no_side_effects(), "{error}");
-    assert_eq!(error.metadata("end_offset"), None, "only the reason is known");
+    assert_eq!(
+        error.metadata("end_offset"),
+        None,
+        "only the reason is known"
+    );
     producer.send(expecting("c", 1)).await.unwrap();
     assert_eq!(broker.values("orders", 0), ["a", "c"], "log");
 }
