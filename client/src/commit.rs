@@ -5,6 +5,7 @@
 
 mod committed;
 mod failure;
+mod named;
 mod operation;
 mod plan;
 
@@ -19,11 +20,12 @@ use crate::client::{Repetition, Shared};
 use crate::subscriber::LaneHold;
 use crate::time::later;
 use crate::{Delivery, DeliveryOutcome, Error, GroupConsumer, Record, ToGroupOffsets};
-use operation::Operation;
+use operation::{Member, Operation};
 use plan::Plan;
 
 pub use committed::Committed;
 pub use failure::CommitError;
+pub use named::PulledRecords;
 
 /// What is to happen at once: records that are written to any topics, deliveries that are settled, offsets
 /// of groups that are committed.
@@ -148,7 +150,26 @@ impl Commit {
         handled: &T,
     ) -> Self {
         self.with(Operation::Offsets {
-            committer: consumer.committer(),
+            member: Member::Consumer(consumer.committer()),
+            offsets: handled.to_group_offsets(),
+        })
+    }
+
+    /// Settles records by the numbers of the protocol. They are acked, nacked or go to the dead letters;
+    /// to release them changes nothing that lasts, and is refused.
+    pub fn settle_pulled(self, pulled: PulledRecords, outcome: DeliveryOutcome) -> Self {
+        self.with(Operation::SettlePulled { pulled, outcome })
+    }
+
+    /// As [`Commit::offsets`], by the names that the member of the group has in the protocol.
+    pub fn offsets_of_member<T: ToGroupOffsets + ?Sized>(
+        self,
+        group: impl Into<String>,
+        member_id: [u8; 16],
+        handled: &T,
+    ) -> Self {
+        self.with(Operation::Offsets {
+            member: Member::Named(group.into(), member_id),
             offsets: handled.to_group_offsets(),
         })
     }

@@ -105,7 +105,7 @@ pub use admin::{
     TrimmedPartition, TrimmedTopic,
 };
 pub use client::{Client, ClientBuilder};
-pub use commit::{Commit, CommitError, Committed};
+pub use commit::{Commit, CommitError, Committed, PulledRecords};
 pub use error::{Error, ErrorKind, SendError};
 pub use event::Event;
 pub use group::{

@@ -1,5 +1,6 @@
 //! One of the things that a commit does.
 
+use super::PulledRecords;
 use crate::group::Committer;
 use crate::{Delivery, DeliveryOutcome, GroupOffset, Record};
 
@@ -20,22 +21,51 @@ pub(super) enum Operation {
         /// How.
         outcome: DeliveryOutcome,
     },
+    /// Records are settled that this client did not get.
+    SettlePulled {
+        /// Which.
+        pulled: PulledRecords,
+        /// How.
+        outcome: DeliveryOutcome,
+    },
     /// A group comes further.
     Offsets {
         /// Whose.
-        committer: Committer,
+        member: Member,
         /// How far.
         offsets: Vec<GroupOffset>,
     },
+}
+
+/// A member of a group.
+#[derive(Debug)]
+pub(super) enum Member {
+    /// A consumer, which is told of it.
+    Consumer(Committer),
+    /// Group and id of somebody else.
+    Named(String, [u8; 16]),
+}
+
+impl Member {
+    /// The group, and the member's id.
+    pub(super) fn name(&self) -> (String, [u8; 16]) {
+        match self {
+            Self::Consumer(committer) => committer.name(),
+            Self::Named(group, member_id) => (group.clone(), *member_id),
+        }
+    }
 }
 
 impl Operation {
     /// It happened: who has to do with it is told.
     pub(super) fn conclude(self) {
         match self {
-            Self::Append { .. } => {}
             Self::Settle { delivery, outcome } => delivery.settled(outcome),
-            Self::Offsets { committer, offsets } => committer.overtake(&offsets),
+            Self::Offsets {
+                member: Member::Consumer(committer),
+                offsets,
+            } => committer.overtake(&offsets),
+            Self::Append { .. } | Self::SettlePulled { .. } | Self::Offsets { .. } => {}
         }
     }
 
@@ -43,7 +73,7 @@ impl Operation {
     pub(super) fn into_delivery(self) -> Option<Delivery> {
         match self {
             Self::Settle { delivery, .. } => Some(delivery),
-            Self::Append { .. } | Self::Offsets { .. } => None,
+            Self::Append { .. } | Self::SettlePulled { .. } | Self::Offsets { .. } => None,
         }
     }
 
@@ -51,7 +81,7 @@ impl Operation {
     pub(super) const fn delivery(&self) -> Option<&Delivery> {
         match self {
             Self::Settle { delivery, .. } => Some(delivery),
-            Self::Append { .. } | Self::Offsets { .. } => None,
+            Self::Append { .. } | Self::SettlePulled { .. } | Self::Offsets { .. } => None,
         }
     }
 }

@@ -13,8 +13,7 @@ use towpath_proto::v1::settlement::Outcome;
 use towpath_proto::wire::operation::Operation as Kind;
 use towpath_proto::wire::{AppendRecords, CommitRequest, Operation as Asked};
 
-use super::operation::Operation;
-use crate::group::Committer;
+use super::operation::{Member, Operation};
 use crate::subscriber::NamedDelivery;
 use crate::{
     Delivery, DeliveryOutcome, Error, ErrorReason, GroupOffset, Limits, PartitionId, Record,
@@ -58,9 +57,12 @@ impl Plan {
                     draft.append(number, (topic, source), records)
                 }
                 Operation::Settle { delivery, outcome } => draft.settle(number, delivery, outcome),
-                Operation::Offsets { committer, offsets } => {
-                    draft.commit(number, committer, offsets)
+                Operation::SettlePulled { pulled, outcome } => {
+                    let settle = pulled.settle(outcome);
+                    draft.parts.push(Part::Settle(settle, number));
+                    Ok(())
                 }
+                Operation::Offsets { member, offsets } => draft.commit(number, member, offsets),
             };
             added.map_err(|error| (Some(number), error))?;
         }
@@ -213,10 +215,10 @@ impl Draft {
     fn commit(
         &mut self,
         number: usize,
-        committer: &Committer,
+        member: &Member,
         offsets: &[GroupOffset],
     ) -> Result<(), Error> {
-        let (group, member_id) = committer.name();
+        let (group, member_id) = member.name();
         let mut part = v1::CommitGroupOffsets {
             group,
             member_id: member_id.to_vec().into(),

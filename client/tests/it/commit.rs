@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use towpath_client::{
-    Client, CommitError, Delivery, ErrorReason, NewSubscription, Offset, PartitionId, Record,
-    Start, Subscriber,
+    Assignment, Client, CommitError, Delivery, DeliveryOutcome, ErrorReason, Generation,
+    GroupOffset, NewSubscription, Offset, OffsetRange, PartitionId, PulledRecords, Record, Start,
+    Subscriber, TopicName,
 };
 
 use crate::fake::{FakeBroker, FakeSubscription, OnCommit};
@@ -309,4 +310,36 @@ async fn what_is_too_much_or_nothing_is_refused_before_it_is_sent() {
     let failed = commit.append("bills", nowhere).send().await.unwrap_err();
     check_failed(&failed, ErrorReason::InvalidArgument, Some(1));
     assert!(!broker.state().calls.contains(&"commit"), "not sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_program_has_is_named_by_its_numbers() {
+    let (broker, client) = broker(&["a", "b"]).await;
+    let mut subscriber = client.subscriber(NAME).build();
+    let held = next(&mut subscriber).await;
+    let delivery = look(&broker, |it| it.delivery_of((0, 0)));
+    let (zero, range) = (
+        PartitionId::new(0),
+        OffsetRange::new(Offset::new(0), Offset::new(1)),
+    );
+    let pulled = PulledRecords::new(NAME, delivery, zero, range);
+    let topic = TopicName::new("orders").unwrap();
+    let assignment = Assignment::new(topic, zero, Generation::new(1));
+    let offset = GroupOffset::new(&assignment, Offset::new(2));
+    let commit = client
+        .commit()
+        .settle_pulled(pulled.clone(), DeliveryOutcome::dead_letter("broken"))
+        .offsets_of_member("audit", [7; 16], &offset);
+    commit.send().await.unwrap();
+    let expected = [["settle billing 0..1", "offsets orders/0@2"]];
+    assert_eq!(commits(&broker), expected, "asked");
+    let settled = look(&broker, |it| it.settled.clone());
+    assert_eq!(settled, ["dead-letter 0/0 broken"]);
+    let again = client.commit().settle_pulled(pulled, DeliveryOutcome::Ack);
+    check_failed(
+        &again.send().await.unwrap_err(),
+        ErrorReason::LeaseExpired,
+        Some(0),
+    );
+    held.ack();
 }
