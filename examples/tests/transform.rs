@@ -13,16 +13,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use towpath_client::{Client, Start};
+use towpath_examples::Error;
 use towpath_examples::billing::{ORDERS_TOPIC, Order, make_orders, place};
 use towpath_examples::transform::{INVOICES_TOPIC, invoicing, transform};
 use towpath_tests::process::BrokerSetup;
 
 const NAME: &str = "invoicing";
-const CUSTOMERS: u32 = 12;
-const ORDERS_PER_CUSTOMER: u32 = 40;
+const CUSTOMERS: u32 = 6;
+const ORDERS_PER_CUSTOMER: u32 = 20;
 /// So often the broker is killed.
-const KILLS: u32 = 6;
-const PATIENCE: Duration = Duration::from_mins(3);
+const KILLS: u32 = 4;
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A connection that breaks when so many bytes have come over it.
 struct Brittle {
@@ -69,28 +70,29 @@ impl AsyncWrite for Brittle {
 }
 
 /// A client whose connections break again and again.
-fn brittle_client(url: &str, breaks: &Arc<AtomicU32>) -> Client {
-    let address = url.strip_prefix("http://").unwrap().to_owned();
+fn brittle_client(url: &str, breaks: &Arc<AtomicU32>) -> Result<Client, Error> {
+    let address = url.trim_start_matches("http://").to_owned();
     let breaks = Arc::clone(breaks);
     let client = Client::builder().url(url).dial_with(move || {
         let (address, breaks) = (address.clone(), Arc::clone(&breaks));
         async move {
             Ok(Brittle {
                 stream: TcpStream::connect(address).await?,
-                bytes_left: fastrand::usize(300..20_000),
+                bytes_left: fastrand::usize(500..20_000),
                 breaks,
             })
         }
     });
-    client.build().unwrap()
+    Ok(client.build()?)
 }
 
 /// Works with one client after the other, each dropped after a while wherever it is.
-async fn work_in_short_lives(url: String, breaks: Arc<AtomicU32>) {
+async fn work_in_short_lives(url: String, breaks: Arc<AtomicU32>) -> Result<(), Error> {
     loop {
-        let client = brittle_client(&url, &breaks);
-        let subscriber = client.subscriber(NAME).build();
-        let life = Duration::from_millis(fastrand::u64(5..500));
+        let client = brittle_client(&url, &breaks)?;
+        // Few at a time, so that they come before the connection breaks.
+        let subscriber = client.subscriber(NAME).max_in_flight(4).build();
+        let life = Duration::from_millis(fastrand::u64(20..2_000));
         // What it ends with, if it does before it is dropped, does not matter: another one comes.
         drop(timeout(life, transform(&client, subscriber)).await);
     }
@@ -117,7 +119,7 @@ async fn each_order_has_one_invoice_whatever_breaks_when() {
     let worker = || tokio::spawn(work_in_short_lives(setup.url(), Arc::clone(&breaks)));
     let workers = [worker(), worker()];
     for _ in 0..KILLS {
-        sleep(Duration::from_millis(fastrand::u64(100..600))).await;
+        sleep(Duration::from_millis(fastrand::u64(200..1_500))).await;
         broker.kill();
         broker = setup.start();
     }

@@ -8,6 +8,8 @@ use towpath_client::{
     GroupOffset, NewSubscription, Offset, OffsetRange, PartitionId, PulledRecords, Record, Start,
     Subscriber, TopicName,
 };
+use towpath_proto::v1;
+use towpath_proto::v1::settlement::Outcome;
 
 use crate::fake::{FakeBroker, FakeSubscription, OnCommit};
 
@@ -36,6 +38,22 @@ fn commits(broker: &FakeBroker) -> Vec<Vec<String>> {
     broker.state().commits.clone()
 }
 
+/// Takes a record from the consumer that has it.
+fn give_back(broker: &FakeBroker, offset: u64) {
+    let mut state = broker.state();
+    let subscription = state.subscriptions.get_mut(NAME).unwrap();
+    let released = v1::Settlement {
+        delivery: subscription.delivery_of((0, offset)),
+        ranges: vec![v1::OffsetRange {
+            start: offset,
+            end: offset + 1,
+        }],
+        outcome: Some(Outcome::Release(v1::Release {})),
+        ..v1::Settlement::default()
+    };
+    subscription.settle(&released);
+}
+
 #[track_caller]
 fn check_failed(error: &CommitError, reason: ErrorReason, operation: Option<usize>) {
     assert_eq!(error.error().reason(), Some(reason), "{error}");
@@ -56,7 +74,6 @@ async fn all_of_it_is_one_request_and_its_answer_says_where_the_records_are() {
     let mut delivery = || deliveries.next().unwrap();
     let at = |value: &'static str| Record::new(value).partition(PartitionId::new(0));
     let several = [at("x"), at("y").expect_offset(Offset::new(1)), at("z")];
-    broker.state().on_commit.clear();
     let commit = client
         .commit()
         .append("orders", Record::new("u").key("k"))
@@ -126,19 +143,8 @@ async fn what_does_not_hold_is_named_and_the_deliveries_come_back() {
     for _ in 0..3 {
         commit = commit.ack(next(&mut subscriber).await);
     }
-    // The broker gave the second to somebody else.
-    let mut state = broker.state();
-    let subscription = state.subscriptions.get_mut(NAME).unwrap();
-    let delivery = subscription.delivery_of((0, 1));
-    subscription.settle(&towpath_proto::v1::Settlement {
-        delivery,
-        ranges: vec![towpath_proto::v1::OffsetRange { start: 1, end: 2 }],
-        outcome: Some(towpath_proto::v1::settlement::Outcome::Release(
-            towpath_proto::v1::Release {},
-        )),
-        ..Default::default()
-    });
-    drop(state);
+    // The broker has given the second back.
+    give_back(&broker, 1);
     let failed = commit.send().await.unwrap_err();
     check_failed(&failed, ErrorReason::LeaseExpired, Some(2));
     assert_eq!(failed.error().metadata("operation"), Some("2"), "{failed}");

@@ -106,7 +106,7 @@ fn check(state: &mut State, operation: &wire::Operation) -> Result<(), Problem> 
             Ok(())
         }
         Kind::Settle(settle) => {
-            let subscription = state.subscriptions.get(&settle.subscription).unwrap();
+            let subscription = &state.subscriptions[&settle.subscription];
             let settlement = settle.settlement.as_ref().unwrap();
             match subscription.first_expired(settlement) {
                 None => Ok(()),
