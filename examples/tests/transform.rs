@@ -25,10 +25,12 @@ const ORDERS_PER_CUSTOMER: u32 = 20;
 const KILLS: u32 = 4;
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// A connection that breaks when so many bytes have come over it.
+/// A connection that breaks when so many bytes have come over it, or gone: what came or was to go then is
+/// lost, so that either the answer to a call does not arrive, or the call itself.
 struct Brittle {
     stream: TcpStream,
     bytes_left: usize,
+    sendable_bytes_left: usize,
     breaks: Arc<AtomicU32>,
 }
 
@@ -41,7 +43,7 @@ impl AsyncRead for Brittle {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         let read = buf.filled().len() - before;
-        if read > self.bytes_left {
+        if read > self.bytes_left || self.sendable_bytes_left == 0 {
             self.breaks.fetch_add(1, Ordering::Relaxed);
             buf.set_filled(before);
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -57,7 +59,17 @@ impl AsyncWrite for Brittle {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        if buf.len() >= self.sendable_bytes_left {
+            self.sendable_bytes_left = 0;
+            // The same task finds out when it reads.
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(sent)) = polled {
+            self.sendable_bytes_left -= sent;
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -79,6 +91,7 @@ fn brittle_client(url: &str, breaks: &Arc<AtomicU32>) -> Result<Client, Error> {
             Ok(Brittle {
                 stream: TcpStream::connect(address).await?,
                 bytes_left: fastrand::usize(500..20_000),
+                sendable_bytes_left: fastrand::usize(500..10_000),
                 breaks,
             })
         }
