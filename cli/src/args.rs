@@ -4,6 +4,7 @@
 
 mod bench;
 mod bound;
+mod commit;
 mod consume;
 mod demo;
 mod dlq;
@@ -29,6 +30,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::output::Format;
 
 pub(crate) use bench::{BenchArgs, BenchCommand, BenchLoad, BenchMode, BenchSubscription};
+pub(crate) use commit::CommitArgs;
 pub(crate) use consume::{AckWhen, CommitWhen, ConsumeArgs, Exec};
 pub(crate) use demo::DemoArgs;
 pub(crate) use dlq::{DiscardArgs, DlqArgs, DlqCommand, ListLettersArgs, RedriveArgs};
@@ -125,6 +127,8 @@ pub(crate) enum Command {
     Produce(ProduceArgs),
     /// Read records of a topic, alone, as a member of a group, or through a subscription
     Consume(ConsumeArgs),
+    /// Do several things at once, all or none: write, settle, commit offsets
+    Commit(CommitArgs),
     /// Create, show, list, change, trim and delete topics
     Topic(TopicArgs),
     /// List, show, move and delete consumer groups

@@ -1,6 +1,7 @@
 //! The commands: each calls the SDK and returns what to print and how to end.
 
 mod bench;
+mod commit;
 mod consume;
 mod demo;
 mod dlq;
@@ -47,6 +48,7 @@ pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Out
         Command::Consume(args) => consume::run(args, &session).await,
         Command::Bench(args) => bench::run(&args.command, &session).await,
         Command::Demo(args) => session.until_interrupted(demo::run(args, &session)).await,
+        Command::Commit(args) => session.until_interrupted(commit::run(args, &session)).await,
         Command::Topic(args) => {
             session
                 .until_interrupted(topic::run(&args.command, &session))

@@ -10,7 +10,9 @@ mod lines;
 mod shape;
 mod source;
 
+pub(crate) use json_error::JsonError;
 pub(crate) use json_path::JsonPath;
+pub(crate) use json_record::{JsonFault, parse as parse_record};
 pub(crate) use lines::Line;
 pub(crate) use shape::{InputForm, KeyRule, RecordShape};
 pub(crate) use source::Input;

@@ -5,6 +5,7 @@ mod builder;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +21,7 @@ use crate::reader::{ReaderBuilder, Source};
 use crate::subscriber::SubscriberBuilder;
 use crate::time::later;
 use crate::transport::Transport;
-use crate::{Admin, Error, ErrorKind, RetryAdvice};
+use crate::{Admin, Commit, Error, ErrorKind, Limits, RetryAdvice};
 
 pub use builder::ClientBuilder;
 
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     /// Where events come from that do not say so themselves.
     pub(crate) source: String,
     pub(crate) give_up_after: Duration,
+    /// What the broker accepts, once that was asked.
+    pub(crate) limits: OnceCell<Limits>,
     /// Every task of every producer.
     pub(crate) tasks: TaskTracker,
     /// Asks every task to finish what it has and to end.
@@ -58,6 +61,8 @@ const LAST_TRY: Duration = Duration::from_millis(20);
 pub(crate) enum Repetition {
     /// It changes nothing: as often as it takes.
     Harmless,
+    /// The broker knows it again and does it once: as often as it takes.
+    KnownAgain,
     /// Only after a try that certainly changed nothing.
     AfterNoEffect,
 }
@@ -108,6 +113,12 @@ impl Client {
         SubscriberBuilder::new(Arc::clone(&self.inner), subscription.into())
     }
 
+    /// Starts to put together what is to happen at once: records that are written, deliveries that are
+    /// settled, offsets that are committed.
+    pub fn commit(&self) -> Commit {
+        Commit::new(Arc::clone(&self.inner))
+    }
+
     /// Topics, groups, subscriptions, offsets and the broker itself.
     pub fn admin(&self) -> Admin {
         Admin::new(Arc::clone(&self.inner), self.inner.give_up_after)
@@ -149,6 +160,7 @@ impl Shared {
         let deadline = later(Instant::now(), patience);
         let mut backoff = Backoff::new();
         let mut last_error = None;
+        let mut is_in_doubt = false;
         loop {
             let recovery = self.outage.recovery();
             let Ok(outcome) = timeout_at(deadline, call(self.transport.control())).await else {
@@ -162,21 +174,38 @@ impl Shared {
                 Err(status) => self.error_of(status),
             };
             let is_repeatable = match repetition {
-                Repetition::Harmless => error.retry_advice() == RetryAdvice::Same,
+                Repetition::Harmless | Repetition::KnownAgain => {
+                    error.retry_advice() == RetryAdvice::Same
+                }
                 Repetition::AfterNoEffect => error.is_worth_repeating(),
             };
             let left = deadline.saturating_duration_since(Instant::now());
             // Towards the end the waits become shorter again, so that the patience is used up.
             let wait = error.retry_after();
             let wait = wait.unwrap_or_else(|| backoff.next_wait().min(left / 2));
+            is_in_doubt |= repetition == Repetition::KnownAgain && error.may_have_happened();
             if !is_repeatable || left < LAST_TRY || left <= wait {
-                return Err(error);
+                // An earlier try may have taken effect, unless this one would have been answered alike.
+                let says_so = error.reason().is_some() && !is_repeatable;
+                return Err(match is_in_doubt && !says_so {
+                    true => error.in_doubt(),
+                    false => error,
+                });
             }
             if recovery.pause(Some(&error), wait).await == PauseEnd::BrokerBack {
                 backoff.reset();
             }
             last_error = Some(error);
         }
+    }
+
+    /// What the broker accepts, as it said when it was asked first.
+    pub(crate) async fn limits(self: &Arc<Self>, patience: Duration) -> Result<&Limits, Error> {
+        let ask = || async {
+            let admin = Admin::new(Arc::clone(self), patience);
+            Ok(admin.server_info().await?.limits)
+        };
+        self.limits.get_or_try_init(ask).await
     }
 
     /// Takes over a status; one that says that the broker is out of reach is also logged, once.
@@ -204,7 +233,7 @@ impl Shared {
     pub(crate) fn timed_out(&self, patience: Duration, repetition: Repetition) -> Error {
         let effects = match repetition {
             Repetition::Harmless => Effects::None,
-            Repetition::AfterNoEffect => Effects::Possible,
+            Repetition::KnownAgain | Repetition::AfterNoEffect => Effects::Possible,
         };
         let error = Error::timeout(effects, "the broker did not answer in time")
             .with("url", &self.url)

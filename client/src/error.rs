@@ -254,6 +254,15 @@ impl Error {
         self.change(|inner| inner.source = Some(source))
     }
 
+    /// Says a fact, whatever the broker said of it.
+    #[must_use]
+    pub(crate) fn with_fact(self, name: &str, value: impl fmt::Display) -> Self {
+        self.change(|inner| {
+            inner.metadata.retain(|(known, _)| known != name);
+            inner.metadata.push((name.to_owned(), value.to_string()));
+        })
+    }
+
     /// The same error after something that may have taken effect.
     #[must_use]
     pub(crate) fn in_doubt(self) -> Self {

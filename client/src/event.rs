@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
-use towpath_proto::ids::PartitionId;
+use towpath_proto::ids::{Offset, PartitionId};
 use uuid::Uuid;
 
 use crate::{Error, Header, ReceivedRecord, Record};
@@ -110,6 +110,12 @@ impl Event {
     #[must_use]
     pub fn partition(self, partition: PartitionId) -> Self {
         self.change(|record| record.partition(partition))
+    }
+
+    /// Writes the event only if it gets this offset; see [`Record::expect_offset`].
+    #[must_use]
+    pub fn expect_offset(self, offset: Offset) -> Self {
+        self.change(|record| record.expect_offset(offset))
     }
 
     /// Sets the id, by which consumers recognise an event that comes twice.

@@ -5,6 +5,7 @@
 //! where they meet: the `seat`. `for_each` runs a handler over the items.
 
 mod builder;
+mod committing;
 mod connection;
 mod for_each;
 mod item;
@@ -32,6 +33,7 @@ use membership::Membership;
 use seat::{Seat, Wanted};
 
 pub use builder::GroupConsumerBuilder;
+pub(crate) use committing::Committer;
 pub use for_each::{ByKey, ForEachError};
 pub use item::{
     AssignedPartition, Assignment, GroupBatch, GroupItem, GroupRecord, GroupRecords, Revoking,

@@ -9,6 +9,8 @@
 //! - a [`GroupConsumer`] for topics that several share: the broker remembers how far they are;
 //! - a [`Subscriber`] for durable subscriptions: each record is settled by itself, retried, and keeps its
 //!   place behind others of its key;
+//! - a [`Commit`] for several of these at once, all or none: records that are written, deliveries that are
+//!   settled, offsets that are committed;
 //! - [`Admin`] for topics, groups, subscriptions, offsets and the broker itself.
 //!
 //! ```no_run
@@ -70,6 +72,7 @@
 mod admin;
 mod backoff;
 mod client;
+mod commit;
 pub mod dead_letter;
 mod error;
 mod event;
@@ -102,6 +105,7 @@ pub use admin::{
     TopicUpdate, TrimmedPartition, TrimmedTopic,
 };
 pub use client::{Client, ClientBuilder};
+pub use commit::{Commit, CommitError, Committed, PulledRecords};
 pub use error::{Error, ErrorKind, SendError};
 pub use event::Event;
 pub use group::{

@@ -13,7 +13,8 @@ impl Client {
     /// disk when this returns their positions, in the order they were given.
     ///
     /// The broker places each record by its key; those without one go to one partition of its
-    /// choice. Records with a [`Record::partition`] must all name the same one.
+    /// choice. Records with a [`Record::partition`] must all name the same one. None may have a
+    /// [`Record::expect_offset`].
     ///
     /// Not idempotent: a call whose answer was lost is not repeated but fails with an error of which
     /// [`Error::may_have_happened`] is true. A [`Producer`](crate::Producer) writes without this
@@ -29,6 +30,11 @@ impl Client {
         records: impl IntoIterator<Item = R>,
     ) -> Result<Vec<Position>, Error> {
         let records: Vec<Record> = records.into_iter().map(Into::into).collect();
+        if records.iter().any(|it| it.expected_offset().is_some()) {
+            let text = "records that are published have no expected offset";
+            let error = Error::invalid("expected_offset", text).with("topic", topic);
+            return Err(error.with_hint("a producer or a commit checks it"));
+        }
         let source = &self.shared().source;
         let request = v1::PublishRequest {
             topic: topic.to_owned(),

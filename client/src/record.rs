@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use towpath_proto::batch::NewRecord;
-use towpath_proto::ids::PartitionId;
+use towpath_proto::ids::{Offset, PartitionId};
 
 use crate::event;
 use crate::time::to_ms;
@@ -33,6 +33,7 @@ pub struct Record {
     headers: Vec<Header>,
     event_time_ms: Option<i64>,
     partition: Option<PartitionId>,
+    expected_offset: Option<Offset>,
     /// An event that has not been told where it comes from: the client adds it when it sends.
     wants_source: bool,
 }
@@ -109,6 +110,22 @@ impl Record {
         self.headers.extend(missing);
     }
 
+    /// Writes the record only if it gets this offset: if nothing was written to its partition since the
+    /// partition was read up to there. Otherwise it is refused for good, with
+    /// [`ErrorReason::ExpectedOffsetMismatch`](crate::ErrorReason::ExpectedOffsetMismatch), and with
+    /// `expected_offset` and `end_offset` among the [`Error::metadata`](crate::Error::metadata).
+    ///
+    /// An offset belongs to a partition: the record needs a key or a [`Record::partition`]. It is a batch of
+    /// its own, so that writing many such records one by one is slower; [`Client::commit`] takes several
+    /// that rest on one offset.
+    ///
+    /// [`Client::commit`]: crate::Client::commit
+    #[must_use]
+    pub const fn expect_offset(mut self, offset: Offset) -> Self {
+        self.expected_offset = Some(offset);
+        self
+    }
+
     /// The key as it was set.
     pub const fn key_bytes(&self) -> Option<&Bytes> {
         self.key.as_ref()
@@ -127,6 +144,11 @@ impl Record {
     /// The partition that was set.
     pub const fn chosen_partition(&self) -> Option<PartitionId> {
         self.partition
+    }
+
+    /// The offset that was expected.
+    pub const fn expected_offset(&self) -> Option<Offset> {
+        self.expected_offset
     }
 
     pub(crate) fn reserve_headers(&mut self, count: usize) {
@@ -201,6 +223,7 @@ impl fmt::Debug for Record {
             .field("header_count", &self.headers.len())
             .field("event_time_ms", &self.event_time_ms)
             .field("partition", &self.partition)
+            .field("expected_offset", &self.expected_offset)
             .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@
 
 mod builder;
 mod caught_up;
+mod committing;
 mod connection;
 mod delivery;
 mod for_each;
@@ -32,6 +33,7 @@ use seat::{Polled, Seat};
 
 pub use builder::SubscriberBuilder;
 pub use caught_up::{CaughtUpWatch, SubscriberItem, SubscriptionCaughtUp};
+pub(crate) use committing::{LaneHold, NamedDelivery};
 pub use delivery::{DeliveredRecord, Delivery};
 pub use for_each::{Parallel, Parallelism};
 pub use gap::DeliveryGap;

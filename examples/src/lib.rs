@@ -1,14 +1,16 @@
 //! What the example programs are made of: accounts whose events are the truth, and balances that are
-//! made from them; and orders that are billed by a service which is down now and then.
+//! made from them; orders that are billed by a service which is down now and then; and orders of which each
+//! becomes exactly one invoice.
 //!
 //! `cargo run -p towpath-examples --bin read_model` shows the first at work, `--bin failing_dependency` the
-//! second.
+//! second, `--bin transform` the third.
 
 mod accounts;
 mod balances;
 pub mod billing;
 mod broker;
 mod projector;
+pub mod transform;
 
 pub use accounts::{AccountEvent, Change, TOPIC, random_events, write};
 pub use balances::Balances;

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use towpath_client::Offset;
+
 /// Parses a number of things.
 ///
 /// # Errors
@@ -28,6 +30,18 @@ pub(crate) fn parse_partition(text: &str) -> Result<u32, String> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = is_number.then(|| text.parse().ok()).flatten();
     number.ok_or_else(|| format!("expected the number of a partition, from 0 on, got {text:?}"))
+}
+
+/// Parses an offset.
+///
+/// # Errors
+///
+/// Says what is allowed.
+pub(crate) fn parse_offset(text: &str) -> Result<Offset, String> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number: Option<u64> = is_number.then(|| text.parse().ok()).flatten();
+    let number = number.map(Offset::new);
+    number.ok_or_else(|| format!("expected an offset, from 0 on, got {text:?}"))
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use towpath_client::{PartitionId, ProducerName, TopicName};
+use towpath_client::{Offset, PartitionId, ProducerName, TopicName};
 
 use super::duration::parse_duration;
 use super::header::HeaderArg;
-use super::number::parse_partition;
+use super::number::{parse_offset, parse_partition};
 use crate::failure::Failure;
 use crate::input::{InputForm, JsonPath, KeyRule, RecordShape};
 
@@ -27,6 +27,7 @@ const ID: &str = "ce-id";
   towpath produce orders -k 42 --type order.placed '{\"order\":42}'
   jq -c '.[]' orders.json | towpath produce orders --key-from .order
   towpath produce orders -f orders.ndjson --key-from .order
+  towpath produce orders v -p 0 --expect-offset 17      only if it becomes orders/0@17
   towpath consume orders -e -o json | towpath produce copy --input json
   relay | towpath produce orders --producer-name relay-1     shuts its predecessor out
 ")]
@@ -73,6 +74,10 @@ pub(crate) struct ProduceArgs {
     /// Name to write under, such as that of a relay: whoever wrote under it before is refused from now on
     #[arg(long, value_name = "NAME")]
     pub(crate) producer_name: Option<ProducerName>,
+    /// Write only if the record gets this offset; several lines get it and those that follow, one by one,
+    /// up to the first that does not. Needs --partition or --key
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_offset)]
+    pub(crate) expect_offset: Option<Offset>,
     /// How long the outcome of a record is waited for while the broker is out of reach
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) give_up_after: Duration,
@@ -170,6 +175,10 @@ impl ProduceArgs {
             let message = format!("{flag} does not go with --input json");
             return Err(Failure::usage(message).hint("records in JSON say it themselves"));
         }
+        if self.expect_offset.is_some() && self.partition.is_none() && self.key.is_none() {
+            return Err(Failure::usage("--expect-offset needs --partition or --key")
+                .hint("an offset belongs to a partition"));
+        }
         if self.event_id.is_some() && !self.is_single(place) {
             return Err(Failure::usage(
                 "--id is for one record, not for a file of them",
@@ -259,11 +268,14 @@ mod tests {
         refused("t --type x --input json");
         refused("t --id 1");
         refused("t -f x --id 1");
+        refused("t v --expect-offset 7");
+        refused("t --key-from .a --expect-offset 7");
         for line in [
             "t v -f x",
             "t -k a --key-from .b",
             "t v --input csv",
             "t v -p x",
+            "t v -p 0 --expect-offset -1",
         ] {
             let words = std::iter::once("produce").chain(line.split(' '));
             assert!(Line::try_parse_from(words).is_err(), "{line} was accepted");

@@ -36,7 +36,7 @@ pub(super) async fn run(args: &ProduceArgs, session: &Session<'_>) -> Result<Out
         session.until_interrupted(ready).await?;
     }
     let progress = session.output.progress("produced", None);
-    let sending = Sending::new(producer, shape, progress);
+    let sending = Sending::new(producer, shape, progress).expecting(args.expect_offset);
     let sent = sending.run(input, &session.interrupt).await;
     let outcome = match (is_single, sent.last) {
         (true, Some(position)) => Outcome::of(PositionReport::new(topic.name, position)),

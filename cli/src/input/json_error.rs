@@ -4,18 +4,38 @@ use std::fmt;
 
 /// An error of the parser in words for people: a line of JSON has columns only.
 #[derive(Debug)]
-pub(crate) struct JsonError(serde_json::Error);
+pub(crate) struct JsonError {
+    error: serde_json::Error,
+    /// Whether the line is told where there are several.
+    tells_line: bool,
+}
+
+impl JsonError {
+    /// Which line it is on, from 1.
+    pub(crate) fn line(&self) -> usize {
+        self.error.line().max(1)
+    }
+
+    /// For somebody who tells the line himself.
+    pub(crate) const fn without_line(mut self) -> Self {
+        self.tells_line = false;
+        self
+    }
+}
 
 impl From<serde_json::Error> for JsonError {
     fn from(error: serde_json::Error) -> Self {
-        Self(error)
+        Self {
+            error,
+            tells_line: true,
+        }
     }
 }
 
 impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (line, column) = (self.0.line(), self.0.column());
-        let text = self.0.to_string();
+        let (line, column) = (self.error.line(), self.error.column());
+        let text = self.error.to_string();
         let text = text
             .strip_suffix(&format!(" at line {line} column {column}"))
             .unwrap_or(&text);
@@ -26,6 +46,7 @@ impl fmt::Display for JsonError {
         }
         match (line, column) {
             (_, 0) => Ok(()),
+            _ if !self.tells_line => write!(f, ", at column {column}"),
             (0 | 1, _) => write!(f, ", at column {column}"),
             _ => write!(f, ", at line {line}, column {column}"),
         }

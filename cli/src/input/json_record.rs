@@ -105,7 +105,7 @@ impl<'de> Deserialize<'de> for Value {
 /// # Errors
 ///
 /// [`JsonFault`]; a field of another name is one, since it may be a misspelt one.
-pub(super) fn parse(line: &[u8]) -> Result<Record, JsonFault> {
+pub(crate) fn parse(line: &[u8]) -> Result<Record, JsonFault> {
     // A list of the fields without their names would be read as well.
     if !line.trim_ascii_start().starts_with(b"{") {
         return Err(JsonFault::NoObject);

@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod bench;
+mod commit;
 mod consume;
 mod consume_subscription;
 mod dead_letter_topic;

@@ -82,6 +82,10 @@ pub struct Limits {
     pub topics_per_member_max: u32,
     /// Most names of producers.
     pub producer_names_max: u32,
+    /// Most operations of one commit.
+    pub operations_per_commit_max: u32,
+    /// Largest sum of the records of one commit.
+    pub commit_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -138,6 +142,11 @@ impl Limits {
             ),
             topics_per_member_max: count(limits.topics_per_member_max, own.topics_per_member_max),
             producer_names_max: count(limits.producer_names_max, own.producer_names_max),
+            operations_per_commit_max: count(
+                limits.operations_per_commit_max,
+                own.operations_per_commit_max,
+            ),
+            commit_bytes_max: size(limits.commit_bytes_max, own.commit_bytes_max),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -115,6 +116,7 @@ impl ClientBuilder {
             outage: Outage::default(),
             source: self.source.unwrap_or_else(program_name),
             give_up_after: self.give_up_after,
+            limits: OnceCell::new(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             lives: Lives::default(),

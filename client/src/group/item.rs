@@ -41,6 +41,17 @@ pub struct Assignment {
     pub generation: Generation,
 }
 
+impl Assignment {
+    /// A partition as a member learned it that speaks to the broker itself.
+    pub const fn new(topic: TopicName, partition: PartitionId, generation: Generation) -> Self {
+        Self {
+            topic,
+            partition,
+            generation,
+        }
+    }
+}
+
 /// A partition that was assigned, and where it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -250,6 +250,18 @@ impl Membership {
         drop(answer.send(outcome));
     }
 
+    /// The group, and the member's id.
+    pub(super) fn name(&self) -> (String, [u8; 16]) {
+        (self.options.group.clone(), self.member_id)
+    }
+
+    /// The group is so far, which was not said here: what is below need not be said any more.
+    pub(super) fn overtake(&mut self, offsets: &[GroupOffset]) {
+        if let Ok(offsets) = self.to_commits(offsets) {
+            self.commits.overtake(&offsets);
+        }
+    }
+
     /// Somebody waits for what was committed, or it has waited for long enough to be sent.
     pub(super) fn hurry(&mut self) {
         self.commits.hurry();

@@ -51,7 +51,8 @@ impl Admission {
     ///
     /// # Errors
     ///
-    /// The limit that it exceeds, or that the topic has no such partition.
+    /// The limit that it exceeds, that the topic has no such partition, or that it expects an offset of
+    /// whichever partition it goes to.
     pub(super) fn admit<'a>(&'a self, record: &'a Record) -> Result<Admitted<'a>, Error> {
         let weighed = Weighed::new(record, &self.source);
         let is_surely_small =
@@ -67,10 +68,18 @@ impl Admission {
             return Err(self.no_partition(partition));
         }
         let by_key = || Some(partition_of(record.key_bytes()?, self.partition_count));
-        Ok(Admitted {
-            partition: chosen.or_else(by_key),
-            weighed,
-        })
+        let partition = chosen.or_else(by_key);
+        if weighed.expected.is_some() && partition.is_none() {
+            return Err(self.expectation_of_any_partition());
+        }
+        Ok(Admitted { partition, weighed })
+    }
+
+    fn expectation_of_any_partition(&self) -> Error {
+        let text = "an offset is expected, but neither a key nor a partition is given";
+        Error::invalid("expected_offset", text)
+            .with("topic", &self.topic)
+            .with_hint("an offset belongs to a partition: choose one, or set a key")
     }
 
     fn no_partition(&self, partition: PartitionId) -> Error {
@@ -88,6 +97,7 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use towpath_proto::ids::Offset;
 
     fn admission() -> Admission {
         let limits = BatchLimits {
@@ -124,6 +134,20 @@ mod tests {
             &Record::new("v").partition(PartitionId::new(4)),
             PartitionNotFound,
         );
+    }
+
+    #[test]
+    fn an_expected_offset_needs_a_partition() {
+        let admission = admission();
+        let expecting = Record::new("v").expect_offset(Offset::new(7));
+        check_refused(&expecting, ErrorReason::InvalidArgument);
+        for placed in [
+            expecting.clone().key("k"),
+            expecting.partition(PartitionId::new(3)),
+        ] {
+            let admitted = admission.admit(&placed).unwrap();
+            assert_eq!(admitted.weighed.expected, Some(Offset::new(7)), "kept");
+        }
     }
 
     #[test]

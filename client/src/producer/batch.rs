@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 use towpath_proto::batch::NewRecord;
+use towpath_proto::ids::Offset;
 
 use super::receipt::{Outcome, Receipt};
 use crate::Record;
@@ -24,15 +25,19 @@ pub(super) struct Weighed<'a> {
     pub(super) record: NewRecord<'a, RecordHeaders<'a>>,
     /// [`NewRecord::batch_len`] of the record.
     pub(super) batch_len: usize,
+    /// The offset that it is to get. It shares its batch with no other record then.
+    pub(super) expected: Option<Offset>,
 }
 
 impl<'a> Weighed<'a> {
     /// Weighs a record; `source` is where events come from that do not say so themselves.
     pub(super) fn new(record: &'a Record, source: &'a str) -> Self {
+        let expected = record.expected_offset();
         let record = record.as_new_record(source);
         Self {
             batch_len: record.batch_len(),
             record,
+            expected,
         }
     }
 }
@@ -43,6 +48,7 @@ pub(super) struct OpenBatch {
     bytes: BytesMut,
     record_count: u32,
     opened_at: Instant,
+    expected: Option<Offset>,
     outcome: Arc<Outcome>,
 }
 
@@ -52,6 +58,7 @@ impl OpenBatch {
             bytes: BytesMut::with_capacity(capacity),
             record_count: 0,
             opened_at,
+            expected: None,
             outcome: Arc::default(),
         }
     }
@@ -63,12 +70,16 @@ impl OpenBatch {
                 && self.bytes.len().saturating_add(batch_len) <= size.bytes_max)
     }
 
+    /// Whether no other record belongs into the batch.
     pub(super) fn is_full(&self, size: &BatchSize) -> bool {
-        self.bytes.len() >= size.bytes_max || self.record_count >= size.records_max
+        self.bytes.len() >= size.bytes_max
+            || self.record_count >= size.records_max
+            || self.expected.is_some()
     }
 
     pub(super) fn push(&mut self, weighed: &Weighed<'_>) -> Receipt {
         weighed.record.put(&mut self.bytes);
+        self.expected = weighed.expected;
         let receipt = Receipt::new(Arc::clone(&self.outcome), self.record_count);
         self.record_count += 1;
         receipt
@@ -91,6 +102,7 @@ impl OpenBatch {
             bytes: self.bytes.freeze(),
             record_count: self.record_count,
             opened_at: self.opened_at,
+            expected: self.expected,
             outcome: self.outcome,
         }
     }
@@ -104,5 +116,7 @@ pub(super) struct ClosedBatch {
     pub(super) record_count: u32,
     /// When its first record was taken: from then on its time runs.
     pub(super) opened_at: Instant,
+    /// The offset that its only record is to get.
+    pub(super) expected: Option<Offset>,
     pub(super) outcome: Arc<Outcome>,
 }

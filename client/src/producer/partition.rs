@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use towpath_proto::ids::{PartitionId, Sequence};
+use towpath_proto::ids::{Offset, PartitionId, Sequence};
 
 use super::batch::{BatchSize, ClosedBatch, OpenBatch, Weighed};
 use super::effects::Effects;
@@ -107,6 +107,7 @@ pub(super) struct Sendable {
     pub(super) identity: u32,
     pub(super) sequence: Sequence,
     pub(super) record_count: u32,
+    pub(super) expected: Option<Offset>,
     pub(super) bytes: bytes::Bytes,
 }
 
@@ -149,9 +150,10 @@ impl PartitionQueue {
         clock: impl FnOnce() -> Instant,
     ) -> Pushed {
         let batch_len = weighed.batch_len;
+        let is_alone = weighed.expected.is_some();
         if let Some(full) = self
             .open
-            .take_if(|open| !open.has_room_for(batch_len, &rules.size))
+            .take_if(|open| is_alone || !open.has_room_for(batch_len, &rules.size))
         {
             self.close(full);
         }
@@ -204,6 +206,7 @@ impl PartitionQueue {
             identity: self.identity,
             sequence,
             record_count: sent.batch.record_count,
+            expected: sent.batch.expected,
             bytes: sent.batch.bytes.clone(),
         })
     }
@@ -324,7 +327,10 @@ impl PartitionQueue {
 
     fn close(&mut self, open: OpenBatch) {
         let batch = open.close();
-        self.last_batch_len = batch.bytes.len();
+        // A record that travels alone tells nothing about the batches of others.
+        if batch.expected.is_none() {
+            self.last_batch_len = batch.bytes.len();
+        }
         self.is_hurried = false;
         self.waiting.push_back(batch);
     }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 use towpath_proto::ids::TopicId;
 use towpath_proto::names::TopicName;
+use towpath_proto::v1::produce_batch::Expectation;
 use towpath_proto::wire::{ProduceBatch, ProduceRequest};
 use towpath_proto::{batch, v1};
 
@@ -64,8 +65,10 @@ fn to_batch(sendable: Sendable) -> ProduceBatch {
         sequence: sendable.sequence.get(),
         record_count: sendable.record_count,
         crc: Some(batch::crc(&sendable.bytes)),
+        expectation: sendable
+            .expected
+            .map(|offset| Expectation::ExpectedOffset(offset.get())),
         batch: sendable.bytes,
         is_batch_repeated: false,
-        expectation: None,
     }
 }

@@ -86,7 +86,7 @@ impl Deref for DeliveredRecord {
 #[must_use = "dropping it says that handling it failed"]
 pub struct Delivery {
     record: DeliveredRecord,
-    lease: Lease,
+    pub(super) lease: Lease,
 }
 
 impl Delivery {
@@ -163,8 +163,8 @@ impl fmt::Debug for Delivery {
 /// The right to say what became of a record. Whoever drops it has failed.
 pub(super) struct Lease {
     /// None once that was said.
-    ticket: Option<Ticket>,
-    seat: Arc<Seat>,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) seat: Arc<Seat>,
 }
 
 impl Lease {

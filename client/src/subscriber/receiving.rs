@@ -4,6 +4,7 @@
 //! with, and what it has said of records and was not confirmed. What waits for a handler belongs to a
 //! connection: the broker gives it to others when that breaks.
 
+mod committing;
 mod ending;
 mod extending;
 mod hearing;
@@ -39,6 +40,7 @@ use settlements::Settlements;
 use ticket::Place;
 use turns::Turns;
 
+pub(super) use committing::Lane;
 pub(super) use hearing::Heard;
 pub(super) use settlements::SettleAnswer;
 pub(super) use ticket::Ticket;

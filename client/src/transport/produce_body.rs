@@ -146,8 +146,8 @@ mod tests {
             record_count: 5,
             crc: Some(0),
             batch: vec![7; size].into(),
-            is_batch_repeated: false,
             expectation: None,
+            is_batch_repeated: false,
         })
     }
 

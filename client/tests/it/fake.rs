@@ -1,5 +1,6 @@
 //! A broker of the tests: keeps what docs/protocol.md says, in memory, and misbehaves on request.
 
+mod commit;
 mod connection;
 mod control;
 mod fetch;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -20,12 +22,14 @@ use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::v1::admin_service_server::AdminServiceServer;
+use towpath_proto::v1::commit_service_server::CommitServiceServer;
 use towpath_proto::v1::fetch_service_server::FetchServiceServer;
 use towpath_proto::v1::group_service_server::GroupServiceServer;
 use towpath_proto::v1::produce_service_server::ProduceServiceServer;
 use towpath_proto::v1::subscription_service_server::SubscriptionServiceServer;
 use towpath_proto::v1::topic_service_server::TopicServiceServer;
 
+pub(crate) use commit::OnCommit;
 use connection::Listener;
 pub(crate) use log::{Log, StoredBatch};
 pub(crate) use subscription::{FakeSubscription, OnSettle};
@@ -80,6 +84,12 @@ pub(crate) struct State {
     pub(crate) subscriptions: BTreeMap<String, FakeSubscription>,
     /// How often each name of a producer was opened, in the order of the first times.
     pub(crate) producers: Vec<(String, u32)>,
+    /// For the next commits of several things.
+    pub(crate) on_commit: VecDeque<OnCommit>,
+    /// The operations of each of those that were looked at.
+    pub(crate) commits: Vec<Vec<String>>,
+    /// What was answered to those, by their keys.
+    pub(crate) remembered_commits: BTreeMap<Bytes, v1::CommitResponse>,
     /// How often another broker took the place of the one before.
     replaced_count: u32,
 }
@@ -203,6 +213,10 @@ impl FakeBroker {
                 ProduceServiceServer::new(service).max_decoding_message_size(8 * 1024 * 1024),
             )
             .add_service(FetchServiceServer::new(fetch))
+            .add_service(
+                CommitServiceServer::new(commit::Commits(Arc::clone(&shared)))
+                    .max_decoding_message_size(9 * 1024 * 1024),
+            )
             .add_service(GroupServiceServer::new(group::Groups(Arc::clone(&shared))))
             .add_service(SubscriptionServiceServer::new(subscription::Subscriptions(
                 Arc::clone(&shared),

@@ -9,6 +9,7 @@
 
 mod admin;
 mod allocations;
+mod commit;
 mod fake;
 mod group;
 mod logging;

@@ -3,6 +3,7 @@
 mod batching;
 mod doubt;
 mod ending;
+mod expectations;
 mod named;
 mod patience;
 mod refusals;
@@ -17,6 +18,16 @@ use towpath_proto::partitioner::partition_of;
 use crate::fake::{FakeBroker, OnBatch};
 
 /// Sends records one after the other and expects each to be acknowledged.
+/// Number of records of each batch of a partition.
+fn batch_sizes(broker: &FakeBroker, partition: u32) -> Vec<u32> {
+    let state = broker.state();
+    let batches = &state.log.partition("orders", partition).batches;
+    batches
+        .iter()
+        .map(|batch| batch.fetched.record_count)
+        .collect()
+}
+
 async fn send_all(producer: &Producer, values: &[&'static str]) {
     for value in values {
         producer.send(Record::new(*value)).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
-use towpath_client::{Error, Position, Producer, Receipt};
+use towpath_client::{Error, Offset, Position, Producer, Receipt};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -58,6 +58,8 @@ struct Waiting {
 pub(super) struct Sending {
     producer: Producer,
     shape: RecordShape,
+    /// The offset that the next record is to get: none of them is written behind one that did not get its.
+    expected: Option<Offset>,
     progress: Progress,
     waiting: VecDeque<Waiting>,
     sent: Sent,
@@ -68,10 +70,17 @@ impl Sending {
         Self {
             producer,
             shape,
+            expected: None,
             progress,
             waiting: VecDeque::new(),
             sent: Sent::default(),
         }
+    }
+
+    /// Writes the first record only at this offset, and each other only at the one behind.
+    pub(super) const fn expecting(mut self, offset: Option<Offset>) -> Self {
+        self.expected = offset;
+        self
     }
 
     /// Sends everything up to the end of the input, the first problem or an interrupt, and waits
@@ -127,7 +136,7 @@ impl Sending {
 
     async fn enqueue(&mut self, line: Line) {
         let number = line.number;
-        let record = match self.shape.to_record(line.bytes) {
+        let mut record = match self.shape.to_record(line.bytes) {
             Ok(Some(record)) => record,
             Ok(None) => return,
             Err(fault) => {
@@ -135,6 +144,10 @@ impl Sending {
                 return self.stop(Some(number), failure);
             }
         };
+        if let Some(offset) = self.expected {
+            record = record.expect_offset(offset);
+            self.expected = Some(offset.next());
+        }
         let value_bytes = record.value_bytes().map_or(0, bytes::Bytes::len);
         match self.producer.enqueue(record).await {
             Ok(receipt) => {

@@ -119,6 +119,24 @@ impl Commits {
         Ok(())
     }
 
+    /// The group is so far by now: what was not sent and is not above that is done.
+    pub(super) fn overtake(&mut self, offsets: &BTreeMap<Place, v1::OffsetCommit>) {
+        let is_done = |place: &Place, commit: &v1::OffsetCommit| {
+            let known = offsets.get(place);
+            known.is_some_and(|it| it.generation == commit.generation && commit.offset <= it.offset)
+        };
+        let mut place = self.sent_count;
+        while let Some(pending) = self.waiting.get_mut(place) {
+            pending.offsets.retain(|place, it| !is_done(place, it));
+            if !pending.offsets.is_empty() {
+                pending.answer_done();
+                place += 1;
+            } else if let Some(done) = self.waiting.remove(place) {
+                done.answer(Vec::new());
+            }
+        }
+    }
+
     /// No answer will come any more.
     pub(super) fn fail(&mut self, error: &Error) {
         self.sent_count = 0;
@@ -148,6 +166,19 @@ impl PendingCommit {
             known.offset = known.offset.max(commit.offset);
         }
         self.callers.push(caller);
+    }
+
+    /// Tells those who wait for nothing any more that all is well.
+    fn answer_done(&mut self) {
+        let offsets = &self.offsets;
+        let is_done = |caller: &mut Caller| {
+            let mut places = caller.places.iter();
+            places.all(|place| !offsets.contains_key(place))
+        };
+        for caller in self.callers.extract_if(.., is_done) {
+            // Nobody may be waiting for it.
+            drop(caller.answer.send(Ok(())));
+        }
     }
 
     /// Tells each caller the first error of its partitions.

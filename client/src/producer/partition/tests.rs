@@ -349,3 +349,29 @@ fn failing_everything_tells_what_may_have_happened() {
     assert_eq!(outcomes[3..], [Some(Err((None, false))); 4], "not sent");
     assert!(subject.queue.is_empty(), "empty");
 }
+
+#[test]
+fn a_record_that_expects_its_offset_leaves_the_batches_of_others_as_they_are() {
+    let mut subject = Subject::new();
+    subject.push(&[50]);
+    let record = Record::new("x").expect_offset(Offset::new(1));
+    let weighed = Weighed::new(&record, "");
+    let now = subject.now;
+    let pushed = subject.queue.push(&weighed, &subject.rules, || now);
+    assert!(pushed.has_changed_batch, "it may be sent");
+    assert!(
+        !subject.queue.would_join(1, &subject.rules),
+        "nobody joins it"
+    );
+    assert_eq!(subject.queue.last_batch_len, 54, "size of the others");
+    subject.push(&[1, 1]);
+    let sendable = std::iter::from_fn(|| {
+        let next = subject.queue.take_sendable(&subject.rules, subject.now);
+        next.map(|it| (it.record_count, it.expected))
+    });
+    let sent: Vec<_> = sendable.collect();
+    assert_eq!(sent, [(1, None), (1, Some(Offset::new(1)))], "sent");
+    subject.accept(0, 1).unwrap();
+    subject.accept(1, 1).unwrap();
+    subject.check_sent(&[(0, 2, 2)]);
+}

@@ -100,9 +100,7 @@ impl Settlements {
         let Ticket {
             delivery, place, ..
         } = *ticket;
-        // What was to be said of it before does not matter any more.
-        forget(&mut self.starts, delivery, place);
-        forget(&mut self.extends, delivery, place);
+        self.forget(ticket);
         if let Some(answer) = answer {
             self.answers.expect(delivery, place, answer);
         }
@@ -116,6 +114,12 @@ impl Settlements {
             outcome,
             lane,
         });
+    }
+
+    /// What was to be said of a record before it is settled does not matter any more.
+    pub(super) fn forget(&mut self, ticket: &Ticket) {
+        forget(&mut self.starts, ticket.delivery, ticket.place);
+        forget(&mut self.extends, ticket.delivery, ticket.place);
     }
 
     /// Whether there is something that the broker can be told now.

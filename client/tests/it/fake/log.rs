@@ -7,7 +7,11 @@ use towpath_proto::batch::{self, BatchLimits, NewRecord, Records};
 use towpath_proto::problem::Problem;
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
+use towpath_proto::v1::produce_batch::Expectation;
 use towpath_proto::wire::{FetchedBatch, ProduceBatch};
+
+/// Stands for the place of a batch that was refused for good.
+pub(crate) const SPENT: usize = usize::MAX;
 
 /// All topics.
 #[derive(Debug, Default)]
@@ -196,6 +200,33 @@ impl Log {
             append_time_ms: fetched.append_time_ms,
             is_duplicate,
         })
+    }
+
+    /// Refuses for good what does not get the offset that it expects. The second time only the reason is
+    /// known.
+    pub(crate) fn refuse_expectation(
+        &mut self,
+        topic: &str,
+        producer_id: &Bytes,
+        batch: &ProduceBatch,
+    ) -> Option<Problem> {
+        let Expectation::ExpectedOffset(expected) = batch.expectation?;
+        let partition = self.partition_mut(topic, batch.partition);
+        let end = partition.end_offset();
+        let known = partition.producers.get(producer_id);
+        let count = known.map_or(0, Vec::len) as u64;
+        let outcome = known.and_then(|known| known.get(usize::try_from(batch.sequence).unwrap()));
+        let refused = || Problem::new(ErrorReason::ExpectedOffsetMismatch, "someone has written");
+        match outcome {
+            Some(place) => (*place == SPENT).then(refused),
+            None if batch.sequence == count && expected != end => {
+                let known = partition.producers.entry(producer_id.clone());
+                known.or_default().push(SPENT);
+                let problem = refused().with("expected_offset", expected);
+                Some(problem.with("end_offset", end))
+            }
+            None => None,
+        }
     }
 
     pub(crate) fn append_values(&mut self, topic: &str, partition: u32, values: &[&str]) -> u64 {

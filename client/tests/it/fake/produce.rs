@@ -16,6 +16,7 @@ use towpath_proto::v1::produce_response::Response as Answer;
 use towpath_proto::v1::produce_service_server::ProduceService;
 use towpath_proto::wire::{self, ProduceBatch, produce_request};
 
+use super::log::SPENT;
 use super::{OnBatch, Shared};
 
 #[derive(Debug, Clone)]
@@ -220,7 +221,7 @@ impl ProduceStream {
                 let mut state = self.shared.state();
                 let partition = state.log.partition_mut(topic, batch.partition);
                 let known = partition.producers.entry(producer_id.clone()).or_default();
-                known.push(usize::MAX);
+                known.push(SPENT);
                 drop(state);
                 self.tell(refused(&batch, &Problem::new(reason, "never"), true));
             }
@@ -230,6 +231,9 @@ impl ProduceStream {
     fn append(&self, batch: &ProduceBatch) -> Answer {
         let (topic, producer_id, epoch) = &self.opened[&batch.handle];
         let mut state = self.shared.state();
+        if let Some(problem) = state.log.refuse_expectation(topic, producer_id, batch) {
+            return refused(batch, &problem, true);
+        }
         let allowed = state.check_life(producer_id, *epoch);
         let outcome = match allowed.and_then(|()| state.log.find(topic, None).map(drop)) {
             Ok(()) => state.log.produce(topic, producer_id, batch),

@@ -7,17 +7,8 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 use towpath_client::{ErrorKind, Record};
 
+use super::batch_sizes;
 use crate::fake::FakeBroker;
-
-/// Number of records of each batch of a partition.
-fn batch_sizes(broker: &FakeBroker, partition: u32) -> Vec<u32> {
-    let state = broker.state();
-    let batches = &state.log.partition("orders", partition).batches;
-    batches
-        .iter()
-        .map(|batch| batch.fetched.record_count)
-        .collect()
-}
 
 #[tokio::test(start_paused = true)]
 async fn what_comes_while_a_batch_is_under_way_is_the_next_batch() {

@@ -29,17 +29,23 @@ impl Verdict {
         match self {
             Self::Start => Outcome::Start(v1::Start {}),
             Self::Extend => Outcome::Extend(v1::Extend {}),
-            Self::Settled(DeliveryOutcome::Ack) => Outcome::Ack(v1::Ack {}),
-            Self::Settled(DeliveryOutcome::Release) => Outcome::Release(v1::Release {}),
-            Self::Settled(DeliveryOutcome::Nack { delay, reason }) => Outcome::Nack(v1::Nack {
+            Self::Settled(outcome) => outcome.to_proto(),
+        }
+    }
+}
+
+impl DeliveryOutcome {
+    pub(crate) fn to_proto(&self) -> Outcome {
+        match self {
+            Self::Ack => Outcome::Ack(v1::Ack {}),
+            Self::Release => Outcome::Release(v1::Release {}),
+            Self::Nack { delay, reason } => Outcome::Nack(v1::Nack {
                 delay_ms: delay.map(|delay| whole_ms(delay.min(DELAY_MAX))),
                 reason: cut(reason),
             }),
-            Self::Settled(DeliveryOutcome::DeadLetter { reason }) => {
-                Outcome::DeadLetter(v1::ToDeadLetters {
-                    reason: cut(reason),
-                })
-            }
+            Self::DeadLetter { reason } => Outcome::DeadLetter(v1::ToDeadLetters {
+                reason: cut(reason),
+            }),
         }
     }
 }

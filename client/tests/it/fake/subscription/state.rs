@@ -240,7 +240,7 @@ impl FakeSubscription {
     }
 
     /// Settles records, and returns those of which the delivery has expired.
-    pub(super) fn settle(&mut self, settlement: &v1::Settlement) -> v1::SettleResult {
+    pub(crate) fn settle(&mut self, settlement: &v1::Settlement) -> v1::SettleResult {
         let outcome = settlement.outcome.as_ref().unwrap();
         *self.said.entry(name_of(outcome)).or_default() += 1;
         let mut expired = Vec::new();
@@ -252,6 +252,25 @@ impl FakeSubscription {
             }
         }
         v1::SettleResult { expired }
+    }
+
+    /// Number of the delivery that has a record.
+    pub(crate) fn delivery_of(&self, place: Place) -> u64 {
+        match &self.records[&place].state {
+            RecordState::Leased(lease) => lease.delivery,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The first record of a settlement that its delivery does not have.
+    pub(crate) fn first_expired(&self, settlement: &v1::Settlement) -> Option<u64> {
+        let mut offsets = settlement.ranges.iter().flat_map(|it| it.start..it.end);
+        offsets.find(|offset| {
+            let record = self.records.get(&(settlement.partition, *offset));
+            !record.is_some_and(|it| {
+                matches!(&it.state, RecordState::Leased(lease) if lease.delivery == settlement.delivery)
+            })
+        })
     }
 
     fn settle_one(&mut self, place: Place, delivery: u64, outcome: &Outcome) -> bool {

@@ -1,0 +1,42 @@
+//! `towpath commit`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::duration::parse_duration;
+
+/// What to do at once.
+#[derive(Debug, Args)]
+#[command(
+    before_help = r#"Examples:
+  towpath commit -f plan.json             all of it or nothing; prints where its records are
+  towpath commit -f - -o json < plan.json
+
+A plan:
+  {"operations": [
+    {"append": {"topic": "invoices", "records": [{"key": "42", "value": "paid"}]}},
+    {"append": {"topic": "ledger", "partition": 0, "expected_offset": 17,
+                "records": [{"value": "a"}, {"value": "b"}]}},
+    {"settle": {"subscription": "billing", "delivery": 7, "partition": 0,
+                "ranges": [{"start": 96, "end": 98}], "outcome": "ack"}},
+    {"offsets": {"group": "audit", "member_id": "0f6b0de0c3d84a6fb8a1c7b1f2e3d4a5",
+                 "offsets": [{"topic": "orders", "partition": 0, "generation": 4, "offset": 110}]}}
+  ]}
+"#,
+    after_help = "Records are as `consume -o json` prints them. An expected_offset is that of the first record, and
+needs a partition. An outcome is ack, nack (with reason, delay_ms) or dead_letter (with reason);
+is_dead_letter says that partition and ranges are those of the dead-letter topic. Deliveries are
+what SubscriptionService.Pull answers, ids of members what `group get` shows.
+
+Exit code 6 says that something of it does not hold any more: nothing was done."
+)]
+pub(crate) struct CommitArgs {
+    /// File with the plan, '-' for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// How long the outcome is waited for while the broker is out of reach
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) give_up_after: Duration,
+}
