@@ -13,6 +13,7 @@ use super::duration::parse_duration;
     before_help = r#"Examples:
   towpath commit -f plan.json             all of it or nothing; prints where its records are
   towpath commit -f - -o json < plan.json
+  towpath commit -f plan.json --idempotency-key order-42
 
 A plan:
   {"operations": [
@@ -36,7 +37,21 @@ pub(crate) struct CommitArgs {
     /// File with the plan, '-' for standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// Name of the commit, at most 128 bytes: sent again with the same name and plan within a day it does
+    /// nothing, and prints what it printed
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    pub(crate) idempotency_key: Option<String>,
     /// How long the outcome is waited for while the broker is out of reach
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) give_up_after: Duration,
+}
+
+/// Longest key of a commit.
+const KEY_BYTES_MAX: usize = 128;
+
+fn parse_key(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=KEY_BYTES_MAX => Ok(text.to_owned()),
+        count => Err(format!("a key has 1 to {KEY_BYTES_MAX} bytes, not {count}")),
+    }
 }

@@ -24,10 +24,14 @@ pub(super) async fn run(args: &CommitArgs, session: &Session<'_>) -> Result<Outc
     let text = read(&args.file)?;
     let plan = Plan::parse(&text).map_err(|fault| Failure::new(Exit::Failed, fault.to_string()))?;
     let client = session.client_within(args.give_up_after)?;
-    let commit = plan.to_commit(client.commit().give_up_after(args.give_up_after));
-    match commit.send().await {
+    let commit = client.commit().give_up_after(args.give_up_after);
+    let commit = match &args.idempotency_key {
+        Some(key) => commit.idempotency_key(key.clone()),
+        None => commit,
+    };
+    match plan.to_commit(commit).send().await {
         Ok(committed) => Ok(Outcome::of(CommitReport::new(&plan, &committed))),
-        Err(error) => Err(failure(&plan, error)),
+        Err(error) => Err(failure(&plan, error, args.idempotency_key.is_some())),
     }
 }
 
@@ -53,7 +57,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn failure(plan: &Plan, error: CommitError) -> Failure {
+fn failure(plan: &Plan, error: CommitError, has_key: bool) -> Failure {
     let place = error.operation().and_then(|number| plan.place_of(number));
     let may_have_happened = error.may_have_happened();
     let failure = Failure::from(towpath_client::Error::from(error));
@@ -62,8 +66,13 @@ fn failure(plan: &Plan, error: CommitError) -> Failure {
         None => failure,
     };
     if may_have_happened {
-        let hint = "all of it may have happened; what it settles, commits or expects tells when it is sent again";
-        return failure.hint(hint);
+        return failure.hint(match has_key {
+            true => "all of it may have happened; with the same key and plan it happens once",
+            false => {
+                "all of it may have happened; what it settles, commits or expects tells when it is sent \
+                 again; --idempotency-key lets it happen once"
+            }
+        });
     }
     failure.hint("nothing of it was done")
 }

@@ -125,3 +125,23 @@ fn records_are_produced_only_at_the_offsets_that_are_expected() {
     assert!(error.contains("needs --partition or --key"), "{error}");
     assert_eq!(broker.ok(&["consume", "orders", "-e"]), "a\nb\nc\n", "all");
 }
+
+#[test]
+fn a_plan_with_a_key_is_carried_out_once() {
+    let broker = broker();
+    let plan = r#"{"operations": [{"append": {"topic": "orders", "records": [{"value": "a"}]}}]}"#;
+    let keyed = ["commit", "-f", "-", "--idempotency-key", "order-42"];
+    let first = broker.ok_with(plan, &keyed);
+    let json = [&keyed[..], &["-o", "json"]].concat();
+    let again = one_json(&broker.ok_with(plan, &json));
+    assert_eq!(again["is_repeated"], true, "{again}");
+    assert_eq!(broker.ok_with(plan, &keyed), first, "as the first time");
+    assert_eq!(record_count(&broker), 1);
+
+    let other = plan.replace("\"a\"", "\"b\"");
+    let error = broker.fails_with(other, 2, &keyed);
+    assert!(error.contains("the key has named other operations"), "{error}");
+    let error = fails(2, &["commit", "-f", "-", "--idempotency-key", ""]);
+    assert!(error.contains("a key has 1 to 128 bytes, not 0"), "{error}");
+    assert_eq!(record_count(&broker), 1);
+}

@@ -17,6 +17,8 @@ pub struct Committed {
     pub lsn: Lsn,
     /// When it happened, by the broker's clock.
     pub commit_time: SystemTime,
+    /// It happened before, under the same key, and nothing happened now.
+    pub is_repeated: bool,
     /// Of each operation.
     positions: Vec<Vec<Position>>,
 }
@@ -64,6 +66,7 @@ impl Committed {
         Ok(Self {
             lsn,
             commit_time,
+            is_repeated: answer.is_repeated,
             positions,
         })
     }

@@ -14,6 +14,7 @@ use crate::output::{Report, json_line};
 pub(super) struct CommitReport {
     lsn: u64,
     time: String,
+    is_repeated: bool,
     results: Vec<OperationReport>,
 }
 
@@ -47,6 +48,7 @@ impl CommitReport {
         Self {
             lsn: committed.lsn.get(),
             time: format!("{time:.3}"),
+            is_repeated: committed.is_repeated,
             results: results.collect(),
         }
     }
