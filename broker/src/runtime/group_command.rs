@@ -84,6 +84,15 @@ pub enum GroupCommand {
         /// How it ended.
         departure: Departure,
     },
+    /// A member that was let in is not there any more: its call was given up before it heard of that.
+    Abandon {
+        /// Of which group.
+        name: GroupName,
+        /// Which member.
+        member: MemberId,
+        /// The connection.
+        session: SessionId,
+    },
     /// A member gives partitions back.
     Return {
         /// Of which group.
@@ -168,7 +177,7 @@ impl GroupCommand {
             Self::Get { answer, .. } => fail(answer, is_begun),
             Self::List { answer, .. } => fail(answer, is_begun),
             Self::Watch { answer, .. } => fail(answer, is_begun),
-            Self::Leave { .. } | Self::Return { .. } => {}
+            Self::Leave { .. } | Self::Abandon { .. } | Self::Return { .. } => {}
         }
     }
 }

@@ -192,6 +192,15 @@ pub enum SubscriptionCommand {
         /// How it ended.
         departure: ConsumerDeparture,
     },
+    /// A consumer that was let in is not there any more: its call was given up before it heard of that.
+    Abandon {
+        /// Of which subscription.
+        name: SubscriptionName,
+        /// Which consumer.
+        consumer: ConsumerId,
+        /// The connection.
+        session: SessionId,
+    },
     /// Records were inspected.
     Inspected {
         /// For which subscription.
@@ -282,6 +291,7 @@ impl SubscriptionCommand {
             Self::Credit { .. }
             | Self::Stop { .. }
             | Self::Disconnect { .. }
+            | Self::Abandon { .. }
             | Self::Inspected { .. } => {}
         }
     }

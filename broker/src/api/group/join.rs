@@ -216,6 +216,13 @@ async fn enter(
     asked: &mut Asked,
     sink: &Arc<dyn GroupSink>,
 ) -> Result<GroupId, Problem> {
+    let mut arrival = Arrival {
+        shared,
+        name: asked.wish.name.clone(),
+        member: asked.wish.member,
+        session: asked.wish.session,
+        is_over: false,
+    };
     loop {
         let joined = shared.control(|answer| {
             ControlCommand::Group(GroupCommand::Join {
@@ -226,12 +233,40 @@ async fn enter(
         });
         let refused = |refusal| status::join_refused(&refusal, &asked.topics);
         match (joined.await, asked.start) {
-            (Ok(group), _) => return Ok(group),
+            (Ok(group), _) => {
+                arrival.is_over = true;
+                return Ok(group);
+            }
             (Err(CommandError::Refused(JoinRefusal::StartUnset { topics, .. })), Some(start)) => {
                 find_starts(shared, asked, &topics, start).await?;
             }
             (Err(error), _) => return Err(status::command_failed(error, refused)),
         }
+    }
+}
+
+/// A call that has asked to let a member in. If it is given up before it can go on, nobody else would say
+/// that the member is not there.
+struct Arrival<'a> {
+    shared: &'a Shared,
+    name: GroupName,
+    member: MemberId,
+    session: SessionId,
+    is_over: bool,
+}
+
+impl Drop for Arrival<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let command = ControlCommand::Group(GroupCommand::Abandon {
+            name: self.name.clone(),
+            member: self.member,
+            session: self.session,
+        });
+        // A broker that stops forgets which of its members are connected.
+        drop(self.shared.commands.push_control(command));
     }
 }
 

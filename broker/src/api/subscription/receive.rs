@@ -157,6 +157,13 @@ pub(super) async fn connect(
     sink: &Arc<dyn SubscriptionSink>,
 ) -> Result<Seat, Problem> {
     let (consumer, session) = (wish.consumer, wish.session);
+    let mut arrival = Arrival {
+        shared,
+        name: &name,
+        consumer,
+        session,
+        is_over: false,
+    };
     let connected = shared.control(|answer| {
         ControlCommand::Subscription(SubscriptionCommand::Connect {
             name: name.clone(),
@@ -180,6 +187,8 @@ pub(super) async fn connect(
         source: topic.ok_or_else(|| status::subscription_deleted(&name))?,
         dead_letters: dead_letter_topic,
     };
+    arrival.is_over = true;
+    drop(arrival);
     Ok(Seat {
         subscription,
         topics,
@@ -191,4 +200,29 @@ pub(super) async fn connect(
         settling: Mutex::default(),
         answered: Notify::new(),
     })
+}
+
+/// A call that has asked to let a consumer in. If it is given up before it can go on, nobody else would say
+/// that the consumer is not there.
+struct Arrival<'a> {
+    shared: &'a Shared,
+    name: &'a SubscriptionName,
+    consumer: ConsumerId,
+    session: SessionId,
+    is_over: bool,
+}
+
+impl Drop for Arrival<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let command = ControlCommand::Subscription(SubscriptionCommand::Abandon {
+            name: self.name.clone(),
+            consumer: self.consumer,
+            session: self.session,
+        });
+        // A broker that stops forgets its consumers.
+        drop(self.shared.commands.push_control(command));
+    }
 }

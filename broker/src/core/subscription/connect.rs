@@ -69,7 +69,8 @@ impl Subscription {
             let consumer_count_max = CONSUMERS_MAX;
             return Err(ConnectRefusal::TooMany { consumer_count_max });
         }
-        if wish.refuses_to_wait && self.config.mode == Mode::Exclusive && others > 0 {
+        let holder = self.consumers.holder().filter(|id| *id != wish.consumer);
+        if wish.refuses_to_wait && self.config.mode == Mode::Exclusive && holder.is_some() {
             return Err(ConnectRefusal::Busy);
         }
         let known = self.consumers.get(wish.consumer);

@@ -121,10 +121,12 @@ impl Consumers {
         self.by_id.insert(id, consumer);
     }
 
-    /// The one that has asked for the whole subscription for the longest.
+    /// The one that has asked for the whole subscription for the longest; also one that is away, as long as
+    /// it has records.
     pub(super) fn holder(&self) -> Option<ConsumerId> {
-        let connected = self.connected();
-        connected.min_by_key(|(_, it)| it.order).map(|(id, _)| id)
+        let there = self.iter();
+        let there = there.filter(|(_, it)| it.session.is_some() || it.in_flight > 0);
+        there.min_by_key(|(_, it)| it.order).map(|(id, _)| id)
     }
 
     /// Notes that a consumer has given records back. If that is all that it does, what nobody else takes

@@ -36,6 +36,14 @@ impl Sequencer {
                 session,
                 departure,
             } => self.leave_group(group, member, session, departure),
+            GroupCommand::Abandon {
+                name,
+                member,
+                session,
+            } => match self.state.group_named(&name).map(Group::id) {
+                Some(id) => self.leave_group(id, member, session, Departure::CutOff),
+                None => drop(self.sessions.remove(&session)),
+            },
             GroupCommand::Return {
                 group,
                 member,

@@ -17,11 +17,11 @@ use super::super::subscription_command::{
 use super::draft::{Draft, PendingAnswer, TableChange};
 use super::{CONTROL_ROOM_BYTES, Sequencer};
 use crate::core::{
-    BurialWish, Connect, CreateDecision, CreateSubscription, CreateSubscriptionRefusal,
-    DeleteSubscription, DeleteSubscriptionRefusal, HashKey, InspectWish, Settlement, Subscription,
-    SubscriptionDecision, SubscriptionDescription, SubscriptionEvent, SubscriptionId,
-    SubscriptionNotFound, SubscriptionNotice, SubscriptionProgress, UpdateSubscription,
-    UpdateSubscriptionRefusal,
+    BurialWish, Connect, ConsumerDeparture, CreateDecision, CreateSubscription,
+    CreateSubscriptionRefusal, DeleteSubscription, DeleteSubscriptionRefusal, HashKey, InspectWish,
+    Settlement, Subscription, SubscriptionDecision, SubscriptionDescription, SubscriptionEvent,
+    SubscriptionId, SubscriptionNotFound, SubscriptionNotice, SubscriptionProgress,
+    UpdateSubscription, UpdateSubscriptionRefusal,
 };
 
 impl Sequencer {
@@ -120,14 +120,24 @@ impl Sequencer {
                 departure,
             } => {
                 self.consumers.remove(&session);
-                let decision = self.state.disconnect_consumer(
-                    subscription,
-                    consumer,
-                    session,
-                    departure,
-                    now_ms,
-                );
+                let state = &mut self.state;
+                let decision =
+                    state.disconnect_consumer(subscription, consumer, session, departure, now_ms);
                 self.carry_out_subscription(subscription, decision, draft);
+            }
+            SubscriptionCommand::Abandon {
+                name,
+                consumer,
+                session,
+            } => {
+                self.consumers.remove(&session);
+                if let Some(id) = self.state.subscription_named(&name).map(Subscription::id) {
+                    let departure = ConsumerDeparture::CutOff;
+                    let state = &mut self.state;
+                    let decision =
+                        state.disconnect_consumer(id, consumer, session, departure, now_ms);
+                    self.carry_out_subscription(id, decision, draft);
+                }
             }
             SubscriptionCommand::Inspected {
                 subscription,

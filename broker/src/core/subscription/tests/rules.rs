@@ -347,6 +347,33 @@ fn an_exclusive_subscription_has_one_consumer_and_the_next_one_waits() {
 }
 
 #[test]
+fn an_exclusive_subscription_waits_for_who_is_away_and_has_records() {
+    for departure in [ConsumerDeparture::CutOff, ConsumerDeparture::Detached] {
+        let mut bench = Bench::new(config(Mode::Exclusive), 1);
+        bench.append(0, &[1, 2, 3]);
+        bench.connect_as(1, 1, false);
+        bench.connect(2, 100);
+        bench.disconnect(1, departure);
+        let held: Vec<_> = bench.held.values().map(|it| it.consumer).collect();
+        assert_eq!(held, [consumer_id(1)], "{departure:?}");
+        let wish = Connect {
+            consumer: consumer_id(3),
+            session: SessionId(99),
+            client_name: String::new(),
+            credit: Credit::default(),
+            reports_start: true,
+            refuses_to_wait: true,
+        };
+        let refused = bench.state.connect_consumer(bench.id, &wish, bench.now_ms);
+        assert_eq!(refused, Err(ConnectRefusal::Busy), "{departure:?}");
+        bench.pass(40_000);
+        let held = bench.held.values().map(|it| it.consumer);
+        let held: BTreeSet<_> = held.collect();
+        assert_eq!(held, BTreeSet::from([consumer_id(2)]), "{departure:?}");
+    }
+}
+
+#[test]
 fn a_suspect_of_an_ordered_mode_comes_as_soon_as_somebody_may_have_it() {
     for mode in [Mode::KeyShared, Mode::Exclusive] {
         let mut bench = Bench::new(config(mode), 1);
