@@ -10,6 +10,12 @@ use super::consumer::ConsumerId;
 use super::partition::{Lane, SubscriptionPartition};
 use super::{Subscription, SubscriptionDecision, SubscriptionEvent, SubscriptionNotice};
 
+/// So many consumers are told at once, each time. Where there are more, a record now and then would be told
+/// of to hundreds, again and again: those that have nothing to do with it hear less often.
+const CONSUMERS_TOLD_AT_ONCE_MAX: usize = 16;
+/// How often such a one is told, milliseconds.
+const TELL_INTERVAL_MS: i64 = 1_000;
+
 /// Nothing can be handed out to a consumer now; and what is left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CaughtUp {
@@ -46,6 +52,8 @@ pub(super) struct Spell {
     delivered: u64,
     /// Whether it was paused then.
     is_paused: bool,
+    /// When those are told that were told a moment ago, broker time in milliseconds since the Unix epoch.
+    due_ms: Option<i64>,
 }
 
 /// What a consumer was told.
@@ -53,6 +61,8 @@ pub(super) struct Spell {
 pub(super) struct Told {
     /// During which time.
     spell: u64,
+    /// When, broker time in milliseconds since the Unix epoch.
+    at_ms: i64,
     /// Nobody had anything.
     is_idle: bool,
     /// None of the others had anything.
@@ -76,6 +86,7 @@ impl Subscription {
         end_of: impl Fn(u32) -> Offset,
         decision: &mut SubscriptionDecision,
     ) {
+        self.spell.due_ms = None;
         if self.consumers.connected().next().is_none() {
             return;
         }
@@ -92,12 +103,13 @@ impl Subscription {
         }
         let in_flight_count: u64 = self.consumers.iter().map(|(_, it)| it.in_flight).sum();
         let mut rest = None;
-        for (id, in_flight) in self.untold(in_flight_count) {
+        for (id, in_flight) in self.untold(in_flight_count, now_ms) {
             let rest = *rest.get_or_insert_with(|| self.rest(now_ms));
             let Some(consumer) = self.consumers.get_mut(id) else {
                 continue;
             };
-            consumer.told = Some(self.spell.told(in_flight, in_flight_count));
+            consumer.told = Some(self.spell.told(in_flight, in_flight_count, now_ms));
+            consumer.has_moved = false;
             let event = SubscriptionEvent::CaughtUp(CaughtUp {
                 in_flight_count: in_flight,
                 elsewhere_count: in_flight_count - in_flight,
@@ -111,15 +123,31 @@ impl Subscription {
     }
 
     /// Consumers that are to be told, with how much each has.
-    fn untold(&self, in_flight_count: u64) -> Vec<(ConsumerId, u64)> {
+    fn untold(&mut self, in_flight_count: u64, now_ms: i64) -> Vec<(ConsumerId, u64)> {
         // One that has nothing gets it, as soon as it allows that.
         let has_suspect = !self.is_paused && self.has_suspect();
-        let untold = self.consumers.connected().filter(|(_, it)| {
-            let now = self.spell.told(it.in_flight, in_flight_count);
+        let is_crowd = self.consumers.connected().count() > CONSUMERS_TOLD_AT_ONCE_MAX;
+        let mut untold = Vec::new();
+        let mut due_ms: Option<i64> = None;
+        for (id, it) in self.consumers.connected() {
+            let now = self.spell.told(it.in_flight, in_flight_count, now_ms);
             let knows = it.told.is_some_and(|told| told.covers(now));
-            !(knows || has_suspect && it.in_flight == 0)
-        });
-        untold.map(|(id, it)| (id, it.in_flight)).collect()
+            if knows || has_suspect && it.in_flight == 0 {
+                continue;
+            }
+            let again_ms = it.told.map(|told| told.at_ms + TELL_INTERVAL_MS);
+            match again_ms.filter(|at_ms| is_crowd && !it.has_moved && now_ms < *at_ms) {
+                Some(at_ms) => due_ms = Some(due_ms.map_or(at_ms, |due_ms| due_ms.min(at_ms))),
+                None => untold.push((id, it.in_flight)),
+            }
+        }
+        self.spell.due_ms = due_ms;
+        untold
+    }
+
+    /// When somebody is told who was told a moment ago, broker time in milliseconds since the Unix epoch.
+    pub(super) fn next_told_ms(&self) -> Option<i64> {
+        self.spell.due_ms
     }
 
     /// Whether every partition was looked at to its end, but for those that stand still; and nothing is on its
@@ -173,9 +201,10 @@ impl Subscription {
 
 impl Spell {
     /// What a consumer is told that has so much of what all have.
-    fn told(&self, in_flight: u64, in_flight_count: u64) -> Told {
+    fn told(&self, in_flight: u64, in_flight_count: u64, at_ms: i64) -> Told {
         Told {
             spell: self.number,
+            at_ms,
             is_idle: in_flight_count == 0,
             is_alone: in_flight_count == in_flight,
         }

@@ -93,6 +93,7 @@ impl Subscription {
             rests_until_ms: known.and_then(|known| known.rests_until_ms),
             order: 0,
             told: None,
+            has_moved: false,
         };
         self.give_back_not_begun(wish.consumer, decision);
         let in_flight = self.consumers.get(wish.consumer).map(|it| it.in_flight);

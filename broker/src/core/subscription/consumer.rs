@@ -78,6 +78,8 @@ pub struct Consumer {
     pub(super) order: u64,
     /// What it was told last of being caught up, over its present connection.
     pub(super) told: Option<Told>,
+    /// Whether it got records since, or has some no more.
+    pub(super) has_moved: bool,
 }
 
 /// The consumers of a subscription.

@@ -96,6 +96,7 @@ impl Subscription {
         known.credit.records -= count;
         known.credit.bytes = turn.bytes;
         known.in_flight += count;
+        known.has_moved |= count > 0;
         self.tell_delivered(consumer, &lease, delivered, decision);
     }
 

@@ -271,6 +271,7 @@ impl Subscription {
         let count = partition.unlease(&mut self.leases, found);
         if let Some(known) = self.consumers.get_mut(consumer) {
             known.in_flight = known.in_flight.saturating_sub(count);
+            known.has_moved = true;
         }
         for offset in offsets_in(found.word, found.records) {
             self.suspicion.end(number, offset);

@@ -199,6 +199,7 @@ impl Subscription {
         let due = waiting.into_iter().chain(expiry).chain(pauses);
         let due = due.chain(self.consumers.next_wake_ms());
         let due = due.chain(self.burial_problems.next_due_ms());
+        let due = due.chain(self.next_told_ms());
         let unreadable = self.partitions.iter();
         let due = due.chain(unreadable.filter_map(|it| it.unreadable.next_due_ms()));
         let due = due.chain(self.suspicion.next_due_ms().filter(|_| !self.is_paused));

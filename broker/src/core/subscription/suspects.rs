@@ -138,6 +138,7 @@ impl Subscription {
         };
         let delivered = partition.lease_row(offset, &mut self.leases, &lease, &mut known.credit);
         known.in_flight += 1;
+        known.has_moved = true;
         self.suspicion.begin((number, offset), consumer, now_ms);
         self.tell_delivered(consumer, &lease, vec![delivered], decision);
     }
