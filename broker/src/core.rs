@@ -240,7 +240,7 @@ impl State {
 
     /// Rows that changed since the last checkpoint.
     pub fn changed_row_count(&self) -> usize {
-        self.changes.len() + self.index.len()
+        self.changes.len()
     }
 
     /// How many commits had a key.
@@ -248,10 +248,9 @@ impl State {
         self.next_commit
     }
 
-    /// Bytes of index rows that are in memory: those that changed since the last checkpoint, and those that
-    /// checkpoints have taken and that were not forgotten since.
-    pub fn index_row_bytes(&self) -> usize {
-        self.index.size_bytes()
+    /// Memory of index rows that changed since the last checkpoint, about, bytes.
+    pub fn changed_index_bytes(&self) -> usize {
+        self.index.current_bytes()
     }
 
     /// Checkpoints whose index rows are still in memory.

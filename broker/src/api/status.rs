@@ -110,7 +110,9 @@ pub(super) fn index_unreadable(error: &StorageError) -> Problem {
             ErrorReason::LogCorrupt,
             "what the broker remembers of the key is damaged",
         ),
-        _ => Problem::new(ErrorReason::StorageFailed, "an index cannot be read"),
+        StorageError::Io { .. } | StorageError::Poisoned => {
+            Problem::new(ErrorReason::StorageFailed, "an index cannot be read")
+        }
     }
 }
 

@@ -29,12 +29,7 @@ impl StateMachine for State {
         let value = row.value.as_ref();
         match id {
             RowId::Broker => {
-                let row = value.map(decode::<BrokerRow>).unwrap_or_default();
-                self.next_topic = row.next_topic.max(1);
-                self.next_group = row.next_group.max(1);
-                self.past_generation = self.past_generation.max(row.past_generation);
-                self.next_subscription = row.next_subscription.max(1);
-                self.next_commit = row.next_commit;
+                self.take_broker_row(&value.map(decode::<BrokerRow>).unwrap_or_default());
             }
             RowId::Topic(topic) => match value {
                 Some(value) => self.put_topic(topic, &decode(value)),
@@ -131,6 +126,14 @@ impl State {
         for id in rows.iter().filter_map(|row| RowId::parse(&row.key)) {
             self.changes.note(id);
         }
+    }
+
+    fn take_broker_row(&mut self, row: &BrokerRow) {
+        self.next_topic = row.next_topic.max(1);
+        self.next_group = row.next_group.max(1);
+        self.past_generation = self.past_generation.max(row.past_generation);
+        self.next_subscription = row.next_subscription.max(1);
+        self.next_commit = row.next_commit;
     }
 
     pub(super) fn broker_row(&self) -> BrokerRow {

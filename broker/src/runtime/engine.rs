@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use towpath_storage::{
-    Environment, LogReader, Lsn, OpenError, RecoveryReport, Storage, StorageError, StorageOptions,
+    Environment, LogReader, Lsn, OpenError, RecoveryReport, SegmentFiles, Storage, StorageError,
+    StorageOptions,
 };
 
 use super::command_queue::{CommandQueue, Taken};
@@ -70,10 +71,7 @@ impl Engine {
     pub fn open(environment: &Environment, options: &EngineOptions) -> Result<Self, OpenError> {
         let mut state = State::new(options.core.clone());
         let storage = Storage::open(environment, &options.storage, &mut state)?;
-        // What recovery has replayed is in the checkpoint that it has written.
-        while state.index_checkpoint_count() > 0 {
-            state.forget_index_rows();
-        }
+        forget_replayed(&mut state);
         let clock = &environment.clock;
         let time = start_time(environment, storage.time_ms, storage.lsn);
         let published = PublishedState::new(TopicTable::default(), storage.lsn, time.now_ms());
@@ -95,15 +93,7 @@ impl Engine {
             Arc::clone(&storage.files),
             storage.journal_files,
         );
-        let maintenance_shared = MaintenanceShared {
-            files: storage.files,
-            progress: Arc::clone(&shared.progress),
-            settle: Arc::clone(&shared.settle),
-            commands: Arc::clone(&shared.commands),
-            metrics: Arc::clone(&shared.metrics),
-            published: Arc::clone(&shared.published),
-            index: Arc::clone(&shared.index),
-        };
+        let maintenance_shared = maintenance_shared(&shared, storage.files);
         let maintenance_worker = MaintenanceWorker::new(
             environment.clone(),
             storage.checkpointer,
@@ -195,6 +185,25 @@ impl Engine {
         job.into_iter()
             .for_each(|job| self.inspect_worker.step(job));
         is_any
+    }
+}
+
+fn maintenance_shared(shared: &Shared, files: Arc<SegmentFiles>) -> MaintenanceShared {
+    MaintenanceShared {
+        files,
+        progress: Arc::clone(&shared.progress),
+        settle: Arc::clone(&shared.settle),
+        commands: Arc::clone(&shared.commands),
+        metrics: Arc::clone(&shared.metrics),
+        published: Arc::clone(&shared.published),
+        index: Arc::clone(&shared.index),
+    }
+}
+
+/// Lets go of the index rows that recovery has replayed: they are in the checkpoint that it has written.
+fn forget_replayed(state: &mut State) {
+    while state.index_checkpoint_count() > 0 {
+        state.forget_index_rows();
     }
 }
 

@@ -57,6 +57,8 @@ pub struct SequencerLimits {
     pub checkpoint_appended_bytes: u64,
     /// Changed rows before a checkpoint begins.
     pub checkpoint_row_count: usize,
+    /// Memory of changed index rows before a checkpoint begins.
+    pub checkpoint_index_bytes: usize,
 }
 
 impl Default for SequencerLimits {
@@ -70,6 +72,7 @@ impl Default for SequencerLimits {
             checkpoint_journal_files: 4,
             checkpoint_appended_bytes: 1024 * MIB as u64,
             checkpoint_row_count: 1_000_000,
+            checkpoint_index_bytes: 32 * MIB,
         }
     }
 }

@@ -144,7 +144,10 @@ fn a_plan_with_a_key_is_carried_out_once() {
         error.contains("the key has named other operations"),
         "{error}"
     );
-    let error = fails(2, &["commit", "-f", "-", "--idempotency-key", ""]);
+    let error = fails(
+        2,
+        &mut towpath(&["commit", "-f", "-", "--idempotency-key", ""]),
+    );
     assert!(error.contains("a key has 1 to 128 bytes, not 0"), "{error}");
     assert_eq!(record_count(&broker), 1);
 }

@@ -102,6 +102,10 @@ impl Subscription {
 
     /// Whether anything can be delivered, to somebody who allows it, but for what is to be delivered alone.
     pub(super) fn has_ready(&mut self, now_ms: i64) -> bool {
+        // What a consumer has given back in the meantime is due again.
+        for partition in &mut self.partitions {
+            partition.take_due(now_ms);
+        }
         let (sources, lanes) = self
             .partitions
             .split_at_mut(self.topic_partition_count as usize);

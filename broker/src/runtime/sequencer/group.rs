@@ -40,10 +40,7 @@ impl Sequencer {
                 name,
                 member,
                 session,
-            } => match self.state.group_named(&name).map(Group::id) {
-                Some(id) => self.leave_group(id, member, session, Departure::CutOff),
-                None => drop(self.sessions.remove(&session)),
-            },
+            } => self.abandon_group(&name, member, session),
             GroupCommand::Return {
                 group,
                 member,
@@ -142,6 +139,13 @@ impl Sequencer {
         let now_ms = self.time.now_ms();
         self.state
             .leave_group(group, member, session, departure, now_ms);
+    }
+
+    fn abandon_group(&mut self, name: &GroupName, member: MemberId, session: SessionId) {
+        match self.state.group_named(name).map(Group::id) {
+            Some(id) => self.leave_group(id, member, session, Departure::CutOff),
+            None => drop(self.sessions.remove(&session)),
+        }
     }
 
     fn seek_group(

@@ -232,6 +232,7 @@ impl Sequencer {
         let is_due = self.journal_files_in_use() >= self.limits.checkpoint_journal_files
             || self.checkpoint.appended_bytes() >= self.limits.checkpoint_appended_bytes
             || self.state.changed_row_count() >= self.limits.checkpoint_row_count
+            || self.state.changed_index_bytes() >= self.limits.checkpoint_index_bytes
             || self.checkpoint.is_removal_due(now_ms);
         if is_due && !self.checkpoint.is_held_back(now_ms) {
             self.take_checkpoint();

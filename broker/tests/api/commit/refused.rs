@@ -85,6 +85,7 @@ async fn one_operation_that_does_not_hold_refuses_all() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn what_makes_no_sense_is_told_by_its_field() {
     let broker = TestBroker::start().await;
     broker.create("orders", 1).await;
@@ -124,19 +125,19 @@ async fn what_makes_no_sense_is_told_by_its_field() {
         ),
         (
             vec![settled(&|it| {
-                it.settlement.as_mut().unwrap().ranges.clear()
+                it.settlement.as_mut().unwrap().ranges.clear();
             })],
             "operations[0].settle.settlement.ranges",
         ),
         (
             vec![settled(&|it| {
-                it.settlement.as_mut().unwrap().ranges[0].end = 20_000
+                it.settlement.as_mut().unwrap().ranges[0].end = 20_000;
             })],
             "operations[0].settle.settlement.ranges",
         ),
         (
             vec![settled(&|it| {
-                it.settlement.as_mut().unwrap().outcome = None
+                it.settlement.as_mut().unwrap().outcome = None;
             })],
             "operations[0].settle.settlement.outcome",
         ),

@@ -27,6 +27,15 @@ impl Bench {
         }
     }
 
+    /// Settles some of what consumers have, and tries to settle something beside it that does not hold.
+    pub(super) fn commit_some(&mut self, random: &mut fastrand::Rng, held: Vec<Place>) {
+        let place = held[random.usize(..held.len())];
+        self.commit(&outcomes(random, held.clone()));
+        let is_left = |it: &Place| self.held.contains_key(it);
+        let left: Vec<_> = held.into_iter().filter(is_left).take(2).collect();
+        self.commit_stale(place, 1 << 50, &left);
+    }
+
     /// Tries to settle a record of a delivery that it is not in, beside others that hold.
     pub(super) fn commit_stale(&mut self, place: Place, delivery: u64, others: &[Place]) {
         let stale = self.settlement(0, place, delivery, DeliveryOutcome::Ack);
@@ -71,10 +80,7 @@ impl Bench {
 }
 
 /// Some of what consumers have, with what is said of it.
-pub(super) fn outcomes(
-    random: &mut fastrand::Rng,
-    held: Vec<Place>,
-) -> Vec<(Place, DeliveryOutcome)> {
+fn outcomes(random: &mut fastrand::Rng, held: Vec<Place>) -> Vec<(Place, DeliveryOutcome)> {
     let count = random.usize(1..=held.len().min(6));
     let mut chosen = held;
     random.shuffle(&mut chosen);

@@ -44,13 +44,7 @@ fn step(bench: &mut Bench, random: &mut fastrand::Rng, partition_count: u32, key
         (25..30, _) => bench.disconnect(number, ConsumerDeparture::CutOff),
         (30..33, _) => bench.disconnect(number, ConsumerDeparture::Left),
         (33..43, _) => bench.credit(number, random.u64(0..100)),
-        (43..47, Some(place)) => {
-            let outcomes = commit::outcomes(random, held.clone());
-            bench.commit(&outcomes);
-            let is_left = |it: &Place| bench.held.contains_key(it);
-            let left: Vec<_> = held.into_iter().filter(is_left).take(2).collect();
-            bench.commit_stale(place, 1 << 50, &left);
-        }
+        (43..47, Some(_)) => bench.commit_some(random, held),
         (47..60, Some(place)) => bench.ack(place),
         (60..67, Some(place)) => bench.nack(place),
         (67..69, Some(place)) => bench.say(place, DeliveryOutcome::Release),
