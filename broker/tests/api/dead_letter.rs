@@ -99,7 +99,7 @@ fn all() -> v1::RedriveDeadLettersRequest {
 }
 
 /// Redrives to the end, and returns the last response with all tokens.
-async fn redrive(
+pub(crate) async fn redrive(
     broker: &TestBroker,
     request: v1::RedriveDeadLettersRequest,
 ) -> Result<(v1::RedriveDeadLettersResponse, Vec<String>), Status> {

@@ -6,6 +6,7 @@ use towpath_proto::v1::settlement::Outcome;
 use towpath_proto::wire::receive_response::Response;
 
 use crate::consumer::{Consumer, create, get, nack, publish};
+use crate::dead_letter::redrive;
 use crate::harness::{all_values, soon, source};
 use crate::retention::{HOUR, SECOND, TimedBroker, by_age};
 use crate::trim::{before, trim};
@@ -85,6 +86,23 @@ async fn a_key_that_is_parked_under_a_retention_of_a_minute_is_kept_whole_and_in
     let shown = get(&timed.broker).await;
     assert_eq!(shown.partitions[0].parked_keys, 1);
     assert_eq!(shown.partitions[0].skipped_records, 0);
+
+    let request = v1::RedriveDeadLettersRequest {
+        subscription: "billing".to_owned(),
+        ..v1::RedriveDeadLettersRequest::default()
+    };
+    let (done, _) = redrive(&timed.broker, request).await.unwrap();
+    assert_eq!(done.redriven_count, 5, "{done:?}");
+    // One at a time, so that what comes is in order.
+    let mut consumer = Consumer::try_open(&timed.broker, 3).await.unwrap();
+    for expected in ["1", "2", "3", "4", "5"] {
+        consumer.credit(1).await;
+        consumer.receive_values(&[expected]).await;
+        consumer.ack_all().await;
+    }
+    let shown = get(&timed.broker).await;
+    assert_eq!(shown.partitions[0].dead_letters, 0);
+    assert_eq!(shown.partitions[0].parked_keys, 0);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub(super) fn obstacle(obstacle: &Obstacle) -> v1::ObstacleDetail {
         Obstacle::Halted(halt) => (Kind::Halted, show::describe(halt)),
         Obstacle::BackOff(due_ms) => (
             Kind::BackOff,
-            format!("it waits for its next attempt, at {due_ms} ms since the Unix epoch"),
+            format!("it waits for its next attempt, at {}", time(*due_ms)),
         ),
         Obstacle::Key(offset) => (
             Kind::Key,
@@ -61,6 +61,15 @@ pub(super) fn obstacle(obstacle: &Obstacle) -> v1::ObstacleDetail {
         obstacle: kind.into(),
         detail,
     }
+}
+
+/// A broker time as people read it.
+fn time(ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(ms);
+    time.map_or_else(
+        |_| format!("{ms} ms since the Unix epoch"),
+        |it| format!("{it:.3}"),
+    )
 }
 
 /// What becomes of a record behind the dead letters of its key.
