@@ -202,7 +202,7 @@ fn in_record(error: BatchError, field: &str, index: u32) -> Problem {
 }
 
 /// A record as it is written into a batch.
-pub(super) fn new_record(
+pub(in crate::api) fn new_record(
     record: &v1::Record,
 ) -> NewRecord<'_, impl Iterator<Item = (&str, &[u8])> + Clone> {
     let headers = record.headers.iter();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
-use towpath_proto::batch::{BatchLimits, NewRecord};
+use towpath_proto::batch::BatchLimits;
 use towpath_proto::names::TopicName;
 use towpath_proto::partitioner::partition_of;
 use towpath_proto::problem::{FIELD, Problem};
@@ -16,6 +16,7 @@ use towpath_storage::PartitionRef;
 use super::filter::Filter;
 use super::letter::Letter;
 use super::{Letters, status};
+use crate::api::placement::new_record;
 use crate::api::{InFlight, Shared, convert};
 use crate::core::{AppendRefusal, AppendRequest, HashKey};
 use crate::runtime::command::{CommandError, ControlCommand, DataCommand, Permits, Republished};
@@ -171,14 +172,4 @@ fn names(of: &Letters, letter: &Letter) -> impl Iterator<Item = v1::Header> {
         ),
     ]
     .into_iter()
-}
-
-fn new_record(record: &v1::Record) -> NewRecord<'_, impl Iterator<Item = (&str, &[u8])> + Clone> {
-    let headers = record.headers.iter();
-    NewRecord {
-        key: record.key.as_deref(),
-        value: record.value.as_deref(),
-        headers: headers.map(|header| (header.name.as_str(), header.value.as_ref())),
-        event_time_ms: record.event_time_ms,
-    }
 }
