@@ -326,7 +326,7 @@ mod tests {
             [
                 "--drain-deadline is 601000ms, allowed is 0 to 600000ms",
                 "--connection-count-max is 0, allowed is 2 to 65536",
-                "--in-flight-bytes-max is 1 bytes, allowed is 4259840 to 68719476736 bytes",
+                "--in-flight-bytes-max is 1 bytes, allowed is 8454144 to 68719476736 bytes",
                 "--in-flight-bytes-per-stream-max is 16777216 bytes, allowed is 4259840 to 4259840 bytes",
             ]
         );

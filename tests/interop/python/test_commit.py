@@ -1,5 +1,7 @@
 """Commit: several things at once, all of them or none."""
 
+import uuid
+
 import pytest
 from towpath.v1.commit_service_pb2 import (
     AppendRecords,
@@ -43,9 +45,10 @@ def order(client: Client, subscriptions, topic: str) -> Held:
     return order
 
 
-def commit(client: Client, *operations: Operation) -> CommitResponse:
+def commit(client: Client, *operations: Operation, key: bytes = b"") -> CommitResponse:
     stub = CommitServiceStub(client.channel)
-    return stub.Commit(CommitRequest(operations=operations), timeout=CALL_SECONDS_MAX)
+    request = CommitRequest(operations=operations, idempotency_key=key)
+    return stub.Commit(request, timeout=CALL_SECONDS_MAX)
 
 
 def append(topic: str, *numbers: int, **fields) -> Operation:
@@ -92,6 +95,21 @@ def test_records_for_two_topics_and_an_ack_happen_together(
     assert again.reason == "LEASE_EXPIRED"
     assert again.metadata["operation"] == "1"
     assert len(client.read(invoices)) == 1
+
+
+def test_a_commit_with_a_key_happens_once(client: Client, topic: str, new_topic, order: Held):
+    invoices = new_topic(8)
+    key = uuid.uuid4().bytes
+    operations = [append(invoices, 1, 2, 3), ack(topic, order)]
+    first = commit(client, *operations, key=key)
+    again = commit(client, *operations, key=key)
+    assert (first.is_repeated, again.is_repeated) == (False, True)
+    assert (again.results, again.lsn) == (first.results, first.lsn)
+    assert len(client.read(invoices)) == 3
+
+    other = refusal(lambda: commit(client, append(invoices, 4), key=key))
+    assert (other.reason, other.metadata["field"]) == ("INVALID_ARGUMENT", "idempotency_key")
+    assert len(client.read(invoices)) == 3
 
 
 def test_what_does_not_hold_keeps_all_from_happening(
