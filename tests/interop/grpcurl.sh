@@ -34,7 +34,7 @@ documented() {
     ' "$INTEROP_ROOT/docs/$1" | sed "s/127\.0\.0\.1:7600/$address/" | bash
 }
 
-for service in AdminService DeadLetterService FetchService GroupService ProduceService \
+for service in AdminService CommitService DeadLetterService FetchService GroupService ProduceService \
     SubscriptionService TopicService; do
     check "lists_$service" ok "towpath.v1.$service" call "$address" list
 done
