@@ -23,8 +23,9 @@ impl Bench {
             let range = it.settlement.ranges[0];
             let place = (it.settlement.partition, range.start.get());
             assert!(self.held.contains_key(&place), "{place:?} of {wish:?}");
-            self.say(place, it.settlement.outcome.clone());
+            self.say_only(place, it.settlement.outcome.clone());
         }
+        self.step();
     }
 
     /// Settles some of what consumers have, and tries to settle something beside it that does not hold.

@@ -92,6 +92,12 @@ impl Bench {
 
     /// Says something about one record that a consumer has.
     pub(super) fn say(&mut self, place: Place, outcome: DeliveryOutcome) {
+        self.say_only(place, outcome);
+        self.step();
+    }
+
+    /// The same, and nothing else happens yet.
+    pub(super) fn say_only(&mut self, place: Place, outcome: DeliveryOutcome) {
         let Some(held) = self.held.get(&place).copied() else {
             return;
         };
@@ -126,7 +132,6 @@ impl Bench {
             }
             DeliveryOutcome::Start | DeliveryOutcome::Extend => {}
         }
-        self.step();
     }
 
     pub(super) fn say_of(
