@@ -6,8 +6,10 @@ mod convert;
 mod dead_letter;
 mod fetch;
 mod group;
+mod index;
 mod placement;
 mod produce;
+mod schedule;
 mod status;
 mod subscription;
 mod topic;
@@ -97,11 +99,13 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
     use v1::fetch_service_server::FetchServiceServer;
     use v1::group_service_server::GroupServiceServer;
     use v1::produce_service_server::ProduceServiceServer;
+    use v1::schedule_service_server::ScheduleServiceServer;
     use v1::subscription_service_server::SubscriptionServiceServer;
     use v1::topic_service_server::TopicServiceServer;
 
     let produce = ProduceServiceServer::new(produce::ProduceApi::new(Arc::clone(shared)));
     let commit = CommitServiceServer::new(commit::CommitApi::new(Arc::clone(shared)));
+    let schedule = ScheduleServiceServer::new(schedule::ScheduleApi::new(Arc::clone(shared)));
     let fetch = FetchServiceServer::new(fetch::FetchApi::new(Arc::clone(shared)));
     let group = GroupServiceServer::new(group::GroupApi::new(Arc::clone(shared)));
     let subscription =
@@ -117,6 +121,9 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
         ))
         .add_service(Explained::with_operations(
             commit.max_decoding_message_size(REQUEST_BYTES_MAX),
+        ))
+        .add_service(Explained::new(
+            schedule.max_decoding_message_size(MESSAGE_BYTES_MAX),
         ))
         .add_service(Explained::new(
             fetch.max_decoding_message_size(MESSAGE_BYTES_MAX),

@@ -16,6 +16,7 @@ mod partition;
 mod producer;
 mod retention;
 mod row;
+mod schedule;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,12 @@ pub use named_producer::{
 pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
 pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
+pub use schedule::{
+    CommitSchedule, DueRecord, FindSchedule, FireFailure, FoundSchedule, Refill, RescheduleRefusal,
+    ScheduleCounts, ScheduleId, ScheduleKey, ScheduleLimit, ScheduleName, ScheduleNotFound,
+    ScheduleRefusal, ScheduleStep, ScheduleTime, ScheduledRecord, is_schedule_row_needed,
+    schedule_of_id,
+};
 pub use subscription::{
     BurialFailure, BurialWish, BuriedRecord, CaughtUp, Connect, ConnectRefusal, Consumer,
     ConsumerDeparture, ConsumerId, CreateDecision, CreateSubscription, CreateSubscriptionRefusal,
@@ -75,6 +82,7 @@ use group::Groups;
 use index_rows::IndexRows;
 use named_producer::NamedProducers;
 use producer::Producers;
+use schedule::Schedules;
 use subscription::Subscriptions;
 
 /// Numbers that decisions depend on.
@@ -103,6 +111,16 @@ pub struct CoreLimits {
     pub hold_ms_max: u64,
     /// How much past the retention of its topic a subscription holds, bytes.
     pub hold_bytes_max: u64,
+    /// Scheduled records of which it is in memory where they stand.
+    pub schedule_window_max: usize,
+    /// Most scheduled records of one topic.
+    pub scheduled_per_topic_max: u64,
+    /// Most bytes of them.
+    pub scheduled_bytes_per_topic_max: u64,
+    /// Most scheduled records of all topics.
+    pub scheduled_max: u64,
+    /// Most bytes of them.
+    pub scheduled_bytes_max: u64,
 }
 
 impl Default for CoreLimits {
@@ -117,6 +135,11 @@ impl Default for CoreLimits {
             producer_idle_ms_max: 24 * 60 * 60 * 1000,
             hold_ms_max: limits::HOLD_AGE_MS_MAX,
             hold_bytes_max: limits::HOLD_BYTES_MAX,
+            schedule_window_max: 16_384,
+            scheduled_per_topic_max: limits::SCHEDULED_PER_TOPIC_MAX,
+            scheduled_bytes_per_topic_max: limits::SCHEDULED_BYTES_PER_TOPIC_MAX,
+            scheduled_max: limits::SCHEDULED_MAX,
+            scheduled_bytes_max: limits::SCHEDULED_BYTES_MAX,
         }
     }
 }
@@ -146,6 +169,7 @@ pub struct State {
     subscriptions: Subscriptions,
     /// How many commits had a key.
     next_commit: u64,
+    schedules: Schedules,
     changes: Changes,
     index: IndexRows,
     /// Set from outside while the disk is nearly full; not durable.
@@ -156,6 +180,7 @@ impl State {
     /// The state of a broker that holds nothing.
     pub fn new(limits: CoreLimits) -> Self {
         Self {
+            schedules: Schedules::new(limits.schedule_window_max),
             limits,
             next_topic: 1,
             next_group: 1,

@@ -20,6 +20,8 @@ pub mod producer_command;
 pub mod published;
 pub mod queue;
 pub mod read_pool;
+pub mod schedule_command;
+pub mod schedules;
 pub mod sequencer;
 pub mod settle;
 mod space;

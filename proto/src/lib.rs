@@ -17,6 +17,7 @@ pub mod names;
 pub mod partitioner;
 pub mod problem;
 pub mod reason;
+pub mod schedule;
 pub mod status;
 #[cfg(test)]
 mod testing;

@@ -78,6 +78,22 @@ pub const PRODUCER_NAMES_MAX: u32 = 10_000;
 /// never a name or its epoch.
 pub const NAMED_PRODUCER_ROWS_BYTES_MAX: usize = 32 * MIB;
 
+/// Most scheduled records of one topic.
+pub const SCHEDULED_PER_TOPIC_MAX: u64 = 2_000_000;
+/// Most bytes of the scheduled records of one topic: 4 GiB.
+pub const SCHEDULED_BYTES_PER_TOPIC_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Most scheduled records of all topics together.
+pub const SCHEDULED_MAX: u64 = 10_000_000;
+/// Most bytes of the scheduled records of all topics together: 16 GiB.
+pub const SCHEDULED_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// How far ahead a record may be scheduled, milliseconds: 366 days.
+pub const SCHEDULE_AHEAD_MS_MAX: i64 = 366 * 24 * 60 * 60 * 1000;
+/// How far in the past the time of a scheduled record may be, so that clocks may differ a little,
+/// milliseconds. It is due at once.
+pub const SCHEDULE_PAST_MS_MAX: i64 = 5_000;
+/// Longest id of a scheduled record.
+pub const SCHEDULE_ID_BYTES_MAX: usize = 128;
+
 /// Items on a page of a list whose reader does not say.
 pub const PAGE_SIZE_DEFAULT: u32 = 100;
 /// Most items on a page of a list.
@@ -108,6 +124,11 @@ pub fn published() -> v1::Limits {
         producer_names_max: PRODUCER_NAMES_MAX,
         operations_per_commit_max: OPERATIONS_PER_COMMIT_MAX,
         commit_bytes_max: COMMIT_BYTES_MAX as u64,
+        scheduled_per_topic_max: SCHEDULED_PER_TOPIC_MAX,
+        scheduled_bytes_per_topic_max: SCHEDULED_BYTES_PER_TOPIC_MAX,
+        scheduled_max: SCHEDULED_MAX,
+        scheduled_bytes_max: SCHEDULED_BYTES_MAX,
+        schedule_ahead_ms_max: SCHEDULE_AHEAD_MS_MAX.unsigned_abs(),
     }
 }
 

@@ -81,6 +81,10 @@ reasons! {
     DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND",
     /// There is no producer of this name.
     ProducerNotFound = "PRODUCER_NOT_FOUND",
+    /// No record of this schedule id is scheduled.
+    ScheduleNotFound = "SCHEDULE_NOT_FOUND",
+    /// Another record of the topic is scheduled under this id.
+    ScheduleExists = "SCHEDULE_EXISTS",
     /// The offset is outside of what may be read.
     OffsetOutOfRange = "OFFSET_OUT_OF_RANGE",
     /// Stored records are damaged or gone.
@@ -164,6 +168,8 @@ impl ErrorReason {
             | Self::GroupNotEmpty
             | Self::DeadLetterNotFound
             | Self::ProducerNotFound
+            | Self::ScheduleNotFound
+            | Self::ScheduleExists
             | Self::OffsetOutOfRange
             | Self::LogCorrupt
             | Self::ProducerFenced
@@ -195,6 +201,8 @@ impl ErrorReason {
             | Self::GroupNotEmpty
             | Self::DeadLetterNotFound
             | Self::ProducerNotFound
+            | Self::ScheduleNotFound
+            | Self::ScheduleExists
             | Self::OffsetOutOfRange
             | Self::LogCorrupt
             | Self::SequenceGap

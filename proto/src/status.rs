@@ -89,8 +89,11 @@ pub const fn code_of(reason: ErrorReason) -> Code {
         | ErrorReason::GroupNotFound
         | ErrorReason::SubscriptionNotFound
         | ErrorReason::DeadLetterNotFound
-        | ErrorReason::ProducerNotFound => Code::NotFound,
-        ErrorReason::TopicExists | ErrorReason::SubscriptionExists => Code::AlreadyExists,
+        | ErrorReason::ProducerNotFound
+        | ErrorReason::ScheduleNotFound => Code::NotFound,
+        ErrorReason::TopicExists
+        | ErrorReason::SubscriptionExists
+        | ErrorReason::ScheduleExists => Code::AlreadyExists,
         ErrorReason::OffsetOutOfRange => Code::OutOfRange,
         ErrorReason::LogCorrupt => Code::DataLoss,
         ErrorReason::SequenceGap
@@ -124,6 +127,7 @@ const fn resource_kind(reason: ErrorReason) -> Option<&'static str> {
         ErrorReason::SubscriptionNotFound | ErrorReason::SubscriptionExists => Some("subscription"),
         ErrorReason::DeadLetterNotFound => Some("offset"),
         ErrorReason::ProducerNotFound => Some("producer"),
+        ErrorReason::ScheduleNotFound | ErrorReason::ScheduleExists => Some("schedule_id"),
         ErrorReason::InvalidArgument
         | ErrorReason::RecordTooLarge
         | ErrorReason::BatchTooLarge

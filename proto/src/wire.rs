@@ -13,7 +13,7 @@ mod publish;
 mod receive;
 
 pub use codec::{BufferedCodec, BufferedEncoder, ControlCodec, DataCodec, FetchCodec};
-pub use commit::{AppendRecords, CommitRequest, Operation, operation};
+pub use commit::{AppendRecords, CommitRequest, Operation, ScheduleRecord, operation};
 pub use fetch::{FetchResponse, FetchedBatch, fetch_response};
 pub use join::{JoinResponse, join_response};
 pub use produce::{ProduceBatch, ProduceRequest, produce_request};

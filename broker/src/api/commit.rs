@@ -2,6 +2,7 @@
 
 mod key;
 mod records;
+mod schedules;
 mod settlements;
 mod told;
 mod wish;
@@ -17,13 +18,15 @@ use towpath_proto::v1;
 use towpath_proto::v1::commit_service_server::CommitService;
 use towpath_proto::wire::CommitRequest;
 
-use super::{InFlight, Shared, convert, placement, status, subscription};
+use super::{InFlight, Shared, convert, index, placement, schedule, status, subscription};
 use crate::core::{CommitKey, CommitRefused, CommitWish};
 use crate::memory::MessageMemory;
 use crate::runtime::command::{
     CommandError, CommitCommand, ControlCommand, DataCommand, Permits, Published,
 };
+use crate::runtime::index_view::IndexSnapshot;
 use records::Records;
+use schedules::Schedules;
 use told::Told;
 use wish::Reasons;
 
@@ -72,6 +75,7 @@ async fn commit(
     let Prepared {
         mut wish,
         payloads,
+        schedule_snapshot,
         told,
         reasons,
         permits,
@@ -85,6 +89,7 @@ async fn commit(
         wish,
         payloads,
         snapshot: key.map(|(_, snapshot)| snapshot),
+        schedule_snapshot,
         answer,
         permits,
     })));
@@ -93,13 +98,14 @@ async fn commit(
         .map_err(|error| status::command_failed(error, |refused| reasons.problem(refused)))?;
     let is_repeated = committed.repeated.is_some();
     let before = committed.repeated.and_then(Told::from_bytes);
+    let schedules = committed.schedules;
     let Published {
         base_offsets,
         lsn,
         append_time_ms,
     } = committed.published;
     Ok(v1::CommitResponse {
-        results: before.unwrap_or(told).results(&base_offsets),
+        results: before.unwrap_or(told).results(&base_offsets, &schedules),
         lsn: lsn.get(),
         commit_time_ms: append_time_ms,
         is_repeated,
@@ -123,7 +129,7 @@ async fn repeated(
     };
     let told = Told::from_bytes(before.told).unwrap_or_default();
     Ok(v1::CommitResponse {
-        results: told.results(&before.base_offsets),
+        results: told.results(&before.base_offsets, &before.schedules),
         lsn: before.lsn.get(),
         commit_time_ms: before.time_ms,
         is_repeated: true,
@@ -134,6 +140,7 @@ async fn repeated(
 struct Prepared {
     wish: CommitWish,
     payloads: Vec<Bytes>,
+    schedule_snapshot: Option<IndexSnapshot>,
     told: Told,
     reasons: Reasons,
     permits: Permits,
@@ -146,19 +153,26 @@ impl Prepared {
         received: Option<MessageMemory>,
     ) -> Result<Self, Problem> {
         let mut records = Records::place(shared, &request.operations)?;
+        let schedules = Schedules::place(shared, &request.operations)?;
+        records.check_with(schedules.size_bytes())?;
         let mut wish = wish::read(shared, &request.operations).await?;
         wish.expectations = records.take_expectations();
-        let permit = InFlight::take(&shared.in_flight.all, records.memory_bytes()).await;
-        let tally = Some(shared.tally(records.record_count()));
+        let memory_bytes = records.memory_bytes() + schedules.memory_bytes();
+        let permit = InFlight::take(&shared.in_flight.all, memory_bytes).await;
+        let record_count = records.record_count() + schedules.record_count();
+        let tally = Some(shared.tally(record_count));
+        let (scheduled, schedule_snapshot) = schedules.read(shared, &request.operations).await?;
+        wish.schedules = scheduled;
         let (appends, payloads) = records.encode(&request.operations)?;
         wish.appends = appends;
-        let told = Told::of(&wish.appends, records.placed());
+        let told = Told::of(&wish, records.placed());
         let reasons = Reasons::of(&wish, &request.operations, shared);
         // The batches are copies: from here on the permit stands for all that is held.
         drop((request, received));
         Ok(Self {
             wish,
             payloads,
+            schedule_snapshot,
             told,
             reasons,
             permits: Permits {

@@ -79,7 +79,8 @@ impl<'a> Target<'a> {
         self.topic.id()
     }
 
-    fn partition_of(&self, key: Option<&[u8]>) -> u32 {
+    /// The partition of a record with this key.
+    pub(super) fn partition_of(&self, key: Option<&[u8]>) -> u32 {
         let by_key = || {
             key.map_or(self.keyless, |key| {
                 partition_of(key, self.partition_count).get()
@@ -183,6 +184,25 @@ impl Placement {
         });
         Ok(appends.collect())
     }
+}
+
+/// Decodes a single record of the field `field`, and checks it as a walk over its batch would.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn checked_record(encoded: &Bytes, field: &str) -> Result<v1::Record, Problem> {
+    let record = decode(encoded).map_err(|problem| problem.with(FIELD, field))?;
+    let checked = new_record(&record).check(&BatchLimits::default());
+    checked.map_err(|error| {
+        let path = BatchError {
+            record: Some(0),
+            ..error
+        };
+        let path = path.field_path();
+        let path = path.strip_prefix("batch.records[0]").unwrap_or_default();
+        Problem::from(error).with(FIELD, format_args!("{field}{path}"))
+    })?;
+    Ok(record)
 }
 
 /// Decoded records take many times their bytes, so there is one at a time.

@@ -2,6 +2,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod producer;
+mod schedule;
 mod subscription;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::runtime::command::CommandError;
 use crate::runtime::published::{PartitionHandle, TopicTable, TopicView};
 
 pub(super) use producer::{open_producer_refused, producer_fenced, producer_not_among};
+pub(super) use schedule::{reschedule_refused, schedule_not_found, schedule_refused};
 pub(super) use subscription::{
     connect_refused, consumer_replaced, create_subscription_refused, dead_letter_not_found,
     dead_letter_topic_gone, dead_letters_not_found, delete_subscription_refused, invalid_filter,

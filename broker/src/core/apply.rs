@@ -19,6 +19,7 @@ use super::topic::Topic;
 impl StateMachine for State {
     fn apply_row(&mut self, row: Row) {
         if row.key.table >= INDEX_TABLES {
+            self.schedules.note_row(&row.key, row.value.as_ref());
             return self.index.put(row);
         }
         let Some(id) = RowId::parse(&row.key) else {
@@ -78,6 +79,7 @@ impl StateMachine for State {
             RowId::NamedProducer(name) => {
                 self.take_named_producer(name, value.map(decode::<NamedProducerRow>).as_ref());
             }
+            RowId::TopicSchedules(topic) => self.schedules.take_row(topic, value),
             RowId::Subscription(_)
             | RowId::SubscriptionPartition(..)
             | RowId::SettledBlock(..)
@@ -114,6 +116,7 @@ impl StateMachine for State {
 
     fn checkpoint_loaded(&mut self) {
         self.changes.take();
+        self.schedules.checkpoint_loaded();
     }
 }
 
@@ -134,6 +137,7 @@ impl State {
         self.past_generation = self.past_generation.max(row.past_generation);
         self.next_subscription = row.next_subscription.max(1);
         self.next_commit = row.next_commit;
+        self.schedules.next_number = row.next_schedule;
     }
 
     pub(super) fn broker_row(&self) -> BrokerRow {
@@ -143,6 +147,7 @@ impl State {
             past_generation: self.past_generation,
             next_subscription: self.next_subscription,
             next_commit: self.next_commit,
+            next_schedule: self.schedules.next_number,
         }
     }
 
@@ -191,6 +196,7 @@ impl State {
                 .named_producers
                 .get(name)
                 .map_or_else(|| id.gone(), |known| id.put(&known.to_row())),
+            RowId::TopicSchedules(topic) => self.schedules.counts_row(topic),
             RowId::Subscription(_)
             | RowId::SubscriptionPartition(..)
             | RowId::SettledBlock(..)
@@ -234,6 +240,9 @@ impl State {
         }
         for (producer, partition) in self.producers.remove_topic(id) {
             self.changes.note(RowId::Producer(producer, partition));
+        }
+        if self.schedules.forget_topic(id) {
+            self.changes.note(RowId::TopicSchedules(id));
         }
         // The topic's folder goes with everything in it.
         let segments = self.dropped_segments.keys();

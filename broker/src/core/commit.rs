@@ -17,6 +17,7 @@ use super::State;
 
 use super::append::{AppendDecision, AppendRefusal, AppendRequest};
 use super::group::{Commit, CommitRefusal, GroupId, MemberId};
+use super::schedule::{CommitSchedule, ScheduleRefusal};
 use super::subscription::{DeliveryOutcome, Settlement, SubscriptionId};
 pub use key::{CommitKey, RepeatedCommit, is_index_row_needed};
 
@@ -31,6 +32,8 @@ pub struct CommitWish {
     pub offsets: Vec<CommitOffsets>,
     /// What became of records of subscriptions. Each record at most once.
     pub settlements: Vec<CommitSettlement>,
+    /// Records that are appended later. No two with the same id.
+    pub schedules: Vec<CommitSchedule>,
     /// What names it, if anything does.
     pub key: Option<CommitKey>,
 }
@@ -108,6 +111,9 @@ pub enum CommitRefusalCause {
     /// A batch cannot be appended.
     #[error(transparent)]
     Append(AppendRefusal),
+    /// A record cannot be scheduled.
+    #[error(transparent)]
+    Schedule(ScheduleRefusal),
     /// The commit's key has named other operations.
     #[error("the idempotency key has named other operations")]
     KeyReused,
@@ -174,8 +180,8 @@ impl State {
     /// Decides on a commit as the entry `lsn` at broker time `now_ms`.
     ///
     /// # Errors
-    /// [`CommitRefused`] for the first operation that does not hold: appends first, then offsets, then
-    /// settlements.
+    /// [`CommitRefused`] for the first operation that does not hold: appends first, then what is scheduled,
+    /// offsets and settlements.
     pub fn decide_commit(
         &self,
         wish: &CommitWish,
@@ -210,6 +216,7 @@ impl State {
                 AppendDecision::Repeated(_) => {}
             }
         }
+        self.check_schedules(&wish.schedules, now_ms)?;
         wish.offsets
             .iter()
             .try_for_each(|it| self.check_offsets(it))?;

@@ -6,6 +6,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use bytes::Bytes;
 use towpath_storage::{Row, RowKey};
@@ -38,6 +39,29 @@ impl IndexRows {
         let newest_first = [&self.current].into_iter().chain(self.taken.iter().rev());
         let mut found = newest_first.filter_map(|rows| rows.get(key));
         found.next().map(Option::as_ref)
+    }
+
+    /// What became of late of the rows from `start` up to `end`, in order, each once.
+    pub(super) fn range<'a>(
+        &'a self,
+        start: &RowKey,
+        end: &RowKey,
+    ) -> impl Iterator<Item = (&'a RowKey, Option<&'a Bytes>)> + use<'a> {
+        let newest_first = [&self.current].into_iter().chain(self.taken.iter().rev());
+        let bounds = (Bound::Included(start), Bound::Excluded(end));
+        let within = newest_first.filter(|_| start < end);
+        let within = within.map(|rows| rows.range::<RowKey, _>(bounds).peekable());
+        let mut within: Vec<_> = within.collect();
+        std::iter::from_fn(move || {
+            let heads = within.iter_mut().filter_map(|rows| rows.peek());
+            let first = heads.map(|(key, _)| *key).min()?;
+            let mut newest = None;
+            for rows in &mut within {
+                let row = rows.next_if(|(key, _)| *key == first);
+                newest = newest.or(row);
+            }
+            newest.map(|(key, value)| (key, value.as_ref()))
+        })
     }
 
     /// Memory of the rows that no checkpoint has taken, about, bytes.
@@ -153,6 +177,13 @@ mod tests {
                     let found = found.or_else(|| runs.get(&key(*number)).cloned());
                     prop_assert_eq!(found, Some(expected));
                 }
+                let changed = rows.range(&key(1), &key(5));
+                let changed: Vec<_> = changed.map(|(key, value)| (key.clone(), value.cloned())).collect();
+                let singly = (1..5).filter_map(|number| {
+                    let value = rows.get(&key(number))?;
+                    Some((key(number), value.cloned()))
+                });
+                prop_assert_eq!(changed, singly.collect::<Vec<_>>());
                 let sizes = rows.current.iter().map(|(key, value)| bytes_of(key, value.as_ref()));
                 prop_assert_eq!(rows.current_bytes(), sizes.sum::<usize>());
             }

@@ -27,6 +27,7 @@ const TABLE_WAITING_RECORD: u16 = 13;
 const TABLE_PARKED_KEY: u16 = 14;
 const TABLE_NAMED_PRODUCER: u16 = 20;
 const TABLE_SUPERSEDED_FILTER: u16 = 30;
+const TABLE_TOPIC_SCHEDULES: u16 = 40;
 
 /// Names a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +64,8 @@ pub(super) enum RowId {
     SupersededFilter(SubscriptionId, u64),
     /// The name of a producer, and which of its lives may write.
     NamedProducer(NamedProducerId),
+    /// What a topic has scheduled, in sum.
+    TopicSchedules(TopicId),
 }
 
 impl RowId {
@@ -70,10 +73,7 @@ impl RowId {
         let mut key = Vec::with_capacity(28);
         let table = match self {
             Self::Broker => TABLE_BROKER,
-            Self::Topic(topic) => {
-                key.put_u64_le(topic.get());
-                TABLE_TOPIC
-            }
+            Self::Topic(topic) => put_topic(&mut key, *topic, TABLE_TOPIC),
             Self::Partition(partition) => {
                 put_partition(&mut key, *partition);
                 TABLE_PARTITION
@@ -83,10 +83,7 @@ impl RowId {
                 put_partition(&mut key, *partition);
                 TABLE_PRODUCER
             }
-            Self::Dropped(topic) => {
-                key.put_u64_le(topic.get());
-                TABLE_DROPPED
-            }
+            Self::Dropped(topic) => put_topic(&mut key, *topic, TABLE_DROPPED),
             Self::Segment(segment) => {
                 put_segment(&mut key, *segment);
                 TABLE_SEGMENT
@@ -131,6 +128,7 @@ impl RowId {
                 TABLE_SUPERSEDED_FILTER
             }
             Self::NamedProducer(name) => put_name(&mut key, *name),
+            Self::TopicSchedules(topic) => put_topic(&mut key, *topic, TABLE_TOPIC_SCHEDULES),
         };
         RowKey {
             table,
@@ -189,6 +187,7 @@ impl RowId {
                 bytes = rest;
                 Self::NamedProducer(NamedProducerId::new(*name))
             }
+            TABLE_TOPIC_SCHEDULES => Self::TopicSchedules(get_topic(&mut bytes)?),
             _ => return None,
         };
         bytes.is_empty().then_some(id)
@@ -209,6 +208,12 @@ impl RowId {
             value: None,
         }
     }
+}
+
+/// The key of something about a topic; returns its table.
+fn put_topic(key: &mut Vec<u8>, topic: TopicId, table: u16) -> u16 {
+    key.put_u64_le(topic.get());
+    table
 }
 
 fn put_partition(key: &mut Vec<u8>, partition: PartitionRef) {
@@ -274,6 +279,9 @@ pub(super) struct BrokerRow {
     /// How many commits had a key.
     #[prost(uint64, tag = "20")]
     pub(super) next_commit: u64,
+    /// Number of the next record that is scheduled.
+    #[prost(uint64, tag = "40")]
+    pub(super) next_schedule: u64,
 }
 
 /// Value of a topic's row.
@@ -467,6 +475,7 @@ mod tests {
             RowId::ParkedKey(SubscriptionId::new(5), 3, 7),
             RowId::SupersededFilter(SubscriptionId::new(5), 2),
             RowId::NamedProducer(NamedProducerId::new([8; 12])),
+            RowId::TopicSchedules(TopicId::new(3)),
         ] {
             assert_eq!(RowId::parse(&id.key()), Some(id));
         }

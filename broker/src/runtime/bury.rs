@@ -154,7 +154,7 @@ impl Undertaker<'_> {
             };
             match record {
                 Some(record) => {
-                    put(&mut made.payload, &record, &headers(job, topic, buried));
+                    put_record(&mut made.payload, &record, &headers(job, topic, buried));
                     made.records.push(buried.clone());
                 }
                 None => made.left.push(buried.clone()),
@@ -232,7 +232,7 @@ fn headers(job: &BurialJob, topic: &str, buried: &BuriedRecord) -> Vec<v1::Heade
 }
 
 /// Adds a record with more headers to a batch.
-fn put(payload: &mut BytesMut, record: &[u8], headers: &[v1::Header]) {
+pub(super) fn put_record(payload: &mut BytesMut, record: &[u8], headers: &[v1::Header]) {
     let added = headers
         .iter()
         .map(|it| message::encoded_len(HEADER_TAG, it));
@@ -267,12 +267,12 @@ mod tests {
             value: Bytes::from_static(b"no"),
         };
         let mut payload = BytesMut::new();
-        put(
+        put_record(
             &mut payload,
             &original.encode_to_vec(),
             std::slice::from_ref(&more),
         );
-        put(&mut payload, &original.encode_to_vec(), &[]);
+        put_record(&mut payload, &original.encode_to_vec(), &[]);
         let read = v1::RecordBatch::decode(payload.freeze()).unwrap();
         let mut expected = original.clone();
         expected.headers.push(more);

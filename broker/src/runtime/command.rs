@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use towpath_proto::limits::RECORD_BYTES_MAX;
 use towpath_proto::names::TopicName;
 use towpath_storage::{Lsn, Offset, OffsetRange, PartitionRef, ProducerStamp, SegmentRef, TopicId};
 
@@ -15,12 +16,13 @@ use super::index_view::IndexSnapshot;
 use super::metrics::Tally;
 use super::producer_command::ProducerCommand;
 use super::published::TopicView;
+use super::schedule_command::{Fire, RescheduleCommand, SCHEDULED_ROW_BYTES, ScheduleCommand};
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
     AcceptedBatch, AppendRefusal, AppendRequest, BurialFailure, BurialWish, CommitKey,
     CommitRefused, CommitWish, CreateTopic, CreateTopicRefusal, DeadLetter, DeleteTopicRefusal,
-    DeliveryOutcome, ProducerFenced, ProducerLife, RepeatedCommit, SubscriptionId, TopicNotFound,
-    TopicSettings, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
+    DeliveryOutcome, ProducerFenced, ProducerLife, RepeatedCommit, ScheduleKey, SubscriptionId,
+    TopicNotFound, TopicSettings, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -197,6 +199,10 @@ pub enum DataCommand {
     },
     /// Batches, offsets and settlements that become one entry.
     Commit(Box<CommitCommand>),
+    /// Scheduled records that are due, which are not scheduled any more with the same entry.
+    Fire(Box<Fire>),
+    /// A scheduled record that becomes due at another time: it is written again.
+    Reschedule(Box<RescheduleCommand>),
     /// Batches for partitions of one topic that become one entry.
     Publish {
         /// The batches, at most one for each partition.
@@ -215,6 +221,8 @@ pub enum DataCommand {
 pub struct Committed {
     /// Its batches and its entry.
     pub published: Published,
+    /// Where each record stands that it scheduled.
+    pub schedules: Vec<ScheduleKey>,
     /// What [`CommitKey::told`](crate::core::CommitKey::told) was, if it was carried out before and not now.
     pub repeated: Option<Bytes>,
 }
@@ -228,6 +236,8 @@ pub struct CommitCommand {
     pub payloads: Vec<Bytes>,
     /// Where what it carries from the disk was looked up, if it has a key.
     pub snapshot: Option<IndexSnapshot>,
+    /// The same for ids of what it schedules.
+    pub schedule_snapshot: Option<IndexSnapshot>,
     /// Where the answer goes.
     pub answer: Answer<Committed, CommitRefused>,
     /// What it holds of the memory for waiting batches.
@@ -258,9 +268,16 @@ impl CommitCommand {
         let offsets = commits.sum::<usize>().saturating_mul(OFFSET_ROW_BYTES);
         let key = self.wish.key.as_ref();
         let remembered = key.map_or(0, |key| {
-            REMEMBERED_ROW_BYTES + key.told.len() + self.wish.appends.len() * MAX_VARINT_BYTES
+            REMEMBERED_ROW_BYTES
+                + key.told.len()
+                + (self.wish.appends.len() + self.wish.schedules.len()) * MAX_VARINT_BYTES
         });
-        settled.fold(offsets + remembered, usize::saturating_add)
+        let scheduled = self.wish.schedules.iter().map(|it| {
+            let size_bytes = usize::try_from(it.size_bytes()).unwrap_or(usize::MAX);
+            size_bytes.saturating_add(SCHEDULED_ROW_BYTES)
+        });
+        let all = settled.chain(scheduled);
+        all.fold(offsets + remembered, usize::saturating_add)
     }
 }
 
@@ -302,6 +319,12 @@ impl DataCommand {
             Self::Append { payload, .. } => payload.len() + OVERHEAD_BYTES,
             Self::Reject { .. } | Self::BuryFailed { .. } => OVERHEAD_BYTES,
             Self::Bury { burial, .. } => burial.payload.len() + OVERHEAD_BYTES,
+            Self::Reschedule(command) => OVERHEAD_BYTES + command.row_bytes(RECORD_BYTES_MAX),
+            Self::Fire(fire) => {
+                let batches = fire.batches.iter();
+                let batches: usize = batches.map(|(_, it)| it.len() + OVERHEAD_BYTES).sum();
+                OVERHEAD_BYTES + batches + fire.row_bytes()
+            }
             Self::Commit(commit) => {
                 let appends = commit.payloads.iter();
                 let appends: usize = appends.map(|it| it.len() + OVERHEAD_BYTES).sum();
@@ -320,7 +343,10 @@ impl DataCommand {
             Self::Append {
                 request, payload, ..
             } => (Some((request, payload)), &[][..], None),
-            Self::Reject { .. } | Self::BuryFailed { .. } => (None, &[][..], None),
+            Self::Reject { .. } | Self::BuryFailed { .. } | Self::Reschedule(_) => {
+                (None, &[][..], None)
+            }
+            Self::Fire(fire) => (None, &fire.batches[..], None),
             Self::Bury { burial, .. } => (Some((&burial.request, &burial.payload)), &[][..], None),
             Self::Commit(commit) => (None, &[][..], Some(commit)),
             Self::Publish { appends, .. } => (None, &appends[..], None),
@@ -338,7 +364,9 @@ impl DataCommand {
             | Self::Commit(_)
             | Self::Publish { .. }
             | Self::Bury { .. }
-            | Self::BuryFailed { .. } => None,
+            | Self::BuryFailed { .. }
+            | Self::Fire(_)
+            | Self::Reschedule(_) => None,
         };
         self.appends()
             .map(|(request, _)| request.partition)
@@ -358,7 +386,8 @@ impl DataCommand {
             }
             Self::Publish { answer, .. } => fail(answer, is_begun),
             Self::Commit(commit) => fail(commit.answer, is_begun),
-            Self::Bury { .. } | Self::BuryFailed { .. } => {}
+            Self::Reschedule(command) => fail(command.answer, is_begun),
+            Self::Bury { .. } | Self::BuryFailed { .. } | Self::Fire(_) => {}
         }
     }
 }
@@ -431,6 +460,8 @@ pub enum ControlCommand {
     Group(GroupCommand),
     /// Something about a durable subscription.
     Subscription(SubscriptionCommand),
+    /// Something about scheduled records.
+    Schedule(ScheduleCommand),
     /// The files of deleted topics and of trimmed segments are gone.
     ForgetDropped {
         /// Which topics. At most [`FORGET_DROPPED_MAX`] of both together.
@@ -462,6 +493,7 @@ impl ControlCommand {
             Self::FindCommit { answer, .. } => fail(answer, is_begun),
             Self::Group(command) => command.fail(is_begun),
             Self::Subscription(command) => command.fail(is_begun),
+            Self::Schedule(command) => command.fail(is_begun),
             Self::ForgetDropped { .. } => {}
         }
     }

@@ -122,6 +122,7 @@ impl Engine {
             Arc::clone(&shared.published),
             Arc::clone(&shared.commands),
             Arc::clone(&shared.inspected),
+            Arc::clone(&shared.index),
         );
         Ok(Self {
             sequencer,

@@ -12,9 +12,11 @@ use towpath_storage::{
 use super::bury::{BurialJob, Undertaker};
 use super::command::ControlCommand;
 use super::command_queue::CommandQueue;
+use super::index_view::IndexView;
 use super::inspected_frames::InspectedFrames;
 use super::judge::{FilterCache, Judges};
 use super::published::PublishedState;
+use super::schedules::{ScheduleJob, Timekeeper};
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
     HashKey, InspectFailure, InspectWish, Inspected, InspectedRecord, PartitionFilters,
@@ -53,6 +55,8 @@ pub enum InspectWork {
     Inspect(InspectJob),
     /// Records that become dead letters.
     Bury(Box<BurialJob>),
+    /// Scheduled records.
+    Schedule(ScheduleJob),
 }
 
 /// Inspects.
@@ -63,6 +67,7 @@ pub struct InspectWorker {
     commands: Arc<CommandQueue>,
     filters: FilterCache,
     inspected: Arc<InspectedFrames>,
+    index: Arc<IndexView>,
 }
 
 /// Why inspecting stopped before it had enough.
@@ -78,6 +83,7 @@ impl InspectWorker {
         published: Arc<PublishedState>,
         commands: Arc<CommandQueue>,
         inspected: Arc<InspectedFrames>,
+        index: Arc<IndexView>,
     ) -> Self {
         Self {
             reader,
@@ -85,6 +91,7 @@ impl InspectWorker {
             commands,
             filters: FilterCache::default(),
             inspected,
+            index,
         }
     }
 
@@ -98,6 +105,11 @@ impl InspectWorker {
                 commands: &self.commands,
             }
             .bury(*job),
+            InspectWork::Schedule(job) => Timekeeper {
+                index: &self.index,
+                commands: &self.commands,
+            }
+            .work(job),
         }
     }
 

@@ -11,6 +11,7 @@ mod data;
 mod draft;
 mod group;
 mod producer;
+mod schedule;
 mod subscription;
 mod upkeep;
 

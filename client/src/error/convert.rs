@@ -33,6 +33,8 @@ pub(super) fn kind_of(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::GroupNotEmpty
         | ErrorReason::DeadLetterNotFound
         | ErrorReason::ProducerNotFound
+        | ErrorReason::ScheduleNotFound
+        | ErrorReason::ScheduleExists
         | ErrorReason::TopicInUse
         | ErrorReason::OffsetOutOfRange
         | ErrorReason::SequenceGap

@@ -73,6 +73,23 @@ pub struct Limits {
     /// Largest sum of encoded records in one Commit. Default: 0; the broker's own default is 8 MiB.
     #[prost(uint64, tag = "22")]
     pub commit_bytes_max: u64,
+    /// Most scheduled records of one topic. Default: 0; the broker's own default is 2,000,000.
+    #[prost(uint64, tag = "40")]
+    pub scheduled_per_topic_max: u64,
+    /// Largest sum of the scheduled records of one topic. Default: 0; the broker's own default is 4 GiB.
+    #[prost(uint64, tag = "41")]
+    pub scheduled_bytes_per_topic_max: u64,
+    /// Most scheduled records of all topics together. Default: 0; the broker's own default is 10,000,000.
+    #[prost(uint64, tag = "42")]
+    pub scheduled_max: u64,
+    /// Largest sum of the scheduled records of all topics together. Default: 0; the broker's own default is
+    /// 16 GiB.
+    #[prost(uint64, tag = "43")]
+    pub scheduled_bytes_max: u64,
+    /// How far ahead a record may be scheduled, in milliseconds. Default: 0; the broker's own default is 366
+    /// days.
+    #[prost(uint64, tag = "44")]
+    pub schedule_ahead_ms_max: u64,
 }
 /// Asks for everything; there is nothing to choose.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -183,6 +200,10 @@ pub enum ErrorReason {
     DeadLetterNotFound = 34,
     /// There is no producer of this name. Nothing happened.
     ProducerNotFound = 35,
+    /// No record of this schedule id is scheduled: it was delivered or cancelled, or never was. Nothing happened.
+    ScheduleNotFound = 36,
+    /// Another record of the topic is scheduled under this id. Nothing happened.
+    ScheduleExists = 37,
     /// The offset is below the log start offset or above the end offset. Nothing happened.
     OffsetOutOfRange = 40,
     /// Stored records do not match their checksum or are gone. Nothing was changed.
@@ -244,6 +265,8 @@ impl ErrorReason {
             Self::GroupNotEmpty => "ERROR_REASON_GROUP_NOT_EMPTY",
             Self::DeadLetterNotFound => "ERROR_REASON_DEAD_LETTER_NOT_FOUND",
             Self::ProducerNotFound => "ERROR_REASON_PRODUCER_NOT_FOUND",
+            Self::ScheduleNotFound => "ERROR_REASON_SCHEDULE_NOT_FOUND",
+            Self::ScheduleExists => "ERROR_REASON_SCHEDULE_EXISTS",
             Self::OffsetOutOfRange => "ERROR_REASON_OFFSET_OUT_OF_RANGE",
             Self::LogCorrupt => "ERROR_REASON_LOG_CORRUPT",
             Self::SequenceGap => "ERROR_REASON_SEQUENCE_GAP",
@@ -284,6 +307,8 @@ impl ErrorReason {
             "ERROR_REASON_GROUP_NOT_EMPTY" => Some(Self::GroupNotEmpty),
             "ERROR_REASON_DEAD_LETTER_NOT_FOUND" => Some(Self::DeadLetterNotFound),
             "ERROR_REASON_PRODUCER_NOT_FOUND" => Some(Self::ProducerNotFound),
+            "ERROR_REASON_SCHEDULE_NOT_FOUND" => Some(Self::ScheduleNotFound),
+            "ERROR_REASON_SCHEDULE_EXISTS" => Some(Self::ScheduleExists),
             "ERROR_REASON_OFFSET_OUT_OF_RANGE" => Some(Self::OffsetOutOfRange),
             "ERROR_REASON_LOG_CORRUPT" => Some(Self::LogCorrupt),
             "ERROR_REASON_SEQUENCE_GAP" => Some(Self::SequenceGap),
@@ -688,6 +713,142 @@ pub struct DeleteProducerResponse {
     /// What it was. Default: always set.
     #[prost(message, optional, tag = "1")]
     pub producer: ::core::option::Option<NamedProducer>,
+}
+/// When a record is due.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduleTime {
+    /// Which. Default: none set, which is refused.
+    #[prost(oneof = "schedule_time::Time", tags = "1, 2")]
+    pub time: ::core::option::Option<schedule_time::Time>,
+}
+/// Nested message and enum types in `ScheduleTime`.
+pub mod schedule_time {
+    /// Which. Default: none set, which is refused.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Time {
+        /// At this time of the broker's clock, in milliseconds since the Unix epoch. Up to 5 seconds in the past
+        /// is due at once, since clocks differ; further in the past is refused with INVALID_ARGUMENT, and so is
+        /// more than 366 days ahead.
+        #[prost(int64, tag = "1")]
+        AtMs(i64),
+        /// So many milliseconds after the broker has accepted it, at most 366 days.
+        #[prost(uint64, tag = "2")]
+        DelayMs(u64),
+    }
+}
+/// Schedules a record.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScheduleRecord {
+    /// Name of the topic. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// The record. It goes to the partition of its key; one without a key to a partition of the broker's
+    /// choice. Default: absent, which is refused.
+    #[prost(message, optional, tag = "2")]
+    pub record: ::core::option::Option<Record>,
+    /// Sends it to this partition. Default: absent, which means that the key decides.
+    #[prost(uint32, optional, tag = "3")]
+    pub partition: ::core::option::Option<u32>,
+    /// When it is due. Default: absent, which is refused.
+    #[prost(message, optional, tag = "4")]
+    pub time: ::core::option::Option<ScheduleTime>,
+    /// Names it within its topic for as long as it is scheduled, to cancel it or to make it due at another
+    /// time. While another one has the id it is refused with SCHEDULE_EXISTS. At most 128 bytes, and not
+    /// beginning with `@`. Default: empty, which means that the broker makes one of `@` and a number.
+    #[prost(string, tag = "5")]
+    pub schedule_id: ::prost::alloc::string::String,
+}
+/// A record that waits until it is due.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduledRecord {
+    /// Name of the topic. Default: never empty.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Number of the partition that it goes to. Default: 0, the first partition.
+    #[prost(uint32, tag = "2")]
+    pub partition: u32,
+    /// What names it. Default: never empty.
+    #[prost(string, tag = "3")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// When it is due, in milliseconds since the Unix epoch. Default: never 0.
+    #[prost(int64, tag = "4")]
+    pub due_ms: i64,
+    /// When it was accepted, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
+    #[prost(int64, tag = "5")]
+    pub accept_time_ms: i64,
+    /// Its key. Default: absent, for a record without one.
+    #[prost(bytes = "bytes", optional, tag = "6")]
+    pub key: ::core::option::Option<::prost::bytes::Bytes>,
+    /// Length of the encoded record. Default: 0, an empty record.
+    #[prost(uint64, tag = "7")]
+    pub record_bytes: u64,
+}
+/// Which scheduled records.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSchedulesRequest {
+    /// Only those of this topic. Default: empty, which means those of all topics.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// Most records on a page, at most `Limits.page_size_max`. A page may have fewer, even none, and others
+    /// behind it. Default: 0, which means 100.
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    /// `next_page_token` of the page before. Default: empty, which means the first page.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// A page of scheduled records.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSchedulesResponse {
+    /// Those of this page, by time. Default: none.
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<ScheduledRecord>,
+    /// Where the next page begins. Default: empty, which means that this is the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// How many are scheduled in the topic, or in all. Default: 0.
+    #[prost(uint64, tag = "3")]
+    pub scheduled_count: u64,
+    /// How many bytes their records and ids have. Default: 0.
+    #[prost(uint64, tag = "4")]
+    pub scheduled_bytes: u64,
+}
+/// Which scheduled record is taken away.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelScheduleRequest {
+    /// Name of its topic. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// What names it. Default: empty, which is refused.
+    #[prost(string, tag = "2")]
+    pub schedule_id: ::prost::alloc::string::String,
+}
+/// It was taken away.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelScheduleResponse {
+    /// When it would have been due, in milliseconds since the Unix epoch. Default: never 0.
+    #[prost(int64, tag = "1")]
+    pub due_ms: i64,
+}
+/// Which scheduled record is due at another time.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RescheduleRequest {
+    /// Name of its topic. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// What names it. Default: empty, which is refused.
+    #[prost(string, tag = "2")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// When it is due. Default: absent, which is refused.
+    #[prost(message, optional, tag = "3")]
+    pub time: ::core::option::Option<ScheduleTime>,
+}
+/// It is due at another time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RescheduleResponse {
+    /// When it is due, in milliseconds since the Unix epoch. Default: never 0.
+    #[prost(int64, tag = "1")]
+    pub due_ms: i64,
 }
 /// A record among the dead letters.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2587,7 +2748,7 @@ pub struct CommitRequest {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Operation {
     /// Which. Default: none set, which is refused.
-    #[prost(oneof = "operation::Operation", tags = "1, 2, 3")]
+    #[prost(oneof = "operation::Operation", tags = "1, 2, 3, 4")]
     pub operation: ::core::option::Option<operation::Operation>,
 }
 /// Nested message and enum types in `Operation`.
@@ -2604,6 +2765,9 @@ pub mod operation {
         /// Records of a subscription are settled.
         #[prost(message, tag = "3")]
         Settle(super::SettleRecords),
+        /// A record is appended to a topic later.
+        #[prost(message, tag = "4")]
+        Schedule(super::ScheduleRecord),
     }
 }
 /// Appends records to a topic.
@@ -2701,6 +2865,22 @@ pub struct OperationResult {
     /// Where each of its records is, in their order. Default: none, for an operation that appends nothing.
     #[prost(message, repeated, tag = "1")]
     pub positions: ::prost::alloc::vec::Vec<RecordPosition>,
+    /// The record that it scheduled. Default: absent, for an operation that schedules nothing.
+    #[prost(message, optional, tag = "2")]
+    pub scheduled: ::core::option::Option<ScheduledPosition>,
+}
+/// Where a scheduled record stands.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduledPosition {
+    /// Number of the partition that it goes to. Default: 0, the first partition.
+    #[prost(uint32, tag = "1")]
+    pub partition: u32,
+    /// What names it within its topic. Default: never empty.
+    #[prost(string, tag = "2")]
+    pub schedule_id: ::prost::alloc::string::String,
+    /// When it is due, by the broker's clock, in milliseconds since the Unix epoch. Default: never 0.
+    #[prost(int64, tag = "3")]
+    pub due_ms: i64,
 }
 /// One step of a Join stream.
 #[derive(Clone, PartialEq, ::prost::Message)]

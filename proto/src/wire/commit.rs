@@ -63,7 +63,7 @@ impl Message for CommitRequest {
 #[derive(Clone, PartialEq, Message)]
 pub struct Operation {
     /// Which. Absent is refused.
-    #[prost(oneof = "operation::Operation", tags = "1, 2, 3")]
+    #[prost(oneof = "operation::Operation", tags = "1, 2, 3, 4")]
     pub operation: Option<operation::Operation>,
 }
 
@@ -81,6 +81,9 @@ pub mod operation {
         /// Records of a subscription are settled.
         #[prost(message, tag = "3")]
         Settle(crate::v1::SettleRecords),
+        /// A record is appended to a topic later.
+        #[prost(message, tag = "4")]
+        Schedule(super::ScheduleRecord),
     }
 }
 
@@ -155,6 +158,38 @@ impl Message for AppendRecords {
     }
 }
 
+/// A record for later; the twin of [`v1::ScheduleRecord`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ScheduleRecord {
+    /// Name of the topic.
+    #[prost(string, tag = "1")]
+    pub topic: String,
+    /// The encoded record, a slice of the receive buffer; absent is refused.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub record: Option<Bytes>,
+    /// Sends it to this partition.
+    #[prost(uint32, optional, tag = "3")]
+    pub partition: Option<u32>,
+    /// When it is due; absent is refused.
+    #[prost(message, optional, tag = "4")]
+    pub time: Option<v1::ScheduleTime>,
+    /// Names it within its topic; empty if nothing does.
+    #[prost(string, tag = "5")]
+    pub schedule_id: String,
+}
+
+impl From<v1::ScheduleRecord> for ScheduleRecord {
+    fn from(schedule: v1::ScheduleRecord) -> Self {
+        Self {
+            topic: schedule.topic,
+            record: schedule.record.map(|it| it.encode_to_vec().into()),
+            partition: schedule.partition,
+            time: schedule.time,
+            schedule_id: schedule.schedule_id,
+        }
+    }
+}
+
 impl From<v1::CommitRequest> for CommitRequest {
     fn from(request: v1::CommitRequest) -> Self {
         let operations = request.operations.into_iter();
@@ -173,6 +208,7 @@ impl From<v1::Operation> for Operation {
             Typed::Append(append) => Wire::Append(append.into()),
             Typed::Offsets(offsets) => Wire::Offsets(offsets),
             Typed::Settle(settle) => Wire::Settle(settle),
+            Typed::Schedule(schedule) => Wire::Schedule(schedule.into()),
         });
         Self { operation }
     }
@@ -222,7 +258,7 @@ mod tests {
 
     #[test]
     fn both_views_have_the_same_bytes() {
-        use v1::operation::Operation::{Append, Offsets, Settle};
+        use v1::operation::Operation::{Append, Offsets, Schedule, Settle};
         let offsets = v1::CommitGroupOffsets {
             group: "billing".to_owned(),
             member_id: vec![7; 16].into(),
@@ -232,11 +268,22 @@ mod tests {
             subscription: "billing".to_owned(),
             settlement: Some(v1::Settlement::default()),
         };
+        let schedule = v1::ScheduleRecord {
+            topic: "reminders".to_owned(),
+            record: append(1).records.pop(),
+            partition: Some(0),
+            time: Some(v1::ScheduleTime {
+                time: Some(v1::schedule_time::Time::DelayMs(60_000)),
+            }),
+            schedule_id: "order-1".to_owned(),
+        };
         let operations = vec![
             typed(Append(append(3))),
             typed(Append(v1::AppendRecords::default())),
             typed(Offsets(offsets)),
             typed(Settle(settle)),
+            typed(Schedule(schedule)),
+            typed(Schedule(v1::ScheduleRecord::default())),
             v1::Operation { operation: None },
         ];
         let request = v1::CommitRequest {

@@ -41,7 +41,7 @@ impl Records {
         for (number, operation) in operations.iter().enumerate() {
             let placed = match &operation.operation {
                 Some(Kind::Append(append)) => records.add(shared, number, append)?,
-                Some(Kind::Offsets(_) | Kind::Settle(_)) => Vec::new(),
+                Some(Kind::Offsets(_) | Kind::Settle(_) | Kind::Schedule(_)) => Vec::new(),
                 None => {
                     let field = format!("operations[{number}]");
                     let message = "an operation must be one of those that this broker knows";
@@ -50,6 +50,7 @@ impl Records {
             };
             records.placed.push(placed);
         }
+        records.check_with(0)?;
         records.check_sizes()?;
         Ok(records)
     }
@@ -99,8 +100,12 @@ impl Records {
         Ok(placed)
     }
 
-    fn check_sizes(&self) -> Result<(), Problem> {
-        let size_bytes = self.placement.size_bytes();
+    /// Checks that they have room beside so many bytes of other records.
+    ///
+    /// # Errors
+    /// They do not.
+    pub(super) fn check_with(&self, other_bytes: usize) -> Result<(), Problem> {
+        let size_bytes = self.placement.size_bytes() + other_bytes;
         if size_bytes > COMMIT_BYTES_MAX {
             let message = format!(
                 "the records have {size_bytes} bytes, a commit has at most {COMMIT_BYTES_MAX}"
@@ -110,6 +115,10 @@ impl Records {
                 .with("size_bytes_max", COMMIT_BYTES_MAX)
                 .with(FIELD, "operations"));
         }
+        Ok(())
+    }
+
+    fn check_sizes(&self) -> Result<(), Problem> {
         let Some((partition, fault)) = self.placement.oversized() else {
             return Ok(());
         };
@@ -149,7 +158,7 @@ impl Records {
     ) -> Result<(Vec<CommitAppend>, Vec<Bytes>), Problem> {
         let of_operations = operations.iter().map(|it| match &it.operation {
             Some(Kind::Append(append)) => append.records.as_slice(),
-            Some(Kind::Offsets(_) | Kind::Settle(_)) | None => &[],
+            Some(Kind::Offsets(_) | Kind::Settle(_) | Kind::Schedule(_)) | None => &[],
         });
         let records = of_operations.zip(&self.placed);
         let records =

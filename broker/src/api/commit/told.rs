@@ -6,7 +6,8 @@ use towpath_proto::v1;
 use towpath_storage::Offset;
 
 use super::placement::Placed;
-use crate::core::CommitAppend;
+use super::schedule;
+use crate::core::{CommitWish, ScheduleKey};
 
 /// Where the records of all operations are within the batches of a commit.
 #[derive(Clone, PartialEq, Message)]
@@ -24,6 +25,18 @@ struct ToldOperation {
     /// Its records, in their order.
     #[prost(message, repeated, tag = "1")]
     runs: Vec<Run>,
+    /// The record that it schedules.
+    #[prost(message, optional, tag = "40")]
+    scheduled: Option<ToldSchedule>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ToldSchedule {
+    #[prost(uint32, tag = "1")]
+    partition: u32,
+    /// The id that it was given; empty for its number.
+    #[prost(string, tag = "2")]
+    name: String,
 }
 
 /// Records that follow each other in a batch.
@@ -41,13 +54,15 @@ struct Run {
 
 impl Told {
     /// What is told of operations whose records have these places in these batches.
-    pub(super) fn of(appends: &[CommitAppend], placed: &[Vec<Placed>]) -> Self {
+    pub(super) fn of(wish: &CommitWish, placed: &[Vec<Placed>]) -> Self {
+        let appends = &wish.appends;
         // INVARIANT: batches stand in the order of their partitions.
         let batch_of = |placed: &Placed| {
             let found = appends.binary_search_by_key(&placed.partition, |it| it.request.partition);
             found.map_or(0, |batch| u32::try_from(batch).unwrap_or(u32::MAX))
         };
-        let operations = placed.iter().map(|placed| {
+        let mut schedules = wish.schedules.iter().peekable();
+        let operations = placed.iter().enumerate().map(|(number, placed)| {
             let mut runs: Vec<Run> = Vec::new();
             for (placed, batch) in placed.iter().map(|placed| (placed, batch_of(placed))) {
                 match runs.last_mut() {
@@ -61,7 +76,15 @@ impl Told {
                     }),
                 }
             }
-            ToldOperation { runs }
+            let scheduled = schedules.next_if(|it| it.operation == number);
+            let scheduled = scheduled.map(|it| ToldSchedule {
+                partition: it.partition.partition,
+                name: it
+                    .name
+                    .as_ref()
+                    .map_or_else(String::new, |name| name.text.clone()),
+            });
+            ToldOperation { runs, scheduled }
         });
         Self {
             partitions: appends
@@ -82,8 +105,13 @@ impl Told {
         Self::decode(bytes).ok()
     }
 
-    /// The answer, by the offset of the first record of each batch.
-    pub(super) fn results(&self, base_offsets: &[Offset]) -> Vec<v1::OperationResult> {
+    /// The answer, by the offset of the first record of each batch and where scheduled records stand.
+    pub(super) fn results(
+        &self,
+        base_offsets: &[Offset],
+        schedules: &[ScheduleKey],
+    ) -> Vec<v1::OperationResult> {
+        let mut schedules = schedules.iter();
         let positions = |run: &Run| {
             let batch = run.batch as usize;
             let (partition, base) = (self.partitions.get(batch), base_offsets.get(batch));
@@ -98,6 +126,14 @@ impl Told {
         let operations = self.operations.iter();
         let results = operations.map(|operation| v1::OperationResult {
             positions: operation.runs.iter().flat_map(positions).collect(),
+            scheduled: operation.scheduled.as_ref().and_then(|scheduled| {
+                let key = schedules.next()?;
+                Some(v1::ScheduledPosition {
+                    partition: scheduled.partition,
+                    schedule_id: schedule::id_text(scheduled.name.clone(), key.number),
+                    due_ms: key.due_ms,
+                })
+            }),
         });
         results.collect()
     }

@@ -42,7 +42,7 @@ pub(super) async fn read(shared: &Shared, operations: &[Operation]) -> Result<Co
                 let settlement = settlements.read(shared, number, settle).await?;
                 wish.settlements.push(settlement);
             }
-            Some(Kind::Append(_)) | None => {}
+            Some(Kind::Append(_) | Kind::Schedule(_)) | None => {}
         }
     }
     Ok(wish)
@@ -93,7 +93,7 @@ pub(super) struct Reasons {
     topics: Vec<(towpath_storage::TopicId, TopicName)>,
     /// Subscriptions and partitions of what is settled, by the numbers of the operations.
     settled: Vec<(usize, String, u32)>,
-    /// Partitions that operations append to.
+    /// Partitions that operations append to, now or later.
     appends: Vec<(usize, PartitionRef)>,
     /// And those that others expect something of.
     expected: Vec<(usize, PartitionRef)>,
@@ -105,6 +105,8 @@ impl Reasons {
             .appends
             .iter()
             .map(|it| (it.operation, it.request.partition));
+        let schedules = wish.schedules.iter();
+        let appends = appends.chain(schedules.map(|it| (it.operation, it.partition)));
         let appends: Vec<_> = appends.collect();
         let expected = wish
             .expectations
@@ -129,7 +131,7 @@ impl Reasons {
                 let partition = settlement.map_or(0, |it| it.partition);
                 Some((number, settle.subscription.clone(), partition))
             }
-            Some(Kind::Append(_) | Kind::Offsets(_)) | None => None,
+            Some(Kind::Append(_) | Kind::Offsets(_) | Kind::Schedule(_)) | None => None,
         });
         Self {
             topics: topics.collect(),
@@ -160,6 +162,13 @@ impl Reasons {
                     }
                     None => Problem::new(ErrorReason::TopicNotFound, refusal.to_string()),
                 }
+            }
+            CommitRefusalCause::Schedule(refusal) => {
+                let mut appends = self.appends.iter();
+                let partition = appends.find(|(number, _)| *number == operation);
+                let topic = partition.and_then(|(_, partition)| self.topic(*partition));
+                let field = format!("operations[{operation}].schedule.time");
+                status::schedule_refused(refusal, topic, &field)
             }
             CommitRefusalCause::KeyReused => {
                 let message = "the key has named other operations before";

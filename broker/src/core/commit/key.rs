@@ -10,6 +10,7 @@ use towpath_storage::{INDEX_TABLES, Lsn, Offset, Row, RowKey};
 use super::{CommitRefusalCause, CommitRefused};
 use crate::core::State;
 use crate::core::row::{RowId, decode};
+use crate::core::schedule::ScheduleKey;
 
 /// The table of these rows.
 const TABLE_COMMIT_KEY: u16 = INDEX_TABLES;
@@ -40,6 +41,8 @@ pub struct RepeatedCommit {
     pub time_ms: i64,
     /// Offset of the first record of each batch.
     pub base_offsets: Vec<Offset>,
+    /// Where each record stands that it scheduled, or stood.
+    pub schedules: Vec<ScheduleKey>,
     /// As [`CommitKey::told`] was then.
     pub told: Bytes,
 }
@@ -59,6 +62,12 @@ struct CommitKeyRow {
     base_offsets: Vec<u64>,
     #[prost(bytes = "bytes", tag = "6")]
     told: Bytes,
+    /// Number of the first record that it scheduled, which the others follow.
+    #[prost(uint64, tag = "40")]
+    first_schedule: u64,
+    /// When each of them is due.
+    #[prost(int64, repeated, tag = "41")]
+    schedule_due_ms: Vec<i64>,
 }
 
 impl CommitKeyRow {
@@ -122,15 +131,20 @@ impl State {
             lsn: Lsn::new(row.lsn),
             time_ms: row.time_ms,
             base_offsets: row.base_offsets.into_iter().map(Offset::new).collect(),
+            schedules: (row.first_schedule..)
+                .zip(row.schedule_due_ms)
+                .map(|(number, due_ms)| ScheduleKey { due_ms, number })
+                .collect(),
             told: row.told,
         }))
     }
 
-    /// The rows that remember a commit which is carried out as the entry `lsn`.
+    /// The rows that remember a commit which is carried out as the entry `lsn`: with the offset of the first
+    /// record of each batch, and with what it schedules.
     pub fn remember_commit(
         &self,
         key: &CommitKey,
-        base_offsets: &[Offset],
+        (base_offsets, schedules): (&[Offset], &[ScheduleKey]),
         lsn: Lsn,
         now_ms: i64,
     ) -> [Row; 2] {
@@ -141,6 +155,8 @@ impl State {
             fingerprint: Bytes::copy_from_slice(&key.fingerprint),
             base_offsets: base_offsets.iter().map(|offset| offset.get()).collect(),
             told: key.told.clone(),
+            first_schedule: schedules.first().map_or(0, |key| key.number),
+            schedule_due_ms: schedules.iter().map(|key| key.due_ms).collect(),
         };
         let remembered = Row {
             key: CommitKey::row_key(&key.hash),
@@ -170,7 +186,11 @@ mod tests {
     }
 
     fn remember(state: &mut State, number: u64, now_ms: i64) {
-        let rows = state.remember_commit(&key(number), &[Offset::new(number)], Lsn::new(3), now_ms);
+        let offsets = [Offset::new(number)];
+        let schedules = [(50, 4), (40, 5)];
+        let schedules = schedules.map(|(due_ms, number)| ScheduleKey { due_ms, number });
+        let told = (&offsets[..], &schedules[..]);
+        let rows = state.remember_commit(&key(number), told, Lsn::new(3), now_ms);
         rows.into_iter().for_each(|row| state.apply_row(row));
     }
 
@@ -182,6 +202,8 @@ mod tests {
         let known = repeated(1_000 + REMEMBERED_MS - 1).expect("within a day");
         assert_eq!(known.base_offsets, [Offset::new(1)]);
         assert_eq!((known.lsn, known.time_ms), (Lsn::new(3), 1_000));
+        let scheduled = known.schedules.iter().map(|key| (key.due_ms, key.number));
+        assert_eq!(scheduled.collect::<Vec<_>>(), [(50, 4), (40, 5)]);
         assert_eq!(known.told, Bytes::from_static(b"told"));
         assert_eq!(repeated(1_000 + REMEMBERED_MS), None);
         assert_eq!(state.repeated_commit(&key(2), 1_000), Ok(None), "another");

@@ -92,6 +92,7 @@ impl Sequencer {
             ControlCommand::Subscription(command) => {
                 self.take_subscription_command(command, draft, data);
             }
+            ControlCommand::Schedule(command) => self.take_schedule_command(command, draft),
             ControlCommand::ForgetDropped { topics, segments } => {
                 let mut rows = self.state.forget_dropped(&topics);
                 rows.extend(self.state.forget_dropped_segments(&segments));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use towpath_proto::limits::RECORD_BYTES_MAX;
 use towpath_storage::{
     Append, DirectoryLine, FrameForm, Lsn, PartitionRef, PlacementError, Placing, ProducerStamp,
     Row, StateMachine, step_ahead,
@@ -26,7 +27,7 @@ const ENTRY_OVERHEAD_BYTES: u64 = 256;
 const PRODUCER_ROW_BYTES: u64 = 8 * 1024;
 
 /// What came of a command.
-enum Verdict {
+pub(super) enum Verdict {
     /// It was answered.
     Answered,
     /// It waits in its partition's line.
@@ -101,6 +102,8 @@ impl Sequencer {
             DataCommand::Publish { .. } => self.decide_publish(command, draft),
             DataCommand::Commit(commit) => self.decide_commit(commit, draft),
             DataCommand::Bury { burial, permits } => self.decide_burial(burial, permits, draft),
+            DataCommand::Fire(fire) => self.decide_fire(fire, draft),
+            DataCommand::Reschedule(command) => self.decide_reschedule(*command, draft),
             DataCommand::BuryFailed {
                 subscription,
                 wish,
@@ -137,6 +140,7 @@ impl Sequencer {
             DataCommand::BuryFailed {
                 subscription, wish, ..
             } => (subscription, *wish),
+            DataCommand::Fire(_) => return self.fire_refused_full(),
             other => return draft.refuse_full(other),
         };
         let failure = BurialFailure::of_all(AppendRefusal::StorageFull);
@@ -351,8 +355,11 @@ impl Sequencer {
                 let bases = lines.iter().map(|line| line.frame.base_offset);
                 let base_offsets: Vec<_> = bases.collect();
                 let mut rows = self.carry_out_commit(&commit.wish, draft);
+                let (scheduled, schedules) = self.schedule(&commit.wish);
+                rows.extend(scheduled);
                 if let Some(key) = &commit.wish.key {
-                    let known = self.state.remember_commit(key, &base_offsets, lsn, now_ms);
+                    let told = (&base_offsets[..], &schedules[..]);
+                    let known = self.state.remember_commit(key, told, lsn, now_ms);
                     self.apply_rows(&known);
                     rows.extend(known);
                 }
@@ -365,6 +372,7 @@ impl Sequencer {
                         lsn,
                         append_time_ms: now_ms,
                     },
+                    schedules,
                     repeated: None,
                 })
             }
@@ -374,6 +382,7 @@ impl Sequencer {
                     lsn: before.lsn,
                     append_time_ms: before.time_ms,
                 },
+                schedules: before.schedules,
                 repeated: Some(before.told),
             }),
             Err(refused) => Err(refused),
@@ -412,7 +421,7 @@ impl Sequencer {
     }
 
     /// The same with rows, which were applied.
-    fn push_entry(&mut self, appends: Vec<Append>, rows: Vec<Row>, draft: &mut Draft) {
+    pub(super) fn push_entry(&mut self, appends: Vec<Append>, rows: Vec<Row>, draft: &mut Draft) {
         for append in &appends {
             self.state.apply_append(&append.line);
             draft.note(&append.line);
@@ -505,6 +514,10 @@ fn room_of(command: &DataCommand) -> u64 {
         // One that is refused for good spends its sequence.
         DataCommand::Append { request, .. } if request.expected.is_some() => PRODUCER_ROW_BYTES,
         DataCommand::Commit(commit) => ENTRY_OVERHEAD_BYTES + commit.row_bytes() as u64,
+        DataCommand::Fire(fire) => ENTRY_OVERHEAD_BYTES + fire.row_bytes() as u64,
+        DataCommand::Reschedule(command) => {
+            ENTRY_OVERHEAD_BYTES + command.row_bytes(RECORD_BYTES_MAX) as u64
+        }
         DataCommand::Append { .. } | DataCommand::Publish { .. } | DataCommand::Bury { .. } => 0,
     };
     let appends = command.appends();

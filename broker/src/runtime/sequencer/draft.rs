@@ -14,11 +14,13 @@ use super::super::group_command::{GroupNotFound, GroupPage, GroupProgress, Group
 use super::super::inspect::InspectWork;
 use super::super::producer_command::ProducerPage;
 use super::super::published::TopicView;
+use super::super::schedule_command::AnsweredSchedule;
 use super::super::settle::SettleWork;
 use super::super::subscription_command::{
     ConnectError, Connected, CreatedSubscription, SubscriptionPage, SubscriptionSink,
 };
 use super::super::subscription_question::AnsweredQuestion;
+use super::schedule::refuse_reschedule;
 use crate::core::{
     AppendRefusal, CommitRefused, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal,
     DeadLetterCounts, DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group,
@@ -204,6 +206,7 @@ pub(super) enum PendingAnswer {
         page: SubscriptionPage,
     },
     Question(AnsweredQuestion),
+    Schedule(AnsweredSchedule),
 }
 
 /// Tells what was decided.
@@ -275,6 +278,7 @@ impl PendingAnswer {
             } => send(answer, Ok(subscriptions)),
             Self::ListSubscriptions { answer, page } => send(answer, Ok(page)),
             Self::Question(answered) => answered.send(),
+            Self::Schedule(answered) => answered.send(),
         }
     }
 
@@ -314,6 +318,7 @@ impl PendingAnswer {
             Self::WatchSubscriptions { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ListSubscriptions { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::Question(answered) => answered.fail(),
+            Self::Schedule(answered) => answered.fail(),
         }
     }
 }
@@ -343,7 +348,9 @@ impl Draft {
                 });
             }
             // Nobody waits for an answer.
-            DataCommand::Bury { .. } | DataCommand::BuryFailed { .. } => {}
+            DataCommand::Bury { .. } | DataCommand::BuryFailed { .. } | DataCommand::Fire(_) => {}
+            // It belongs to no partition, and only a full disk refuses it without looking at it.
+            DataCommand::Reschedule(command) => refuse_reschedule(*command, self),
             DataCommand::Commit(commit) => {
                 let CommitCommand {
                     wish,

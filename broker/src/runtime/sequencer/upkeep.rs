@@ -56,6 +56,7 @@ impl Sequencer {
         self.expire(draft);
         self.step_groups(draft);
         self.step_subscriptions(draft);
+        self.step_schedules(draft);
         self.checkpoint.add_appended(draft.appended_bytes);
     }
 
