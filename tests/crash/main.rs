@@ -17,10 +17,12 @@
 
 mod commits;
 mod recovery;
+mod schedules;
 mod scripts;
 mod subscriptions;
 
 use std::path::Path;
+use std::time::Duration;
 
 use towpath_broker::runtime::engine::EngineOptions;
 use towpath_storage::StorageError;
@@ -36,6 +38,8 @@ type Script = fn(&mut Stepper) -> Result<(), StorageError>;
 const TARGET: &str = "again";
 
 const ENTROPY_SEED: u64 = 11;
+/// After so long every record is due that a script schedules.
+const ALL_ARE_DUE: Duration = Duration::from_secs(60);
 
 fn states_max() -> usize {
     std::env::var("STATES")
@@ -87,6 +91,8 @@ fn check_recovery(disk: &SimDisk, model: &Model, options: &EngineOptions, what: 
         "{what}: nothing is damaged"
     );
     stepper.check_subscriptions(TARGET).unwrap();
+    stepper.check_schedules().unwrap();
+    stepper.settle_schedules().unwrap();
     check_segment_headers(disk, what);
     check_no_orphans(&mut stepper, disk, what);
     let model = stepper.model.clone();
@@ -96,6 +102,12 @@ fn check_recovery(disk: &SimDisk, model: &Model, options: &EngineOptions, what: 
         again.unwrap_or_else(|error| panic!("{what}: cannot be opened again: {error:?}"));
     again.check();
     again.check_subscriptions(TARGET).unwrap();
+    again.check_schedules().unwrap();
+    if again.schedule_count() > 0 {
+        again.pass(ALL_ARE_DUE).unwrap();
+        again.check_schedules().unwrap();
+        assert_eq!(again.schedule_count(), 0, "{what}: all were delivered");
+    }
 }
 
 /// After a checkpoint nothing is left of what was deleted or trimmed.

@@ -169,6 +169,27 @@ impl KnownSubscription {
     }
 }
 
+/// What is known of a scheduled record.
+#[derive(Debug, Clone)]
+pub struct KnownSchedule {
+    /// Its topic.
+    pub topic: String,
+    /// When it is or was due, as was acknowledged, milliseconds since the Unix epoch; none if it is not to
+    /// be delivered.
+    pub due_ms: Option<i64>,
+    /// What was asked for and not answered.
+    pub asked: Option<AskedSchedule>,
+}
+
+/// What was asked for about a scheduled record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskedSchedule {
+    /// That it is due, at some time.
+    Due,
+    /// That it is not delivered.
+    Gone,
+}
+
 /// Everything that one client did, by the names that it gave to topics. A topic that is created again
 /// is a new entry.
 #[derive(Debug, Clone, Default)]
@@ -179,6 +200,8 @@ pub struct Model {
     pub groups: Vec<KnownGroup>,
     /// Subscriptions, each of which has one life.
     pub subscriptions: Vec<KnownSubscription>,
+    /// Scheduled records, each under a name of its own.
+    pub schedules: Vec<KnownSchedule>,
 }
 
 impl Model {

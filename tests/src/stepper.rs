@@ -3,6 +3,7 @@
 
 mod commits;
 mod groups;
+mod schedules;
 mod subscriptions;
 
 use std::collections::BTreeMap;
@@ -25,8 +26,8 @@ use towpath_broker::runtime::sequencer::SequencerLimits;
 use towpath_proto::names::TopicName;
 use towpath_storage::vfs::sim::SimDisk;
 use towpath_storage::{
-    Environment, Offset, OpenError, PartitionRef, ProducerId, ProducerStamp, ReadLimit, SimClock,
-    SimEntropy, StorageError, StorageOptions, TailRead,
+    Environment, Frame, Offset, OpenError, PartitionRef, ProducerId, ProducerStamp, ReadLimit,
+    SimClock, SimEntropy, StorageError, StorageOptions, TailRead,
 };
 
 use crate::model::{Deletion, KnownTrim, Model, SentBatch, payload};
@@ -79,6 +80,7 @@ pub struct Stepper {
     ear: Arc<groups::Ear>,
     /// What the one consumer of subscriptions has.
     hands: Arc<subscriptions::Hands>,
+    schedules_in_flight: schedules::SchedulesInFlight,
     clock: Arc<SimClock>,
 }
 
@@ -100,7 +102,21 @@ impl Stepper {
         options: &EngineOptions,
         model: Model,
     ) -> Result<Self, OpenError> {
-        let clock = Arc::new(SimClock::new(1_700_000_000_000));
+        Self::open_at(disk, seed, options, model, 1_700_000_000_000)
+    }
+
+    /// The same with a wall clock that says this, milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_at(
+        disk: &SimDisk,
+        seed: u64,
+        options: &EngineOptions,
+        model: Model,
+        wall_ms: i64,
+    ) -> Result<Self, OpenError> {
+        let clock = Arc::new(SimClock::new(wall_ms));
         let environment = Environment {
             vfs: disk.vfs(),
             clock: Arc::clone(&clock) as _,
@@ -114,6 +130,7 @@ impl Stepper {
             answers: Arc::default(),
             ear: Arc::default(),
             hands: Arc::default(),
+            schedules_in_flight: schedules::SchedulesInFlight::default(),
         })
     }
 
@@ -135,9 +152,22 @@ impl Stepper {
     /// # Errors
     /// What stops the broker.
     pub fn pass(&mut self, time: Duration) -> Result<(), StorageError> {
-        self.clock.advance(time);
-        self.engine.sequencer.idle()?;
+        self.pass_by(time)?;
         self.settle_down()
+    }
+
+    /// The same without what follows from it.
+    ///
+    /// # Errors
+    /// What stops the broker.
+    pub fn pass_by(&mut self, time: Duration) -> Result<(), StorageError> {
+        self.clock.advance(time);
+        self.engine.sequencer.idle()
+    }
+
+    /// Steps the wall clock, in either direction.
+    pub fn jump_wall(&self, step_ms: i64) {
+        self.clock.jump_wall_ms(step_ms);
     }
 
     /// Creates a topic and waits for the answer.
@@ -435,6 +465,15 @@ impl Stepper {
         &self,
         handle: &PartitionHandle,
     ) -> Result<Vec<(u64, u32, Bytes)>, StorageError> {
+        let frames = self.try_read_frames(handle)?.into_iter();
+        let batch = |frame: Frame| {
+            let header = frame.header;
+            (header.base_offset.get(), header.record_count, frame.payload)
+        };
+        Ok(frames.map(batch).collect())
+    }
+
+    fn try_read_frames(&self, handle: &PartitionHandle) -> Result<Vec<Frame>, StorageError> {
         let (log, mut offset, mut cursor) = (handle.log(), handle.log().log_start(), None);
         let limit = ReadLimit {
             bytes_max: 10_000,
@@ -456,9 +495,8 @@ impl Stepper {
             assert!(!frames.is_empty(), "a read below the end finds something");
             for frame in frames {
                 assert!(frame.header.matches(&frame.payload), "the payload is whole");
-                let base = frame.header.base_offset.get();
-                read.push((base, frame.header.record_count, frame.payload));
                 offset = frame.header.next_offset();
+                read.push(frame);
             }
         }
         assert_eq!(offset, log.end(), "a read reaches the end");

@@ -5,6 +5,7 @@
 )]
 
 mod names;
+mod schedules;
 
 use std::time::Duration;
 

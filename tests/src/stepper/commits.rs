@@ -50,6 +50,7 @@ impl Stepper {
             wish,
             payloads,
             snapshot: None,
+            schedule_snapshot: None,
             answer,
             permits: Permits::default(),
         }));
@@ -102,6 +103,7 @@ impl Stepper {
                 commits: vec![commit],
             }],
             key: None,
+            schedules: Vec::new(),
             settlements: vec![CommitSettlement {
                 operation: 3,
                 subscription,

@@ -184,6 +184,7 @@ impl World {
             },
             payloads: batches.iter().map(|(.., bytes)| bytes.clone()).collect(),
             snapshot: Some(snapshot),
+            schedule_snapshot: None,
             answer: sender,
             permits: Permits::default(),
         };
