@@ -62,6 +62,11 @@ impl Stepper {
         });
         let record = v1::Record {
             value: Some(name.clone().into()),
+            // Longer than a sector: a torn round may hold a part of what belongs together.
+            headers: vec![v1::Header {
+                name: "padding".to_owned(),
+                value: vec![7; 3_000].into(),
+            }],
             ..v1::Record::default()
         };
         let hash = hash(&name);
