@@ -5,6 +5,7 @@ mod group;
 mod group_calls;
 mod pending_calls;
 mod producer;
+mod schedule;
 mod server;
 mod subscription;
 mod subscription_calls;
@@ -31,6 +32,7 @@ pub use group::{
     Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState, SoughtPartition,
 };
 pub use producer::{NamedProducer, ProducerDeletion};
+pub use schedule::{ScheduleList, SchedulePage, ScheduledRecord};
 pub use server::{Limits, ServerInfo};
 pub use subscription::{
     CreatedSubscription, FilterVerdict, NewSubscription, Obstacle, ObstacleKind, OnDeadLetter,

@@ -21,7 +21,7 @@ use crate::reader::{ReaderBuilder, Source};
 use crate::subscriber::SubscriberBuilder;
 use crate::time::later;
 use crate::transport::Transport;
-use crate::{Admin, Commit, Error, ErrorKind, Limits, RetryAdvice};
+use crate::{Admin, Commit, Error, ErrorKind, Limits, Record, RetryAdvice, ScheduleCall};
 
 pub use builder::ClientBuilder;
 
@@ -117,6 +117,11 @@ impl Client {
     /// settled, offsets that are committed.
     pub fn commit(&self) -> Commit {
         Commit::new(Arc::clone(&self.inner))
+    }
+
+    /// Starts to schedule a record: it is written to the topic when it is due.
+    pub fn schedule(&self, topic: impl Into<String>, record: impl Into<Record>) -> ScheduleCall {
+        ScheduleCall::new(Arc::clone(&self.inner), topic.into(), record.into())
     }
 
     /// Topics, groups, subscriptions, offsets and the broker itself.

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::client::{Repetition, Shared};
 use crate::subscriber::LaneHold;
 use crate::time::later;
-use crate::{Delivery, DeliveryOutcome, Error, GroupConsumer, Record, ToGroupOffsets};
+use crate::{Delivery, DeliveryOutcome, Error, GroupConsumer, Record, Schedule, ToGroupOffsets};
 use operation::{Member, Operation};
 use plan::Plan;
 
@@ -30,7 +30,7 @@ pub use failure::CommitError;
 pub use named::PulledRecords;
 
 /// What is to happen at once: records that are written to any topics, deliveries that are settled, offsets
-/// of groups that are committed.
+/// of groups that are committed, records that are scheduled.
 ///
 /// All of it becomes durable together and visible together, or nothing of it happens. It is refused as a
 /// whole if one of the operations does not hold any more: a record does not get the offset that it
@@ -122,6 +122,11 @@ impl Commit {
             topic: topic.into(),
             records: records.into_iter().map(Into::into).collect(),
         })
+    }
+
+    /// Schedules a record: it is written when it is due.
+    pub fn schedule(self, schedule: Schedule) -> Self {
+        self.with(Operation::Schedule(Box::new(schedule)))
     }
 
     /// A record was handled.

@@ -10,7 +10,7 @@
 //! - a [`Subscriber`] for durable subscriptions: each record is settled by itself, retried, and keeps its
 //!   place behind others of its key;
 //! - a [`Commit`] for several of these at once, all or none: records that are written, deliveries that are
-//!   settled, offsets that are committed;
+//!   settled, offsets that are committed, records that are scheduled;
 //! - [`Admin`] for topics, groups, subscriptions, offsets and the broker itself.
 //!
 //! ```no_run
@@ -85,6 +85,7 @@ mod producer;
 mod publish;
 mod reader;
 mod record;
+mod schedule;
 mod shutdown;
 mod subscriber;
 #[cfg(test)]
@@ -98,11 +99,12 @@ pub use admin::{
     FilterVerdict, Group, GroupDeletion, GroupMember, GroupPartition, GroupSeek, GroupState,
     Limits, LookedUpOffset, LookedUpOffsets, NamedProducer, NewSubscription, NewTopic, Obstacle,
     ObstacleKind, OnDeadLetter, OnFilterError, PendingList, PendingPage, PendingRecord,
-    ProducerDeletion, RecordExplanation, RecordHolder, RecordState, RedriveDeadLetters, ServerInfo,
-    SoughtPartition, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
-    SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
-    SubscriptionSeek, SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim,
-    TopicUpdate, TrimmedPartition, TrimmedTopic,
+    ProducerDeletion, RecordExplanation, RecordHolder, RecordState, RedriveDeadLetters,
+    ScheduleList, SchedulePage, ScheduledRecord, ServerInfo, SoughtPartition,
+    SoughtSubscriptionPartition, Subscription, SubscriptionConfig, SubscriptionConsumer,
+    SubscriptionDeletion, SubscriptionMode, SubscriptionPartition, SubscriptionSeek,
+    SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim, TopicUpdate,
+    TrimmedPartition, TrimmedTopic,
 };
 pub use client::{Client, ClientBuilder};
 pub use commit::{Commit, CommitError, Committed, PulledRecords};
@@ -119,6 +121,7 @@ pub use reader::{
     Batch, BatchRecords, CaughtUp, Gap, GapReason, Reader, ReaderBuilder, ReaderItem, Source, Start,
 };
 pub use record::{Header, ReceivedRecord, Record};
+pub use schedule::{Due, Schedule, ScheduleCall, Scheduled};
 pub use shutdown::{Drain, ShutdownHandle};
 pub use subscriber::{
     CaughtUpWatch, DeliveredRecord, Delivery, DeliveryGap, DeliveryOutcome, IntoDeliveryOutcome,

@@ -36,6 +36,7 @@ mod raw;
 mod reflection;
 mod restart;
 mod retention;
+mod schedule;
 mod scrape;
 mod start;
 mod storage_full;

@@ -7,7 +7,7 @@ use towpath_proto::v1;
 
 use super::plan::Plan;
 use crate::time::from_ms;
-use crate::{Error, Position};
+use crate::{Error, Position, Scheduled};
 
 /// What happened, all of it on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Committed {
     pub is_repeated: bool,
     /// Of each operation.
     positions: Vec<Vec<Position>>,
+    /// What was scheduled, with the operation.
+    scheduled: Vec<(usize, Scheduled)>,
 }
 
 impl Committed {
@@ -37,6 +39,19 @@ impl Committed {
             .map_or(&[], |positions| positions.as_slice())
     }
 
+    /// Where each scheduled record stands, or stood, in the order in which they were given.
+    pub fn scheduled(&self) -> impl Iterator<Item = &Scheduled> {
+        self.scheduled.iter().map(|(_, scheduled)| scheduled)
+    }
+
+    /// Where the record of one operation stands, counting the calls that made the commit from 0; none for
+    /// one that schedules nothing.
+    pub fn scheduled_of(&self, operation: usize) -> Option<&Scheduled> {
+        let mut scheduled = self.scheduled.iter();
+        let found = scheduled.find(|(number, _)| *number == operation);
+        found.map(|(_, scheduled)| scheduled)
+    }
+
     /// Reads the answer to what `plan` asked for so many operations.
     pub(super) fn read(
         plan: &Plan,
@@ -45,6 +60,7 @@ impl Committed {
     ) -> Result<Self, Error> {
         let mut positions = vec![Vec::new(); operation_count];
         let (lsn, commit_time) = (Lsn::new(answer.lsn), from_ms(answer.commit_time_ms));
+        let mut scheduled = Vec::new();
         let asked = plan.appends();
         if answer.results.len() != asked.len() {
             return Err(Error::protocol("not as many results as operations"));
@@ -59,6 +75,8 @@ impl Committed {
                 lsn,
                 append_time: commit_time,
             });
+            let of_schedule = result.scheduled.as_ref();
+            scheduled.extend(of_schedule.map(|it| (operation, Scheduled::from_proto(it))));
             if let Some(positions) = positions.get_mut(operation) {
                 positions.extend(of_it);
             }
@@ -68,6 +86,7 @@ impl Committed {
             commit_time,
             is_repeated: answer.is_repeated,
             positions,
+            scheduled,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::PulledRecords;
 use crate::group::Committer;
-use crate::{Delivery, DeliveryOutcome, GroupOffset, Record};
+use crate::{Delivery, DeliveryOutcome, GroupOffset, Record, Schedule};
 
 /// One of the things that happen at once.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) enum Operation {
         /// How.
         outcome: DeliveryOutcome,
     },
+    /// A record is written later.
+    Schedule(Box<Schedule>),
     /// A group comes further.
     Offsets {
         /// Whose.
@@ -65,7 +67,10 @@ impl Operation {
                 member: Member::Consumer(committer),
                 offsets,
             } => committer.overtake(&offsets),
-            Self::Append { .. } | Self::SettlePulled { .. } | Self::Offsets { .. } => {}
+            Self::Append { .. }
+            | Self::SettlePulled { .. }
+            | Self::Schedule(_)
+            | Self::Offsets { .. } => {}
         }
     }
 
@@ -73,7 +78,10 @@ impl Operation {
     pub(super) fn into_delivery(self) -> Option<Delivery> {
         match self {
             Self::Settle { delivery, .. } => Some(delivery),
-            Self::Append { .. } | Self::SettlePulled { .. } | Self::Offsets { .. } => None,
+            Self::Append { .. }
+            | Self::SettlePulled { .. }
+            | Self::Schedule(_)
+            | Self::Offsets { .. } => None,
         }
     }
 
@@ -81,7 +89,10 @@ impl Operation {
     pub(super) const fn delivery(&self) -> Option<&Delivery> {
         match self {
             Self::Settle { delivery, .. } => Some(delivery),
-            Self::Append { .. } | Self::SettlePulled { .. } | Self::Offsets { .. } => None,
+            Self::Append { .. }
+            | Self::SettlePulled { .. }
+            | Self::Schedule(_)
+            | Self::Offsets { .. } => None,
         }
     }
 }

@@ -12,12 +12,13 @@ use towpath_proto::v1;
 use towpath_proto::v1::append_records::Expectation;
 use towpath_proto::v1::settlement::Outcome;
 use towpath_proto::wire::operation::Operation as Kind;
-use towpath_proto::wire::{AppendRecords, CommitRequest, Operation as Asked};
+use towpath_proto::wire::{AppendRecords, CommitRequest, Operation as Asked, ScheduleRecord};
 
 use super::operation::{Member, Operation};
 use crate::subscriber::NamedDelivery;
 use crate::{
     Delivery, DeliveryOutcome, Error, ErrorReason, GroupOffset, Limits, PartitionId, Record,
+    Schedule,
 };
 
 /// What is asked, and for which operations.
@@ -63,6 +64,7 @@ impl Plan {
                     draft.parts.push(Part::Settle(settle, number));
                     Ok(())
                 }
+                Operation::Schedule(schedule) => draft.schedule(number, schedule, source),
                 Operation::Offsets { member, offsets } => draft.commit(number, member, offsets),
             };
             added.map_err(|error| (Some(number), error))?;
@@ -153,6 +155,7 @@ enum Part {
     Settle(v1::SettleRecords, usize),
     Acks(NamedDelivery, BTreeMap<u64, usize>),
     Offsets(v1::CommitGroupOffsets, usize),
+    Schedule(ScheduleRecord, usize),
 }
 
 impl Draft {
@@ -213,6 +216,13 @@ impl Draft {
         Ok(())
     }
 
+    fn schedule(&mut self, number: usize, schedule: &Schedule, source: &str) -> Result<(), Error> {
+        let asked = schedule.to_proto(source)?;
+        self.size_bytes += schedule.record().as_new_record(source).batch_len();
+        self.parts.push(Part::Schedule(asked.into(), number));
+        Ok(())
+    }
+
     fn commit(
         &mut self,
         number: usize,
@@ -242,7 +252,9 @@ impl Draft {
                 }
                 match self.parts.get_mut(known_part)? {
                     Part::Offsets(known, _) => known.offsets.get_mut(index),
-                    Part::Append(..) | Part::Settle(..) | Part::Acks(..) => None,
+                    Part::Append(..) | Part::Settle(..) | Part::Acks(..) | Part::Schedule(..) => {
+                        None
+                    }
                 }
             });
             match known {
@@ -279,6 +291,7 @@ impl Draft {
                     (Kind::Settle(settle), Origin::Acks(acks))
                 }
                 Part::Offsets(offsets, number) => (Kind::Offsets(offsets), Origin::One(number)),
+                Part::Schedule(schedule, number) => (Kind::Schedule(schedule), Origin::One(number)),
             };
             let asked = Asked {
                 operation: Some(kind),
