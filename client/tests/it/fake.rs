@@ -7,6 +7,7 @@ mod fetch;
 mod group;
 mod log;
 mod produce;
+mod schedule;
 mod subscription;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,6 +27,7 @@ use towpath_proto::v1::commit_service_server::CommitServiceServer;
 use towpath_proto::v1::fetch_service_server::FetchServiceServer;
 use towpath_proto::v1::group_service_server::GroupServiceServer;
 use towpath_proto::v1::produce_service_server::ProduceServiceServer;
+use towpath_proto::v1::schedule_service_server::ScheduleServiceServer;
 use towpath_proto::v1::subscription_service_server::SubscriptionServiceServer;
 use towpath_proto::v1::topic_service_server::TopicServiceServer;
 
@@ -90,6 +92,8 @@ pub(crate) struct State {
     pub(crate) commits: Vec<Vec<String>>,
     /// What was answered to those, by their keys.
     pub(crate) remembered_commits: BTreeMap<Bytes, v1::CommitResponse>,
+    /// Scheduled records.
+    pub(crate) schedules: Vec<v1::ScheduledRecord>,
     /// How often another broker took the place of the one before.
     replaced_count: u32,
 }
@@ -217,6 +221,9 @@ impl FakeBroker {
                 CommitServiceServer::new(commit::Commits(Arc::clone(&shared)))
                     .max_decoding_message_size(9 * 1024 * 1024),
             )
+            .add_service(ScheduleServiceServer::new(schedule::Schedules(Arc::clone(
+                &shared,
+            ))))
             .add_service(GroupServiceServer::new(group::Groups(Arc::clone(&shared))))
             .add_service(SubscriptionServiceServer::new(subscription::Subscriptions(
                 Arc::clone(&shared),

@@ -17,6 +17,7 @@ mod outages;
 mod producer;
 mod public_api;
 mod reader;
+mod schedule;
 mod subscriber;
 mod subscription_admin;
 mod subscription_pending;

@@ -13,7 +13,7 @@ use towpath_proto::v1::commit_service_server::CommitService;
 use towpath_proto::wire;
 use towpath_proto::wire::operation::Operation as Kind;
 
-use super::{Shared, State};
+use super::{Shared, State, schedule};
 
 /// What to do with a commit instead of what should be done.
 #[derive(Debug, Clone, Copy)]
@@ -87,8 +87,15 @@ fn carry_out(
         check(state, operation).map_err(|problem| problem.with("operation", number))?;
     }
     let operations = request.operations.iter();
-    let results = operations.map(|operation| v1::OperationResult {
-        positions: carry_out_one(state, operation),
+    let results = operations.map(|operation| match operation.operation.as_ref().unwrap() {
+        Kind::Schedule(asked) => v1::OperationResult {
+            scheduled: Some(schedule::schedule(state, asked)),
+            ..v1::OperationResult::default()
+        },
+        _ => v1::OperationResult {
+            positions: carry_out_one(state, operation),
+            scheduled: None,
+        },
     });
     Ok(v1::CommitResponse {
         results: results.collect(),
@@ -114,6 +121,7 @@ fn check(state: &mut State, operation: &wire::Operation) -> Result<(), Problem> 
                 _ => Ok(()),
             }
         }
+        Kind::Schedule(asked) => schedule::check(state, asked),
         Kind::Offsets(offsets) => {
             for it in &offsets.offsets {
                 let place = (it.topic.clone(), it.partition);
@@ -153,6 +161,7 @@ fn carry_out_one(state: &mut State, operation: &wire::Operation) -> Vec<v1::Reco
             });
             records.collect()
         }
+        Kind::Schedule(_) => Vec::new(),
         Kind::Offsets(offsets) => {
             for it in &offsets.offsets {
                 let place = (it.topic.clone(), it.partition);
@@ -174,6 +183,7 @@ fn carry_out_one(state: &mut State, operation: &wire::Operation) -> Vec<v1::Reco
 /// An operation in a word, with what tells it from others.
 fn describe(operation: &wire::Operation) -> String {
     match operation.operation.as_ref().unwrap() {
+        Kind::Schedule(asked) => format!("schedule {} {}", asked.topic, asked.schedule_id),
         Kind::Append(append) => format!("append {} x{}", append.topic, append.records.len()),
         Kind::Offsets(offsets) => {
             let offsets = offsets.offsets.iter();
