@@ -8,6 +8,7 @@ mod commit;
 mod consume;
 mod demo;
 mod dlq;
+mod due;
 mod duration;
 mod from;
 mod group;
@@ -18,6 +19,7 @@ mod number;
 mod place;
 mod produce;
 mod producer;
+mod scheduled;
 mod seek_to;
 mod serve;
 mod size;
@@ -40,6 +42,7 @@ pub(crate) use manual::{CompletionsArgs, ManArgs};
 pub(crate) use place::Place;
 pub(crate) use produce::{InputPlace, ProduceArgs};
 pub(crate) use producer::{ProducerArgs, ProducerCommand};
+pub(crate) use scheduled::{ScheduledArgs, ScheduledCommand};
 pub(crate) use seek_to::SeekTo;
 pub(crate) use serve::ServeArgs;
 pub(crate) use storage::{DumpArgs, StorageArgs, StorageCommand};
@@ -127,7 +130,7 @@ pub(crate) enum Command {
     Produce(ProduceArgs),
     /// Read records of a topic, alone, as a member of a group, or through a subscription
     Consume(ConsumeArgs),
-    /// Do several things at once, all or none: write, settle, commit offsets
+    /// Do several things at once, all or none: write, schedule, settle, commit offsets
     Commit(CommitArgs),
     /// Create, show, list, change, trim and delete topics
     Topic(TopicArgs),
@@ -137,6 +140,8 @@ pub(crate) enum Command {
     Subscription(SubscriptionArgs),
     /// List, show, redrive and discard the dead letters of a subscription
     Dlq(DlqArgs),
+    /// List, cancel and move records that are not due yet
+    Scheduled(ScheduledArgs),
     /// List and delete names of producers
     Producer(ProducerArgs),
     /// Look at data folders, without a broker

@@ -9,6 +9,7 @@ mod group;
 mod manual;
 mod produce;
 mod producer;
+mod scheduled;
 mod serve;
 mod session;
 mod storage;
@@ -72,6 +73,11 @@ pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Out
         Command::Producer(args) => {
             session
                 .until_interrupted(producer::run(&args.command, &session))
+                .await
+        }
+        Command::Scheduled(args) => {
+            session
+                .until_interrupted(scheduled::run(&args.command, &session))
                 .await
         }
         Command::Storage(args) => storage::run(&args.command, &session),

@@ -81,8 +81,10 @@ impl Exit {
             | ErrorReason::GroupNotFound
             | ErrorReason::SubscriptionNotFound
             | ErrorReason::DeadLetterNotFound
-            | ErrorReason::ProducerNotFound => Self::NotFound,
+            | ErrorReason::ProducerNotFound
+            | ErrorReason::ScheduleNotFound => Self::NotFound,
             ErrorReason::TopicExists
+            | ErrorReason::ScheduleExists
             | ErrorReason::EtagMismatch
             | ErrorReason::TopicInUse
             | ErrorReason::SubscriptionExists

@@ -23,13 +23,16 @@ A plan:
     {"settle": {"subscription": "billing", "delivery": 7, "partition": 0,
                 "ranges": [{"start": 96, "end": 98}], "outcome": "ack"}},
     {"offsets": {"group": "audit", "member_id": "0f6b0de0c3d84a6fb8a1c7b1f2e3d4a5",
-                 "offsets": [{"topic": "orders", "partition": 0, "generation": 4, "offset": 110}]}}
+                 "offsets": [{"topic": "orders", "partition": 0, "generation": 4, "offset": 110}]}},
+    {"schedule": {"topic": "reminders", "delay_ms": 86400000, "schedule_id": "order-42",
+                  "record": {"key": "42", "value": "pay!"}}}
   ]}
 "#,
     after_help = "Records are as `consume -o json` prints them. An expected_offset is that of the first record, and
 needs a partition. An outcome is ack, nack (with reason, delay_ms) or dead_letter (with reason);
 is_dead_letter says that partition and ranges are those of the dead-letter topic. Deliveries are
-what SubscriptionService.Pull answers, ids of members what `group get` shows.
+what SubscriptionService.Pull answers, ids of members what `group get` shows. A scheduled record
+is delivered after delay_ms, or at a time such as \"at\": \"2026-12-24T18:00:00Z\".
 
 Exit code 6 says that something of it does not hold any more: nothing was done."
 )]

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use towpath_client::{Offset, PartitionId, ProducerName, TopicName};
+use towpath_client::{Due, Offset, PartitionId, ProducerName, TopicName};
 
+use super::due::DueArgs;
 use super::duration::parse_duration;
 use super::header::HeaderArg;
 use super::number::{parse_offset, parse_partition};
@@ -30,6 +31,7 @@ const ID: &str = "ce-id";
   towpath produce orders v -p 0 --expect-offset 17      only if it becomes orders/0@17
   towpath consume orders -e -o json | towpath produce copy --input json
   relay | towpath produce orders --producer-name relay-1     shuts its predecessor out
+  towpath produce reminders 'pay!' --delay 24h --schedule-id order-42     delivered in a day
 ")]
 pub(crate) struct ProduceArgs {
     /// Topic
@@ -78,6 +80,12 @@ pub(crate) struct ProduceArgs {
     /// up to the first that does not. Needs --partition or --key
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_offset)]
     pub(crate) expect_offset: Option<Offset>,
+    /// When to deliver, if not at once.
+    #[command(flatten)]
+    due: DueArgs,
+    /// Id to cancel or to move the record by while it is not due; only one of the topic has it at a time
+    #[arg(long, value_name = "ID")]
+    pub(crate) schedule_id: Option<String>,
     /// How long the outcome of a record is waited for while the broker is out of reach
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) give_up_after: Duration,
@@ -121,6 +129,11 @@ impl ProduceArgs {
     /// Whether the input is one record, whose address is printed.
     pub(crate) fn is_single(&self, place: &InputPlace) -> bool {
         self.input == InputForm::Whole || matches!(place, InputPlace::Value(_))
+    }
+
+    /// When the records are due; none for at once.
+    pub(crate) fn due(&self) -> Option<Due> {
+        self.due.due()
     }
 
     /// What every record has besides its value.
@@ -179,10 +192,36 @@ impl ProduceArgs {
             return Err(Failure::usage("--expect-offset needs --partition or --key")
                 .hint("an offset belongs to a partition"));
         }
+        self.check_schedule(place)?;
         if self.event_id.is_some() && !self.is_single(place) {
             return Err(Failure::usage(
                 "--id is for one record, not for a file of them",
             ));
+        }
+        Ok(())
+    }
+}
+
+impl ProduceArgs {
+    /// A scheduled record is written by nobody in particular, and where is not known yet.
+    fn check_schedule(&self, place: &InputPlace) -> Result<(), Failure> {
+        if self.due().is_none() {
+            return match self.schedule_id {
+                Some(_) => Err(Failure::usage("--schedule-id needs --delay or --at")),
+                None => Ok(()),
+            };
+        }
+        let has_own = [
+            ("--producer-name", self.producer_name.is_some()),
+            ("--expect-offset", self.expect_offset.is_some()),
+        ];
+        if let Some((flag, _)) = has_own.iter().find(|(_, is_given)| *is_given) {
+            let message = format!("{flag} does not go with --delay or --at");
+            return Err(Failure::usage(message));
+        }
+        if self.schedule_id.is_some() && !self.is_single(place) {
+            let message = "--schedule-id is for one record, not for a file of them";
+            return Err(Failure::usage(message));
         }
         Ok(())
     }
@@ -270,6 +309,10 @@ mod tests {
         refused("t -f x --id 1");
         refused("t v --expect-offset 7");
         refused("t --key-from .a --expect-offset 7");
+        refused("t v --schedule-id a");
+        refused("t -f x --delay 1m --schedule-id a");
+        refused("t v --delay 1m --producer-name a");
+        refused("t v -p 0 --delay 1m --expect-offset 7");
         for line in [
             "t v -f x",
             "t -k a --key-from .b",

@@ -1,6 +1,7 @@
 //! `towpath produce`: a value, a file or standard input into a topic.
 
 mod report;
+mod scheduling;
 mod sending;
 
 use std::io::{self, IsTerminal as _};
@@ -15,6 +16,7 @@ use crate::failure::Failure;
 use crate::input::{Input, InputForm};
 
 use report::{PositionReport, SummaryReport};
+use scheduling::{ScheduledReport, ScheduledSummary, Scheduling};
 use sending::Sending;
 
 /// Writes what the arguments say. Everything that was taken is on disk, or told not to be, when this
@@ -29,6 +31,18 @@ pub(super) async fn run(args: &ProduceArgs, session: &Session<'_>) -> Result<Out
     let topic = session.until_interrupted(known).await?;
     let is_single = args.is_single(&place);
     let input = open(place, args.input_form())?;
+    if let Some(due) = args.due() {
+        let scheduling = Scheduling {
+            client,
+            topic: args.topic.as_str(),
+            due,
+            id: args.schedule_id.as_deref(),
+            give_up_after: args.give_up_after,
+            shape,
+            progress: session.output.progress("scheduled", None),
+        };
+        return Ok(schedule(scheduling, input, is_single, session).await);
+    }
     let producer = producer_of(args, &client);
     if args.producer_name.is_some() {
         // Whoever wrote under the name before is to be shut out before more is read.
@@ -44,6 +58,22 @@ pub(super) async fn run(args: &ProduceArgs, session: &Session<'_>) -> Result<Out
         (false, _) => Outcome::of(SummaryReport::of(&sent)),
     };
     Ok(outcome.with_failure(sent.failure(is_single)))
+}
+
+async fn schedule(
+    scheduling: Scheduling<'_>,
+    input: Input,
+    is_single: bool,
+    session: &Session<'_>,
+) -> Outcome {
+    let topic = scheduling.topic;
+    let lines = scheduling.run(input, &session.interrupt).await;
+    let outcome = match (is_single, &lines.last) {
+        (true, Some(scheduled)) => Outcome::of(ScheduledReport::new(topic, scheduled)),
+        (true, None) => Outcome::silent(Exit::Usage),
+        (false, _) => Outcome::of(ScheduledSummary::of(&lines)),
+    };
+    outcome.with_failure(lines.problem)
 }
 
 fn producer_of(args: &ProduceArgs, client: &Client) -> Producer {

@@ -23,6 +23,7 @@ mod manual;
 mod produce;
 mod producer;
 mod running;
+mod scheduled;
 mod serve;
 mod serve_process;
 mod storage;

@@ -5,14 +5,18 @@ mod form;
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::value::RawValue;
 use towpath_client::{
-    Assignment, Commit, DeliveryOutcome, Generation, GroupOffset, Offset, OffsetRange, PartitionId,
-    PulledRecords, Record, TopicName,
+    Assignment, Commit, DeliveryOutcome, Due, Generation, GroupOffset, Offset, OffsetRange,
+    PartitionId, PulledRecords, Record, Schedule, TopicName,
 };
 
 use crate::input::{JsonError, JsonFault, parse_record};
-use form::{JsonAppend, JsonOffsets, JsonOperation, JsonOutcome, JsonPlan, JsonRange, JsonSettle};
+use form::{
+    JsonAppend, JsonOffsets, JsonOperation, JsonOutcome, JsonPlan, JsonRange, JsonSchedule,
+    JsonSettle,
+};
 
 /// What is to be done at once.
 #[derive(Debug)]
@@ -32,6 +36,10 @@ enum Kind {
     Append {
         topic: String,
         records: Vec<Record>,
+    },
+    Schedule {
+        topic: String,
+        schedule: Box<Schedule>,
     },
     Settle {
         pulled: PulledRecords,
@@ -98,6 +106,7 @@ impl Plan {
         let operations = self.operations.iter();
         operations.fold(commit, |commit, operation| match &operation.kind {
             Kind::Append { topic, records } => commit.append_all(topic, records.iter().cloned()),
+            Kind::Schedule { schedule, .. } => commit.schedule(Schedule::clone(schedule)),
             Kind::Settle { pulled, outcome } => {
                 commit.settle_pulled(pulled.clone(), outcome.clone())
             }
@@ -118,7 +127,7 @@ impl Plan {
     /// The topic of each operation; none for one that writes nothing.
     pub(super) fn topics(&self) -> impl Iterator<Item = Option<&str>> {
         self.operations.iter().map(|it| match &it.kind {
-            Kind::Append { topic, .. } => Some(topic.as_str()),
+            Kind::Append { topic, .. } | Kind::Schedule { topic, .. } => Some(topic.as_str()),
             Kind::Settle { .. } | Kind::Offsets { .. } => None,
         })
     }
@@ -129,6 +138,9 @@ fn read_operation(text: &str, path: &str, raw: &RawValue) -> Result<Kind, PlanFa
     let read = serde_json::from_str(raw.get());
     match read.map_err(|error| fault(path.to_owned(), line, error))? {
         JsonOperation::Append(append) => read_append(text, &format!("{path}.append"), append),
+        JsonOperation::Schedule(schedule) => {
+            read_schedule(text, &format!("{path}.schedule"), line, schedule)
+        }
         JsonOperation::Settle(settle) => {
             let said = |message| said(format!("{path}.settle"), line, message);
             read_settle(settle).map_err(said)
@@ -170,6 +182,37 @@ fn read_append(text: &str, path: &str, append: JsonAppend<'_>) -> Result<Kind, P
     Ok(Kind::Append {
         topic: append.topic,
         records,
+    })
+}
+
+fn read_schedule(
+    text: &str,
+    path: &str,
+    line: usize,
+    json: JsonSchedule<'_>,
+) -> Result<Kind, PlanFault> {
+    let said = |message: &str| said(path.to_owned(), line, message.to_owned());
+    let record = parse_record(json.record.get().as_bytes());
+    let record = record.map_err(|cause| {
+        fault_of_record(format!("{path}.record"), line_of(text, json.record), cause)
+    })?;
+    let record = match json.partition {
+        Some(partition) => record.partition(PartitionId::new(partition)),
+        None => record,
+    };
+    let due = match (json.at, json.delay_ms) {
+        (None, Some(delay_ms)) => Due::After(Duration::from_millis(delay_ms)),
+        (Some(at), None) => {
+            let at: Result<Timestamp, _> = at.parse();
+            let at = at.map_err(|_error| said("at is a time such as 2026-12-24T18:00:00Z"))?;
+            Due::At(at.into())
+        }
+        (None, None) | (Some(_), Some(_)) => return Err(said("either at or delay_ms is needed")),
+    };
+    let schedule = Schedule::new(&json.topic, record).due(due);
+    Ok(Kind::Schedule {
+        topic: json.topic,
+        schedule: Box::new(schedule.id(json.schedule_id)),
     })
 }
 

@@ -1,13 +1,14 @@
 //! What is told about a plan that was carried out.
 
 use std::io::{self, Write};
+use std::time::SystemTime;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use towpath_client::Committed;
 
 use super::plan::Plan;
-use crate::output::{Report, json_line};
+use crate::output::{Report, json_line, printable};
 
 /// Where the records of each operation are.
 #[derive(Debug, Serialize)]
@@ -21,6 +22,16 @@ pub(super) struct CommitReport {
 #[derive(Debug, Serialize)]
 struct OperationReport {
     positions: Vec<PositionReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduled: Option<ScheduledReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct ScheduledReport {
+    topic: String,
+    partition: u32,
+    schedule_id: String,
+    due_time: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -39,15 +50,20 @@ impl CommitReport {
                 partition: position.partition.get(),
                 offset: position.offset.get(),
             });
+            let scheduled = committed.scheduled_of(number).map(|it| ScheduledReport {
+                topic: topic.unwrap_or_default().to_owned(),
+                partition: it.partition.get(),
+                schedule_id: it.id.clone(),
+                due_time: time_text(it.due_time),
+            });
             OperationReport {
                 positions: positions.collect(),
+                scheduled,
             }
         });
-        let time = Timestamp::try_from(committed.commit_time);
-        let time = time.unwrap_or(Timestamp::UNIX_EPOCH);
         Self {
             lsn: committed.lsn.get(),
-            time: format!("{time:.3}"),
+            time: time_text(committed.commit_time),
             is_repeated: committed.is_repeated,
             results: results.collect(),
         }
@@ -56,13 +72,25 @@ impl CommitReport {
 
 impl Report for CommitReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        for position in self.results.iter().flat_map(|it| &it.positions) {
-            let PositionReport {
-                topic,
-                partition,
-                offset,
-            } = position;
-            writeln!(out, "{topic}/{partition}@{offset}")?;
+        for operation in &self.results {
+            for position in &operation.positions {
+                let PositionReport {
+                    topic,
+                    partition,
+                    offset,
+                } = position;
+                writeln!(out, "{topic}/{partition}@{offset}")?;
+            }
+            if let Some(scheduled) = &operation.scheduled {
+                let ScheduledReport {
+                    topic,
+                    partition,
+                    due_time,
+                    ..
+                } = scheduled;
+                let id = printable(scheduled.schedule_id.as_bytes());
+                writeln!(out, "{topic}/{partition} scheduled as {id} for {due_time}")?;
+            }
         }
         Ok(())
     }
@@ -70,4 +98,9 @@ impl Report for CommitReport {
     fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         json_line(out, self)
     }
+}
+
+fn time_text(time: SystemTime) -> String {
+    let time = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{time:.3}")
 }

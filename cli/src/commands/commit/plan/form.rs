@@ -17,6 +17,8 @@ pub(super) enum JsonOperation<'a> {
     Append(JsonAppend<'a>),
     Settle(JsonSettle),
     Offsets(JsonOffsets),
+    #[serde(borrow)]
+    Schedule(JsonSchedule<'a>),
 }
 
 #[derive(Deserialize)]
@@ -29,6 +31,22 @@ pub(super) struct JsonAppend<'a> {
     pub(super) expected_offset: Option<u64>,
     #[serde(borrow)]
     pub(super) records: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JsonSchedule<'a> {
+    pub(super) topic: String,
+    #[serde(default)]
+    pub(super) partition: Option<u32>,
+    #[serde(default)]
+    pub(super) at: Option<String>,
+    #[serde(default)]
+    pub(super) delay_ms: Option<u64>,
+    #[serde(default)]
+    pub(super) schedule_id: String,
+    #[serde(borrow)]
+    pub(super) record: &'a RawValue,
 }
 
 #[derive(Deserialize)]
