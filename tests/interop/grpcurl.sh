@@ -35,7 +35,7 @@ documented() {
 }
 
 for service in AdminService CommitService DeadLetterService FetchService GroupService ProduceService \
-    SubscriptionService TopicService; do
+    ScheduleService SubscriptionService TopicService; do
     check "lists_$service" ok "towpath.v1.$service" call "$address" list
 done
 check lists_health ok grpc.health.v1.Health call "$address" list

@@ -65,6 +65,12 @@ families! {
     FSYNC_DURATION = Histogram "towpath_fsync_duration_seconds" [] "Time that one round took to become durable: encoding, writing and syncing.";
     FSYNC_BATCH_RECORDS = Histogram "towpath_fsync_batch_records" [] "Records that one sync made durable, of rounds with records.";
 
+    SCHEDULED_RECORDS = Gauge "towpath_scheduled_records" [] "Records that wait until they are due.";
+    SCHEDULED_BYTES = Gauge "towpath_scheduled_bytes" [] "Bytes of records that wait until they are due, and of their ids.";
+    SCHEDULED_OVERDUE = Gauge "towpath_scheduled_overdue_seconds" [] "For how long the first scheduled record is due that was not delivered; 0 without one.";
+    SCHEDULED_SET_ASIDE = Gauge "towpath_scheduled_set_aside_records" [] "Due records that cannot be read or appended, and are tried again each minute.";
+    SCHEDULED_DELIVERED = Counter "towpath_scheduled_delivered_records_total" [] "Scheduled records that were delivered.";
+
     DELIVER_RECORDS = Counter "towpath_deliver_records_total" ["topic"] "Records handed to readers and members of groups, batches counted whole.";
     DELIVER_BYTES = Counter "towpath_deliver_bytes_total" ["topic"] "Bytes of batches handed to readers and members of groups.";
 

@@ -94,6 +94,7 @@ impl Sources {
         let is_complete = groups.is_complete && subscriptions.is_complete;
         self.write_start(&mut text, is_complete);
         self.write_appends(&mut text);
+        self.write_schedules(&mut text);
         self.write_topics(&mut text);
         self.write_groups(&mut text, groups);
         subscriptions.write(&mut text);
@@ -144,6 +145,16 @@ impl Sources {
         series.put_histogram(&[], Unit::Nanoseconds, &durations);
         let mut series = text.family(&all::FSYNC_BATCH_RECORDS);
         series.put_histogram(&[], Unit::One, &engine.sync_records.snapshot());
+    }
+
+    fn write_schedules(&self, text: &mut Exposition) {
+        let schedules = &self.engine.metrics.schedules;
+        text.one(&all::SCHEDULED_RECORDS, load(&schedules.count));
+        text.one(&all::SCHEDULED_BYTES, load(&schedules.size_bytes));
+        let overdue = Duration::from_millis(load(&schedules.overdue_ms));
+        text.one(&all::SCHEDULED_OVERDUE, overdue);
+        text.one(&all::SCHEDULED_SET_ASIDE, load(&schedules.set_aside));
+        text.one(&all::SCHEDULED_DELIVERED, load(&schedules.delivered));
     }
 
     fn write_topics(&self, text: &mut Exposition) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use towpath_storage::{CommittedRound, Space};
 
+use crate::core::State;
 use crate::metrics::Histogram;
 use crate::metrics::{COUNT_BOUNDS, LATENCY_BOUNDS};
 
@@ -23,6 +24,8 @@ pub struct EngineMetrics {
     pub(crate) sync_records: Histogram,
     /// Journal files that no checkpoint has freed. Written by the sequencer.
     pub(crate) journal_files: AtomicU64,
+    /// Scheduled records. Written by the sequencer.
+    pub(crate) schedules: ScheduleMetrics,
     /// Of the disk. Written by the maintenance thread, as is all that follows.
     pub(crate) free_bytes: AtomicU64,
     /// Of the disk.
@@ -46,6 +49,7 @@ impl EngineMetrics {
             sync_duration: Histogram::new(LATENCY_BOUNDS),
             sync_records: Histogram::new(COUNT_BOUNDS),
             journal_files: AtomicU64::new(1),
+            schedules: ScheduleMetrics::default(),
             free_bytes: AtomicU64::new(0),
             total_bytes: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
@@ -80,6 +84,42 @@ impl EngineMetrics {
         let free_bytes = space.available_bytes;
         self.free_bytes.store(free_bytes, Ordering::Relaxed);
         self.total_bytes.store(space.total_bytes, Ordering::Relaxed);
+    }
+}
+
+/// Scheduled records of all topics.
+#[derive(Debug, Default)]
+pub(crate) struct ScheduleMetrics {
+    /// Records that are scheduled.
+    pub(crate) count: AtomicU64,
+    /// Their bytes.
+    pub(crate) size_bytes: AtomicU64,
+    /// For how long the first of them is due, milliseconds.
+    pub(crate) overdue_ms: AtomicU64,
+    /// Due records that cannot be delivered now.
+    pub(crate) set_aside: AtomicU64,
+    /// Records that were delivered since the start.
+    pub(crate) delivered: AtomicU64,
+}
+
+impl ScheduleMetrics {
+    /// Notes what is scheduled at broker time `now_ms`.
+    pub(super) fn note(&self, state: &State, now_ms: i64) {
+        let counts = state.schedule_counts();
+        let overdue_ms = state.next_due_ms().map_or(0, |due_ms| now_ms - due_ms);
+        let numbers = [
+            (&self.count, counts.count),
+            (&self.size_bytes, counts.size_bytes),
+            (&self.overdue_ms, u64::try_from(overdue_ms).unwrap_or(0)),
+            (&self.set_aside, state.set_aside_count() as u64),
+        ];
+        for (number, value) in numbers {
+            number.store(value, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn note_delivered(&self, count: usize) {
+        self.delivered.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 

@@ -134,6 +134,28 @@ async fn records_in_and_out_are_those_that_were_written_and_read() {
 }
 
 #[tokio::test]
+async fn what_is_scheduled_is_counted_until_it_is_delivered() {
+    let broker = TestBroker::start_with(scraped_config()).await;
+    broker.create("reminders", 1).await;
+    crate::schedule::schedule_in(&broker, "reminders", &[3_600_000, 7_200_000]).await;
+    let scheduled = "towpath_scheduled_records";
+    let scrape = Scrape::until(&broker, |it| it.number(scheduled) == 2).await;
+    assert!(scrape.number("towpath_scheduled_bytes") > 0);
+    assert_eq!(
+        scrape.number("towpath_scheduled_delivered_records_total"),
+        0
+    );
+    crate::schedule::schedule_in(&broker, "reminders", &[0]).await;
+    let delivered = "towpath_scheduled_delivered_records_total";
+    let scrape = Scrape::until(&broker, |it| {
+        it.number(delivered) == 1 && it.number(scheduled) == 2
+    });
+    let scrape = scrape.await;
+    assert_eq!(scrape.number("towpath_scheduled_set_aside_records"), 0);
+    assert_eq!(scrape.number("towpath_append_in_flight_records"), 0);
+}
+
+#[tokio::test]
 async fn lag_and_what_is_in_flight_fall_to_nothing_as_a_group_commits() {
     let (broker, mut member) = with_load().await;
     let series = |name: &str, partition: u32| {

@@ -65,6 +65,14 @@ async fn schedule(
     Ok(results.map(|it| it.scheduled.expect("scheduled")).collect())
 }
 
+/// Schedules a record for each delay, in milliseconds.
+pub(crate) async fn schedule_in(broker: &TestBroker, topic: &str, delays: &[u64]) {
+    let records = delays
+        .iter()
+        .map(|delay| later(topic, "v", "", Time::DelayMs(*delay)));
+    schedule(broker, records.collect()).await.unwrap();
+}
+
 async fn cancel(broker: &TestBroker, topic: &str, id: &str) -> Result<i64, Status> {
     let request = v1::CancelScheduleRequest {
         topic: topic.to_owned(),

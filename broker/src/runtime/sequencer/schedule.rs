@@ -18,7 +18,9 @@ use crate::core::{
 impl Sequencer {
     /// Asks for what is due, and for what is due next.
     pub(super) fn step_schedules(&mut self, draft: &mut Draft) {
-        let step = self.state.step_schedules(self.time.now_ms());
+        let now_ms = self.time.now_ms();
+        let step = self.state.step_schedules(now_ms);
+        self.shared.metrics.schedules.note(&self.state, now_ms);
         let refill = step.refill.map(ScheduleJob::Refill);
         let fire = (!step.due.is_empty()).then_some(ScheduleJob::Fire(step.due));
         let jobs = refill.into_iter().chain(fire);
@@ -146,6 +148,7 @@ impl Sequencer {
             return Verdict::Answered;
         }
         self.apply_rows(&rows);
+        self.shared.metrics.schedules.note_delivered(keys.len());
         let appends = lines.into_iter().zip(fire.batches);
         let appends = appends.map(|(line, (_, payload))| Append { line, payload });
         self.push_entry(appends.collect(), rows, draft);
