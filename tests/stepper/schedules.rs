@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use towpath_broker::core::ScheduleTime;
 use towpath_storage::vfs::sim::{CrashMode, LossMode, SimDisk};
+use towpath_tests::model::Model;
 use towpath_tests::stepper::{Stepper, small_options};
 
 const TOPICS: [&str; 2] = ["orders", "reminders"];
@@ -55,7 +56,7 @@ fn run(seed: u64, sum: &mut Counts) {
     let mut options = small_options();
     // So few that the disk is read again and again.
     options.core.schedule_window_max = 8;
-    let stepper = Stepper::open_at(&disk, seed, &options, Default::default(), START_MS).unwrap();
+    let stepper = Stepper::open_at(&disk, seed, &options, Model::default(), START_MS).unwrap();
     let mut world = World {
         random: fastrand::Rng::with_seed(seed),
         disk,

@@ -58,8 +58,8 @@ impl Report for ScheduledReports {
                 it.due_time.clone(),
                 it.topic.clone(),
                 it.partition.to_string(),
-                printable(it.schedule_id.as_bytes()).to_string(),
-                printable(key.as_bytes()).to_string(),
+                printable(it.schedule_id.as_bytes()),
+                printable(key.as_bytes()),
                 it.record_bytes.to_string(),
             ]);
         }
