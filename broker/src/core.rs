@@ -68,7 +68,9 @@ pub use topic::{
     CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicInUse, TopicNotFound,
     TopicRevision, TopicSettings, UpdateTopic, UpdateTopicRefusal,
 };
-pub use topic_config::{SettingChange, TopicConfig, TopicConfigChange, TopicConfigError};
+pub use topic_config::{
+    SettingChange, StaleRecords, TopicConfig, TopicConfigChange, TopicConfigError,
+};
 
 use changes::Changes;
 use group::Groups;

@@ -209,6 +209,7 @@ pub(super) fn config_refused(error: TopicConfigError) -> Problem {
     let field = match error {
         TopicConfigError::RetentionAge { .. } => "config.retention_age_ms",
         TopicConfigError::RetentionBytes => "config.retention_bytes",
+        TopicConfigError::DedupeWindow { .. } => "config.dedupe_window_ms",
     };
     Problem::invalid_field(field, error.to_string())
 }
