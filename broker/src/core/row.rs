@@ -443,9 +443,9 @@ pub(super) struct NamedProducerRow {
 pub(super) struct OutcomeRow {
     #[prost(uint64, tag = "1")]
     pub(super) base_offset: u64,
-    /// 0 if the batch was refused for good.
     #[prost(uint32, tag = "2")]
     pub(super) record_count: u32,
+    /// 0 if the batch was refused for good.
     #[prost(uint64, tag = "3")]
     pub(super) lsn: u64,
     #[prost(int64, tag = "4")]
