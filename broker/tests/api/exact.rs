@@ -4,6 +4,7 @@ mod commits;
 mod entities;
 mod events;
 mod histories;
+mod redriven;
 mod versions;
 
 use prost::Message;
