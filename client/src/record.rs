@@ -88,6 +88,15 @@ impl Record {
         self.header(event::SOURCE, source).header(event::ID, id)
     }
 
+    /// Names the event by its id alone, as [`Record::event`] does: it comes from where the client's events
+    /// [come from](crate::ClientBuilder::source), unless the record has a `ce-source` already.
+    #[must_use]
+    pub fn event_id(mut self, id: impl Into<Bytes>) -> Self {
+        self.headers.retain(|it| it.name() != event::ID);
+        self.wants_source = self.headers.iter().all(|it| it.name() != event::SOURCE);
+        self.header(event::ID, id)
+    }
+
     /// Says which version of its entity, the one that the key names, the record brings: the header
     /// `towpath-entity-version`, in place of any that is there. A topic that
     /// [compares them](crate::NewTopic::stale_records) refuses or marks what is not newer than what it has.

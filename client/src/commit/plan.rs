@@ -1,7 +1,7 @@
 //! What the broker is asked: one request for all operations.
 //!
 //! Acks of what came with one delivery are one operation of the request, since a request holds few of them;
-//! a record that rests on an offset or a version is one of its own. So the numbers of the operations differ on both sides.
+//! a record that rests on an offset or a version is not among others. So the numbers of the operations differ on both sides.
 
 use std::collections::BTreeMap;
 
@@ -162,9 +162,18 @@ impl Draft {
         (topic, source): (&str, &str),
         records: &[Record],
     ) -> Result<(), Error> {
-        let is_alone = |record: &Record| record.expectation().is_some();
+        // Those that expect versions of a key that follow one another rest on the first of them.
+        let follows = |one: &Record, next: &Record| match (one.expectation(), next.expectation()) {
+            (None, None) => true,
+            (Some(Expectation::Version(one_version)), Some(Expectation::Version(next_version))) => {
+                one_version.checked_add(1) == Some(next_version)
+                    && one.key_bytes().is_some()
+                    && one.key_bytes() == next.key_bytes()
+            }
+            _ => false,
+        };
         let belong_together = |one: &Record, next: &Record| {
-            !is_alone(one) && !is_alone(next) && one.chosen_partition() == next.chosen_partition()
+            follows(one, next) && one.chosen_partition() == next.chosen_partition()
         };
         for run in records.chunk_by(belong_together) {
             let first = run.first();

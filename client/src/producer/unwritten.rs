@@ -63,10 +63,11 @@ impl Unwritten {
 
 /// What is said of a record whose entity has this version already.
 pub(super) fn stale(current: u64) -> Error {
-    let text = format!("the entity has version {current} already");
+    let text =
+        format!("the entity has version {current} already, and the record brings no greater one");
     let problem = Problem::new(ErrorReason::StaleEntityVersion, text)
         .with("current_version", current)
-        .with_hint("it is old news: drop the record");
+        .with_hint("a newer record of the entity was written: this one has nothing to tell");
     Error::from_problem(&problem)
 }
 

@@ -78,6 +78,15 @@ fn an_event_is_named_once_whoever_names_it() {
 }
 
 #[test]
+fn an_event_that_only_has_an_id_comes_from_the_client() {
+    let named = Record::new("v").event_id("e-1").event_id("e-2");
+    check(&named, "/s", &[("ce-id", "e-2"), ("ce-source", "/s")]);
+    let from_elsewhere = Record::new("v").header("ce-source", "/shop");
+    let expected = [("ce-source", "/shop"), ("ce-id", "e-1")];
+    check(&from_elsewhere.event_id("e-1"), "/s", &expected);
+}
+
+#[test]
 fn the_version_of_an_entity_is_decimal_text_and_there_once() {
     let record = Record::new("v").entity_version(7).entity_version(u64::MAX);
     let expected = [("towpath-entity-version", "18446744073709551615")];

@@ -186,6 +186,11 @@ async fn records_of_a_commit_expect_versions_one_by_one() {
     assert_eq!(committed.positions_of(0).len(), 2, "positions");
     let asked = broker.state().commits.pop().unwrap();
     assert_eq!(asked, ["append orders x1"; 2], "each for itself");
+    let following = [behind("b", 1), behind("c", 2), behind("d", 4)];
+    let failed = client.commit().append_all("orders", following).send().await;
+    assert!(failed.is_err(), "the third leaves one out");
+    let asked = broker.state().commits.pop().unwrap();
+    assert_eq!(asked, ["append orders x2", "append orders x1"], "together");
     let failed = client
         .commit()
         .append("orders", plain("y"))
