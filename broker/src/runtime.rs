@@ -20,6 +20,7 @@ pub mod producer_command;
 pub mod published;
 pub mod queue;
 pub mod read_pool;
+pub(crate) mod record_facts;
 pub mod schedule_command;
 pub mod schedules;
 pub mod sequencer;

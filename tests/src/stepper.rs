@@ -315,6 +315,7 @@ impl Stepper {
         let command = DataCommand::Append {
             request,
             payload,
+            facts: None,
             sink,
             ticket,
             permits,
@@ -343,6 +344,7 @@ impl Stepper {
         let (answer, published) = oneshot::channel();
         let command = DataCommand::Publish {
             appends: vec![(request, payload.clone())],
+            facts: None,
             letters: None,
             answer,
             permits: Permits::default(),

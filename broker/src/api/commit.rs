@@ -22,7 +22,7 @@ use super::{InFlight, Shared, convert, index, placement, schedule, status, subsc
 use crate::core::{CommitKey, CommitRefused, CommitWish};
 use crate::memory::MessageMemory;
 use crate::runtime::command::{
-    CommandError, CommitCommand, ControlCommand, DataCommand, Permits, Published,
+    CarriedFacts, CommandError, CommitCommand, ControlCommand, DataCommand, Permits, Published,
 };
 use crate::runtime::index_view::IndexSnapshot;
 use records::Records;
@@ -76,6 +76,7 @@ async fn commit(
         mut wish,
         payloads,
         schedule_snapshot,
+        facts,
         told,
         reasons,
         permits,
@@ -88,6 +89,7 @@ async fn commit(
     shared.push(DataCommand::Commit(Box::new(CommitCommand {
         wish,
         payloads,
+        facts,
         snapshot: key.map(|(_, snapshot)| snapshot),
         schedule_snapshot,
         answer,
@@ -101,11 +103,14 @@ async fn commit(
     let schedules = committed.schedules;
     let Published {
         base_offsets,
+        unwritten,
         lsn,
         append_time_ms,
     } = committed.published;
     Ok(v1::CommitResponse {
-        results: before.unwrap_or(told).results(&base_offsets, &schedules),
+        results: before
+            .unwrap_or(told)
+            .results(&base_offsets, &unwritten, &schedules),
         lsn: lsn.get(),
         commit_time_ms: append_time_ms,
         is_repeated,
@@ -129,7 +134,7 @@ async fn repeated(
     };
     let told = Told::from_bytes(before.told).unwrap_or_default();
     Ok(v1::CommitResponse {
-        results: told.results(&before.base_offsets, &before.schedules),
+        results: told.results(&before.base_offsets, &before.unwritten, &before.schedules),
         lsn: before.lsn.get(),
         commit_time_ms: before.time_ms,
         is_repeated: true,
@@ -141,6 +146,7 @@ struct Prepared {
     wish: CommitWish,
     payloads: Vec<Bytes>,
     schedule_snapshot: Option<IndexSnapshot>,
+    facts: Option<Box<CarriedFacts>>,
     told: Told,
     reasons: Reasons,
     permits: Permits,
@@ -164,15 +170,17 @@ impl Prepared {
         let (scheduled, schedule_snapshot) = schedules.read(shared, &request.operations).await?;
         wish.schedules = scheduled;
         let (appends, payloads) = records.encode(&request.operations)?;
+        let facts = records.look_at(shared, &appends, &payloads).await?;
         wish.appends = appends;
         let told = Told::of(&wish, records.placed());
-        let reasons = Reasons::of(&wish, &request.operations, shared);
+        let reasons = Reasons::of(&wish, records.placed(), &request.operations, shared);
         // The batches are copies: from here on the permit stands for all that is held.
         drop((request, received));
         Ok(Self {
             wish,
             payloads,
             schedule_snapshot,
+            facts,
             told,
             reasons,
             permits: Permits {

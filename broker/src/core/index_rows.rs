@@ -6,10 +6,30 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use bytes::Bytes;
-use towpath_storage::{Row, RowKey};
+use towpath_storage::{Offset, Row, RowKey, TopicId};
+
+use super::commit::{CommitKey, TABLE_COMMIT_KEY};
+use super::records::{IndexedTopic, TABLE_KEY_HEAD, TABLE_UNWRITTEN, is_row_needed};
+
+/// Whether an index row may still be asked for, by what is durable: the number of the next commit that has a
+/// key, broker time in milliseconds since the Unix epoch, and what `topic` finds of a topic with where one of
+/// its partitions begins; nothing of a topic that was deleted.
+pub fn is_index_row_needed(
+    key: &RowKey,
+    value: &[u8],
+    next_commit: u64,
+    now_ms: i64,
+    topic: impl FnOnce(TopicId, u32) -> Option<(IndexedTopic, Offset)>,
+) -> bool {
+    match key.table {
+        TABLE_COMMIT_KEY => CommitKey::is_needed(value, next_commit, now_ms),
+        TABLE_KEY_HEAD..=TABLE_UNWRITTEN => is_row_needed(key, value, now_ms, topic),
+        _ => true,
+    }
+}
 
 /// Rows that changed of late, newest first.
 #[derive(Debug, Default)]
@@ -42,7 +62,7 @@ impl IndexRows {
     }
 
     /// What became of late of the rows from `start` up to `end`, in order, each once.
-    pub(super) fn range<'a>(
+    pub(super) fn changes<'a>(
         &'a self,
         start: &RowKey,
         end: &RowKey,
@@ -62,6 +82,17 @@ impl IndexRows {
             }
             newest.map(|(key, value)| (key, value.as_ref()))
         })
+    }
+
+    /// Rows of a table from one key to below another that changed of late and are there, each with its
+    /// newest value.
+    pub(super) fn range(&self, keys: Range<RowKey>) -> BTreeMap<&RowKey, &Bytes> {
+        let oldest_first = self.taken.iter().chain([&self.current]);
+        let rows = oldest_first.flat_map(|rows| rows.range(keys.clone()));
+        let newest: BTreeMap<_, _> = rows.collect();
+        let present = newest.into_iter();
+        let present = present.filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        present.collect()
     }
 
     /// Memory of the rows that no checkpoint has taken, about, bytes.
@@ -177,7 +208,7 @@ mod tests {
                     let found = found.or_else(|| runs.get(&key(*number)).cloned());
                     prop_assert_eq!(found, Some(expected));
                 }
-                let changed = rows.range(&key(1), &key(5));
+                let changed = rows.changes(&key(1), &key(5));
                 let changed: Vec<_> = changed.map(|(key, value)| (key.clone(), value.cloned())).collect();
                 let singly = (1..5).filter_map(|number| {
                     let value = rows.get(&key(number))?;

@@ -1,5 +1,6 @@
 //! What the sequencer is asked to do, and how it answers.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +20,11 @@ use super::published::TopicView;
 use super::schedule_command::{Fire, RescheduleCommand, SCHEDULED_ROW_BYTES, ScheduleCommand};
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
-    AcceptedBatch, AppendRefusal, AppendRequest, BurialFailure, BurialWish, CommitKey,
-    CommitRefused, CommitWish, CreateTopic, CreateTopicRefusal, DeadLetter, DeleteTopicRefusal,
-    DeliveryOutcome, ProducerFenced, ProducerLife, RepeatedCommit, ScheduleKey, SubscriptionId,
-    TopicNotFound, TopicSettings, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
+    AcceptedBatch, AppendRefusal, AppendRequest, BatchFacts, BurialFailure, BurialWish, ChangedKey,
+    CommitKey, CommitRefused, CommitWish, CreateTopic, CreateTopicRefusal, DeadLetter,
+    DeleteTopicRefusal, DeliveryOutcome, FindKey, ProducerFenced, ProducerLife, RECORD_ROW_BYTES,
+    RepeatedCommit, ScheduleKey, SubscriptionId, TopicNotFound, TopicSettings, TrimRefusal,
+    TrimTopic, UnwrittenRecord, UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -45,6 +47,8 @@ pub enum AppendAnswer {
         batch: AcceptedBatch,
         /// It was there already.
         is_duplicate: bool,
+        /// Records of it that were not written, in their order.
+        unwritten: Vec<UnwrittenRecord>,
     },
     /// It was refused for good, now or before; its sequence is spent.
     Spent {
@@ -106,6 +110,9 @@ pub struct Published {
     /// Offset of the first record of each batch, in the order of the command. None if the entry was to
     /// settle dead letters of which one was not dead any more: nothing was appended.
     pub base_offsets: Vec<Offset>,
+    /// Records of each batch that were not written, since their events were there; none of any for an empty
+    /// list.
+    pub unwritten: Vec<Vec<UnwrittenRecord>>,
     /// The entry.
     pub lsn: Lsn,
     /// Broker time of the entry, milliseconds since the Unix epoch.
@@ -159,6 +166,8 @@ pub enum DataCommand {
         request: AppendRequest,
         /// Its bytes.
         payload: Bytes,
+        /// What its records say, if its topic looks at them.
+        facts: Option<Box<CarriedFacts>>,
         /// Where the answer goes.
         sink: Arc<dyn AppendSink>,
         /// Which batch it is.
@@ -207,6 +216,8 @@ pub enum DataCommand {
     Publish {
         /// The batches, at most one for each partition.
         appends: Vec<(AppendRequest, Bytes)>,
+        /// What their records say, if the topic looks at them.
+        facts: Option<Box<CarriedFacts>>,
         /// Dead letters that the entry settles, because the batches hold them.
         letters: Option<Republished>,
         /// Where the answer goes.
@@ -214,6 +225,23 @@ pub enum DataCommand {
         /// What it holds of the memory for waiting batches.
         permits: Permits,
     },
+}
+
+/// What records of batches say, with what is on disk about it.
+#[derive(Debug)]
+pub struct CarriedFacts {
+    /// Of each batch of a command, in their order; without records for a topic that does not look at them.
+    pub batches: Vec<BatchFacts>,
+    /// Where it was looked up.
+    pub snapshot: IndexSnapshot,
+}
+
+impl CarriedFacts {
+    /// Room that the rows of the records take in an entry at most, bytes.
+    fn row_bytes(&self) -> usize {
+        let counts = self.batches.iter().map(|it| it.records.len());
+        counts.sum::<usize>().saturating_mul(RECORD_ROW_BYTES)
+    }
 }
 
 /// A commit that was carried out.
@@ -234,6 +262,8 @@ pub struct CommitCommand {
     pub wish: CommitWish,
     /// Bytes of its batches, in their order.
     pub payloads: Vec<Bytes>,
+    /// What its records say, if one of their topics looks at them.
+    pub facts: Option<Box<CarriedFacts>>,
     /// Where what it carries from the disk was looked up, if it has a key.
     pub snapshot: Option<IndexSnapshot>,
     /// The same for ids of what it schedules.
@@ -249,6 +279,12 @@ impl CommitCommand {
     fn appends(&self) -> impl Iterator<Item = (&AppendRequest, &Bytes)> {
         let requests = self.wish.appends.iter().map(|append| &append.request);
         requests.zip(&self.payloads)
+    }
+
+    /// The same, to be kept.
+    pub(super) fn appends_with_payloads(&self) -> impl Iterator<Item = (AppendRequest, Bytes)> {
+        self.appends()
+            .map(|(request, payload)| (*request, payload.clone()))
     }
 
     /// Room that its rows take in an entry at most, bytes.
@@ -276,9 +312,14 @@ impl CommitCommand {
             let size_bytes = usize::try_from(it.size_bytes()).unwrap_or(usize::MAX);
             size_bytes.saturating_add(SCHEDULED_ROW_BYTES)
         });
+        let records = row_bytes_of(self.facts.as_deref());
         let all = settled.chain(scheduled);
-        all.fold(offsets + remembered, usize::saturating_add)
+        all.fold(offsets + remembered + records, usize::saturating_add)
     }
+}
+
+pub(super) fn row_bytes_of(facts: Option<&CarriedFacts>) -> usize {
+    facts.map_or(0, CarriedFacts::row_bytes)
 }
 
 /// What the rows that remember a commit take at most, without what was told.
@@ -316,7 +357,9 @@ impl DataCommand {
     pub fn cost_bytes(&self) -> usize {
         const OVERHEAD_BYTES: usize = 256;
         match self {
-            Self::Append { payload, .. } => payload.len() + OVERHEAD_BYTES,
+            Self::Append { payload, facts, .. } => {
+                payload.len() + OVERHEAD_BYTES + row_bytes_of(facts.as_deref())
+            }
             Self::Reject { .. } | Self::BuryFailed { .. } => OVERHEAD_BYTES,
             Self::Bury { burial, .. } => burial.payload.len() + OVERHEAD_BYTES,
             Self::Reschedule(command) => OVERHEAD_BYTES + command.row_bytes(RECORD_BYTES_MAX),
@@ -330,10 +373,26 @@ impl DataCommand {
                 let appends: usize = appends.map(|it| it.len() + OVERHEAD_BYTES).sum();
                 OVERHEAD_BYTES + appends + commit.row_bytes()
             }
-            Self::Publish { appends, .. } => appends
-                .iter()
-                .map(|(_, payload)| payload.len() + OVERHEAD_BYTES)
-                .sum(),
+            Self::Publish { appends, facts, .. } => {
+                let appends = appends.iter();
+                let appends: usize = appends.map(|(_, it)| it.len() + OVERHEAD_BYTES).sum();
+                appends + row_bytes_of(facts.as_deref())
+            }
+        }
+    }
+
+    /// Room that the rows about its records take in an entry at most, bytes; none if nothing looks at them.
+    pub(super) fn record_row_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Append { facts, .. } | Self::Publish { facts, .. } => {
+                facts.as_deref().map(CarriedFacts::row_bytes)
+            }
+            Self::Commit(commit) => commit.facts.as_deref().map(CarriedFacts::row_bytes),
+            Self::Fire(fire) => fire.facts.as_deref().map(CarriedFacts::row_bytes),
+            Self::Reject { .. }
+            | Self::Bury { .. }
+            | Self::BuryFailed { .. }
+            | Self::Reschedule(_) => None,
         }
     }
 
@@ -456,6 +515,13 @@ pub enum ControlCommand {
         /// Where the answer goes.
         answer: Answer<Option<RepeatedCommit>, CommitRefused>,
     },
+    /// Look for what changed of a key of late, in a topic that looks at keys.
+    FindKey {
+        /// Which key.
+        wish: FindKey,
+        /// Where the answer goes.
+        answer: Answer<ChangedKey, Infallible>,
+    },
     /// Something about a consumer group.
     Group(GroupCommand),
     /// Something about a durable subscription.
@@ -491,6 +557,7 @@ impl ControlCommand {
             Self::OpenTopic { answer, .. } => fail(answer, is_begun),
             Self::Producer(command) => command.fail(is_begun),
             Self::FindCommit { answer, .. } => fail(answer, is_begun),
+            Self::FindKey { answer, .. } => fail(answer, is_begun),
             Self::Group(command) => command.fail(is_begun),
             Self::Subscription(command) => command.fail(is_begun),
             Self::Schedule(command) => command.fail(is_begun),

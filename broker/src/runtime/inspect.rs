@@ -68,6 +68,8 @@ pub struct InspectWorker {
     filters: FilterCache,
     inspected: Arc<InspectedFrames>,
     index: Arc<IndexView>,
+    /// What keys are hashed with for topics that look at records.
+    hash_key: [u8; 16],
 }
 
 /// Why inspecting stopped before it had enough.
@@ -83,7 +85,7 @@ impl InspectWorker {
         published: Arc<PublishedState>,
         commands: Arc<CommandQueue>,
         inspected: Arc<InspectedFrames>,
-        index: Arc<IndexView>,
+        (index, hash_key): (Arc<IndexView>, [u8; 16]),
     ) -> Self {
         Self {
             reader,
@@ -92,6 +94,7 @@ impl InspectWorker {
             filters: FilterCache::default(),
             inspected,
             index,
+            hash_key,
         }
     }
 
@@ -108,6 +111,8 @@ impl InspectWorker {
             InspectWork::Schedule(job) => Timekeeper {
                 index: &self.index,
                 commands: &self.commands,
+                published: &self.published,
+                hash_key: &self.hash_key,
             }
             .work(job),
         }

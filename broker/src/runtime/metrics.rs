@@ -118,8 +118,8 @@ impl ScheduleMetrics {
         }
     }
 
-    pub(super) fn note_delivered(&self, count: usize) {
-        self.delivered.fetch_add(count as u64, Ordering::Relaxed);
+    pub(super) fn note_delivered(&self, count: u32) {
+        self.delivered.fetch_add(count.into(), Ordering::Relaxed);
     }
 }
 

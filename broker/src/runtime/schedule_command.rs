@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use towpath_storage::{PartitionRef, TopicId};
 
-use super::command::{Answer, CommandError, Permits, fail, send};
+use super::command::{Answer, CarriedFacts, CommandError, Permits, fail, row_bytes_of, send};
 use super::index_view::IndexSnapshot;
 use crate::core::{
     AppendRequest, FindSchedule, Refill, RescheduleRefusal, ScheduleCounts, ScheduleKey,
@@ -93,6 +93,8 @@ pub struct Fire {
     pub keys: Vec<Vec<ScheduleKey>>,
     /// Records that could not be read.
     pub unreadable: Vec<ScheduleKey>,
+    /// What the records say, if one of their topics looks at them.
+    pub facts: Option<Box<CarriedFacts>>,
 }
 
 impl Fire {
@@ -105,7 +107,8 @@ impl Fire {
     pub(super) fn row_bytes(&self) -> usize {
         let counts = self.keys.iter().map(Vec::len);
         // Beside one row for each topic there is one for each record.
-        (counts.sum::<usize>() + self.batches.len()) * FIRED_ROW_BYTES
+        let taken = (counts.sum::<usize>() + self.batches.len()) * FIRED_ROW_BYTES;
+        taken + row_bytes_of(self.facts.as_deref())
     }
 
     /// The records of a partition.

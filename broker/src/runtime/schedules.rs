@@ -8,9 +8,11 @@ use towpath_proto::{batch, schedule, v1};
 use towpath_storage::{Direction, PartitionRef, RowRange, StorageError, with_causes};
 
 use super::bury::put_record;
-use super::command::{ControlCommand, DataCommand};
+use super::command::{CarriedFacts, ControlCommand, DataCommand};
 use super::command_queue::CommandQueue;
 use super::index_view::{IndexSnapshot, IndexView};
+use super::published::PublishedState;
+use super::record_facts;
 use super::schedule_command::{Fire, ScheduleCommand};
 use crate::core::{AppendRequest, DueRecord, FoundSchedule, Refill, ScheduleKey, ScheduledRecord};
 
@@ -32,6 +34,9 @@ pub enum ScheduleJob {
 pub(super) struct Timekeeper<'a> {
     pub(super) index: &'a IndexView,
     pub(super) commands: &'a CommandQueue,
+    pub(super) published: &'a PublishedState,
+    /// What keys are hashed with for topics that look at records.
+    pub(super) hash_key: &'a [u8; 16],
 }
 
 impl Timekeeper<'_> {
@@ -50,7 +55,9 @@ impl Timekeeper<'_> {
                 );
             }
             ScheduleJob::Fire(due) => {
-                let fire = Box::new(self.fire(due));
+                let mut fire = Box::new(self.fire(due));
+                let facts = self.look_at(&mut fire);
+                fire.facts = facts;
                 drop(self.commands.push_data(DataCommand::Fire(fire)));
             }
         }
@@ -94,7 +101,49 @@ impl Timekeeper<'_> {
             batches,
             keys,
             unreadable,
+            facts: None,
         }
+    }
+
+    /// What the records say to topics that look at them; none if no topic does. Batches of which the disk
+    /// does not tell it are not written now.
+    fn look_at(&self, fire: &mut Fire) -> Option<Box<CarriedFacts>> {
+        let topics = self.published.topics();
+        let config_of = |request: &AppendRequest| {
+            let topic = topics.with_id(request.partition.topic);
+            topic.map(|topic| topic.settings().config)
+        };
+        let is_watched = |(request, _): &(AppendRequest, Bytes)| {
+            config_of(request).is_some_and(|config| config.has_key_heads())
+        };
+        if !fire.batches.iter().any(is_watched) {
+            return None;
+        }
+        let snapshot = self.index.snapshot();
+        let mut facts = Vec::with_capacity(fire.batches.len());
+        let (mut batches, mut keys) = (Vec::new(), Vec::new());
+        let all = std::mem::take(&mut fire.batches).into_iter();
+        for (batch, of_batch) in all.zip(std::mem::take(&mut fire.keys)) {
+            let (request, payload) = &batch;
+            let config = config_of(request).unwrap_or_default();
+            let topic = (request.partition.topic, &config);
+            match record_facts::of_due(&snapshot, self.hash_key, topic, payload) {
+                Ok(of_it) => {
+                    facts.push(of_it);
+                    batches.push(batch);
+                    keys.push(of_batch);
+                }
+                Err(error) => {
+                    log(&error);
+                    fire.unreadable.extend(of_batch);
+                }
+            }
+        }
+        (fire.batches, fire.keys) = (batches, keys);
+        Some(Box::new(CarriedFacts {
+            batches: facts,
+            snapshot,
+        }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Records that are delivered later.
 
+mod exact;
 mod refused;
 
 use tonic::Status;

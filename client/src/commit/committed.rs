@@ -74,6 +74,7 @@ impl Committed {
                 offset: Offset::new(position.offset),
                 lsn,
                 append_time: commit_time,
+                is_repeated: position.is_repeated,
             });
             let of_schedule = result.scheduled.as_ref();
             scheduled.extend(of_schedule.map(|it| (operation, Scheduled::from_proto(it))));

@@ -94,6 +94,7 @@ impl Stepper {
             },
             payloads: Vec::new(),
             snapshot: None,
+            facts: None,
             schedule_snapshot: Some(snapshot),
             answer,
             permits: Permits::default(),

@@ -12,6 +12,7 @@ use towpath_storage::{PartitionRef, TopicId};
 use super::index::look_up;
 use super::placement::{Target, checked_record};
 use super::{Shared, convert, schedule};
+use crate::api::facts;
 use crate::core::{CommitSchedule, ScheduleId, ScheduleName};
 use crate::runtime::index_view::IndexSnapshot;
 
@@ -59,6 +60,7 @@ impl Schedules {
             return Err(Problem::invalid_field(field("record"), message));
         };
         let record = checked_record(encoded, &field("record"))?;
+        facts::check_later(&topic, &record, &field("record"))?;
         let when = schedule::when(&field("time"), asked.time.as_ref())?;
         let id = &asked.schedule_id;
         schedule::check_id(&field("schedule_id"), id)?;

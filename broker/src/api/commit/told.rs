@@ -5,9 +5,10 @@ use prost::Message;
 use towpath_proto::v1;
 use towpath_storage::Offset;
 
+use super::super::places;
 use super::placement::Placed;
 use super::schedule;
-use crate::core::{CommitWish, ScheduleKey};
+use crate::core::{CommitWish, ScheduleKey, UnwrittenRecord};
 
 /// Where the records of all operations are within the batches of a commit.
 #[derive(Clone, PartialEq, Message)]
@@ -105,22 +106,24 @@ impl Told {
         Self::decode(bytes).ok()
     }
 
-    /// The answer, by the offset of the first record of each batch and where scheduled records stand.
+    /// The answer, by the offset of the first record of each batch, what was left out of each, and where
+    /// scheduled records stand.
     pub(super) fn results(
         &self,
         base_offsets: &[Offset],
+        unwritten: &[Vec<UnwrittenRecord>],
         schedules: &[ScheduleKey],
     ) -> Vec<v1::OperationResult> {
         let mut schedules = schedules.iter();
         let positions = |run: &Run| {
             let batch = run.batch as usize;
             let (partition, base) = (self.partitions.get(batch), base_offsets.get(batch));
+            let left_out = unwritten.get(batch).map_or(&[][..], Vec::as_slice);
             let place = partition.copied().zip(base.copied());
             let numbers = run.first..run.first.saturating_add(run.count);
             numbers.filter_map(move |number| {
                 let (partition, base) = place?;
-                let offset = base.advance(number.into()).get();
-                Some(v1::RecordPosition { partition, offset })
+                Some(places::position(partition, base, left_out, number))
             })
         };
         let operations = self.operations.iter();

@@ -9,11 +9,12 @@ use towpath_storage::{INDEX_TABLES, Lsn, Offset, Row, RowKey};
 
 use super::{CommitRefusalCause, CommitRefused};
 use crate::core::State;
+use crate::core::records::{UnwrittenRecord, UnwrittenRecordRow};
 use crate::core::row::{RowId, decode};
 use crate::core::schedule::ScheduleKey;
 
 /// The table of these rows.
-const TABLE_COMMIT_KEY: u16 = INDEX_TABLES;
+pub(in crate::core) const TABLE_COMMIT_KEY: u16 = INDEX_TABLES;
 /// For how long a commit is remembered, milliseconds.
 const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 /// How many commits are remembered.
@@ -41,6 +42,8 @@ pub struct RepeatedCommit {
     pub time_ms: i64,
     /// Offset of the first record of each batch.
     pub base_offsets: Vec<Offset>,
+    /// Records of each batch that were not written, since their events were there; as long as `base_offsets`.
+    pub unwritten: Vec<Vec<UnwrittenRecord>>,
     /// Where each record stands that it scheduled, or stood.
     pub schedules: Vec<ScheduleKey>,
     /// As [`CommitKey::told`] was then.
@@ -62,12 +65,25 @@ struct CommitKeyRow {
     base_offsets: Vec<u64>,
     #[prost(bytes = "bytes", tag = "6")]
     told: Bytes,
+    /// Of all batches.
+    #[prost(message, repeated, tag = "7")]
+    unwritten: Vec<UnwrittenRow>,
     /// Number of the first record that it scheduled, which the others follow.
     #[prost(uint64, tag = "40")]
     first_schedule: u64,
     /// When each of them is due.
     #[prost(int64, repeated, tag = "41")]
     schedule_due_ms: Vec<i64>,
+}
+
+/// A record that was not written.
+#[derive(Clone, Copy, PartialEq, Message)]
+struct UnwrittenRow {
+    /// Number of its batch.
+    #[prost(uint32, tag = "1")]
+    batch: u32,
+    #[prost(message, required, tag = "2")]
+    record: UnwrittenRecordRow,
 }
 
 impl CommitKeyRow {
@@ -96,12 +112,6 @@ impl CommitKey {
     }
 }
 
-/// Whether an index row may still be asked for, by what is durable: the number of the next commit that has a
-/// key, and broker time in milliseconds since the Unix epoch.
-pub fn is_index_row_needed(key: &RowKey, value: &[u8], next_commit: u64, now_ms: i64) -> bool {
-    key.table != TABLE_COMMIT_KEY || CommitKey::is_needed(value, next_commit, now_ms)
-}
-
 impl State {
     /// The commit that a key named before, if that is remembered.
     ///
@@ -121,6 +131,12 @@ impl State {
         let Some(row) = row else {
             return Ok(None);
         };
+        let mut unwritten = vec![Vec::new(); row.base_offsets.len()];
+        for it in &row.unwritten {
+            if let Some(of_batch) = unwritten.get_mut(it.batch as usize) {
+                of_batch.push(UnwrittenRecord::from(&it.record));
+            }
+        }
         if row.fingerprint[..] != key.fingerprint {
             return Err(CommitRefused {
                 operation: 0,
@@ -131,6 +147,7 @@ impl State {
             lsn: Lsn::new(row.lsn),
             time_ms: row.time_ms,
             base_offsets: row.base_offsets.into_iter().map(Offset::new).collect(),
+            unwritten,
             schedules: (row.first_schedule..)
                 .zip(row.schedule_due_ms)
                 .map(|(number, due_ms)| ScheduleKey { due_ms, number })
@@ -144,10 +161,15 @@ impl State {
     pub fn remember_commit(
         &self,
         key: &CommitKey,
-        (base_offsets, schedules): (&[Offset], &[ScheduleKey]),
+        (base_offsets, unwritten): (&[Offset], &[Vec<UnwrittenRecord>]),
+        schedules: &[ScheduleKey],
         lsn: Lsn,
         now_ms: i64,
     ) -> [Row; 2] {
+        let of_batches = (0..).zip(unwritten).flat_map(|(batch, records)| {
+            let records = records.iter().map(UnwrittenRecordRow::from);
+            records.map(move |record| UnwrittenRow { batch, record })
+        });
         let row = CommitKeyRow {
             number: self.next_commit,
             time_ms: now_ms,
@@ -155,6 +177,7 @@ impl State {
             fingerprint: Bytes::copy_from_slice(&key.fingerprint),
             base_offsets: base_offsets.iter().map(|offset| offset.get()).collect(),
             told: key.told.clone(),
+            unwritten: of_batches.collect(),
             first_schedule: schedules.first().map_or(0, |key| key.number),
             schedule_due_ms: schedules.iter().map(|key| key.due_ms).collect(),
         };
@@ -189,8 +212,8 @@ mod tests {
         let offsets = [Offset::new(number)];
         let schedules = [(50, 4), (40, 5)];
         let schedules = schedules.map(|(due_ms, number)| ScheduleKey { due_ms, number });
-        let told = (&offsets[..], &schedules[..]);
-        let rows = state.remember_commit(&key(number), told, Lsn::new(3), now_ms);
+        let told = (&offsets[..], &[][..]);
+        let rows = state.remember_commit(&key(number), told, &schedules, Lsn::new(3), now_ms);
         rows.into_iter().for_each(|row| state.apply_row(row));
     }
 

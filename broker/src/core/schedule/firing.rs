@@ -246,7 +246,7 @@ impl State {
                 key: Bytes::new(),
             },
         };
-        let rows = self.index.range(&start, &end);
+        let rows = self.index.changes(&start, &end);
         rows.filter_map(|(key, value)| Some((ScheduleKey::of_row(key)?, value)))
     }
 }

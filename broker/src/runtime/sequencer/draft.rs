@@ -22,13 +22,13 @@ use super::super::subscription_command::{
 use super::super::subscription_question::AnsweredQuestion;
 use super::schedule::refuse_reschedule;
 use crate::core::{
-    AppendRefusal, CommitRefused, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal,
-    DeadLetterCounts, DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group,
-    GroupId, GroupNotice, Hold, JoinRefusal, NamedProducer, OpenDeadLetters, OpenProducerRefusal,
-    ProducerLife, ProducerNotFound, RepeatedCommit, SeekRefusal, SeekSubscriptionRefusal,
-    SoughtPartition, SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound,
-    SubscriptionNotice, SubscriptionProgress, TopicSettings, Trim, TrimRefusal,
-    UpdateSubscriptionRefusal, UpdateTopicRefusal,
+    AppendRefusal, ChangedKey, CommitRefused, CommitVerdict, CreateSubscriptionRefusal,
+    CreateTopicRefusal, DeadLetterCounts, DeleteGroupRefusal, DeleteSubscriptionRefusal,
+    DeleteTopicRefusal, Group, GroupId, GroupNotice, Hold, JoinRefusal, NamedProducer,
+    OpenDeadLetters, OpenProducerRefusal, ProducerLife, ProducerNotFound, RepeatedCommit,
+    SeekRefusal, SeekSubscriptionRefusal, SoughtPartition, SoughtSubscriptionPartition,
+    SubscriptionDescription, SubscriptionNotFound, SubscriptionNotice, SubscriptionProgress,
+    TopicSettings, Trim, TrimRefusal, UpdateSubscriptionRefusal, UpdateTopicRefusal,
 };
 
 /// What one round adds up to.
@@ -96,6 +96,10 @@ pub(super) enum PendingAnswer {
     FindCommit {
         answer: Answer<Option<RepeatedCommit>, CommitRefused>,
         result: Result<Option<RepeatedCommit>, CommitRefused>,
+    },
+    FindKey {
+        answer: Answer<ChangedKey, Infallible>,
+        found: ChangedKey,
     },
     CreateTopic {
         answer: Answer<Option<Arc<TopicView>>, CreateTopicRefusal>,
@@ -247,6 +251,7 @@ impl PendingAnswer {
                 drop(permits);
             }
             Self::FindCommit { answer, result } => reply(answer, result),
+            Self::FindKey { answer, found } => send(answer, Ok(found)),
             Self::CreateTopic { answer, result } => reply(answer, result),
             Self::DeleteTopic { answer, result } => reply(answer, result),
             Self::UpdateTopic { answer, result } => reply(answer, result),
@@ -290,6 +295,7 @@ impl PendingAnswer {
             Self::Publish { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::Commit { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::FindCommit { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::FindKey { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::CreateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::DeleteTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::UpdateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),

@@ -9,6 +9,7 @@ use super::super::schedule_command::{
 };
 use super::super::schedules::ScheduleJob;
 use super::Sequencer;
+use super::admission::AdmittedBatches;
 use super::data::Verdict;
 use super::draft::{Draft, PendingAnswer};
 use crate::core::{
@@ -121,8 +122,17 @@ impl Sequencer {
             self.state.fire_failed(&[], &FireFailure::Changed, now_ms);
             return Verdict::Answered;
         }
+        let admitted = match fire.facts.as_deref() {
+            Some(facts) => self.admit_each(&fire.batches, facts),
+            None => Ok(AdmittedBatches::of_unwatched(&fire.batches)),
+        };
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            // Nothing is expected of them.
+            Err(refusal) => return self.fire_refused(&keys, refusal),
+        };
         let mut lines = Vec::with_capacity(fire.batches.len());
-        for (request, _) in &fire.batches {
+        for (request, _) in admitted.appends.iter().flatten() {
             let partition = request.partition;
             let placed = self
                 .state
@@ -136,22 +146,36 @@ impl Sequencer {
                 Ok(AppendDecision::Repeated(_)) => {}
                 Err(refusal) => {
                     tracing::warn!(%partition, %refusal, "due records cannot be appended");
-                    let failure = FireFailure::Refused(refusal);
-                    self.state
-                        .fire_failed(fire.keys_of(partition), &failure, now_ms);
-                    return Verdict::Answered;
+                    return self.fire_refused(fire.keys_of(partition), refusal);
                 }
             }
         }
-        let rows = self.state.fire(&keys);
+        let mut rows = self.state.fire(&keys);
         if keys.is_empty() {
             return Verdict::Answered;
         }
+        rows.extend(admitted.rows);
         self.apply_rows(&rows);
-        self.shared.metrics.schedules.note_delivered(keys.len());
-        let appends = lines.into_iter().zip(fire.batches);
+        let metrics = &self.shared.metrics.schedules;
+        metrics.note_delivered(lines.iter().map(|line| line.frame.record_count).sum());
+        let stale: usize = admitted.unwritten.iter().map(Vec::len).sum();
+        if stale > 0 {
+            tracing::warn!(
+                count = stale,
+                "due records bring old versions of their entities"
+            );
+        }
+        let payloads = admitted.appends.into_iter().flatten();
+        let appends = lines.into_iter().zip(payloads);
         let appends = appends.map(|(line, (_, payload))| Append { line, payload });
         self.push_entry(appends.collect(), rows, draft);
+        Verdict::Answered
+    }
+
+    fn fire_refused(&mut self, keys: &[ScheduleKey], refusal: AppendRefusal) -> Verdict {
+        let failure = FireFailure::Refused(refusal);
+        let now_ms = self.time.now_ms();
+        self.state.fire_failed(keys, &failure, now_ms);
         Verdict::Answered
     }
 

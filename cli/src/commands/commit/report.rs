@@ -39,6 +39,7 @@ struct PositionReport {
     topic: String,
     partition: u32,
     offset: u64,
+    is_repeated: bool,
 }
 
 impl CommitReport {
@@ -49,6 +50,7 @@ impl CommitReport {
                 topic: topic.unwrap_or_default().to_owned(),
                 partition: position.partition.get(),
                 offset: position.offset.get(),
+                is_repeated: position.is_repeated,
             });
             let scheduled = committed.scheduled_of(number).map(|it| ScheduledReport {
                 topic: topic.unwrap_or_default().to_owned(),
@@ -78,8 +80,10 @@ impl Report for CommitReport {
                     topic,
                     partition,
                     offset,
+                    is_repeated,
                 } = position;
-                writeln!(out, "{topic}/{partition}@{offset}")?;
+                let note = if *is_repeated { "  repeated" } else { "" };
+                writeln!(out, "{topic}/{partition}@{offset}{note}")?;
             }
             if let Some(scheduled) = &operation.scheduled {
                 let ScheduledReport {

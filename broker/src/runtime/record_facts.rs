@@ -1,0 +1,81 @@
+//! How records are read for topics that look at them one by one: what is hashed, and which version of its
+//! entity a record brings.
+
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+use towpath_proto::batch::{RecordView, Records};
+use towpath_storage::StorageError;
+
+use super::index_view::IndexSnapshot;
+use crate::core::{BatchFacts, KeyHead, RecordFacts, Remembered, TopicConfig};
+
+/// Header with the version of its entity that a record brings, in decimal digits.
+pub(crate) const ENTITY_VERSION: &str = "towpath-entity-version";
+
+/// The hash under which something is remembered, by the parts of its name.
+pub(crate) fn hash_of(hash_key: &[u8; 16], parts: &[&[u8]]) -> [u8; 16] {
+    let mut hasher = SipHasher13::new_with_key(hash_key);
+    for part in parts {
+        hasher.write_u64(part.len() as u64);
+        hasher.write(part);
+    }
+    hasher.finish128().as_bytes()
+}
+
+/// The version of its entity that a record brings.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn entity_version(record: &RecordView<'_>) -> Result<u64, String> {
+    let mut headers = record.headers();
+    let header = headers.find(|(name, _)| *name == ENTITY_VERSION);
+    let Some((_, value)) = header else {
+        return Err(format!(
+            "the topic compares versions of entities: a record needs the header {ENTITY_VERSION}"
+        ));
+    };
+    let number = str::from_utf8(value).ok().and_then(|it| it.parse().ok());
+    number.ok_or_else(|| {
+        format!(
+            "header {ENTITY_VERSION} is a number in decimal digits, at most {}",
+            u64::MAX
+        )
+    })
+}
+
+/// What matters of records that are due: their keys and the versions of their entities. Their events are
+/// not compared, and nothing is expected of them. Blocks on the disk.
+pub(super) fn of_due(
+    snapshot: &IndexSnapshot,
+    hash_key: &[u8; 16],
+    (topic, config): (towpath_storage::TopicId, &TopicConfig),
+    payload: &[u8],
+) -> Result<BatchFacts, StorageError> {
+    let mut facts = BatchFacts {
+        is_redriven: true,
+        ..BatchFacts::default()
+    };
+    if !config.has_key_heads() {
+        return Ok(facts);
+    }
+    // Every record was walked when it came.
+    for record in Records::new(payload).map_while(Result::ok) {
+        let mut key = record
+            .key()
+            .map(|key| Remembered::new(hash_of(hash_key, &[key])));
+        if let Some(key) = &mut key {
+            let found = snapshot.runs.get(&KeyHead::row_key(topic, &key.hash))?;
+            key.on_disk = found.value().cloned();
+        }
+        let entity_version = config
+            .stale_records
+            .and_then(|_| entity_version(&record).ok());
+        facts.records.push(RecordFacts {
+            key,
+            entity_version,
+            ..RecordFacts::default()
+        });
+    }
+    Ok(facts)
+}
