@@ -222,7 +222,7 @@ impl Reader {
             None => None,
         };
         let key = record.key().filter(|_| config.has_key_heads());
-        let entity_version = version_of(config, record, &fault)?;
+        let entity_version = version_of(config, record, fault)?;
         Ok(RecordFacts {
             origin,
             event: event.map(Remembered::new),

@@ -24,8 +24,8 @@ fn client(broker: &TestBroker) -> ScheduleServiceClient<Channel> {
     ScheduleServiceClient::new(broker.channel.clone())
 }
 
-fn time(time: Time) -> Option<v1::ScheduleTime> {
-    Some(v1::ScheduleTime { time: Some(time) })
+fn time(time: Time) -> v1::ScheduleTime {
+    v1::ScheduleTime { time: Some(time) }
 }
 
 /// A record of partition 0.
@@ -34,7 +34,7 @@ fn later(topic: &str, value: &str, id: &str, at: Time) -> v1::ScheduleRecord {
         topic: topic.to_owned(),
         record: Some(record(None, value)),
         partition: Some(0),
-        time: time(at),
+        time: Some(time(at)),
         schedule_id: id.to_owned(),
     }
 }
@@ -87,7 +87,7 @@ async fn reschedule(broker: &TestBroker, topic: &str, id: &str, at: Time) -> Res
     let request = v1::RescheduleRequest {
         topic: topic.to_owned(),
         schedule_id: id.to_owned(),
-        time: time(at),
+        time: Some(time(at)),
     };
     let moved = soon(client(broker).reschedule(request)).await?;
     Ok(moved.into_inner().due_ms)

@@ -1,8 +1,8 @@
 //! Records that are delivered later, from the command line.
 
-use serde_json::json;
+use jiff::{SignedDuration, Timestamp, Unit};
 
-use crate::harness::{TestBroker, json as one_json, json_lines, run, text};
+use crate::harness::{TestBroker, json as one_json, json_lines, numbers, run, text};
 
 /// What a command prints, and what it says beside that.
 fn ok_and_said(broker: &TestBroker, input: &str, args: &[&str]) -> (String, String) {
@@ -10,6 +10,12 @@ fn ok_and_said(broker: &TestBroker, input: &str, args: &[&str]) -> (String, Stri
     let (printed, said) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{said}");
     (printed, said)
+}
+
+/// A time as it is told.
+fn in_weeks(count: i64) -> String {
+    let time = Timestamp::now() + SignedDuration::from_hours(count * 7 * 24);
+    format!("{:.3}", time.round(Unit::Second).expect("a time"))
 }
 
 fn ids(broker: &TestBroker) -> Vec<String> {
@@ -26,13 +32,11 @@ fn a_record_is_scheduled_listed_moved_and_cancelled() {
     let told = broker.ok(&[&produce[..], &later].concat());
     let expected = "reminders/0 scheduled as order-42 for 2";
     assert!(told.starts_with(expected), "{told}");
-    let at = ["--at", "2027-01-01T00:00:00+01:00", "-o", "json"];
+    let due = in_weeks(6);
+    let at = ["--at", &due, "-o", "json"];
     let unnamed = one_json(&broker.ok(&[&produce[..], &at].concat()));
-    let due = ("2026-12-31T23:00:00.000Z", "reminders");
-    assert_eq!(
-        (&unnamed["due_time"], &unnamed["topic"]),
-        (&json!(due.0), &json!(due.1))
-    );
+    assert_eq!(unnamed["topic"], "reminders", "{unnamed}");
+    assert_eq!(unnamed["due_time"], due.as_str(), "{unnamed}");
     let own = unnamed["schedule_id"].as_str().expect("an id").to_owned();
     assert!(own.starts_with('@'), "{unnamed}");
     assert_eq!(broker.ok(&["consume", "reminders", "-e"]), "", "not yet");
@@ -41,23 +45,31 @@ fn a_record_is_scheduled_listed_moved_and_cancelled() {
     for part in ["SCHEDULE_EXISTS", "order-42", "choose another id"] {
         assert!(taken.contains(part), "{part:?} in {taken}");
     }
+    check_lists(&broker, &own);
+    check_moves(&broker, &own, &due);
+}
+
+#[track_caller]
+fn check_lists(broker: &TestBroker, own: &str) {
     let table = broker.ok(&["scheduled", "list"]);
     let header = table.lines().next().expect("a header");
     let columns: Vec<_> = header.split_whitespace().collect();
-    assert_eq!(columns, ["DUE", "TOPIC", "PARTITION", "ID", "KEY", "BYTES"]);
+    let expected = ["DUE", "TOPIC", "PARTITION", "ID", "KEY", "BYTES"];
+    assert_eq!(columns, expected, "{table}");
     assert_eq!(table.lines().count(), 3, "{table}");
-    assert_eq!(ids(&broker), ["order-42", own.as_str()]);
-    let (one, note) = ok_and_said(&broker, "", &["scheduled", "list", "-n", "1", "-o", "json"]);
+    assert_eq!(ids(broker), ["order-42", own], "by time");
+    let (one, note) = ok_and_said(broker, "", &["scheduled", "list", "-n", "1", "-o", "json"]);
     let listed = one_json(&one);
-    assert_eq!(
-        (&listed["key"], &listed["partition"]),
-        (&json!("42"), &json!(0))
-    );
+    assert_eq!(listed["key"], "42", "{listed}");
+    assert_eq!(listed["partition"], 0, "{listed}");
     assert!(
         note.contains("2 records are scheduled; -n shows more"),
         "{note}"
     );
+}
 
+#[track_caller]
+fn check_moves(broker: &TestBroker, own: &str, due: &str) {
     let moved = [
         "scheduled",
         "reschedule",
@@ -68,13 +80,11 @@ fn a_record_is_scheduled_listed_moved_and_cancelled() {
     ];
     let told = broker.ok(&moved);
     assert!(told.starts_with("order-42 is due at 2"), "{told}");
-    assert_eq!(ids(&broker), [own.as_str(), "order-42"], "behind the other");
+    assert_eq!(ids(broker), [own, "order-42"], "behind the other");
     broker.fails(2, &moved[..4]);
-    let told = broker.ok(&["scheduled", "cancel", "reminders", &own]);
-    assert_eq!(
-        told,
-        format!("cancelled {own}, which was due at {}\n", due.0)
-    );
+    let told = broker.ok(&["scheduled", "cancel", "reminders", own]);
+    let expected = format!("cancelled {own}, which was due at {due}\n");
+    assert_eq!(told, expected, "the time that it was given");
     let now = [
         "scheduled",
         "reschedule",
@@ -105,13 +115,13 @@ fn a_record_is_scheduled_listed_moved_and_cancelled() {
     for part in ["SCHEDULE_NOT_FOUND", "it was delivered or cancelled"] {
         assert!(gone.contains(part), "{part:?} in {gone}");
     }
-    assert_eq!(ids(&broker), [""; 0]);
+    assert_eq!(ids(broker), [""; 0], "nothing is left");
 }
 
 #[test]
 fn lines_are_scheduled_some_hundred_at_once() {
     let broker = TestBroker::with_topic("reminders", 1);
-    let lines: String = (0..1_203).map(|number| format!("{number}\n")).collect();
+    let lines = numbers(0..1_203);
     let args = ["produce", "reminders", "--delay", "1s", "-o", "json"];
     let printed = broker.ok_with(lines.clone(), &args);
     assert_eq!(one_json(&printed)["scheduled"], 1_203, "{printed}");
@@ -153,23 +163,22 @@ fn a_plan_schedules_with_what_else_it_does() {
         {"append": {"topic": "reminders", "records": [{"value": "now"}]}},
         {"schedule": {"topic": "reminders", "delay_ms": 86400000, "schedule_id": "a",
                       "record": {"key": "k", "value": "later"}}},
-        {"schedule": {"topic": "reminders", "at": "2027-01-01T00:00:00Z", "partition": 0,
+        {"schedule": {"topic": "reminders", "at": "DUE", "partition": 0,
                       "record": {"value": "much later"}}}
     ]}"#;
-    let printed = broker.ok_with(plan, &["commit", "-f", "-"]);
+    let due = in_weeks(6);
+    let plan = &plan.replace("DUE", &due);
+    let printed = broker.ok_with(plan.as_str(), &["commit", "-f", "-"]);
     let lines: Vec<_> = printed.lines().collect();
     assert_eq!(lines[0], "reminders/0@0", "{printed}");
     assert!(
         lines[1].starts_with("reminders/0 scheduled as a for 2"),
         "{printed}"
     );
-    assert!(
-        lines[2].ends_with(" for 2027-01-01T00:00:00.000Z"),
-        "{printed}"
-    );
+    assert!(lines[2].ends_with(&format!(" for {due}")), "{printed}");
     assert_eq!(ids(&broker).len(), 2);
     // Nothing is written if one id is taken.
-    let refused = broker.fails_with(plan, 6, &["commit", "-f", "-"]);
+    let refused = broker.fails_with(plan.as_str(), 6, &["commit", "-f", "-"]);
     assert!(refused.contains("operations[1], line 3"), "{refused}");
     assert_eq!(broker.ok(&["consume", "reminders", "-e"]), "now\n");
     for (bad, part) in [

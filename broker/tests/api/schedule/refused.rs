@@ -17,9 +17,10 @@ async fn check(bad: v1::ScheduleRecord, reason: ErrorReason, facts: &[(&str, &st
     check_facts(&refusal(refused, reason), facts);
     assert_eq!(
         all_values(&broker.read_all(source("reminders")).await),
-        [""; 0]
+        [""; 0],
+        "nothing is written"
     );
-    assert_eq!(ids(&broker, "").await, ["taken"]);
+    assert_eq!(ids(&broker, "").await, ["taken"], "nor scheduled");
 }
 
 fn good() -> v1::ScheduleRecord {
@@ -38,7 +39,7 @@ async fn a_time_in_the_past_or_too_far_is_refused() {
     ];
     for at in times {
         let bad = v1::ScheduleRecord {
-            time: time(at),
+            time: Some(time(at)),
             ..good()
         };
         check(bad, ErrorReason::InvalidArgument, &field).await;
@@ -131,9 +132,12 @@ async fn an_id_names_one_record_at_a_time() {
     schedule(&broker, vec![named("one"), other]).await.unwrap();
 }
 
+/// Its name, how it is set, and to what.
+type Limit = (&'static str, fn(&mut Config), &'static str);
+
 #[tokio::test]
 async fn a_limit_is_told_by_its_name() {
-    let limits: [(&str, fn(&mut Config), &str); 4] = [
+    let limits: [Limit; 4] = [
         (
             "scheduled_per_topic_max",
             |it| it.engine.core.scheduled_per_topic_max = 1,
