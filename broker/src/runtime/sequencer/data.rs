@@ -170,7 +170,9 @@ impl Sequencer {
                 self.push_rows(vec![row], draft);
                 AppendAnswer::Spent { reason }
             }
-            Ok(SpendDecision::Repeated(outcome)) => repeat(outcome),
+            Ok(SpendDecision::Repeated(outcome)) => {
+                self.recall(partition, Some(stamp), outcome, None)
+            }
             Err(refusal) => AppendAnswer::Refused(refusal),
         }
     }
@@ -244,7 +246,10 @@ impl Sequencer {
                     unwritten: Vec::new(),
                 })
             }
-            AppendDecision::Repeated(outcome) => Decided::Answer(repeat(outcome)),
+            // Its topic may have looked at records when it came first.
+            AppendDecision::Repeated(outcome) => {
+                Decided::Answer(self.recall(request.partition, request.producer, outcome, None))
+            }
             AppendDecision::Wait(needs) => Decided::Wait(needs),
         })
     }
