@@ -24,6 +24,8 @@ pub(super) struct AdmittedBatches {
     pub(super) rows: Vec<Row>,
     /// What was left out of each; empty if no topic looks at records.
     pub(super) unwritten: Vec<Vec<UnwrittenRecord>>,
+    /// How many records were marked.
+    pub(super) marked_count: usize,
 }
 
 impl AdmittedBatches {
@@ -33,6 +35,7 @@ impl AdmittedBatches {
             appends: appends.iter().cloned().map(Some).collect(),
             rows: Vec::new(),
             unwritten: Vec::new(),
+            marked_count: 0,
         }
     }
 
@@ -90,6 +93,7 @@ impl Sequencer {
             appends: Vec::with_capacity(appends.len()),
             rows: Vec::new(),
             unwritten: Vec::with_capacity(appends.len()),
+            marked_count: 0,
         };
         for ((request, payload), facts) in appends.iter().zip(&facts.batches) {
             if facts.records.is_empty() {
@@ -107,6 +111,7 @@ impl Sequencer {
                 }
             }
             admitted.appends.push(edit(request, payload, &admission));
+            admitted.marked_count += admission.marked.len();
             admitted.unwritten.push(admission.unwritten);
         }
         // What is there already rests on nothing, unless something is written together with it.
@@ -153,6 +158,7 @@ impl Sequencer {
             let accepted = self.state.accept_nothing(partition, stamp, lsn, now_ms);
             let (batch, row) = accepted?;
             rows.push(row);
+            self.shared.metrics.note_looked_at(unwritten, 0);
             self.push_rows(rows, draft);
             return Ok(Decided::Answer(AppendAnswer::Accepted {
                 batch,
@@ -170,6 +176,8 @@ impl Sequencer {
         Ok(match self.state.append(&request, placing, lsn, now_ms)? {
             AppendDecision::Append(line) => {
                 let batch = accepted(&line);
+                let metrics = &self.shared.metrics;
+                metrics.note_looked_at(&admission.unwritten, admission.marked.len());
                 self.apply_rows(&rows);
                 self.push_entry(vec![Append { line, payload }], rows, draft);
                 Decided::Answer(AppendAnswer::Accepted {

@@ -326,6 +326,7 @@ impl Sequencer {
             }));
         };
         let base_offsets = self.base_offsets(appends);
+        self.note_looked_at(&admitted);
         rows.extend(admitted.rows);
         let is_written = !lines.is_empty() || !rows.is_empty();
         if is_written {
@@ -342,6 +343,14 @@ impl Sequencer {
             lsn: if is_written { lsn } else { self.last_lsn() },
             append_time_ms,
         }))
+    }
+
+    fn note_looked_at(&self, admitted: &AdmittedBatches) {
+        let metrics = &self.shared.metrics;
+        for unwritten in &admitted.unwritten {
+            metrics.note_looked_at(unwritten, 0);
+        }
+        metrics.note_looked_at(&[], admitted.marked_count);
     }
 
     /// Where batches begin that are appended now: at the ends of their partitions.
@@ -473,6 +482,7 @@ impl Sequencer {
             CommitDecision::Wait(partition, needs) => return Ok(Err((partition, needs))),
         };
         let base_offsets = self.base_offsets(&appends);
+        self.note_looked_at(&admitted);
         let mut rows = self.carry_out_commit(wish, draft);
         let unwritten = admitted.unwritten;
         let mut known = admitted.rows;
