@@ -1,14 +1,15 @@
 //! What the example programs are made of: accounts whose events are the truth, and balances that are
 //! made from them; orders that are billed by a service which is down now and then; and orders of which each
-//! becomes exactly one invoice.
+//! becomes exactly one invoice; and orders in a database whose events are sent and billed once.
 //!
 //! `cargo run -p towpath-examples --bin read_model` shows the first at work, `--bin failing_dependency` the
-//! second, `--bin transform` the third.
+//! second, `--bin transform` the third, `--bin outbox` the last.
 
 mod accounts;
 mod balances;
 pub mod billing;
 mod broker;
+pub mod outbox;
 mod projector;
 pub mod transform;
 
