@@ -1,6 +1,10 @@
 //! Money is neither made nor lost, however many move it at once, ask for the same transfer, and lose their
 //! broker meanwhile.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
