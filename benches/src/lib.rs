@@ -4,8 +4,8 @@
 //! the broker, but no records and no state. [`limits`] are the raw limits under it: a sync, a
 //! loopback connection. [`recovery`] is how long Towpath itself takes to come back after it was killed
 //! or stopped, [`groups`] how fast its consumer groups heal, [`subscriptions`] what its durable
-//! subscriptions cost, [`keys`] what topics cost that look at records. The binaries `bare_model`, `raw_limits`,
-//! `recovery`, `groups`, `keys` and
+//! subscriptions cost, [`keys`] what topics cost that look at records, [`schedules`] what
+//! scheduled records cost. The binaries `bare_model`, `raw_limits`, `recovery`, `groups`, `keys`, `schedules` and
 //! `subscriptions` print them as text or as JSON rows ([`report`]), so that a run of `towpath bench` can
 //! be paired with them.
 //!
@@ -24,6 +24,7 @@ pub mod payload;
 pub mod recovery;
 pub mod report;
 pub mod round_file;
+pub mod schedules;
 pub mod size;
 pub mod subscriptions;
 

@@ -51,8 +51,8 @@ pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
 pub use records::{
     Admission, BatchFacts, ChangedKey, EntryRows, EventRow, ExpectedVersionMismatch, FindKey,
-    IndexedTopic, KeyHead, KeyVersion, RECORD_ROW_BYTES, RecordFacts, Remembered, UnwrittenCause,
-    UnwrittenRecord, index_filter_key_bytes,
+    IndexedTopic, KeyHead, KeyVersion, RECORD_ROW_BYTES, RecordFacts, Remembered, STALE_HEADER,
+    UnwrittenCause, UnwrittenRecord, index_filter_key_bytes,
 };
 pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
 pub use schedule::{

@@ -35,12 +35,12 @@ pub(crate) fn entity_version(record: &RecordView<'_>) -> Result<u64, String> {
             "the topic compares versions of entities: a record needs the header {ENTITY_VERSION}"
         ));
     };
-    let number = str::from_utf8(value).ok().and_then(|it| it.parse().ok());
+    let digits = str::from_utf8(value).ok();
+    let digits = digits.filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = digits.and_then(|it| it.parse().ok());
+    let max = u64::MAX;
     number.ok_or_else(|| {
-        format!(
-            "header {ENTITY_VERSION} is a number in decimal digits, at most {}",
-            u64::MAX
-        )
+        format!("header {ENTITY_VERSION} is a number in decimal digits, at most {max}")
     })
 }
 

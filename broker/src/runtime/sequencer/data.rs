@@ -174,7 +174,9 @@ impl Sequencer {
                 self.push_rows(vec![row], draft);
                 AppendAnswer::Spent { reason }
             }
-            Ok(SpendDecision::Repeated(outcome)) => repeat(outcome),
+            Ok(SpendDecision::Repeated(outcome)) => {
+                self.recall(partition, Some(stamp), outcome, None)
+            }
             Err(refusal) => AppendAnswer::Refused(refusal),
         }
     }
@@ -248,7 +250,10 @@ impl Sequencer {
                     unwritten: Vec::new(),
                 })
             }
-            AppendDecision::Repeated(outcome) => Decided::Answer(repeat(outcome)),
+            // Its topic may have looked at records when it came first.
+            AppendDecision::Repeated(outcome) => {
+                Decided::Answer(self.recall(request.partition, request.producer, outcome, None))
+            }
             AppendDecision::Wait(needs) => Decided::Wait(needs),
         })
     }
@@ -325,6 +330,7 @@ impl Sequencer {
             }));
         };
         let base_offsets = self.base_offsets(appends);
+        self.note_looked_at(&admitted);
         rows.extend(admitted.rows);
         let is_written = !lines.is_empty() || !rows.is_empty();
         if is_written {
@@ -341,6 +347,14 @@ impl Sequencer {
             lsn: if is_written { lsn } else { self.last_lsn() },
             append_time_ms,
         }))
+    }
+
+    fn note_looked_at(&self, admitted: &AdmittedBatches) {
+        let metrics = &self.shared.metrics;
+        for unwritten in &admitted.unwritten {
+            metrics.note_looked_at(unwritten, 0);
+        }
+        metrics.note_looked_at(&[], admitted.marked_count);
     }
 
     /// Where batches begin that are appended now: at the ends of their partitions.
@@ -473,6 +487,7 @@ impl Sequencer {
             CommitDecision::Wait(partition, needs) => return Ok(Err((partition, needs))),
         };
         let base_offsets = self.base_offsets(&appends);
+        self.note_looked_at(&admitted);
         let mut rows = self.carry_out_commit(wish, draft);
         let (scheduled, schedules) = self.schedule(wish);
         rows.extend(scheduled);

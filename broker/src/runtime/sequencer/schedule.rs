@@ -158,6 +158,11 @@ impl Sequencer {
         self.apply_rows(&rows);
         let metrics = &self.shared.metrics.schedules;
         metrics.note_delivered(lines.iter().map(|line| line.frame.record_count).sum());
+        let metrics = &self.shared.metrics;
+        for unwritten in &admitted.unwritten {
+            metrics.note_looked_at(unwritten, 0);
+        }
+        metrics.note_looked_at(&[], admitted.marked_count);
         let stale: usize = admitted.unwritten.iter().map(Vec::len).sum();
         if stale > 0 {
             tracing::warn!(
