@@ -182,7 +182,7 @@ impl State {
         let mut rows = vec![RowId::Partition(partition).put(&trimmed.to_row())];
         for segment in &dropped {
             let (base, size_bytes) = (segment.base, segment.size_bytes);
-            let segment = SegmentRef { partition, base };
+            let segment = SegmentRef::new(partition, base);
             rows.push(RowId::Segment(segment).gone());
             rows.push(RowId::DroppedSegment(segment).put(&DroppedSegmentRow { size_bytes }));
         }

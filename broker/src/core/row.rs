@@ -254,7 +254,7 @@ fn get_partition(bytes: &mut &[u8]) -> Option<PartitionRef> {
 fn get_segment(bytes: &mut &[u8]) -> Option<SegmentRef> {
     let partition = get_partition(bytes)?;
     let base = bytes.try_get_u64_le().ok().map(Offset::new)?;
-    Some(SegmentRef { partition, base })
+    Some(SegmentRef::new(partition, base))
 }
 
 /// Value of the broker's row.
@@ -449,7 +449,7 @@ mod tests {
             partition: 3,
         };
         let base = Offset::new(11);
-        let segment = SegmentRef { partition, base };
+        let segment = SegmentRef::new(partition, base);
         for id in [
             RowId::Broker,
             RowId::Topic(TopicId::new(1)),

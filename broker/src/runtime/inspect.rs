@@ -270,6 +270,7 @@ mod tests {
                 base_offset: Offset::ZERO,
                 lsn: Lsn::new(1),
                 append_time_ms: 0,
+                sparse: None,
             },
             payload: payload.into(),
         };

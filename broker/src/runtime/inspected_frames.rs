@@ -91,6 +91,7 @@ mod tests {
             base_offset: Offset::new(base),
             lsn: Lsn::new(1),
             append_time_ms: 0,
+            sparse: None,
         };
         Frame {
             header,

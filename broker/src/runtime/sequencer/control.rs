@@ -223,10 +223,7 @@ impl Sequencer {
         if let Some(rows) = self.state.roll(partition) {
             self.push_rows(rows, draft);
             if let Some(active) = self.state.partition(partition).and_then(|it| it.active()) {
-                let segment = SegmentRef {
-                    partition,
-                    base: active.base,
-                };
+                let segment = SegmentRef::new(partition, active.base);
                 draft.table_changes.push(TableChange::Rolled(segment));
             }
         }
@@ -243,10 +240,7 @@ impl Sequencer {
             && self.wished.insert(partition)
         {
             draft.settle_work.push(SettleWork::Segment(SegmentWish {
-                segment: SegmentRef {
-                    partition,
-                    base: active.base,
-                },
+                segment: SegmentRef::new(partition, active.base),
                 topic_name: topic.name().as_str().to_owned(),
                 next_position: active.next_position,
                 allocated_end,
