@@ -160,8 +160,17 @@ impl Driver {
         seed: u64,
         options: &StorageOptions,
     ) -> Result<Self, OpenError> {
+        Self::open_in(disk, &environment(disk, seed), options)
+    }
+
+    /// Opens the data folder in an environment, which is about that disk.
+    pub(crate) fn open_in(
+        disk: &SimDisk,
+        environment: &Environment,
+        options: &StorageOptions,
+    ) -> Result<Self, OpenError> {
         let mut state = Ledger::default();
-        let storage = Storage::open(&environment(disk, seed), options, &mut state)?;
+        let storage = Storage::open(environment, options, &mut state)?;
         let logs = state.logs();
         Ok(Self {
             disk: disk.clone(),

@@ -5,6 +5,7 @@
 
 mod crashes;
 mod model;
+mod races;
 
 use std::collections::BTreeMap;
 use std::path::Path;
