@@ -41,9 +41,9 @@ pub(super) enum RowId {
     Producer(ProducerId, PartitionRef),
     /// A deleted topic whose files may still be there.
     Dropped(TopicId),
-    /// A segment of a partition.
+    /// A segment of a partition, whatever its generation.
     Segment(SegmentRef),
-    /// A segment that was trimmed and whose files may still be there.
+    /// A generation of a segment that was trimmed or rewritten, and whose files may still be there.
     DroppedSegment(SegmentRef),
     /// A consumer group.
     Group(GroupId),
@@ -93,6 +93,9 @@ impl RowId {
             }
             Self::DroppedSegment(segment) => {
                 put_segment(&mut key, *segment);
+                if segment.generation > 0 {
+                    key.put_u32_le(segment.generation);
+                }
                 TABLE_DROPPED_SEGMENT
             }
             Self::Group(group) => {
@@ -153,7 +156,13 @@ impl RowId {
             }
             TABLE_DROPPED => Self::Dropped(get_topic(&mut bytes)?),
             TABLE_SEGMENT => Self::Segment(get_segment(&mut bytes)?),
-            TABLE_DROPPED_SEGMENT => Self::DroppedSegment(get_segment(&mut bytes)?),
+            TABLE_DROPPED_SEGMENT => {
+                let mut segment = get_segment(&mut bytes)?;
+                if !bytes.is_empty() {
+                    segment.generation = bytes.try_get_u32_le().ok()?;
+                }
+                Self::DroppedSegment(segment)
+            }
             TABLE_GROUP => Self::Group(get_group(&mut bytes)?),
             TABLE_GROUP_PARTITION => {
                 let group = get_group(&mut bytes)?;
@@ -349,6 +358,15 @@ pub(super) struct SegmentRow {
     pub(super) first_append_time_ms: i64,
     #[prost(int64, tag = "3")]
     pub(super) last_append_time_ms: i64,
+    /// Which of its files counts.
+    #[prost(uint32, tag = "4")]
+    pub(super) generation: u32,
+    /// The entry by whose state it was compacted; 0 if it was not.
+    #[prost(uint64, tag = "5")]
+    pub(super) compacted_lsn: u64,
+    /// Tombstones that were left in it then.
+    #[prost(uint64, tag = "6")]
+    pub(super) tombstone_count: u64,
 }
 
 /// Value of a group's row.
@@ -458,6 +476,10 @@ mod tests {
             RowId::Dropped(TopicId::new(2)),
             RowId::Segment(segment),
             RowId::DroppedSegment(segment),
+            RowId::DroppedSegment(SegmentRef {
+                generation: 4,
+                ..segment
+            }),
             RowId::Group(GroupId::new(4)),
             RowId::GroupPartition(GroupId::new(4), partition),
             RowId::Subscription(SubscriptionId::new(5)),
