@@ -4,9 +4,12 @@ mod admin;
 mod commit;
 mod convert;
 mod dead_letter;
+mod facts;
 mod fetch;
 mod group;
+mod key;
 mod placement;
+mod places;
 mod produce;
 mod status;
 mod subscription;
@@ -96,6 +99,7 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
     use v1::dead_letter_service_server::DeadLetterServiceServer;
     use v1::fetch_service_server::FetchServiceServer;
     use v1::group_service_server::GroupServiceServer;
+    use v1::key_service_server::KeyServiceServer;
     use v1::produce_service_server::ProduceServiceServer;
     use v1::subscription_service_server::SubscriptionServiceServer;
     use v1::topic_service_server::TopicServiceServer;
@@ -108,6 +112,7 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
         SubscriptionServiceServer::new(subscription::SubscriptionApi::new(Arc::clone(shared)));
     let dead_letter =
         DeadLetterServiceServer::new(dead_letter::DeadLetterApi::new(Arc::clone(shared)));
+    let key = KeyServiceServer::new(key::KeyApi::new(Arc::clone(shared)));
     let topic = TopicServiceServer::new(topic::TopicApi::new(Arc::clone(shared)));
     let admin = AdminServiceServer::new(admin::AdminApi::new(Arc::clone(shared)));
     let mut routes = Routes::builder();
@@ -129,6 +134,9 @@ pub(crate) fn routes(shared: &Arc<Shared>, health: HealthServer<impl Health>) ->
         ))
         .add_service(Explained::new(
             dead_letter.max_decoding_message_size(MESSAGE_BYTES_MAX),
+        ))
+        .add_service(Explained::new(
+            key.max_decoding_message_size(MESSAGE_BYTES_MAX),
         ))
         .add_service(Explained::new(
             topic.max_decoding_message_size(MESSAGE_BYTES_MAX),

@@ -14,6 +14,7 @@ mod index_rows;
 mod named_producer;
 mod partition;
 mod producer;
+mod records;
 mod retention;
 mod row;
 mod subscription;
@@ -32,7 +33,7 @@ pub use append::{AppendDecision, AppendRefusal, AppendRequest, SpendDecision};
 pub use broker_time::{BrokerTime, TimeJump};
 pub use commit::{
     CommitAppend, CommitDecision, CommitExpectation, CommitKey, CommitOffsets, CommitRefusalCause,
-    CommitRefused, CommitSettlement, CommitWish, RepeatedCommit, is_index_row_needed,
+    CommitRefused, CommitSettlement, CommitWish, RepeatedCommit,
 };
 pub use group::{
     AssignedPartition, Commit, CommitRefusal, CommitVerdict, DeleteGroupRefusal, Departure,
@@ -40,12 +41,18 @@ pub use group::{
     GroupPartition, GroupSummary, JoinGroup, JoinRefusal, Member, MemberId, Owner, Presence,
     SeekGroup, SeekRefusal, SessionId, SoughtPartition, TopicStart,
 };
+pub use index_rows::is_index_row_needed;
 pub use named_producer::{
     NamedProducer, NamedProducerId, OpenProducerRefusal, ProducerFenced, ProducerLife,
     ProducerNotFound,
 };
 pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
+pub use records::{
+    Admission, BatchFacts, ChangedKey, EntryRows, EventRow, ExpectedVersionMismatch, IndexedTopic,
+    KeyHead, KeyVersion, RECORD_ROW_BYTES, RecordFacts, Remembered, UnwrittenCause,
+    UnwrittenRecord, index_filter_key_bytes,
+};
 pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
 pub use subscription::{
     BurialFailure, BurialWish, BuriedRecord, CaughtUp, Connect, ConnectRefusal, Consumer,
@@ -68,7 +75,9 @@ pub use topic::{
     CreateTopic, CreateTopicRefusal, DeleteTopicRefusal, Topic, TopicInUse, TopicNotFound,
     TopicRevision, TopicSettings, UpdateTopic, UpdateTopicRefusal,
 };
-pub use topic_config::{SettingChange, TopicConfig, TopicConfigChange, TopicConfigError};
+pub use topic_config::{
+    SettingChange, StaleRecords, TopicConfig, TopicConfigChange, TopicConfigError,
+};
 
 use changes::Changes;
 use group::Groups;

@@ -233,8 +233,26 @@ impl Reading {
         log: &Arc<PartitionLog>,
         offset: Offset,
     ) -> Result<Readable, ReadFailure> {
+        self.frames_from(log, offset, DELIVERY_READ_BYTES).await
+    }
+
+    /// The same, for one record: not more frames than that takes.
+    pub(crate) async fn frame_at(
+        &self,
+        log: &Arc<PartitionLog>,
+        offset: Offset,
+    ) -> Result<Readable, ReadFailure> {
+        self.frames_from(log, offset, 1).await
+    }
+
+    async fn frames_from(
+        &self,
+        log: &Arc<PartitionLog>,
+        offset: Offset,
+        bytes_max: usize,
+    ) -> Result<Readable, ReadFailure> {
         let limit = ReadLimit {
-            bytes_max: DELIVERY_READ_BYTES,
+            bytes_max,
             lsn_max: self.published.durable(),
         };
         let log_start = log.log_start();

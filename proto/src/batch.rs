@@ -6,6 +6,7 @@
 //! ([`NewRecord`]). No input makes anything here panic, and nothing here allocates.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod edit;
 mod encode;
 mod error;
 mod fields;
@@ -13,6 +14,7 @@ mod limits;
 mod owned;
 mod records;
 
+pub use edit::{Edit, edit};
 pub use encode::NewRecord;
 pub use error::{BatchError, Fault};
 pub use limits::BatchLimits;

@@ -285,6 +285,7 @@ impl Stepper {
         let command = DataCommand::Append {
             request,
             payload,
+            facts: None,
             sink,
             ticket,
             permits,
@@ -313,6 +314,7 @@ impl Stepper {
         let (answer, published) = oneshot::channel();
         let command = DataCommand::Publish {
             appends: vec![(request, payload.clone())],
+            facts: None,
             letters: None,
             answer,
             permits: Permits::default(),

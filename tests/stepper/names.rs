@@ -98,6 +98,7 @@ impl Programs {
         let command = DataCommand::Append {
             request,
             payload,
+            facts: None,
             sink: Arc::clone(&self.ear) as Arc<dyn AppendSink>,
             ticket: Ticket {
                 handle: life.epoch,

@@ -21,7 +21,7 @@ use super::{InFlight, Shared, convert, placement, status, subscription};
 use crate::core::{CommitKey, CommitRefused, CommitWish};
 use crate::memory::MessageMemory;
 use crate::runtime::command::{
-    CommandError, CommitCommand, ControlCommand, DataCommand, Permits, Published,
+    CarriedFacts, CommandError, CommitCommand, ControlCommand, DataCommand, Permits, Published,
 };
 use records::Records;
 use told::Told;
@@ -72,6 +72,7 @@ async fn commit(
     let Prepared {
         mut wish,
         payloads,
+        facts,
         told,
         reasons,
         permits,
@@ -84,6 +85,7 @@ async fn commit(
     shared.push(DataCommand::Commit(Box::new(CommitCommand {
         wish,
         payloads,
+        facts,
         snapshot: key.map(|(_, snapshot)| snapshot),
         answer,
         permits,
@@ -95,11 +97,12 @@ async fn commit(
     let before = committed.repeated.and_then(Told::from_bytes);
     let Published {
         base_offsets,
+        unwritten,
         lsn,
         append_time_ms,
     } = committed.published;
     Ok(v1::CommitResponse {
-        results: before.unwrap_or(told).results(&base_offsets),
+        results: before.unwrap_or(told).results(&base_offsets, &unwritten),
         lsn: lsn.get(),
         commit_time_ms: append_time_ms,
         is_repeated,
@@ -123,7 +126,7 @@ async fn repeated(
     };
     let told = Told::from_bytes(before.told).unwrap_or_default();
     Ok(v1::CommitResponse {
-        results: told.results(&before.base_offsets),
+        results: told.results(&before.base_offsets, &before.unwritten),
         lsn: before.lsn.get(),
         commit_time_ms: before.time_ms,
         is_repeated: true,
@@ -134,6 +137,7 @@ async fn repeated(
 struct Prepared {
     wish: CommitWish,
     payloads: Vec<Bytes>,
+    facts: Option<Box<CarriedFacts>>,
     told: Told,
     reasons: Reasons,
     permits: Permits,
@@ -151,14 +155,16 @@ impl Prepared {
         let permit = InFlight::take(&shared.in_flight.all, records.memory_bytes()).await;
         let tally = Some(shared.tally(records.record_count()));
         let (appends, payloads) = records.encode(&request.operations)?;
+        let facts = records.look_at(shared, &appends, &payloads).await?;
         wish.appends = appends;
         let told = Told::of(&wish.appends, records.placed());
-        let reasons = Reasons::of(&wish, &request.operations, shared);
+        let reasons = Reasons::of(&wish, records.placed(), &request.operations, shared);
         // The batches are copies: from here on the permit stands for all that is held.
         drop((request, received));
         Ok(Self {
             wish,
             payloads,
+            facts,
             told,
             reasons,
             permits: Permits {

@@ -6,7 +6,7 @@ use towpath_proto::v1;
 use towpath_storage::{Offset, PartitionLog, TopicId};
 
 use super::status;
-use crate::core::{CreateTopic, TopicConfig, TopicRevision, TopicSettings};
+use crate::core::{CreateTopic, StaleRecords, TopicConfig, TopicRevision, TopicSettings};
 use crate::runtime::published::{PartitionHandle, TopicView};
 
 /// Reads the name of a topic from the field `field`.
@@ -45,6 +45,14 @@ pub(super) fn topic_config(config: TopicConfig) -> Option<v1::TopicConfig> {
     (config != TopicConfig::default()).then_some(v1::TopicConfig {
         retention_age_ms: config.retention_age_ms,
         retention_bytes: config.retention_bytes,
+        dedupe_window_ms: config.dedupe_window_ms,
+        key_versions: config.has_key_versions,
+        stale_records: match config.stale_records {
+            None => v1::StaleRecords::Unspecified,
+            Some(StaleRecords::Refuse) => v1::StaleRecords::Refuse,
+            Some(StaleRecords::Mark) => v1::StaleRecords::Mark,
+        }
+        .into(),
     })
 }
 

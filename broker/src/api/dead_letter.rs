@@ -9,7 +9,7 @@ mod job;
 mod letter;
 mod list;
 mod republish;
-mod scan;
+pub(super) mod scan;
 mod token;
 
 use std::pin::Pin;

@@ -190,6 +190,14 @@ fn decode(bytes: &Bytes) -> Result<v1::Record, Problem> {
     v1::Record::decode(bytes.clone()).map_err(|error| unreadable::malformed(&error.to_string()))
 }
 
+/// The key of an encoded record.
+///
+/// # Errors
+/// It is no record.
+pub(super) fn key_of(encoded: &Bytes) -> Result<Option<Bytes>, Problem> {
+    Ok(decode(encoded)?.key)
+}
+
 /// Names the record within the request instead of within a batch.
 fn in_record(error: BatchError, field: &str, index: u32) -> Problem {
     let error = BatchError {

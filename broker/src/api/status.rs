@@ -17,8 +17,8 @@ use towpath_storage::{BrokerId, PartitionLog, PartitionRef, StorageError, with_c
 use super::convert;
 use crate::core::{
     AppendRefusal, CommitRefusal, CreateTopicRefusal, DeleteGroupRefusal, DeleteTopicRefusal,
-    GroupSummary, JoinRefusal, SeekRefusal, TopicConfigError, TopicInUse, TopicNotFound,
-    TrimRefusal, UpdateTopicRefusal,
+    ExpectedVersionMismatch, GroupSummary, JoinRefusal, SeekRefusal, TopicConfigError, TopicInUse,
+    TopicNotFound, TrimRefusal, UpdateTopicRefusal,
 };
 use crate::fetch::{PositionError, ReadFailure};
 use crate::runtime::command::CommandError;
@@ -174,6 +174,31 @@ pub(super) fn append_refused(
         .with_hint(
             "read what was written meanwhile, decide again and expect the offset that is next",
         ),
+        AppendRefusal::ExpectedVersionMismatch(ExpectedVersionMismatch {
+            expected,
+            current,
+            ..
+        }) => Problem::new(
+            ErrorReason::ExpectedVersionMismatch,
+            format!("the key has version {current}: expected {expected}"),
+        )
+        .with("topic", topic)
+        .with("partition", partition)
+        .with("expected_version", expected)
+        .with("current_version", current)
+        .with_hint(
+            "read what was written to the key meanwhile, decide again and expect its version",
+        ),
+        AppendRefusal::StaleEntityVersion { current, .. } => Problem::new(
+            ErrorReason::StaleEntityVersion,
+            format!(
+                "the entity has version {current} already, and the record brings no greater one"
+            ),
+        )
+        .with("topic", topic)
+        .with("partition", partition)
+        .with("current_version", current)
+        .with_hint("a newer record of the entity was written: this one has nothing to tell"),
         AppendRefusal::StorageFull => {
             Problem::new(ErrorReason::StorageFull, "the disk is full").with_retry_after(SPACE_WAIT)
         }
@@ -209,6 +234,7 @@ pub(super) fn config_refused(error: TopicConfigError) -> Problem {
     let field = match error {
         TopicConfigError::RetentionAge { .. } => "config.retention_age_ms",
         TopicConfigError::RetentionBytes => "config.retention_bytes",
+        TopicConfigError::DedupeWindow { .. } => "config.dedupe_window_ms",
     };
     Problem::invalid_field(field, error.to_string())
 }

@@ -38,7 +38,7 @@ impl TopicApi {
         let wish = CreateTopic {
             name,
             partition_count,
-            config: change::config(request.config.as_ref()),
+            config: change::config(request.config.as_ref())?,
         };
         let created = self.shared.control(|answer| ControlCommand::CreateTopic {
             wish: wish.clone(),

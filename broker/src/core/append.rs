@@ -11,7 +11,8 @@ use towpath_storage::{
 use super::State;
 use super::named_producer::{ProducerFenced, ProducerLife};
 use super::partition::Partition;
-use super::producer::{Naming, Outcome, ProducerPartition, SequenceVerdict};
+use super::producer::{AcceptedBatch, Naming, Outcome, ProducerPartition, SequenceVerdict};
+use super::records::ExpectedVersionMismatch;
 use super::row::RowId;
 use super::topic::Topic;
 
@@ -114,6 +115,17 @@ pub enum AppendRefusal {
         /// The one that it would get.
         actual: Offset,
     },
+    /// A record rests on a version that its key does not have.
+    #[error(transparent)]
+    ExpectedVersionMismatch(#[from] ExpectedVersionMismatch),
+    /// A record brings a version of its entity that is not greater than the one that is there.
+    #[error("the entity has version {current} already")]
+    StaleEntityVersion {
+        /// As [`RecordFacts::origin`](super::RecordFacts::origin) of the record.
+        origin: u32,
+        /// The version that is there.
+        current: u64,
+    },
     /// The disk is nearly full.
     #[error("the disk is full")]
     StorageFull,
@@ -131,13 +143,10 @@ impl State {
         lsn: Lsn,
         now_ms: i64,
     ) -> Result<AppendDecision, AppendRefusal> {
-        let found = self.find_partition(request.partition)?;
-        if let Some(stamp) = request.producer
-            && let Some(outcome) = self.judge(request.partition, stamp)?
-        {
+        if let Some(outcome) = self.judge_append(request)? {
             return Ok(AppendDecision::Repeated(outcome));
         }
-        self.takes_records(request.partition.topic)?;
+        let found = self.find_partition(request.partition)?;
         check_expected(found.1, request.expected, 0)?;
         let frame = request.frame(found.1, lsn, now_ms);
         self.place(found, request, placing, frame)
@@ -269,16 +278,39 @@ impl State {
     ) -> Option<Row> {
         let reason = match refusal {
             AppendRefusal::ExpectedOffsetMismatch { .. } => ErrorReason::ExpectedOffsetMismatch,
+            AppendRefusal::ExpectedVersionMismatch(_) => ErrorReason::ExpectedVersionMismatch,
             AppendRefusal::TopicNotFound { .. }
             | AppendRefusal::PartitionNotFound { .. }
             | AppendRefusal::SequenceGap { .. }
             | AppendRefusal::ProducerUnknown
             | AppendRefusal::ProducerFenced { .. }
             | AppendRefusal::OnlyLetters { .. }
+            | AppendRefusal::StaleEntityVersion { .. }
             | AppendRefusal::StorageFull => return None,
         };
         let stamp = request.producer?;
         Some(self.spent_row(request.partition, stamp, reason.number(), now_ms))
+    }
+
+    /// What becomes of a batch of which nothing is left to be written, as the entry `lsn` at broker time
+    /// `now_ms`: it is accepted where the partition ends. With the row that spends its sequence.
+    pub fn accept_nothing(
+        &self,
+        partition: PartitionRef,
+        stamp: ProducerStamp,
+        lsn: Lsn,
+        now_ms: i64,
+    ) -> (AcceptedBatch, Row) {
+        let batch = AcceptedBatch {
+            base_offset: self
+                .partition(partition)
+                .map_or(Offset::new(0), |it| it.end),
+            record_count: 0,
+            lsn,
+            append_time_ms: now_ms,
+        };
+        let row = self.outcome_row(partition, stamp, Outcome::Accepted(batch), now_ms);
+        (batch, row)
     }
 
     fn spent_row(
@@ -288,10 +320,35 @@ impl State {
         reason: i32,
         now_ms: i64,
     ) -> Row {
+        self.outcome_row(partition, stamp, Outcome::Spent { reason }, now_ms)
+    }
+
+    fn outcome_row(
+        &self,
+        partition: PartitionRef,
+        stamp: ProducerStamp,
+        outcome: Outcome,
+        now_ms: i64,
+    ) -> Row {
         let known = self.producers.of_life(partition, stamp);
-        let outcome = Outcome::Spent { reason };
         let after = ProducerPartition::after(known, stamp, outcome, now_ms);
         RowId::Producer(stamp.id, partition).put(&after.to_row())
+    }
+
+    /// Decides whether a batch may be looked at: where it goes, and whether it is the next one of its
+    /// producer. Returns its outcome if it was seen before.
+    ///
+    /// # Errors
+    /// [`AppendRefusal`], of those that do not depend on its records.
+    pub fn judge_append(&self, request: &AppendRequest) -> Result<Option<Outcome>, AppendRefusal> {
+        self.find_partition(request.partition)?;
+        if let Some(stamp) = request.producer
+            && let Some(outcome) = self.judge(request.partition, stamp)?
+        {
+            return Ok(Some(outcome));
+        }
+        self.takes_records(request.partition.topic)?;
+        Ok(None)
     }
 
     /// The earlier outcome of a repeated batch; none for the next one.

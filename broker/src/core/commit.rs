@@ -18,7 +18,8 @@ use super::State;
 use super::append::{AppendDecision, AppendRefusal, AppendRequest};
 use super::group::{Commit, CommitRefusal, GroupId, MemberId};
 use super::subscription::{DeliveryOutcome, Settlement, SubscriptionId};
-pub use key::{CommitKey, RepeatedCommit, is_index_row_needed};
+pub(super) use key::TABLE_COMMIT_KEY;
+pub use key::{CommitKey, RepeatedCommit};
 
 /// What is to take effect together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,8 +87,6 @@ pub struct CommitSettlement {
 pub enum CommitDecision {
     /// It is carried out; its batches are appended like this, in their order.
     Commit(Vec<DirectoryLine>),
-    /// It happened before.
-    Repeated(RepeatedCommit),
     /// It must wait until a partition has room.
     Wait(PartitionRef, PlacementError),
 }
@@ -171,7 +170,8 @@ impl CommitWish {
 }
 
 impl State {
-    /// Decides on a commit as the entry `lsn` at broker time `now_ms`.
+    /// Decides on a commit that did not happen before ([`State::repeated_commit`]), as the entry `lsn` at broker
+    /// time `now_ms`.
     ///
     /// # Errors
     /// [`CommitRefused`] for the first operation that does not hold: appends first, then offsets, then
@@ -182,11 +182,6 @@ impl State {
         lsn: Lsn,
         now_ms: i64,
     ) -> Result<CommitDecision, CommitRefused> {
-        if let Some(key) = &wish.key
-            && let Some(repeated) = self.repeated_commit(key, now_ms)?
-        {
-            return Ok(CommitDecision::Repeated(repeated));
-        }
         for expectation in &wish.expectations {
             self.expect_offset(
                 expectation.partition,
@@ -277,6 +272,21 @@ impl State {
         match expired.is_empty() {
             true => Ok(()),
             false => Err(refused(CommitRefusalCause::LeaseExpired { expired })),
+        }
+    }
+}
+
+impl CommitRefused {
+    /// The refusal of all of it because of what its records bring.
+    pub fn by_records(refusal: AppendRefusal) -> Self {
+        let operation = match refusal {
+            AppendRefusal::ExpectedVersionMismatch(mismatch) => mismatch.origin,
+            AppendRefusal::StaleEntityVersion { origin, .. } => origin,
+            _ => 0,
+        };
+        Self {
+            operation: operation as usize,
+            cause: CommitRefusalCause::Append(refusal),
         }
     }
 }

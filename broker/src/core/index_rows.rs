@@ -6,9 +6,30 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-use towpath_storage::{Row, RowKey};
+use towpath_storage::{Offset, Row, RowKey, TopicId};
+
+use super::commit::{CommitKey, TABLE_COMMIT_KEY};
+use super::records::{IndexedTopic, TABLE_KEY_HEAD, TABLE_UNWRITTEN, is_row_needed};
+
+/// Whether an index row may still be asked for, by what is durable: the number of the next commit that has a
+/// key, broker time in milliseconds since the Unix epoch, and what `topic` finds of a topic with where one of
+/// its partitions begins; nothing of a topic that was deleted.
+pub fn is_index_row_needed(
+    key: &RowKey,
+    value: &[u8],
+    next_commit: u64,
+    now_ms: i64,
+    topic: impl FnOnce(TopicId, u32) -> Option<(IndexedTopic, Offset)>,
+) -> bool {
+    match key.table {
+        TABLE_COMMIT_KEY => CommitKey::is_needed(value, next_commit, now_ms),
+        TABLE_KEY_HEAD..=TABLE_UNWRITTEN => is_row_needed(key, value, now_ms, topic),
+        _ => true,
+    }
+}
 
 /// Rows that changed of late, newest first.
 #[derive(Debug, Default)]
@@ -38,6 +59,17 @@ impl IndexRows {
         let newest_first = [&self.current].into_iter().chain(self.taken.iter().rev());
         let mut found = newest_first.filter_map(|rows| rows.get(key));
         found.next().map(Option::as_ref)
+    }
+
+    /// Rows of a table from one key to another, both included, that changed of late and are there, each with its
+    /// newest value.
+    pub(super) fn range(&self, keys: RangeInclusive<RowKey>) -> BTreeMap<&RowKey, &Bytes> {
+        let oldest_first = self.taken.iter().chain([&self.current]);
+        let rows = oldest_first.flat_map(|rows| rows.range(keys.clone()));
+        let newest: BTreeMap<_, _> = rows.collect();
+        let present = newest.into_iter();
+        let present = present.filter_map(|(key, value)| Some((key, value.as_ref()?)));
+        present.collect()
     }
 
     /// Memory of the rows that no checkpoint has taken, about, bytes.

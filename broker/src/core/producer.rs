@@ -371,7 +371,8 @@ impl Producers {
 
 impl From<&OutcomeRow> for Outcome {
     fn from(row: &OutcomeRow) -> Self {
-        if row.record_count == 0 {
+        // What was accepted has the LSN of its entry, also if there was nothing left to write.
+        if row.lsn == 0 {
             return Self::Spent {
                 reason: row.refusal,
             };

@@ -9,7 +9,7 @@ use towpath_storage::{Offset, PartitionRef, ProducerId, Row, RowKey, SegmentRef,
 use super::group::GroupId;
 use super::named_producer::NamedProducerId;
 use super::subscription::SubscriptionId;
-use super::topic_config::TopicConfig;
+use super::topic_config::{StaleRecords, TopicConfig};
 
 const TABLE_BROKER: u16 = 1;
 const TABLE_TOPIC: u16 = 2;
@@ -301,6 +301,13 @@ pub(super) struct TopicRow {
     /// How often the settings were changed.
     #[prost(uint64, tag = "6")]
     pub(super) revision: u64,
+    #[prost(uint64, optional, tag = "7")]
+    pub(super) dedupe_window_ms: Option<u64>,
+    #[prost(bool, tag = "8")]
+    pub(super) has_key_versions: bool,
+    /// 0 for nothing, 1 to refuse them, 2 to mark them.
+    #[prost(uint32, tag = "11")]
+    pub(super) stale_records: u32,
 }
 
 impl TopicRow {
@@ -308,6 +315,29 @@ impl TopicRow {
         TopicConfig {
             retention_age_ms: self.retention_age_ms,
             retention_bytes: self.retention_bytes,
+            dedupe_window_ms: self.dedupe_window_ms,
+            has_key_versions: self.has_key_versions,
+            stale_records: match self.stale_records {
+                0 => None,
+                1 => Some(StaleRecords::Refuse),
+                _ => Some(StaleRecords::Mark),
+            },
+        }
+    }
+
+    /// The row with other settings.
+    pub(super) fn with(self, config: TopicConfig) -> Self {
+        Self {
+            retention_age_ms: config.retention_age_ms,
+            retention_bytes: config.retention_bytes,
+            dedupe_window_ms: config.dedupe_window_ms,
+            has_key_versions: config.has_key_versions,
+            stale_records: match config.stale_records {
+                None => 0,
+                Some(StaleRecords::Refuse) => 1,
+                Some(StaleRecords::Mark) => 2,
+            },
+            ..self
         }
     }
 }
@@ -431,9 +461,9 @@ pub(super) struct NamedProducerRow {
 pub(super) struct OutcomeRow {
     #[prost(uint64, tag = "1")]
     pub(super) base_offset: u64,
-    /// 0 if the batch was refused for good.
     #[prost(uint32, tag = "2")]
     pub(super) record_count: u32,
+    /// 0 if the batch was refused for good.
     #[prost(uint64, tag = "3")]
     pub(super) lsn: u64,
     #[prost(int64, tag = "4")]

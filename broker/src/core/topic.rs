@@ -93,10 +93,10 @@ impl Topic {
             name: self.name.as_str().to_owned(),
             partition_count: u32::try_from(self.partitions.len()).unwrap_or(u32::MAX),
             create_time_ms: self.create_time_ms,
-            retention_age_ms: self.config.retention_age_ms,
-            retention_bytes: self.config.retention_bytes,
             revision: self.revision,
+            ..TopicRow::default()
         }
+        .with(self.config)
     }
 }
 
@@ -320,10 +320,9 @@ impl State {
             name: wish.name.as_str().to_owned(),
             partition_count: wish.partition_count,
             create_time_ms: now_ms,
-            retention_age_ms: wish.config.retention_age_ms,
-            retention_bytes: wish.config.retention_bytes,
-            revision: 0,
-        };
+            ..TopicRow::default()
+        }
+        .with(wish.config);
         let broker = BrokerRow {
             next_topic: self.next_topic + 1,
             ..self.broker_row()
@@ -367,11 +366,10 @@ impl State {
             return Ok((topic.id, config, Vec::new()));
         }
         let changed = TopicRow {
-            retention_age_ms: config.retention_age_ms,
-            retention_bytes: config.retention_bytes,
             revision: topic.revision + 1,
             ..topic.to_row()
-        };
+        }
+        .with(config);
         let rows = vec![RowId::Topic(topic.id).put(&changed)];
         Ok((topic.id, config, rows))
     }

@@ -16,6 +16,22 @@ pub struct TopicConfig {
     pub retention_age_ms: Option<u64>,
     /// The newest records are kept up to at least so many bytes of the whole topic; older ones may go.
     pub retention_bytes: Option<u64>,
+    /// For how long an event is remembered by its source and id, milliseconds; none to compare nothing.
+    pub dedupe_window_ms: Option<u64>,
+    /// Whether keys have versions, and a history of their own. Fixed when the topic is created.
+    pub has_key_versions: bool,
+    /// What becomes of a record that brings an older version of its entity; none to compare nothing. Fixed
+    /// when the topic is created.
+    pub stale_records: Option<StaleRecords>,
+}
+
+/// What becomes of a record that brings an older version of an entity than its topic has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StaleRecords {
+    /// It is not written.
+    Refuse,
+    /// It is written with a header that says so.
+    Mark,
 }
 
 /// What becomes of each setting.
@@ -25,6 +41,8 @@ pub struct TopicConfigChange {
     pub retention_age_ms: SettingChange,
     /// Of [`TopicConfig::retention_bytes`].
     pub retention_bytes: SettingChange,
+    /// Of [`TopicConfig::dedupe_window_ms`].
+    pub dedupe_window_ms: SettingChange,
 }
 
 /// What becomes of one setting.
@@ -61,11 +79,25 @@ pub enum TopicConfigError {
     /// The bytes are 0.
     #[error("retention_bytes is at least 1; a topic without it keeps everything")]
     RetentionBytes,
+    /// The window is too short or too long.
+    #[error(
+        "dedupe_window_ms is {} to {}, not {value}",
+        TopicConfig::DEDUPE_WINDOW_MS_MIN,
+        TopicConfig::DEDUPE_WINDOW_MS_MAX
+    )]
+    DedupeWindow {
+        /// What was asked for.
+        value: u64,
+    },
 }
 
 impl TopicConfig {
     /// Longest age: about 10,000 years.
     pub const RETENTION_AGE_MS_MAX: u64 = 315_360_000_000_000;
+    /// Shortest window in which an event is known again.
+    pub const DEDUPE_WINDOW_MS_MIN: u64 = 1_000;
+    /// Longest such window: seven days.
+    pub const DEDUPE_WINDOW_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
 
     /// Checks every setting.
     ///
@@ -83,8 +115,24 @@ impl TopicConfig {
                 retention_bytes: Some(0),
                 ..
             } => Err(TopicConfigError::RetentionBytes),
+            Self {
+                dedupe_window_ms: Some(value),
+                ..
+            } if !(Self::DEDUPE_WINDOW_MS_MIN..=Self::DEDUPE_WINDOW_MS_MAX).contains(&value) => {
+                Err(TopicConfigError::DedupeWindow { value })
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Whether it is remembered where the last record of each key is.
+    pub fn has_key_heads(&self) -> bool {
+        self.has_key_versions || self.stale_records.is_some()
+    }
+
+    /// Whether records are looked at one by one before they are written.
+    pub fn looks_at_records(&self) -> bool {
+        self.has_key_heads() || self.dedupe_window_ms.is_some()
     }
 
     /// Length at which a segment of a partition is left, so that retention by bytes can let go of
@@ -111,6 +159,8 @@ impl TopicConfigChange {
         TopicConfig {
             retention_age_ms: self.retention_age_ms.applied_to(config.retention_age_ms),
             retention_bytes: self.retention_bytes.applied_to(config.retention_bytes),
+            dedupe_window_ms: self.dedupe_window_ms.applied_to(config.dedupe_window_ms),
+            ..config
         }
     }
 }

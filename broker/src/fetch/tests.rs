@@ -87,6 +87,7 @@ impl Running {
         let (answer, published) = oneshot::channel();
         let command = DataCommand::Publish {
             appends: vec![(request, payload.into())],
+            facts: None,
             letters: None,
             answer,
             permits: Permits::default(),

@@ -1,6 +1,8 @@
 //! What the sequencer is asked to do, and how it answers.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +19,11 @@ use super::producer_command::ProducerCommand;
 use super::published::TopicView;
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
-    AcceptedBatch, AppendRefusal, AppendRequest, BurialFailure, BurialWish, CommitKey,
-    CommitRefused, CommitWish, CreateTopic, CreateTopicRefusal, DeadLetter, DeleteTopicRefusal,
-    DeliveryOutcome, ProducerFenced, ProducerLife, RepeatedCommit, SubscriptionId, TopicNotFound,
-    TopicSettings, TrimRefusal, TrimTopic, UpdateTopic, UpdateTopicRefusal,
+    AcceptedBatch, AppendRefusal, AppendRequest, BatchFacts, BurialFailure, BurialWish, ChangedKey,
+    CommitKey, CommitRefused, CommitWish, CreateTopic, CreateTopicRefusal, DeadLetter,
+    DeleteTopicRefusal, DeliveryOutcome, ProducerFenced, ProducerLife, RECORD_ROW_BYTES,
+    RepeatedCommit, SubscriptionId, TopicNotFound, TopicSettings, TrimRefusal, TrimTopic,
+    UnwrittenRecord, UpdateTopic, UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -43,6 +46,8 @@ pub enum AppendAnswer {
         batch: AcceptedBatch,
         /// It was there already.
         is_duplicate: bool,
+        /// Records of it that were not written, in their order.
+        unwritten: Vec<UnwrittenRecord>,
     },
     /// It was refused for good, now or before; its sequence is spent.
     Spent {
@@ -104,6 +109,9 @@ pub struct Published {
     /// Offset of the first record of each batch, in the order of the command. None if the entry was to
     /// settle dead letters of which one was not dead any more: nothing was appended.
     pub base_offsets: Vec<Offset>,
+    /// Records of each batch that were not written, since their events were there; none of any for an empty
+    /// list.
+    pub unwritten: Vec<Vec<UnwrittenRecord>>,
     /// The entry.
     pub lsn: Lsn,
     /// Broker time of the entry, milliseconds since the Unix epoch.
@@ -157,6 +165,8 @@ pub enum DataCommand {
         request: AppendRequest,
         /// Its bytes.
         payload: Bytes,
+        /// What its records say, if its topic looks at them.
+        facts: Option<Box<CarriedFacts>>,
         /// Where the answer goes.
         sink: Arc<dyn AppendSink>,
         /// Which batch it is.
@@ -201,6 +211,8 @@ pub enum DataCommand {
     Publish {
         /// The batches, at most one for each partition.
         appends: Vec<(AppendRequest, Bytes)>,
+        /// What their records say, if the topic looks at them.
+        facts: Option<Box<CarriedFacts>>,
         /// Dead letters that the entry settles, because the batches hold them.
         letters: Option<Republished>,
         /// Where the answer goes.
@@ -208,6 +220,23 @@ pub enum DataCommand {
         /// What it holds of the memory for waiting batches.
         permits: Permits,
     },
+}
+
+/// What records of batches say, with what is on disk about it.
+#[derive(Debug)]
+pub struct CarriedFacts {
+    /// Of each batch of a command, in their order; without records for a topic that does not look at them.
+    pub batches: Vec<BatchFacts>,
+    /// Where it was looked up.
+    pub snapshot: IndexSnapshot,
+}
+
+impl CarriedFacts {
+    /// Room that the rows of the records take in an entry at most, bytes.
+    fn row_bytes(&self) -> usize {
+        let counts = self.batches.iter().map(|it| it.records.len());
+        counts.sum::<usize>().saturating_mul(RECORD_ROW_BYTES)
+    }
 }
 
 /// A commit that was carried out.
@@ -226,6 +255,8 @@ pub struct CommitCommand {
     pub wish: CommitWish,
     /// Bytes of its batches, in their order.
     pub payloads: Vec<Bytes>,
+    /// What its records say, if one of their topics looks at them.
+    pub facts: Option<Box<CarriedFacts>>,
     /// Where what it carries from the disk was looked up, if it has a key.
     pub snapshot: Option<IndexSnapshot>,
     /// Where the answer goes.
@@ -239,6 +270,12 @@ impl CommitCommand {
     fn appends(&self) -> impl Iterator<Item = (&AppendRequest, &Bytes)> {
         let requests = self.wish.appends.iter().map(|append| &append.request);
         requests.zip(&self.payloads)
+    }
+
+    /// The same, to be kept.
+    pub(super) fn appends_with_payloads(&self) -> impl Iterator<Item = (AppendRequest, Bytes)> {
+        self.appends()
+            .map(|(request, payload)| (*request, payload.clone()))
     }
 
     /// Room that its rows take in an entry at most, bytes.
@@ -260,8 +297,13 @@ impl CommitCommand {
         let remembered = key.map_or(0, |key| {
             REMEMBERED_ROW_BYTES + key.told.len() + self.wish.appends.len() * MAX_VARINT_BYTES
         });
-        settled.fold(offsets + remembered, usize::saturating_add)
+        let records = row_bytes_of(self.facts.as_deref());
+        settled.fold(offsets + remembered + records, usize::saturating_add)
     }
+}
+
+fn row_bytes_of(facts: Option<&CarriedFacts>) -> usize {
+    facts.map_or(0, CarriedFacts::row_bytes)
 }
 
 /// What the rows that remember a commit take at most, without what was told.
@@ -299,7 +341,9 @@ impl DataCommand {
     pub fn cost_bytes(&self) -> usize {
         const OVERHEAD_BYTES: usize = 256;
         match self {
-            Self::Append { payload, .. } => payload.len() + OVERHEAD_BYTES,
+            Self::Append { payload, facts, .. } => {
+                payload.len() + OVERHEAD_BYTES + row_bytes_of(facts.as_deref())
+            }
             Self::Reject { .. } | Self::BuryFailed { .. } => OVERHEAD_BYTES,
             Self::Bury { burial, .. } => burial.payload.len() + OVERHEAD_BYTES,
             Self::Commit(commit) => {
@@ -307,10 +351,22 @@ impl DataCommand {
                 let appends: usize = appends.map(|it| it.len() + OVERHEAD_BYTES).sum();
                 OVERHEAD_BYTES + appends + commit.row_bytes()
             }
-            Self::Publish { appends, .. } => appends
-                .iter()
-                .map(|(_, payload)| payload.len() + OVERHEAD_BYTES)
-                .sum(),
+            Self::Publish { appends, facts, .. } => {
+                let appends = appends.iter();
+                let appends: usize = appends.map(|(_, it)| it.len() + OVERHEAD_BYTES).sum();
+                appends + row_bytes_of(facts.as_deref())
+            }
+        }
+    }
+
+    /// Room that the rows about its records take in an entry at most, bytes; none if nothing looks at them.
+    pub(super) fn record_row_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Append { facts, .. } | Self::Publish { facts, .. } => {
+                facts.as_deref().map(CarriedFacts::row_bytes)
+            }
+            Self::Commit(commit) => commit.facts.as_deref().map(CarriedFacts::row_bytes),
+            Self::Reject { .. } | Self::Bury { .. } | Self::BuryFailed { .. } => None,
         }
     }
 
@@ -427,6 +483,17 @@ pub enum ControlCommand {
         /// Where the answer goes.
         answer: Answer<Option<RepeatedCommit>, CommitRefused>,
     },
+    /// Look for what changed of a key of late, in a topic that looks at keys.
+    FindKey {
+        /// The topic.
+        topic: TopicId,
+        /// Hash of the key.
+        hash: [u8; 16],
+        /// Which versions to look for.
+        versions: RangeInclusive<u64>,
+        /// Where the answer goes.
+        answer: Answer<ChangedKey, Infallible>,
+    },
     /// Something about a consumer group.
     Group(GroupCommand),
     /// Something about a durable subscription.
@@ -460,6 +527,7 @@ impl ControlCommand {
             Self::OpenTopic { answer, .. } => fail(answer, is_begun),
             Self::Producer(command) => command.fail(is_begun),
             Self::FindCommit { answer, .. } => fail(answer, is_begun),
+            Self::FindKey { answer, .. } => fail(answer, is_begun),
             Self::Group(command) => command.fail(is_begun),
             Self::Subscription(command) => command.fail(is_begun),
             Self::ForgetDropped { .. } => {}

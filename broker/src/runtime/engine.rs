@@ -18,7 +18,7 @@ use super::published::{PublishedState, TopicTable};
 use super::queue::WorkQueue;
 use super::sequencer::{Sequencer, SequencerLimits, Shared};
 use super::settle::{SettleProgress, SettleWorker};
-use crate::core::{BrokerTime, CoreLimits, State};
+use crate::core::{BrokerTime, CoreLimits, State, index_filter_key_bytes};
 
 /// Numbers that the engine keeps to.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +70,9 @@ impl Engine {
     /// [`OpenError`].
     pub fn open(environment: &Environment, options: &EngineOptions) -> Result<Self, OpenError> {
         let mut state = State::new(options.core.clone());
-        let storage = Storage::open(environment, &options.storage, &mut state)?;
+        let mut storage_options = options.storage.clone();
+        storage_options.index.filter_key_bytes = index_filter_key_bytes;
+        let storage = Storage::open(environment, &storage_options, &mut state)?;
         forget_replayed(&mut state);
         let clock = &environment.clock;
         let time = start_time(environment, storage.time_ms, storage.lsn);

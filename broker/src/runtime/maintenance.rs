@@ -15,7 +15,7 @@ use super::published::PublishedState;
 use super::queue::WorkQueue;
 use super::settle::{SettleProgress, SettleWork};
 use super::space::is_low;
-use crate::core::is_index_row_needed;
+use crate::core::{IndexedTopic, is_index_row_needed};
 
 /// A checkpoint to be written.
 #[derive(Debug)]
@@ -99,8 +99,17 @@ impl MaintenanceWorker {
             return false;
         };
         let (next_commit, now_ms) = (self.index.next_commit(), self.published.time_ms());
-        let mut keep =
-            |key: &RowKey, value: &[u8]| is_index_row_needed(key, value, next_commit, now_ms);
+        let topics = self.published.topics();
+        let mut keep = |key: &RowKey, value: &[u8]| {
+            is_index_row_needed(key, value, next_commit, now_ms, |topic, partition| {
+                let view = topics.with_id(topic)?;
+                let indexed = IndexedTopic {
+                    dedupe_window_ms: view.settings().config.dedupe_window_ms,
+                };
+                let log_start = view.partition(partition)?.log().log_start();
+                Some((indexed, log_start))
+            })
+        };
         match job.step(&mut keep) {
             Ok(MergeStep::Unfinished(job)) => self.merge = Some(job),
             Ok(MergeStep::Finished(merged)) => self.checkpointer.take_merged(merged),

@@ -5,6 +5,7 @@
 //! answers. State moves when it is sequenced, so the next command is decided on it; since every
 //! answer waits for the sync, sequenced state never has to be undone. A failed sync ends the process.
 
+mod admission;
 mod checkpoint;
 mod control;
 mod data;
@@ -399,6 +400,11 @@ impl Sequencer {
         use towpath_storage::StateMachine;
         rows.iter()
             .for_each(|row| self.state.apply_row(row.clone()));
+    }
+
+    /// The LSN of the last entry.
+    fn last_lsn(&self) -> Lsn {
+        Lsn::new(self.next_lsn.get().saturating_sub(1))
     }
 
     /// Takes the next LSN for an entry of the present round.

@@ -294,7 +294,9 @@ impl Producer {
     /// The next batch that is accepted; nothing else may come.
     pub(crate) async fn accepted(&mut self) -> v1::AcceptedBatch {
         match self.next().await {
-            Response::Accepted(accepted) if accepted.batches.len() == 1 => accepted.batches[0],
+            Response::Accepted(accepted) if accepted.batches.len() == 1 => {
+                accepted.batches[0].clone()
+            }
             other => panic!("{other:?}"),
         }
     }

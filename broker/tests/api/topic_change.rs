@@ -11,6 +11,7 @@ fn config(retention_age_ms: Option<u64>, retention_bytes: Option<u64>) -> v1::To
     v1::TopicConfig {
         retention_age_ms,
         retention_bytes,
+        ..v1::TopicConfig::default()
     }
 }
 
@@ -148,7 +149,7 @@ async fn a_setting_that_does_not_exist_is_refused() {
         let updated = update(&broker, change(config(None, None), Some(&mask))).await;
         let problem = refusal(updated, ErrorReason::InvalidArgument);
         check_facts(&problem, &[("field", "update_mask")]);
-        let hint = "there are retention_age_ms and retention_bytes";
+        let hint = "retention_age_ms, retention_bytes and dedupe_window_ms can be changed";
         assert_eq!(problem.hint(), Some(hint), "{path}");
     }
     let kept = config(Some(1000), Some(1000));

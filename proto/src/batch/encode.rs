@@ -86,11 +86,7 @@ where
             put_bytes(batch, tag::VALUE, value);
         }
         for (name, value) in self.headers.clone() {
-            put_length(batch, tag::HEADER, header_len(name, value));
-            put_bytes(batch, tag::HEADER_NAME, name.as_bytes());
-            if !value.is_empty() {
-                put_bytes(batch, tag::HEADER_VALUE, value);
-            }
+            put_header(batch, name, value);
         }
         if let Some(time) = self.event_time_ms {
             batch.put_u8(tag::EVENT_TIME);
@@ -110,7 +106,15 @@ impl<H> std::fmt::Debug for NewRecord<'_, H> {
     }
 }
 
-fn header_len(name: &str, value: &[u8]) -> usize {
+pub(super) fn put_header(batch: &mut BytesMut, name: &str, value: &[u8]) {
+    put_length(batch, tag::HEADER, header_len(name, value));
+    put_bytes(batch, tag::HEADER_NAME, name.as_bytes());
+    if !value.is_empty() {
+        put_bytes(batch, tag::HEADER_VALUE, value);
+    }
+}
+
+pub(super) fn header_len(name: &str, value: &[u8]) -> usize {
     let value_len = if value.is_empty() {
         0
     } else {
@@ -120,7 +124,7 @@ fn header_len(name: &str, value: &[u8]) -> usize {
 }
 
 /// Size of a field of one tag byte whose content has this many bytes.
-fn field_len(content_len: usize) -> usize {
+pub(super) fn field_len(content_len: usize) -> usize {
     varint_field_len(content_len as u64).saturating_add(content_len)
 }
 

@@ -236,6 +236,36 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn an_edited_batch_has_the_records_that_were_kept_with_their_headers(
+        batch in any_batch(),
+        choices in proptest::collection::vec(0..3_u8, 1..8),
+    ) {
+        let choice = |number: u32| choices[number as usize % choices.len()];
+        let encoded = batch.encode_to_vec();
+        let edited = edit(&encoded, |number| match choice(number) {
+            0 => Edit::Keep,
+            1 => Edit::Drop,
+            _ => Edit::AddHeader("towpath-stale", b"7"),
+        });
+        let mut expected = v1::RecordBatch::default();
+        for (number, mut record) in (0..).zip(batch.records) {
+            match choice(number) {
+                0 => {}
+                1 => continue,
+                _ => record.headers.push(header("towpath-stale", b"7")),
+            }
+            expected.records.push(record);
+        }
+        prop_assert_eq!(v1::RecordBatch::decode(edited.clone()).unwrap(), expected.clone());
+        if !expected.records.is_empty() {
+            let walked = walk(&edited, &BatchLimits::NONE).unwrap();
+            prop_assert_eq!(walked.record_count as usize, expected.records.len());
+        }
+    }
+}
+
 #[test]
 fn fields_are_read_in_any_order() {
     let batch = *b"\x0a\x0c\x20\x05\x12\x01v\x1a\x03\x0a\x01n\x0a\x00";

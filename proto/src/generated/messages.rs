@@ -428,21 +428,25 @@ pub struct ProduceBatch {
     #[prost(message, optional, tag = "15")]
     pub batch: ::core::option::Option<RecordBatch>,
     /// What the batch rests on, checked when its turn has come. If it does not hold any more, the batch is
-    /// refused for good with EXPECTED_OFFSET_MISMATCH and its sequence is spent.
+    /// refused for good with EXPECTED_OFFSET_MISMATCH or EXPECTED_VERSION_MISMATCH and its sequence is spent.
     /// Default: none set, which means that the batch is appended in any case.
-    #[prost(oneof = "produce_batch::Expectation", tags = "6")]
+    #[prost(oneof = "produce_batch::Expectation", tags = "6, 8")]
     pub expectation: ::core::option::Option<produce_batch::Expectation>,
 }
 /// Nested message and enum types in `ProduceBatch`.
 pub mod produce_batch {
     /// What the batch rests on, checked when its turn has come. If it does not hold any more, the batch is
-    /// refused for good with EXPECTED_OFFSET_MISMATCH and its sequence is spent.
+    /// refused for good with EXPECTED_OFFSET_MISMATCH or EXPECTED_VERSION_MISMATCH and its sequence is spent.
     /// Default: none set, which means that the batch is appended in any case.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Expectation {
         /// The offset that the first record is to get: the end of the partition as it was read.
         #[prost(uint64, tag = "6")]
         ExpectedOffset(u64),
+        /// The version of the key that all records of the batch have: how many records were accepted for it
+        /// before, 0 for none. Only on topics with `TopicConfig.key_versions`.
+        #[prost(uint64, tag = "8")]
+        ExpectedVersion(u64),
     }
 }
 /// One answer on a Produce stream. Answers of different partitions come in any order.
@@ -522,7 +526,7 @@ pub struct Accepted {
     pub batches: ::prost::alloc::vec::Vec<AcceptedBatch>,
 }
 /// A batch that is on disk and may be read.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AcceptedBatch {
     /// Handle of the topic. Default: 0, a handle like any other.
     #[prost(uint32, tag = "1")]
@@ -533,10 +537,12 @@ pub struct AcceptedBatch {
     /// Sequence of the batch. Default: 0, the first batch.
     #[prost(uint64, tag = "3")]
     pub sequence: u64,
-    /// Offset of the first record; record i has the offset `base_offset` + i. Default: 0.
+    /// Offset of the first record that was written; the others follow without a gap, in the order of the batch.
+    /// Default: 0.
     #[prost(uint64, tag = "4")]
     pub base_offset: u64,
-    /// Number of records. Default: never 0.
+    /// Number of records that were written: those of the batch without `unwritten`.
+    /// Default: 0, which means that there was nothing to write.
     #[prost(uint32, tag = "5")]
     pub record_count: u32,
     /// Log sequence number: the place of the batch in the one order over all topics. Default: never 0.
@@ -550,6 +556,33 @@ pub struct AcceptedBatch {
     /// first time. Default: false.
     #[prost(bool, tag = "8")]
     pub is_duplicate: bool,
+    /// Records of the batch that were not written, in their order: only on topics that ask for it.
+    /// Default: none, which is how it is on others.
+    #[prost(message, repeated, tag = "9")]
+    pub unwritten: ::prost::alloc::vec::Vec<UnwrittenRecord>,
+}
+/// A record that was not written, because of what its topic has already.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnwrittenRecord {
+    /// Number of the record in the batch, from 0. Default: 0.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// Why. Default: always set.
+    #[prost(oneof = "unwritten_record::Cause", tags = "2, 3")]
+    pub cause: ::core::option::Option<unwritten_record::Cause>,
+}
+/// Nested message and enum types in `UnwrittenRecord`.
+pub mod unwritten_record {
+    /// Why. Default: always set.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Cause {
+        /// An event of the same source and id is there already, at this place (`TopicConfig.dedupe_window_ms`).
+        #[prost(message, tag = "2")]
+        RepeatedEvent(super::RecordPosition),
+        /// Its key has this entity version, which is not smaller (`TopicConfig.stale_records`).
+        #[prost(uint64, tag = "3")]
+        StaleEntityVersion(u64),
+    }
 }
 /// A batch that was not written.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -608,6 +641,10 @@ pub struct RecordPosition {
     /// Offset of the record. Default: 0, the first offset.
     #[prost(uint64, tag = "2")]
     pub offset: u64,
+    /// The event was there already, here, and was not written again (`TopicConfig.dedupe_window_ms`).
+    /// Default: false.
+    #[prost(bool, tag = "3")]
+    pub is_repeated: bool,
 }
 /// Which name to begin a life of.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2619,14 +2656,16 @@ pub struct AppendRecords {
     /// Sends all records to this partition. Default: absent, which means that the keys decide.
     #[prost(uint32, optional, tag = "3")]
     pub partition: ::core::option::Option<u32>,
-    /// What the records rest on. EXPECTED_OFFSET_MISMATCH if it does not hold any more.
+    /// What the records rest on. EXPECTED_OFFSET_MISMATCH or EXPECTED_VERSION_MISMATCH if it does not hold any
+    /// more.
     /// Default: none set, which means that they are appended in any case.
-    #[prost(oneof = "append_records::Expectation", tags = "4")]
+    #[prost(oneof = "append_records::Expectation", tags = "4, 5")]
     pub expectation: ::core::option::Option<append_records::Expectation>,
 }
 /// Nested message and enum types in `AppendRecords`.
 pub mod append_records {
-    /// What the records rest on. EXPECTED_OFFSET_MISMATCH if it does not hold any more.
+    /// What the records rest on. EXPECTED_OFFSET_MISMATCH or EXPECTED_VERSION_MISMATCH if it does not hold any
+    /// more.
     /// Default: none set, which means that they are appended in any case.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Expectation {
@@ -2634,6 +2673,10 @@ pub mod append_records {
         /// what earlier operations append there. All records must go to one partition.
         #[prost(uint64, tag = "4")]
         ExpectedOffset(u64),
+        /// The version of the key that all of the records have: how many records were accepted for it before, those
+        /// of earlier operations included; 0 for none. Only on topics with `TopicConfig.key_versions`.
+        #[prost(uint64, tag = "5")]
+        ExpectedVersion(u64),
     }
 }
 /// Says how far a member of a consumer group has come.
@@ -3244,6 +3287,138 @@ impl GroupState {
         }
     }
 }
+/// Which key to read.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadKeyRequest {
+    /// Name of the topic. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// The key. Default: empty, a key like any other.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: ::prost::bytes::Bytes,
+    /// The first version to read: the first record of a key has version 1. With `newest_first` the last one to
+    /// read. Default: 0, which means all.
+    #[prost(uint64, tag = "3")]
+    pub from_version: u64,
+    /// Begins with the newest record and goes back. Default: false, the order in which they were written.
+    #[prost(bool, tag = "4")]
+    pub newest_first: bool,
+    /// Ends after so many records. Default: 0, which means no end before the last.
+    #[prost(uint64, tag = "5")]
+    pub record_count_max: u64,
+}
+/// Some of a key's history. The first one tells how long it is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadKeyResponse {
+    /// The version of the key: how many records were accepted for it. Only in the first response.
+    /// Default: 0, which means that there is none, or that it was told.
+    #[prost(uint64, tag = "1")]
+    pub current_version: u64,
+    /// Records in the order that was asked for. Default: none.
+    #[prost(message, repeated, tag = "2")]
+    pub records: ::prost::alloc::vec::Vec<KeyRecord>,
+    /// Versions behind `records` that cannot be read any more. Default: absent, which means none.
+    #[prost(message, optional, tag = "3")]
+    pub gap: ::core::option::Option<KeyGap>,
+}
+/// A record of a key.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeyRecord {
+    /// Its version: the first record of a key has version 1. Default: 0, where keys have none.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// Where it is. Default: always set.
+    #[prost(message, optional, tag = "2")]
+    pub position: ::core::option::Option<RecordPosition>,
+    /// Log sequence number of the entry that appended it. Default: never 0.
+    #[prost(uint64, tag = "3")]
+    pub lsn: u64,
+    /// When it was appended, by the broker's clock, in milliseconds since the Unix epoch. Default: 0.
+    #[prost(int64, tag = "4")]
+    pub append_time_ms: i64,
+    /// The record. Default: always set.
+    #[prost(message, optional, tag = "5")]
+    pub record: ::core::option::Option<Record>,
+}
+/// Versions of a key that are gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyGap {
+    /// The lowest of them. Default: never 0.
+    #[prost(uint64, tag = "1")]
+    pub first_version: u64,
+    /// The highest of them. Default: never 0.
+    #[prost(uint64, tag = "2")]
+    pub last_version: u64,
+    /// Why. Default: never unspecified in an answer.
+    #[prost(enumeration = "key_gap::Reason", tag = "3")]
+    pub reason: i32,
+}
+/// Nested message and enum types in `KeyGap`.
+pub mod key_gap {
+    /// Why they are gone.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Reason {
+        /// Never sent.
+        Unspecified = 0,
+        /// Retention or a trim let go of them.
+        Trimmed = 1,
+        /// They are on disk and cannot be read: the partition is damaged there.
+        Damaged = 2,
+    }
+    impl Reason {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "REASON_UNSPECIFIED",
+                Self::Trimmed => "REASON_TRIMMED",
+                Self::Damaged => "REASON_DAMAGED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "REASON_UNSPECIFIED" => Some(Self::Unspecified),
+                "REASON_TRIMMED" => Some(Self::Trimmed),
+                "REASON_DAMAGED" => Some(Self::Damaged),
+                _ => None,
+            }
+        }
+    }
+}
+/// Which key to look up.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetLatestRequest {
+    /// Name of the topic. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub topic: ::prost::alloc::string::String,
+    /// The key. Default: empty, a key like any other.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: ::prost::bytes::Bytes,
+}
+/// The newest record of a key.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetLatestResponse {
+    /// The record. Default: absent, which means that there is none, or not any more.
+    #[prost(message, optional, tag = "1")]
+    pub record: ::core::option::Option<KeyRecord>,
+    /// The version of the key: how many records were accepted for it. Default: 0, which means none.
+    #[prost(uint64, tag = "2")]
+    pub current_version: u64,
+}
 /// Settings of a topic. Absent settings follow the broker's default at the time they are used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TopicConfig {
@@ -3255,6 +3430,21 @@ pub struct TopicConfig {
     /// go of. From 1. Default: absent, which means all.
     #[prost(uint64, optional, tag = "2")]
     pub retention_bytes: ::core::option::Option<u64>,
+    /// An event, named by the headers `ce-source` and `ce-id`, is written once however often it is sent within
+    /// so many milliseconds of the first time: 1,000 to 604,800,000, seven days. Repeated ones are told where
+    /// the first is. Dead letters that are redriven are exempt. Default: absent, which means that nothing is
+    /// compared.
+    #[prost(uint64, optional, tag = "3")]
+    pub dedupe_window_ms: ::core::option::Option<u64>,
+    /// Each key has a version, the number of records that were ever accepted for it, which records may rest on,
+    /// and a history that can be read alone. Fixed when the topic is created. Default: false.
+    #[prost(bool, tag = "4")]
+    pub key_versions: bool,
+    /// What becomes of a record whose header `towpath-entity-version` is not greater than that of an earlier
+    /// record of its key. Every record of the topic needs a key and that header then. Fixed when the topic is
+    /// created. Default: unspecified, which means that nothing is compared.
+    #[prost(enumeration = "StaleRecords", tag = "7")]
+    pub stale_records: i32,
 }
 /// A named set of partitions with one configuration.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3462,4 +3652,37 @@ pub struct DeleteTopicResponse {
     /// The topic as it was, without its partitions. Default: always set.
     #[prost(message, optional, tag = "1")]
     pub topic: ::core::option::Option<Topic>,
+}
+/// What becomes of a record that brings an older version of an entity than its topic has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StaleRecords {
+    /// It is written like any other: nothing is compared.
+    Unspecified = 0,
+    /// It is not written, and told STALE_ENTITY_VERSION.
+    Refuse = 1,
+    /// It is written with the header `towpath-stale`, which has the greater version.
+    Mark = 2,
+}
+impl StaleRecords {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STALE_RECORDS_UNSPECIFIED",
+            Self::Refuse => "STALE_RECORDS_REFUSE",
+            Self::Mark => "STALE_RECORDS_MARK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STALE_RECORDS_UNSPECIFIED" => Some(Self::Unspecified),
+            "STALE_RECORDS_REFUSE" => Some(Self::Refuse),
+            "STALE_RECORDS_MARK" => Some(Self::Mark),
+            _ => None,
+        }
+    }
 }

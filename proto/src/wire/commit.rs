@@ -130,7 +130,7 @@ impl Message for AppendRecords {
                 let partition = self.partition.get_or_insert_default();
                 encoding::uint32::merge(wire_type, partition, buf, ctx)
             }
-            4 => Expectation::merge(&mut self.expectation, tag, wire_type, buf, ctx),
+            4 | 5 => Expectation::merge(&mut self.expectation, tag, wire_type, buf, ctx),
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
     }
@@ -210,7 +210,10 @@ mod tests {
             topic: "orders".to_owned(),
             records: (0..record_count).map(record).collect(),
             partition: Some(0),
-            expectation: Some(Expectation::ExpectedOffset(0)),
+            expectation: Some(match record_count % 2 {
+                0 => Expectation::ExpectedOffset(0),
+                _ => Expectation::ExpectedVersion(7),
+            }),
         }
     }
 

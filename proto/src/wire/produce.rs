@@ -126,7 +126,7 @@ impl Message for ProduceBatch {
             3 => encoding::uint64::merge(wire_type, &mut self.sequence, buf, ctx),
             4 => encoding::uint32::merge(wire_type, &mut self.record_count, buf, ctx),
             5 => encoding::fixed32::merge(wire_type, self.crc.get_or_insert_default(), buf, ctx),
-            6 => Expectation::merge(&mut self.expectation, tag, wire_type, buf, ctx),
+            6 | 8 => Expectation::merge(&mut self.expectation, tag, wire_type, buf, ctx),
             BATCH_TAG => {
                 self.is_batch_repeated |= !self.batch.is_empty();
                 encoding::bytes::merge(wire_type, &mut self.batch, buf, ctx)

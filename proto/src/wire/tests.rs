@@ -48,10 +48,14 @@ prop_compose! {
         (handle, partition, record_count) in (any_u32(), any_u32(), any_u32()),
         sequence in any_u64(),
         crc in proptest::option::of(any_u32()),
-        expected_offset in proptest::option::of(any_u64()),
+        expectation in proptest::option::of((any::<bool>(), any_u64())),
         batch in proptest::option::of(any_records()),
     ) -> v1::ProduceBatch {
-        let expectation = expected_offset.map(v1::produce_batch::Expectation::ExpectedOffset);
+        use v1::produce_batch::Expectation::{ExpectedOffset, ExpectedVersion};
+        let expectation = expectation.map(|(is_offset, number)| match is_offset {
+            true => ExpectedOffset(number),
+            false => ExpectedVersion(number),
+        });
         v1::ProduceBatch { handle, partition, sequence, record_count, crc, expectation, batch }
     }
 }

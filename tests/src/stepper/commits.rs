@@ -49,6 +49,7 @@ impl Stepper {
         let command = DataCommand::Commit(Box::new(CommitCommand {
             wish,
             payloads,
+            facts: None,
             snapshot: None,
             answer,
             permits: Permits::default(),

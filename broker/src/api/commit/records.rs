@@ -1,6 +1,7 @@
 //! The records of a commit: placed in batches, with what they rest on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use towpath_proto::limits::COMMIT_BYTES_MAX;
@@ -9,11 +10,14 @@ use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1::append_records::Expectation;
 use towpath_proto::wire::operation::Operation as Kind;
 use towpath_proto::wire::{AppendRecords, Operation};
-use towpath_storage::{Offset, PartitionRef};
+use towpath_storage::{Offset, PartitionRef, TopicId};
 
-use super::placement::{Placed, Placement, Target};
+use super::super::facts::{self, AskedRecord, BatchToRead};
+use super::placement::{self, Placed, Placement, Target};
 use super::{Shared, convert};
 use crate::core::{CommitAppend, CommitExpectation};
+use crate::runtime::command::CarriedFacts;
+use crate::runtime::published::TopicView;
 
 /// Where the records of all operations go.
 #[derive(Debug)]
@@ -24,6 +28,10 @@ pub(super) struct Records {
     /// The first operation that appends to each partition.
     first: BTreeMap<PartitionRef, usize>,
     expectations: Vec<CommitExpectation>,
+    /// Versions that operations expect of their keys.
+    versions: BTreeMap<usize, u64>,
+    /// Topics of the records.
+    topics: BTreeMap<TopicId, Arc<TopicView>>,
 }
 
 impl Records {
@@ -37,6 +45,8 @@ impl Records {
             placed: Vec::with_capacity(operations.len()),
             first: BTreeMap::new(),
             expectations: Vec::new(),
+            versions: BTreeMap::new(),
+            topics: BTreeMap::new(),
         };
         for (number, operation) in operations.iter().enumerate() {
             let placed = match &operation.operation {
@@ -70,6 +80,9 @@ impl Records {
         let name = convert::topic_name(&field("topic"), &append.topic)?;
         let topic = shared.topic(&name);
         let topic = topic.map_err(|problem| problem.with("operation", number))?;
+        self.topics
+            .entry(topic.id())
+            .or_insert_with(|| Arc::clone(&topic));
         let target = Target::new(&topic, append.partition, shared.next_turn());
         let target = target.map_err(|problem| problem.with("operation", number))?;
         let mut placed = Vec::with_capacity(append.records.len());
@@ -78,6 +91,16 @@ impl Records {
             let at = self.placement.add(&target, encoded, (&within, index))?;
             self.first.entry(at.partition).or_insert(number);
             placed.push(at);
+        }
+        if let Some(Expectation::ExpectedVersion(version)) = append.expectation {
+            if !topic.settings().config.has_key_versions {
+                return Err(facts::without_versions(field("expected_version")));
+            }
+            let keys = append.records.iter().map(placement::key_of);
+            let keys = keys.collect::<Result<Vec<_>, _>>()?;
+            let keys = keys.iter().map(Option::as_deref);
+            facts::check_one_key(keys, field("expected_version"))?;
+            self.versions.insert(number, version);
         }
         if let Some(Expectation::ExpectedOffset(offset)) = append.expectation {
             let first = placed.first().copied();
@@ -131,7 +154,15 @@ impl Records {
 
     /// Memory that the batches take, bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.placement.memory_bytes()
+        let batches = self
+            .first
+            .keys()
+            .filter_map(|it| self.topics.get(&it.topic));
+        let looked_at = batches.map(|topic| {
+            let count = u32::try_from(self.placement.all_records()).unwrap_or(u32::MAX);
+            facts::memory_bytes(topic, count)
+        });
+        self.placement.memory_bytes() + looked_at.max().unwrap_or(0)
     }
 
     /// How many records there are.
@@ -161,6 +192,53 @@ impl Records {
             (CommitAppend { operation, request }, payload)
         });
         Ok(appends.unzip())
+    }
+
+    /// Reads what topics want to know of the records in their batches.
+    pub(super) async fn look_at(
+        &self,
+        shared: &Shared,
+        appends: &[CommitAppend],
+        payloads: &[Bytes],
+    ) -> Result<Option<Box<CarriedFacts>>, Problem> {
+        let topics = self.topics.values();
+        if !topics
+            .clone()
+            .any(|it| it.settings().config.looks_at_records())
+        {
+            return Ok(None);
+        }
+        // By place: which operation a record is of, and which of its records it is.
+        let mut origins = BTreeMap::new();
+        for (operation, placed) in self.placed.iter().enumerate() {
+            for (number, at) in (0..).zip(placed) {
+                origins.insert((at.partition, at.index), (operation, number));
+            }
+        }
+        let to_read = appends
+            .iter()
+            .zip(payloads)
+            .filter_map(|(append, payload)| {
+                Some(BatchToRead {
+                    topic: self.topics.get(&append.request.partition.topic)?,
+                    payload,
+                    numbered: None,
+                    is_redriven: false,
+                })
+            });
+        let to_read: Vec<_> = to_read.collect();
+        let asked = |batch: usize, index: u32| {
+            let partition = appends.get(batch).map(|it| it.request.partition);
+            let origin = partition.and_then(|partition| origins.get(&(partition, index)));
+            let (operation, number) = origin.copied().unwrap_or_default();
+            let expected: Option<&u64> = self.versions.get(&operation);
+            AskedRecord {
+                origin: u32::try_from(operation).unwrap_or(u32::MAX),
+                expected_version: expected.map(|version| version.saturating_add(number)),
+                field: format!("operations[{operation}].append.records[{number}]").into(),
+            }
+        };
+        facts::read(shared, &to_read, asked).await
     }
 
     /// The places of the records of each operation.

@@ -5,8 +5,9 @@ use prost::Message;
 use towpath_proto::v1;
 use towpath_storage::Offset;
 
+use super::super::places;
 use super::placement::Placed;
-use crate::core::CommitAppend;
+use crate::core::{CommitAppend, UnwrittenRecord};
 
 /// Where the records of all operations are within the batches of a commit.
 #[derive(Clone, PartialEq, Message)]
@@ -82,17 +83,21 @@ impl Told {
         Self::decode(bytes).ok()
     }
 
-    /// The answer, by the offset of the first record of each batch.
-    pub(super) fn results(&self, base_offsets: &[Offset]) -> Vec<v1::OperationResult> {
+    /// The answer, by the offset of the first record of each batch and what was left out of each.
+    pub(super) fn results(
+        &self,
+        base_offsets: &[Offset],
+        unwritten: &[Vec<UnwrittenRecord>],
+    ) -> Vec<v1::OperationResult> {
         let positions = |run: &Run| {
             let batch = run.batch as usize;
             let (partition, base) = (self.partitions.get(batch), base_offsets.get(batch));
+            let left_out = unwritten.get(batch).map_or(&[][..], Vec::as_slice);
             let place = partition.copied().zip(base.copied());
             let numbers = run.first..run.first.saturating_add(run.count);
             numbers.filter_map(move |number| {
                 let (partition, base) = place?;
-                let offset = base.advance(number.into()).get();
-                Some(v1::RecordPosition { partition, offset })
+                Some(places::position(partition, base, left_out, number))
             })
         };
         let operations = self.operations.iter();

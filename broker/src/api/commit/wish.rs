@@ -11,6 +11,7 @@ use towpath_proto::wire::Operation;
 use towpath_proto::wire::operation::Operation as Kind;
 use towpath_storage::{Offset, PartitionRef};
 
+use super::placement::Placed;
 use super::settlements::Settlements;
 use super::{Shared, convert, status};
 use crate::core::{
@@ -93,18 +94,22 @@ pub(super) struct Reasons {
     topics: Vec<(towpath_storage::TopicId, TopicName)>,
     /// Subscriptions and partitions of what is settled, by the numbers of the operations.
     settled: Vec<(usize, String, u32)>,
-    /// Partitions that operations append to.
+    /// The first partition that each operation appends to.
     appends: Vec<(usize, PartitionRef)>,
     /// And those that others expect something of.
     expected: Vec<(usize, PartitionRef)>,
 }
 
 impl Reasons {
-    pub(super) fn of(wish: &CommitWish, operations: &[Operation], shared: &Shared) -> Self {
-        let appends = wish
-            .appends
-            .iter()
-            .map(|it| (it.operation, it.request.partition));
+    pub(super) fn of(
+        wish: &CommitWish,
+        placed: &[Vec<Placed>],
+        operations: &[Operation],
+        shared: &Shared,
+    ) -> Self {
+        let appends = placed.iter().enumerate();
+        let appends =
+            appends.filter_map(|(number, placed)| Some((number, placed.first()?.partition)));
         let appends: Vec<_> = appends.collect();
         let expected = wish
             .expectations

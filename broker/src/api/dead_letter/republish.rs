@@ -16,6 +16,7 @@ use towpath_storage::PartitionRef;
 use super::filter::Filter;
 use super::letter::Letter;
 use super::{Letters, status};
+use crate::api::facts::{self, AskedRecord, BatchToRead};
 use crate::api::placement::new_record;
 use crate::api::{InFlight, Shared, convert};
 use crate::core::{AppendRefusal, AppendRequest, HashKey};
@@ -92,11 +93,24 @@ impl Target {
             letters: letters.iter().map(|it| it.known(hash_key)).collect(),
         };
         let appends = self.batches(shared, of, letters);
-        let bytes = appends.iter().map(|(_, payload)| payload.len()).sum();
+        let bytes: usize = appends.iter().map(|(_, payload)| payload.len()).sum();
+        let count = u32::try_from(letters.len()).unwrap_or(u32::MAX);
+        let bytes = bytes + facts::memory_bytes(&self.topic, count);
         let permit = InFlight::take(&shared.in_flight.all, bytes).await;
+        let to_read = appends.iter().map(|(_, payload)| BatchToRead {
+            topic: &self.topic,
+            payload,
+            numbered: None,
+            is_redriven: true,
+        });
+        let to_read: Vec<_> = to_read.collect();
+        let asked = |_, _| AskedRecord::default();
+        let facts = facts::read(shared, &to_read, asked).await?;
+        drop(to_read);
         let (answer, published) = oneshot::channel();
         shared.push(DataCommand::Publish {
             appends,
+            facts,
             letters: Some(republished),
             answer,
             permits: Permits {

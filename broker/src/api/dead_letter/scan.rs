@@ -136,7 +136,7 @@ pub(super) async fn look(
 }
 
 /// The frame that holds an offset, and the encoded record there, without its tag and length.
-fn find(frames: &[Frame], offset: Offset) -> Option<(&Frame, Bytes)> {
+pub(in crate::api) fn find(frames: &[Frame], offset: Offset) -> Option<(&Frame, Bytes)> {
     let found = frames.iter().find_map(|frame| {
         let place = frame.place_of(offset)?;
         Some((frame, place))

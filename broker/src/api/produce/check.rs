@@ -1,8 +1,12 @@
 //! Checking a batch before anything is done with it.
 
-use towpath_proto::batch::{self, BatchLimits, BatchSummary};
+use towpath_proto::batch::{self, BatchLimits, BatchSummary, Records};
 use towpath_proto::problem::Problem;
+use towpath_proto::reason::ErrorReason;
 use towpath_proto::wire::ProduceBatch;
+
+use super::super::facts;
+use crate::core::TopicConfig;
 
 /// A batch that may be appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +32,12 @@ impl Rejection {
             problem,
             is_final: true,
         }
+    }
+
+    /// What is wrong with its records, or with looking at them: only what is wrong with the records stays so.
+    pub(super) fn of_records(problem: Problem) -> Self {
+        let is_final = problem.reason() == ErrorReason::InvalidArgument;
+        Self { problem, is_final }
     }
 
     /// The same batch may be accepted when it is sent again.
@@ -66,10 +76,22 @@ pub(super) fn check(batch: &ProduceBatch) -> Result<CheckedBatch, Rejection> {
     Ok(CheckedBatch { crc, record_count })
 }
 
+/// Checks a batch that rests on a version of its key.
+///
+/// # Errors
+/// [`Rejection`]; keys of the topic have no versions, or the batch has not one key.
+pub(super) fn check_version(config: &TopicConfig, batch: &[u8]) -> Result<(), Rejection> {
+    if !config.has_key_versions {
+        let problem = facts::without_versions("expected_version");
+        return Err(Rejection::finally(problem));
+    }
+    let records = Records::new(batch).map_while(Result::ok);
+    facts::check_one_key(records.map(|it| it.key()), "expected_version").map_err(Rejection::finally)
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use towpath_proto::reason::ErrorReason;
 
     use super::*;
 

@@ -11,8 +11,9 @@ use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_proto::v1::produce_response::Response;
 
+use super::super::places;
 use super::status;
-use crate::core::{AcceptedBatch, AppendRefusal};
+use crate::core::{AcceptedBatch, AppendRefusal, UnwrittenRecord};
 use crate::metrics::Refusals;
 use crate::runtime::command::{AppendAnswer, AppendSink, Ticket};
 
@@ -230,8 +231,8 @@ fn wake(mut waiting: MutexGuard<'_, Waiting>) {
 
 impl Waiting {
     fn push(&mut self, entry: Entry) {
-        self.weight += match entry {
-            Entry::Answer(_, AppendAnswer::Accepted { .. }, _) => 1,
+        self.weight += match &entry {
+            Entry::Answer(_, AppendAnswer::Accepted { unwritten, .. }, _) => 1 + unwritten.len(),
             Entry::Answer(..) | Entry::Message(_) => MESSAGE_WEIGHT,
         };
         self.entries.push_back(entry);
@@ -247,7 +248,11 @@ impl Waiting {
             AppendAnswer::Accepted {
                 batch,
                 is_duplicate,
-            } => return Outgoing::Accepted(accepted(ticket, batch, is_duplicate)),
+                unwritten,
+            } => {
+                let accepted = accepted(ticket, batch, is_duplicate, &unwritten);
+                return Outgoing::Accepted(accepted);
+            }
             AppendAnswer::Spent { reason } => {
                 (self.describe_spent(ticket, reason, rejection), true)
             }
@@ -297,7 +302,12 @@ fn refused(ticket: Ticket, problem: Problem, is_sequence_spent: bool) -> Respons
     })
 }
 
-fn accepted(ticket: Ticket, batch: AcceptedBatch, is_duplicate: bool) -> v1::AcceptedBatch {
+fn accepted(
+    ticket: Ticket,
+    batch: AcceptedBatch,
+    is_duplicate: bool,
+    unwritten: &[UnwrittenRecord],
+) -> v1::AcceptedBatch {
     v1::AcceptedBatch {
         handle: ticket.handle,
         partition: ticket.partition,
@@ -307,5 +317,6 @@ fn accepted(ticket: Ticket, batch: AcceptedBatch, is_duplicate: bool) -> v1::Acc
         lsn: batch.lsn.get(),
         append_time_ms: batch.append_time_ms,
         is_duplicate,
+        unwritten: unwritten.iter().map(places::unwritten).collect(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use towpath_proto::batch::{BatchError, Fault};
 use towpath_proto::limits::{BATCH_BYTES_MAX, RECORDS_PER_BATCH_MAX};
@@ -9,9 +10,14 @@ use towpath_proto::problem::{FIELD, Problem};
 use towpath_proto::v1;
 use towpath_proto::wire::PublishRequest;
 
+use super::super::facts::{self, AskedRecord, BatchToRead};
+use super::super::placement::Placed;
+use super::super::places;
 use super::{InFlight, Placement, Shared, Target, convert, status};
+use crate::core::{AppendRefusal, AppendRequest};
 use crate::memory::MessageMemory;
-use crate::runtime::command::{CommandError, DataCommand, Permits};
+use crate::runtime::command::{CarriedFacts, CommandError, DataCommand, Permits};
+use crate::runtime::published::TopicView;
 
 /// Writes records to one topic: all of them or none. `received` is the memory of the request.
 pub(super) async fn publish(
@@ -29,8 +35,11 @@ pub(super) async fn publish(
     let placed = records.map(|(index, bytes)| placement.add(&target, bytes, ("records", index)));
     let placed = placed.collect::<Result<Vec<_>, _>>()?;
     check_size(placement.size_bytes())?;
-    let permit = InFlight::take(&shared.in_flight.all, placement.memory_bytes()).await;
+    let record_count = u32::try_from(request.records.len()).unwrap_or(u32::MAX);
+    let memory_bytes = placement.memory_bytes() + facts::memory_bytes(&topic, record_count);
+    let permit = InFlight::take(&shared.in_flight.all, memory_bytes).await;
     let appends = placement.encode(request.records.iter().zip(placed.iter().copied()))?;
+    let facts = look_at(shared, &topic, &appends, &placed).await?;
     // The batches are copies: from here on the permit stands for all that is held.
     drop((request, received));
     let held = Vec::from_iter(permit);
@@ -43,6 +52,7 @@ pub(super) async fn publish(
     let (answer, published) = oneshot::channel();
     shared.push(DataCommand::Publish {
         appends,
+        facts,
         letters: None,
         answer,
         permits: Permits { held, tally },
@@ -50,23 +60,70 @@ pub(super) async fn publish(
     let published = published.await.unwrap_or(Err(CommandError::Failed));
     let published = published.map_err(|error| {
         status::command_failed(error, |refusal| {
-            status::append_refused(refusal, &name, 0, 0)
+            let origin = match &refusal {
+                AppendRefusal::ExpectedVersionMismatch(mismatch) => Some(mismatch.origin),
+                AppendRefusal::StaleEntityVersion { origin, .. } => Some(*origin),
+                _ => None,
+            };
+            let partition = origin.and_then(|record| placed.get(record as usize));
+            let partition = partition.map_or(0, |placed| placed.partition.partition);
+            let problem = status::append_refused(refusal, &name, partition, 0);
+            match origin {
+                Some(record) => problem.with(FIELD, format_args!("records[{record}]")),
+                None => problem,
+            }
         })
     })?;
-    let base_offsets: BTreeMap<_, _> = partitions.into_iter().zip(published.base_offsets).collect();
-    let positions = placed.into_iter().filter_map(|placed| {
+    let unwritten = published.unwritten.iter().map(Vec::as_slice);
+    let unwritten = unwritten.chain(std::iter::repeat(&[][..]));
+    let batches = published.base_offsets.iter().copied().zip(unwritten);
+    let batches: BTreeMap<_, _> = partitions.into_iter().zip(batches).collect();
+    let positions = placed.iter().filter_map(|placed| {
         let partition = placed.partition.partition;
-        let base_offset = base_offsets.get(&partition)?;
-        Some(v1::RecordPosition {
-            partition,
-            offset: base_offset.advance(placed.index.into()).get(),
-        })
+        let (base, unwritten) = *batches.get(&partition)?;
+        Some(places::position(partition, base, unwritten, placed.index))
     });
     Ok(v1::PublishResponse {
         positions: positions.collect(),
         lsn: published.lsn.get(),
         append_time_ms: published.append_time_ms,
     })
+}
+
+/// Reads what the topic wants to know of the records.
+async fn look_at(
+    shared: &Shared,
+    topic: &TopicView,
+    appends: &[(AppendRequest, Bytes)],
+    placed: &[Placed],
+) -> Result<Option<Box<CarriedFacts>>, Problem> {
+    if !topic.settings().config.looks_at_records() {
+        return Ok(None);
+    }
+    let numbers = (0..).zip(placed);
+    let numbers: BTreeMap<_, u32> = numbers
+        .map(|(number, it)| ((it.partition, it.index), number))
+        .collect();
+    let to_read: Vec<_> = appends
+        .iter()
+        .map(|(_, payload)| BatchToRead {
+            topic,
+            payload,
+            numbered: None,
+            is_redriven: false,
+        })
+        .collect();
+    let asked = |batch: usize, index: u32| {
+        let partition = appends.get(batch).map(|(request, _)| request.partition);
+        let number = partition.and_then(|partition| numbers.get(&(partition, index)));
+        let number = number.copied().unwrap_or_default();
+        AskedRecord {
+            origin: number,
+            expected_version: None,
+            field: format!("records[{number}]").into(),
+        }
+    };
+    facts::read(shared, &to_read, asked).await
 }
 
 fn check_count(record_count: usize) -> Result<(), Problem> {

@@ -16,13 +16,15 @@ use towpath_proto::wire::produce_request::Request;
 use towpath_proto::wire::{ProduceBatch, ProduceRequest};
 use towpath_storage::{Offset, PartitionRef, ProducerId, ProducerStamp};
 
+use super::super::facts::{self, AskedRecord, BatchToRead};
 use super::check::{self, Rejection};
 use super::outbox::{Outbox, RejectionSink};
 use super::unreadable::RecordsField;
 use super::{InFlight, Shared, convert, status, unreadable};
 use crate::core::{AppendRequest, ProducerLife};
 use crate::runtime::command::{
-    AppendSink, ControlCommand, DataCommand, OpenTopicRefusal, OpenedTopic, Permits, Ticket,
+    AppendSink, CarriedFacts, ControlCommand, DataCommand, OpenTopicRefusal, OpenedTopic, Permits,
+    Ticket,
 };
 use crate::runtime::published::TopicView;
 
@@ -234,16 +236,27 @@ impl Reader {
         } else {
             check::check(&batch)
         };
-        let Some(mut permits) = self.admit(batch.batch.len()).await else {
+        let facts_bytes = match &checked {
+            Ok(checked) => self.facts_bytes(batch.handle, checked.record_count),
+            Err(_) => 0,
+        };
+        let Some(mut permits) = self.admit(batch.batch.len() + facts_bytes).await else {
             return;
         };
-        let checked = checked.inspect(|checked| {
+        let checked = match checked {
+            Ok(checked) => self
+                .look_at(&place, &batch)
+                .await
+                .map(|facts| (checked, facts)),
+            Err(rejection) => Err(rejection),
+        };
+        let checked = checked.inspect(|(checked, _)| {
             permits.tally = Some(self.shared.tally(checked.record_count.into()));
         });
         let Place { partition, stamp } = place;
         self.outbox.expect_answer();
         self.shared.push(match checked {
-            Ok(checked) => DataCommand::Append {
+            Ok((checked, facts)) => DataCommand::Append {
                 request: AppendRequest {
                     partition,
                     producer: Some(stamp),
@@ -253,6 +266,7 @@ impl Reader {
                     expected: expected_offset(&batch),
                 },
                 payload: batch.batch,
+                facts,
                 sink: Arc::clone(&self.outbox) as Arc<dyn AppendSink>,
                 ticket,
                 permits,
@@ -268,6 +282,43 @@ impl Reader {
                 }
             }
         });
+    }
+
+    /// Memory that is needed beside a batch if its topic looks at records.
+    fn facts_bytes(&self, handle: u32, record_count: u32) -> usize {
+        let open = self.open.get(&handle);
+        open.map_or(0, |open| facts::memory_bytes(&open.topic, record_count))
+    }
+
+    /// Reads what the topic wants to know of a batch's records.
+    async fn look_at(
+        &self,
+        place: &Place,
+        batch: &ProduceBatch,
+    ) -> Result<Option<Box<CarriedFacts>>, Rejection> {
+        let Some(OpenHandle { topic, .. }) = self.open.get(&batch.handle) else {
+            return Ok(None);
+        };
+        let expected = match batch.expectation {
+            Some(Expectation::ExpectedVersion(version)) => {
+                check::check_version(&topic.settings().config, &batch.batch)?;
+                Some(version)
+            }
+            Some(Expectation::ExpectedOffset(_)) | None => None,
+        };
+        let to_read = BatchToRead {
+            topic,
+            payload: &batch.batch,
+            numbered: Some((place.partition, place.stamp)),
+            is_redriven: false,
+        };
+        let asked = |_, number: u32| AskedRecord {
+            origin: number,
+            expected_version: expected.map(|version| version.saturating_add(number.into())),
+            field: format!("batch.records[{number}]").into(),
+        };
+        let facts = facts::read(&self.shared, &[to_read], asked).await;
+        facts.map_err(Rejection::of_records)
     }
 
     /// Where a batch is to go, and who sends it.
@@ -314,8 +365,10 @@ impl Reader {
 
 /// The offset that the first record of a batch is to get, if that matters.
 fn expected_offset(batch: &ProduceBatch) -> Option<Offset> {
-    let Expectation::ExpectedOffset(offset) = batch.expectation?;
-    Some(Offset::new(offset))
+    match batch.expectation? {
+        Expectation::ExpectedOffset(offset) => Some(Offset::new(offset)),
+        Expectation::ExpectedVersion(_) => None,
+    }
 }
 
 /// Where a batch goes and who sends it.

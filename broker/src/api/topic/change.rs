@@ -10,10 +10,16 @@ use towpath_storage::{Offset, OffsetRange, PartitionRef};
 use super::super::fetch::request;
 use super::super::{Shared, convert, status};
 use crate::core::{
-    SettingChange, TopicConfig, TopicConfigChange, TopicRevision, TrimTopic, UpdateTopic,
+    SettingChange, StaleRecords, TopicConfig, TopicConfigChange, TopicRevision, TrimTopic,
+    UpdateTopic,
 };
 use crate::runtime::command::{ControlCommand, TRIM_PARTITIONS_MAX};
 use crate::runtime::published::TopicView;
+
+/// What is said of settings that are fixed.
+const FIXED: &str = "key_versions and stale_records are fixed when a topic is created";
+/// What may be changed.
+const CHANGEABLE: &str = "retention_age_ms, retention_bytes and dedupe_window_ms can be changed";
 
 /// Changes the settings of a topic.
 pub(super) async fn update(
@@ -41,6 +47,12 @@ pub(super) async fn update(
 
 fn change(request: &v1::UpdateTopicRequest) -> Result<TopicConfigChange, Problem> {
     let config = request.config.unwrap_or_default();
+    // Without a mask everything that is given is meant.
+    let is_fixed = config.key_versions || config.stale_records != 0;
+    if request.update_mask.is_none() && is_fixed {
+        let problem = Problem::invalid_field("config", FIXED);
+        return Err(problem.with_hint(CHANGEABLE));
+    }
     let Some(mask) = &request.update_mask else {
         let given = |value: Option<u64>| match value {
             None => SettingChange::Keep,
@@ -49,6 +61,7 @@ fn change(request: &v1::UpdateTopicRequest) -> Result<TopicConfigChange, Problem
         return Ok(TopicConfigChange {
             retention_age_ms: given(config.retention_age_ms),
             retention_bytes: given(config.retention_bytes),
+            dedupe_window_ms: given(config.dedupe_window_ms),
         });
     };
     let mut change = TopicConfigChange::default();
@@ -60,10 +73,17 @@ fn change(request: &v1::UpdateTopicRequest) -> Result<TopicConfigChange, Problem
             "retention_bytes" => {
                 change.retention_bytes = SettingChange::Become(config.retention_bytes);
             }
+            "dedupe_window_ms" => {
+                change.dedupe_window_ms = SettingChange::Become(config.dedupe_window_ms);
+            }
+            "key_versions" | "stale_records" => {
+                let problem = Problem::invalid_field("update_mask", FIXED);
+                return Err(problem.with_hint(CHANGEABLE));
+            }
             unknown => {
                 let message = format!("topics have no setting \"{unknown}\"");
                 let problem = Problem::invalid_field("update_mask", message);
-                return Err(problem.with_hint("there are retention_age_ms and retention_bytes"));
+                return Err(problem.with_hint(CHANGEABLE));
             }
         }
     }
@@ -182,10 +202,26 @@ async fn log_starts(
 }
 
 /// The settings that a request gives.
-pub(super) fn config(given: Option<&v1::TopicConfig>) -> TopicConfig {
+///
+/// # Errors
+/// One has a value that nobody here knows.
+pub(super) fn config(given: Option<&v1::TopicConfig>) -> Result<TopicConfig, Problem> {
     let given = given.copied().unwrap_or_default();
-    TopicConfig {
+    let stale_records = match v1::StaleRecords::try_from(given.stale_records) {
+        Ok(v1::StaleRecords::Unspecified) => None,
+        Ok(v1::StaleRecords::Refuse) => Some(StaleRecords::Refuse),
+        Ok(v1::StaleRecords::Mark) => Some(StaleRecords::Mark),
+        Err(unknown) => {
+            let message = format!("{unknown}");
+            return Err(Problem::invalid_field("config.stale_records", message)
+                .with_hint("stale records are refused (1) or marked (2)"));
+        }
+    };
+    Ok(TopicConfig {
         retention_age_ms: given.retention_age_ms,
         retention_bytes: given.retention_bytes,
-    }
+        dedupe_window_ms: given.dedupe_window_ms,
+        has_key_versions: given.key_versions,
+        stale_records,
+    })
 }

@@ -9,10 +9,11 @@ use towpath_storage::{INDEX_TABLES, Lsn, Offset, Row, RowKey};
 
 use super::{CommitRefusalCause, CommitRefused};
 use crate::core::State;
+use crate::core::records::{UnwrittenRecord, UnwrittenRecordRow};
 use crate::core::row::{RowId, decode};
 
 /// The table of these rows.
-const TABLE_COMMIT_KEY: u16 = INDEX_TABLES;
+pub(in crate::core) const TABLE_COMMIT_KEY: u16 = INDEX_TABLES;
 /// For how long a commit is remembered, milliseconds.
 const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 /// How many commits are remembered.
@@ -40,6 +41,8 @@ pub struct RepeatedCommit {
     pub time_ms: i64,
     /// Offset of the first record of each batch.
     pub base_offsets: Vec<Offset>,
+    /// Records of each batch that were not written, since their events were there; as long as `base_offsets`.
+    pub unwritten: Vec<Vec<UnwrittenRecord>>,
     /// As [`CommitKey::told`] was then.
     pub told: Bytes,
 }
@@ -59,6 +62,19 @@ struct CommitKeyRow {
     base_offsets: Vec<u64>,
     #[prost(bytes = "bytes", tag = "6")]
     told: Bytes,
+    /// Of all batches.
+    #[prost(message, repeated, tag = "7")]
+    unwritten: Vec<UnwrittenRow>,
+}
+
+/// A record that was not written.
+#[derive(Clone, Copy, PartialEq, Message)]
+struct UnwrittenRow {
+    /// Number of its batch.
+    #[prost(uint32, tag = "1")]
+    batch: u32,
+    #[prost(message, required, tag = "2")]
+    record: UnwrittenRecordRow,
 }
 
 impl CommitKeyRow {
@@ -87,12 +103,6 @@ impl CommitKey {
     }
 }
 
-/// Whether an index row may still be asked for, by what is durable: the number of the next commit that has a
-/// key, and broker time in milliseconds since the Unix epoch.
-pub fn is_index_row_needed(key: &RowKey, value: &[u8], next_commit: u64, now_ms: i64) -> bool {
-    key.table != TABLE_COMMIT_KEY || CommitKey::is_needed(value, next_commit, now_ms)
-}
-
 impl State {
     /// The commit that a key named before, if that is remembered.
     ///
@@ -112,6 +122,12 @@ impl State {
         let Some(row) = row else {
             return Ok(None);
         };
+        let mut unwritten = vec![Vec::new(); row.base_offsets.len()];
+        for it in &row.unwritten {
+            if let Some(of_batch) = unwritten.get_mut(it.batch as usize) {
+                of_batch.push(UnwrittenRecord::from(&it.record));
+            }
+        }
         if row.fingerprint[..] != key.fingerprint {
             return Err(CommitRefused {
                 operation: 0,
@@ -122,6 +138,7 @@ impl State {
             lsn: Lsn::new(row.lsn),
             time_ms: row.time_ms,
             base_offsets: row.base_offsets.into_iter().map(Offset::new).collect(),
+            unwritten,
             told: row.told,
         }))
     }
@@ -131,9 +148,14 @@ impl State {
         &self,
         key: &CommitKey,
         base_offsets: &[Offset],
+        unwritten: &[Vec<UnwrittenRecord>],
         lsn: Lsn,
         now_ms: i64,
     ) -> [Row; 2] {
+        let of_batches = (0..).zip(unwritten).flat_map(|(batch, records)| {
+            let records = records.iter().map(UnwrittenRecordRow::from);
+            records.map(move |record| UnwrittenRow { batch, record })
+        });
         let row = CommitKeyRow {
             number: self.next_commit,
             time_ms: now_ms,
@@ -141,6 +163,7 @@ impl State {
             fingerprint: Bytes::copy_from_slice(&key.fingerprint),
             base_offsets: base_offsets.iter().map(|offset| offset.get()).collect(),
             told: key.told.clone(),
+            unwritten: of_batches.collect(),
         };
         let remembered = Row {
             key: CommitKey::row_key(&key.hash),
@@ -170,7 +193,13 @@ mod tests {
     }
 
     fn remember(state: &mut State, number: u64, now_ms: i64) {
-        let rows = state.remember_commit(&key(number), &[Offset::new(number)], Lsn::new(3), now_ms);
+        let rows = state.remember_commit(
+            &key(number),
+            &[Offset::new(number)],
+            &[],
+            Lsn::new(3),
+            now_ms,
+        );
         rows.into_iter().for_each(|row| state.apply_row(row));
     }
 

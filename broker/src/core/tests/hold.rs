@@ -164,6 +164,7 @@ fn dead_letters_go_only_by_bytes_and_only_when_they_are_settled() {
         change: TopicConfigChange {
             retention_age_ms: SettingChange::Become(age),
             retention_bytes: SettingChange::Become(bytes),
+            ..TopicConfigChange::default()
         },
     };
     assert!(matches!(

@@ -88,6 +88,15 @@ impl Sequencer {
                     .answers
                     .push(PendingAnswer::FindCommit { answer, result });
             }
+            ControlCommand::FindKey {
+                topic,
+                hash,
+                versions,
+                answer,
+            } => {
+                let found = self.state.changed_key(topic, &hash, versions);
+                draft.answers.push(PendingAnswer::FindKey { answer, found });
+            }
             ControlCommand::Group(command) => self.take_group_command(command, draft),
             ControlCommand::Subscription(command) => {
                 self.take_subscription_command(command, draft, data);

@@ -4,26 +4,36 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use towpath_storage::{
-    Append, DirectoryLine, FrameForm, Lsn, PartitionRef, PlacementError, Placing, ProducerStamp,
-    Row, StateMachine, step_ahead,
+    Append, DirectoryLine, FrameForm, Lsn, Offset, PartitionRef, PlacementError, Placing,
+    ProducerStamp, Row, StateMachine, step_ahead,
 };
 
 use super::super::bury::Burial;
 use super::super::command::{
-    AppendAnswer, CommitCommand, Committed, DataCommand, Permits, Published, Republished,
+    AppendAnswer, CarriedFacts, CommitCommand, Committed, DataCommand, Permits, Published,
+    Republished,
 };
 use super::super::settle::SettleWork;
+use super::admission::AdmittedBatches;
 use super::draft::{Draft, PendingAnswer, Run};
 use super::{JournalWish, RESERVE_BYTES, Sequencer};
 use crate::core::{
     AcceptedBatch, AppendDecision, AppendRefusal, AppendRequest, BurialFailure, CommitDecision,
-    CommitWish, Outcome, SpendDecision,
+    CommitRefused, CommitWish, Outcome, SpendDecision,
 };
 
 /// What an entry takes beside its batches' bytes: header, directory line, frame header, padding.
 const ENTRY_OVERHEAD_BYTES: u64 = 256;
 /// What the row of a producer takes at most: a window of outcomes.
 const PRODUCER_ROW_BYTES: u64 = 8 * 1024;
+
+/// What was decided on a batch.
+pub(super) enum Decided {
+    /// This is the answer.
+    Answer(AppendAnswer),
+    /// It must wait until its partition has room.
+    Wait(PlacementError),
+}
 
 /// What came of a command.
 enum Verdict {
@@ -169,6 +179,7 @@ impl Sequencer {
         let DataCommand::Append {
             request,
             payload,
+            facts,
             sink,
             ticket,
             permits,
@@ -176,23 +187,17 @@ impl Sequencer {
         else {
             return Verdict::Answered;
         };
-        let placing = draft.placing(request.partition);
-        let now_ms = self.time.now_ms();
-        let decision = self.state.append(&request, placing, self.next_lsn, now_ms);
-        let answer = match decision {
-            Ok(AppendDecision::Append(line)) => {
-                let batch = accepted(&line);
-                self.push_appends(vec![Append { line, payload }], draft);
-                AppendAnswer::Accepted {
-                    batch,
-                    is_duplicate: false,
-                }
-            }
-            Ok(AppendDecision::Repeated(outcome)) => repeat(outcome),
-            Ok(AppendDecision::Wait(needs)) => {
+        let decided = match &facts {
+            None => self.append_unwatched(&request, payload.clone(), draft),
+            Some(facts) => self.append_watched(&request, &payload, facts, draft),
+        };
+        let answer = match decided {
+            Ok(Decided::Answer(answer)) => answer,
+            Ok(Decided::Wait(needs)) => {
                 let command = DataCommand::Append {
                     request,
                     payload,
+                    facts,
                     sink,
                     ticket,
                     permits,
@@ -200,8 +205,8 @@ impl Sequencer {
                 return Verdict::Wait(command, request.partition, needs);
             }
             Err(refusal) => {
-                let spent = self.state.spend_on(&refusal, &request, now_ms);
-                match spent {
+                let now_ms = self.time.now_ms();
+                match self.state.spend_on(&refusal, &request, now_ms) {
                     Some(row) => {
                         self.push_rows(vec![row], draft);
                         AppendAnswer::RefusedFinally(refusal)
@@ -219,9 +224,35 @@ impl Sequencer {
         Verdict::Answered
     }
 
+    /// Appends a batch whose records nobody looks at.
+    pub(super) fn append_unwatched(
+        &mut self,
+        request: &AppendRequest,
+        payload: Bytes,
+        draft: &mut Draft,
+    ) -> Result<Decided, AppendRefusal> {
+        let placing = draft.placing(request.partition);
+        let now_ms = self.time.now_ms();
+        let decision = self.state.append(request, placing, self.next_lsn, now_ms)?;
+        Ok(match decision {
+            AppendDecision::Append(line) => {
+                let batch = accepted(&line);
+                self.push_appends(vec![Append { line, payload }], draft);
+                Decided::Answer(AppendAnswer::Accepted {
+                    batch,
+                    is_duplicate: false,
+                    unwritten: Vec::new(),
+                })
+            }
+            AppendDecision::Repeated(outcome) => Decided::Answer(repeat(outcome)),
+            AppendDecision::Wait(needs) => Decided::Wait(needs),
+        })
+    }
+
     fn decide_publish(&mut self, command: DataCommand, draft: &mut Draft) -> Verdict {
         let DataCommand::Publish {
             appends,
+            facts,
             letters,
             answer,
             permits,
@@ -229,34 +260,12 @@ impl Sequencer {
         else {
             return Verdict::Answered;
         };
-        let (lsn, append_time_ms) = (self.next_lsn, self.time.now_ms());
-        let result = match self.place_all(&appends, lsn, append_time_ms) {
-            Ok(Ok(lines)) => {
-                let settled = match letters {
-                    Some(Republished {
-                        subscription,
-                        partition,
-                        letters,
-                    }) => self.state.republish(subscription, partition, &letters),
-                    None => Some(Vec::new()),
-                };
-                let mut base_offsets = Vec::new();
-                if let Some(rows) = settled {
-                    self.apply_rows(&rows);
-                    base_offsets.extend(lines.iter().map(|line| line.frame.base_offset));
-                    let appends = lines.into_iter().zip(appends);
-                    let appends = appends.map(|(line, (_, payload))| Append { line, payload });
-                    self.push_entry(appends.collect(), rows, draft);
-                }
-                Ok(Published {
-                    base_offsets,
-                    lsn,
-                    append_time_ms,
-                })
-            }
+        let result = match self.append_all(&appends, facts.as_deref(), letters.as_ref(), draft) {
+            Ok(Ok(published)) => Ok(published),
             Ok(Err((partition, needs))) => {
                 let command = DataCommand::Publish {
                     appends,
+                    facts,
                     letters,
                     answer,
                     permits,
@@ -271,6 +280,74 @@ impl Sequencer {
             permits,
         });
         Verdict::Answered
+    }
+
+    /// Appends batches with one entry; says which partition must wait if one has to.
+    fn append_all(
+        &mut self,
+        appends: &[(AppendRequest, Bytes)],
+        facts: Option<&CarriedFacts>,
+        letters: Option<&Republished>,
+        draft: &mut Draft,
+    ) -> Result<Result<Published, (PartitionRef, PlacementError)>, AppendRefusal> {
+        let (lsn, append_time_ms) = (self.next_lsn, self.time.now_ms());
+        let admitted = match facts {
+            Some(facts) => self.admit_all(appends, facts)?,
+            None => AdmittedBatches::of_unwatched(appends),
+        };
+        let requests = admitted
+            .appends
+            .iter()
+            .flatten()
+            .map(|(request, _)| request);
+        let lines = match self.place_all(requests, lsn, append_time_ms)? {
+            Ok(lines) => lines,
+            Err(waits) => return Ok(Err(waits)),
+        };
+        let settled = match letters {
+            Some(Republished {
+                subscription,
+                partition,
+                letters,
+            }) => self.state.republish(*subscription, *partition, letters),
+            None => Some(Vec::new()),
+        };
+        let Some(mut rows) = settled else {
+            return Ok(Ok(Published {
+                base_offsets: Vec::new(),
+                unwritten: Vec::new(),
+                lsn,
+                append_time_ms,
+            }));
+        };
+        let base_offsets = self.base_offsets(appends);
+        rows.extend(admitted.rows);
+        let is_written = !lines.is_empty() || !rows.is_empty();
+        if is_written {
+            self.apply_rows(&rows);
+            let payloads = admitted.appends.into_iter().flatten();
+            let appends = lines.into_iter().zip(payloads);
+            let appends = appends.map(|(line, (_, payload))| Append { line, payload });
+            self.push_entry(appends.collect(), rows, draft);
+        }
+        Ok(Ok(Published {
+            base_offsets,
+            unwritten: admitted.unwritten,
+            // What was there already is in an entry before.
+            lsn: if is_written { lsn } else { self.last_lsn() },
+            append_time_ms,
+        }))
+    }
+
+    /// Where batches begin that are appended now: at the ends of their partitions.
+    fn base_offsets(&self, appends: &[(AppendRequest, Bytes)]) -> Vec<Offset> {
+        let partitions = appends.iter().map(|(request, _)| request.partition);
+        let ends = partitions.map(|it| {
+            self.state
+                .partition(it)
+                .map_or(Offset::new(0), |it| it.end())
+        });
+        ends.collect()
     }
 
     /// Appends dead letters and settles their records, with one entry.
@@ -322,14 +399,14 @@ impl Sequencer {
     }
 
     /// Finds a place for each batch of one entry: all of them, or the first that must wait.
-    fn place_all(
+    fn place_all<'a>(
         &self,
-        appends: &[(AppendRequest, Bytes)],
+        requests: impl Iterator<Item = &'a AppendRequest>,
         lsn: Lsn,
         now_ms: i64,
     ) -> Result<Result<Vec<DirectoryLine>, (PartitionRef, PlacementError)>, AppendRefusal> {
-        let mut lines = Vec::with_capacity(appends.len());
-        for (request, _) in appends {
+        let mut lines = Vec::new();
+        for request in requests {
             match self.state.append(request, Placing::Inline, lsn, now_ms)? {
                 AppendDecision::Append(line) => lines.push(line),
                 AppendDecision::Wait(needs) => return Ok(Err((request.partition, needs))),
@@ -342,40 +419,11 @@ impl Sequencer {
 
     /// Appends, commits offsets and settles with one entry, or does nothing at all.
     fn decide_commit(&mut self, commit: Box<CommitCommand>, draft: &mut Draft) -> Verdict {
-        let (lsn, now_ms) = (self.next_lsn, self.time.now_ms());
-        let result = match self.state.decide_commit(&commit.wish, lsn, now_ms) {
-            Ok(CommitDecision::Wait(partition, needs)) => {
+        let result = match self.commit_all(&commit, draft) {
+            Ok(Ok(committed)) => Ok(committed),
+            Ok(Err((partition, needs))) => {
                 return Verdict::Wait(DataCommand::Commit(commit), partition, needs);
             }
-            Ok(CommitDecision::Commit(lines)) => {
-                let bases = lines.iter().map(|line| line.frame.base_offset);
-                let base_offsets: Vec<_> = bases.collect();
-                let mut rows = self.carry_out_commit(&commit.wish, draft);
-                if let Some(key) = &commit.wish.key {
-                    let known = self.state.remember_commit(key, &base_offsets, lsn, now_ms);
-                    self.apply_rows(&known);
-                    rows.extend(known);
-                }
-                let appends = lines.into_iter().zip(commit.payloads);
-                let appends = appends.map(|(line, payload)| Append { line, payload });
-                self.push_entry(appends.collect(), rows, draft);
-                Ok(Committed {
-                    published: Published {
-                        base_offsets,
-                        lsn,
-                        append_time_ms: now_ms,
-                    },
-                    repeated: None,
-                })
-            }
-            Ok(CommitDecision::Repeated(before)) => Ok(Committed {
-                published: Published {
-                    base_offsets: before.base_offsets,
-                    lsn: before.lsn,
-                    append_time_ms: before.time_ms,
-                },
-                repeated: Some(before.told),
-            }),
             Err(refused) => Err(refused),
         };
         draft.answers.push(PendingAnswer::Commit {
@@ -384,6 +432,66 @@ impl Sequencer {
             permits: commit.permits,
         });
         Verdict::Answered
+    }
+
+    /// The same; says which partition must wait if one has to.
+    fn commit_all(
+        &mut self,
+        commit: &CommitCommand,
+        draft: &mut Draft,
+    ) -> Result<Result<Committed, (PartitionRef, PlacementError)>, CommitRefused> {
+        let (lsn, now_ms) = (self.next_lsn, self.time.now_ms());
+        if let Some(key) = &commit.wish.key
+            && let Some(before) = self.state.repeated_commit(key, now_ms)?
+        {
+            return Ok(Ok(Committed {
+                published: Published {
+                    base_offsets: before.base_offsets,
+                    unwritten: before.unwritten,
+                    lsn: before.lsn,
+                    append_time_ms: before.time_ms,
+                },
+                repeated: Some(before.told),
+            }));
+        }
+        let appends: Vec<_> = commit.appends_with_payloads().collect();
+        let admitted = match commit.facts.as_deref() {
+            Some(facts) => self
+                .admit_all(&appends, facts)
+                .map_err(CommitRefused::by_records)?,
+            None => AdmittedBatches::of_unwatched(&appends),
+        };
+        let cut = admitted.cut(&commit.wish);
+        let wish = cut.as_ref();
+        let lines = match self.state.decide_commit(wish, lsn, now_ms)? {
+            CommitDecision::Commit(lines) => lines,
+            CommitDecision::Wait(partition, needs) => return Ok(Err((partition, needs))),
+        };
+        let base_offsets = self.base_offsets(&appends);
+        let mut rows = self.carry_out_commit(wish, draft);
+        let unwritten = admitted.unwritten;
+        let mut known = admitted.rows;
+        if let Some(key) = &wish.key {
+            let remembered =
+                self.state
+                    .remember_commit(key, &base_offsets, &unwritten, lsn, now_ms);
+            known.extend(remembered);
+        }
+        self.apply_rows(&known);
+        rows.extend(known);
+        let payloads = admitted.appends.into_iter().flatten();
+        let appends = lines.into_iter().zip(payloads);
+        let appends = appends.map(|(line, (_, payload))| Append { line, payload });
+        self.push_entry(appends.collect(), rows, draft);
+        Ok(Ok(Committed {
+            published: Published {
+                base_offsets,
+                unwritten,
+                lsn,
+                append_time_ms: now_ms,
+            },
+            repeated: None,
+        }))
     }
 
     /// Does what a commit says beside its batches. Returns the rows, which were applied.
@@ -412,7 +520,7 @@ impl Sequencer {
     }
 
     /// The same with rows, which were applied.
-    fn push_entry(&mut self, appends: Vec<Append>, rows: Vec<Row>, draft: &mut Draft) {
+    pub(super) fn push_entry(&mut self, appends: Vec<Append>, rows: Vec<Row>, draft: &mut Draft) {
         for append in &appends {
             self.state.apply_append(&append.line);
             draft.note(&append.line);
@@ -465,7 +573,7 @@ impl Sequencer {
 }
 
 impl Draft {
-    fn placing(&self, partition: PartitionRef) -> Placing {
+    pub(super) fn placing(&self, partition: PartitionRef) -> Placing {
         match self.run {
             Some(Run {
                 partition: of,
@@ -503,16 +611,21 @@ fn room_of(command: &DataCommand) -> u64 {
     let rows = match command {
         DataCommand::Reject { .. } | DataCommand::BuryFailed { .. } => PRODUCER_ROW_BYTES,
         // One that is refused for good spends its sequence.
-        DataCommand::Append { request, .. } if request.expected.is_some() => PRODUCER_ROW_BYTES,
+        DataCommand::Append { request, facts, .. }
+            if request.expected.is_some() || facts.is_some() =>
+        {
+            PRODUCER_ROW_BYTES + command.record_row_bytes().unwrap_or(0) as u64
+        }
         DataCommand::Commit(commit) => ENTRY_OVERHEAD_BYTES + commit.row_bytes() as u64,
-        DataCommand::Append { .. } | DataCommand::Publish { .. } | DataCommand::Bury { .. } => 0,
+        DataCommand::Publish { .. } => command.record_row_bytes().unwrap_or(0) as u64,
+        DataCommand::Append { .. } | DataCommand::Bury { .. } => 0,
     };
     let appends = command.appends();
     let appends = appends.map(|(_, payload)| payload.len() as u64 + ENTRY_OVERHEAD_BYTES);
     rows + appends.sum::<u64>()
 }
 
-fn accepted(line: &DirectoryLine) -> AcceptedBatch {
+pub(super) fn accepted(line: &DirectoryLine) -> AcceptedBatch {
     AcceptedBatch {
         base_offset: line.frame.base_offset,
         record_count: line.frame.record_count,
@@ -522,11 +635,12 @@ fn accepted(line: &DirectoryLine) -> AcceptedBatch {
 }
 
 /// What a repeated batch is answered with.
-fn repeat(outcome: Outcome) -> AppendAnswer {
+pub(super) fn repeat(outcome: Outcome) -> AppendAnswer {
     match outcome {
         Outcome::Accepted(batch) => AppendAnswer::Accepted {
             batch,
             is_duplicate: true,
+            unwritten: Vec::new(),
         },
         Outcome::Spent { reason } => AppendAnswer::Spent { reason },
     }

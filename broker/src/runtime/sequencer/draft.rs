@@ -20,13 +20,13 @@ use super::super::subscription_command::{
 };
 use super::super::subscription_question::AnsweredQuestion;
 use crate::core::{
-    AppendRefusal, CommitRefused, CommitVerdict, CreateSubscriptionRefusal, CreateTopicRefusal,
-    DeadLetterCounts, DeleteGroupRefusal, DeleteSubscriptionRefusal, DeleteTopicRefusal, Group,
-    GroupId, GroupNotice, Hold, JoinRefusal, NamedProducer, OpenDeadLetters, OpenProducerRefusal,
-    ProducerLife, ProducerNotFound, RepeatedCommit, SeekRefusal, SeekSubscriptionRefusal,
-    SoughtPartition, SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound,
-    SubscriptionNotice, SubscriptionProgress, TopicSettings, Trim, TrimRefusal,
-    UpdateSubscriptionRefusal, UpdateTopicRefusal,
+    AppendRefusal, ChangedKey, CommitRefused, CommitVerdict, CreateSubscriptionRefusal,
+    CreateTopicRefusal, DeadLetterCounts, DeleteGroupRefusal, DeleteSubscriptionRefusal,
+    DeleteTopicRefusal, Group, GroupId, GroupNotice, Hold, JoinRefusal, NamedProducer,
+    OpenDeadLetters, OpenProducerRefusal, ProducerLife, ProducerNotFound, RepeatedCommit,
+    SeekRefusal, SeekSubscriptionRefusal, SoughtPartition, SoughtSubscriptionPartition,
+    SubscriptionDescription, SubscriptionNotFound, SubscriptionNotice, SubscriptionProgress,
+    TopicSettings, Trim, TrimRefusal, UpdateSubscriptionRefusal, UpdateTopicRefusal,
 };
 
 /// What one round adds up to.
@@ -94,6 +94,10 @@ pub(super) enum PendingAnswer {
     FindCommit {
         answer: Answer<Option<RepeatedCommit>, CommitRefused>,
         result: Result<Option<RepeatedCommit>, CommitRefused>,
+    },
+    FindKey {
+        answer: Answer<ChangedKey, Infallible>,
+        found: ChangedKey,
     },
     CreateTopic {
         answer: Answer<Option<Arc<TopicView>>, CreateTopicRefusal>,
@@ -244,6 +248,7 @@ impl PendingAnswer {
                 drop(permits);
             }
             Self::FindCommit { answer, result } => reply(answer, result),
+            Self::FindKey { answer, found } => send(answer, Ok(found)),
             Self::CreateTopic { answer, result } => reply(answer, result),
             Self::DeleteTopic { answer, result } => reply(answer, result),
             Self::UpdateTopic { answer, result } => reply(answer, result),
@@ -286,6 +291,7 @@ impl PendingAnswer {
             Self::Publish { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::Commit { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::FindCommit { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::FindKey { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::CreateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::DeleteTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::UpdateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),

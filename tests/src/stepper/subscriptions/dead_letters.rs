@@ -211,6 +211,7 @@ impl Stepper {
         let (answer, mut published) = oneshot::channel();
         let command = DataCommand::Publish {
             appends: vec![(request, payload)],
+            facts: None,
             letters: Some(Republished {
                 subscription,
                 partition,

@@ -200,6 +200,7 @@ impl World {
         let (sender, answer) = oneshot::channel();
         let pushed = engine.shared.commands.push_data(DataCommand::Publish {
             appends: vec![(request, payload)],
+            facts: None,
             letters: Some(republished),
             answer: sender,
             permits: Permits::default(),

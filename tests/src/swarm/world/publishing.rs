@@ -144,6 +144,7 @@ impl World {
             .map(|(_, request, bytes)| (*request, bytes.clone()));
         let pushed = engine.shared.commands.push_data(DataCommand::Publish {
             appends: appends.collect(),
+            facts: None,
             letters: None,
             answer: sender,
             permits: Permits::default(),
@@ -183,6 +184,7 @@ impl World {
                 ..CommitWish::default()
             },
             payloads: batches.iter().map(|(.., bytes)| bytes.clone()).collect(),
+            facts: None,
             snapshot: Some(snapshot),
             answer: sender,
             permits: Permits::default(),

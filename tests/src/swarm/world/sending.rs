@@ -72,6 +72,7 @@ impl World {
         let command = DataCommand::Append {
             request,
             payload: batch.payload,
+            facts: None,
             sink: Arc::new(sink),
             ticket,
             permits: Permits::default(),

@@ -88,6 +88,7 @@ impl World {
         let config = TopicConfig {
             retention_age_ms: (self.random.u8(..3) == 0).then_some(age_ms),
             retention_bytes: (self.random.u8(..3) == 0).then_some(bytes),
+            ..TopicConfig::default()
         };
         // A clock that jumps ends what subscriptions hold.
         match self.crowd.is_absent() || !self.weather.has_clock_jumps {
@@ -140,6 +141,7 @@ impl World {
         let change = TopicConfigChange {
             retention_age_ms: SettingChange::Become(config.retention_age_ms),
             retention_bytes: SettingChange::Become(config.retention_bytes),
+            ..TopicConfigChange::default()
         };
         let wish = UpdateTopic {
             name: view.name().clone(),
