@@ -4,8 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use siphasher::sip128::{Hasher128, SipHasher13};
-use std::hash::Hasher;
 use towpath_proto::batch::{RecordView, Records};
 use towpath_proto::problem::Problem;
 use towpath_storage::{PartitionRef, ProducerStamp, RowKey, RunSet, StorageError};
@@ -13,6 +11,7 @@ use towpath_storage::{PartitionRef, ProducerStamp, RowKey, RunSet, StorageError}
 use super::{Shared, status};
 use crate::core::{
     BatchFacts, EventRow, KeyHead, RecordFacts, Remembered, TopicConfig, UnwrittenRecord,
+    record_hash,
 };
 use crate::runtime::command::CarriedFacts;
 use crate::runtime::published::TopicView;
@@ -222,6 +221,12 @@ impl Reader {
             Some(_) => self.event_of(record).map_err(&fault)?,
             None => None,
         };
+        if config.compact && record.key().is_none() {
+            return Err(
+                fault("the topic is compacted by key: a record needs a key".into())
+                    .with_hint("give each record the key of what it is about"),
+            );
+        }
         let key = record.key().filter(|_| config.has_key_heads());
         let entity_version = match config.stale_records {
             Some(_) if record.key().is_none() => {
@@ -270,12 +275,7 @@ impl Reader {
     }
 
     fn hash(&self, parts: &[&[u8]]) -> [u8; 16] {
-        let mut hasher = SipHasher13::new_with_key(&self.hash_key);
-        for part in parts {
-            hasher.write_u64(part.len() as u64);
-            hasher.write(part);
-        }
-        hasher.finish128().as_bytes()
+        record_hash(&self.hash_key, parts)
     }
 }
 

@@ -305,6 +305,10 @@ pub(super) struct TopicRow {
     pub(super) dedupe_window_ms: Option<u64>,
     #[prost(bool, tag = "8")]
     pub(super) has_key_versions: bool,
+    #[prost(bool, tag = "9")]
+    pub(super) compact: bool,
+    #[prost(uint64, optional, tag = "10")]
+    pub(super) tombstone_grace_ms: Option<u64>,
     /// 0 for nothing, 1 to refuse them, 2 to mark them.
     #[prost(uint32, tag = "11")]
     pub(super) stale_records: u32,
@@ -322,6 +326,8 @@ impl TopicRow {
                 1 => Some(StaleRecords::Refuse),
                 _ => Some(StaleRecords::Mark),
             },
+            compact: self.compact,
+            tombstone_grace_ms: self.tombstone_grace_ms,
         }
     }
 
@@ -337,6 +343,8 @@ impl TopicRow {
                 Some(StaleRecords::Refuse) => 1,
                 Some(StaleRecords::Mark) => 2,
             },
+            compact: config.compact,
+            tombstone_grace_ms: config.tombstone_grace_ms,
             ..self
         }
     }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use towpath_storage::{
-    Environment, LogReader, Lsn, OpenError, RecoveryReport, SegmentFiles, Storage, StorageError,
-    StorageOptions,
+    Environment, LogReader, Lsn, OpenError, PartitionRef, RecoveryReport, SegmentFiles, Storage,
+    StorageError, StorageOptions, remove_unnamed_generations, with_causes,
 };
 
 use super::command_queue::{CommandQueue, Taken};
@@ -95,7 +95,17 @@ impl Engine {
             Arc::clone(&storage.files),
             storage.journal_files,
         );
-        let maintenance_shared = maintenance_shared(&shared, storage.files);
+        let maintenance_shared = MaintenanceShared {
+            files: Arc::clone(&storage.files),
+            progress: Arc::clone(&shared.progress),
+            settle: Arc::clone(&shared.settle),
+            commands: Arc::clone(&shared.commands),
+            metrics: Arc::clone(&shared.metrics),
+            published: Arc::clone(&shared.published),
+            index: Arc::clone(&shared.index),
+            reader: storage.reader.clone(),
+            hash_key: *storage.broker_id.as_bytes(),
+        };
         let maintenance_worker = MaintenanceWorker::new(
             environment.clone(),
             storage.checkpointer,
@@ -107,6 +117,7 @@ impl Engine {
             topics: state.dropped().map(|(topic, _)| topic).collect(),
             segments: state.dropped_segments().collect(),
         })?;
+        remove_unfinished(&state, &storage.files);
         let identity = Identity {
             broker_id: storage.broker_id,
             incarnation: storage.incarnation,
@@ -170,7 +181,7 @@ impl Engine {
     /// As [`MaintenanceWorker::checkpoint`].
     pub fn step_maintenance(&mut self) -> Result<bool, StorageError> {
         let Some(job): Option<CheckpointJob> = self.shared.maintenance.try_pop() else {
-            return Ok(self.maintenance_worker.merge());
+            return Ok(self.maintenance_worker.merge() || self.maintenance_worker.compact()?);
         };
         if !self.maintenance_worker.is_settled(job.input.lsn) {
             self.shared.maintenance.push_urgent(job);
@@ -190,15 +201,18 @@ impl Engine {
     }
 }
 
-fn maintenance_shared(shared: &Shared, files: Arc<SegmentFiles>) -> MaintenanceShared {
-    MaintenanceShared {
-        files,
-        progress: Arc::clone(&shared.progress),
-        settle: Arc::clone(&shared.settle),
-        commands: Arc::clone(&shared.commands),
-        metrics: Arc::clone(&shared.metrics),
-        published: Arc::clone(&shared.published),
-        index: Arc::clone(&shared.index),
+/// Removes what compaction was writing when the broker ended. What cannot be removed now only takes room.
+fn remove_unfinished(state: &State, files: &SegmentFiles) {
+    for topic in state.topics().filter(|topic| topic.config().compact) {
+        for (partition, _) in (0..).zip(topic.partitions()) {
+            let topic = topic.id();
+            let partition = PartitionRef { topic, partition };
+            let is_named = |segment| state.names_segment(segment);
+            if let Err(error) = remove_unnamed_generations(files, partition, is_named) {
+                let error = with_causes(&error);
+                tracing::warn!(%error, %partition, "unfinished compaction not removed");
+            }
+        }
     }
 }
 

@@ -101,6 +101,15 @@ impl Sequencer {
             ControlCommand::Subscription(command) => {
                 self.take_subscription_command(command, draft, data);
             }
+            ControlCommand::CompactTopic { wish, answer } => {
+                let result = self.compact_topic(&wish);
+                draft
+                    .answers
+                    .push(PendingAnswer::CompactTopic { answer, result });
+            }
+            ControlCommand::SwapSegments { compacted, verdict } => {
+                self.swap_segments(&compacted, &verdict, draft);
+            }
             ControlCommand::ForgetDropped { topics, segments } => {
                 let mut rows = self.state.forget_dropped(&topics);
                 rows.extend(self.state.forget_dropped_segments(&segments));
@@ -257,7 +266,11 @@ impl Sequencer {
         }
     }
 
-    fn view(&self, id: TopicId, name: &TopicName) -> Result<Arc<TopicView>, TopicNotFound> {
+    pub(super) fn view(
+        &self,
+        id: TopicId,
+        name: &TopicName,
+    ) -> Result<Arc<TopicView>, TopicNotFound> {
         let refusal = || TopicNotFound { name: name.clone() };
         self.table.with_id(id).map(Arc::clone).ok_or_else(refusal)
     }
