@@ -12,6 +12,7 @@ mod duration;
 mod from;
 mod group;
 mod header;
+mod key;
 mod listen;
 mod manual;
 mod number;
@@ -36,9 +37,10 @@ pub(crate) use demo::DemoArgs;
 pub(crate) use dlq::{DiscardArgs, DlqArgs, DlqCommand, ListLettersArgs, RedriveArgs};
 pub(crate) use from::ReadFrom;
 pub(crate) use group::{GroupArgs, GroupCommand, SeekGroupArgs};
+pub(crate) use key::{KeyArgs, KeyCommand, ReadKeyArgs};
 pub(crate) use manual::{CompletionsArgs, ManArgs};
 pub(crate) use place::Place;
-pub(crate) use produce::{InputPlace, ProduceArgs};
+pub(crate) use produce::{Expectation, InputPlace, ProduceArgs};
 pub(crate) use producer::{ProducerArgs, ProducerCommand};
 pub(crate) use seek_to::SeekTo;
 pub(crate) use serve::ServeArgs;
@@ -131,6 +133,8 @@ pub(crate) enum Command {
     Commit(CommitArgs),
     /// Create, show, list, change, trim and delete topics
     Topic(TopicArgs),
+    /// Read the records of one key
+    Key(KeyArgs),
     /// List, show, move and delete consumer groups
     Group(GroupArgs),
     /// Create, show, list, change, pause, move and delete durable subscriptions

@@ -6,6 +6,7 @@ mod consume;
 mod demo;
 mod dlq;
 mod group;
+mod key;
 mod manual;
 mod produce;
 mod producer;
@@ -52,6 +53,11 @@ pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Out
         Command::Topic(args) => {
             session
                 .until_interrupted(topic::run(&args.command, &session))
+                .await
+        }
+        Command::Key(args) => {
+            session
+                .until_interrupted(key::run(&args.command, &session))
                 .await
         }
         Command::Group(args) => {

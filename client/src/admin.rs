@@ -39,7 +39,9 @@ pub use subscription::{
     SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
     SubscriptionSeek, SubscriptionUpdate,
 };
-pub use topic::{LookedUpOffset, LookedUpOffsets, NewTopic, Topic, TopicDeletion, TopicPartition};
+pub use topic::{
+    LookedUpOffset, LookedUpOffsets, NewTopic, StaleRecords, Topic, TopicDeletion, TopicPartition,
+};
 pub use topic_change::{TopicTrim, TopicUpdate, TrimmedPartition, TrimmedTopic};
 
 /// Administration of a broker. Cheap to clone.

@@ -34,7 +34,7 @@ pub use named::PulledRecords;
 ///
 /// All of it becomes durable together and visible together, or nothing of it happens. It is refused as a
 /// whole if one of the operations does not hold any more: a record does not get the offset that it
-/// [expects](Record::expect_offset), a delivery is not its consumer's any more, a partition belongs to
+/// [expects](Record::expect_offset), its key does not have the [version](Record::expect_version), a delivery is not its consumer's any more, a partition belongs to
 /// another member of the group. So a consumer that was taken for dead cannot write what another one writes
 /// by now.
 ///
@@ -106,7 +106,10 @@ impl Commit {
         }
     }
 
-    /// Writes a record to a topic. Records of one partition come in the order of the calls.
+    /// Writes a record to a topic. Records of one partition come in the order of the calls, and each is
+    /// counted for those behind it: several of one key may expect versions that follow one another. Where a
+    /// topic has a [dedupe window](crate::NewTopic::dedupe_window), an event that is there already is not
+    /// written, its [position](crate::Position) says so, and the rest happens.
     pub fn append(self, topic: impl Into<String>, record: impl Into<Record>) -> Self {
         self.append_all(topic, [record])
     }

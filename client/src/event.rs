@@ -27,6 +27,10 @@ pub(crate) const CAUSATION_ID: &str = "ce-causationid";
 pub(crate) const TRACE_PARENT: &str = "traceparent";
 /// Header that holds what tracing systems add to it.
 pub(crate) const TRACE_STATE: &str = "tracestate";
+/// Header that holds which version of its entity a record brings.
+pub(crate) const ENTITY_VERSION: &str = "towpath-entity-version";
+/// Header that the broker adds to a record that brings an older one than there is.
+pub(crate) const STALE: &str = "towpath-stale";
 /// Header that holds the schema of the value.
 const DATA_SCHEMA: &str = "ce-dataschema";
 /// Header that holds the media type of the value.
@@ -118,7 +122,20 @@ impl Event {
         self.change(|record| record.expect_offset(offset))
     }
 
-    /// Sets the id, by which consumers recognise an event that comes twice.
+    /// Writes the event only if its key has this version; see [`Record::expect_version`].
+    #[must_use]
+    pub fn expect_version(self, version: u64) -> Self {
+        self.change(|record| record.expect_version(version))
+    }
+
+    /// Says which version of its entity the event brings; see [`Record::entity_version`].
+    #[must_use]
+    pub fn entity_version(self, version: u64) -> Self {
+        self.change(|record| record.entity_version(version))
+    }
+
+    /// Sets the id, by which consumers recognise an event that comes twice, and, with the source, topics
+    /// that have a [dedupe window](crate::NewTopic::dedupe_window).
     #[must_use]
     pub fn id(mut self, id: impl Into<Cow<'static, str>>) -> Self {
         self.id = id.into();

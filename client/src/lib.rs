@@ -9,6 +9,7 @@
 //! - a [`GroupConsumer`] for topics that several share: the broker remembers how far they are;
 //! - a [`Subscriber`] for durable subscriptions: each record is settled by itself, retried, and keeps its
 //!   place behind others of its key;
+//! - a [`KeyReader`] for the history of one key, on topics that count the records of each;
 //! - a [`Commit`] for several of these at once, all or none: records that are written, deliveries that are
 //!   settled, offsets that are committed;
 //! - [`Admin`] for topics, groups, subscriptions, offsets and the broker itself.
@@ -78,6 +79,7 @@ mod error;
 mod event;
 mod flow;
 mod group;
+mod key;
 mod outage;
 mod perseverance;
 mod position;
@@ -99,7 +101,7 @@ pub use admin::{
     Limits, LookedUpOffset, LookedUpOffsets, NamedProducer, NewSubscription, NewTopic, Obstacle,
     ObstacleKind, OnDeadLetter, OnFilterError, PendingList, PendingPage, PendingRecord,
     ProducerDeletion, RecordExplanation, RecordHolder, RecordState, RedriveDeadLetters, ServerInfo,
-    SoughtPartition, SoughtSubscriptionPartition, Subscription, SubscriptionConfig,
+    SoughtPartition, SoughtSubscriptionPartition, StaleRecords, Subscription, SubscriptionConfig,
     SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
     SubscriptionSeek, SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim,
     TopicUpdate, TrimmedPartition, TrimmedTopic,
@@ -112,6 +114,9 @@ pub use group::{
     AssignedPartition, Assignment, ByKey, ForEachError, GroupBatch, GroupConsumer,
     GroupConsumerBuilder, GroupItem, GroupOffset, GroupRecord, GroupRecords, GroupShutdownHandle,
     Revoking, StoppedPartition, ToGroupOffsets,
+};
+pub use key::{
+    KeyGap, KeyGapReason, KeyItem, KeyReader, KeyReaderBuilder, KeyRecord, LatestRecord,
 };
 pub use position::Position;
 pub use producer::{Producer, ProducerBuilder, Receipt};

@@ -16,4 +16,8 @@ pub struct Position {
     pub lsn: Lsn,
     /// When it was appended, by the broker's clock.
     pub append_time: SystemTime,
+    /// The event was there already, at this partition and offset, and was not written again: its topic has
+    /// a [dedupe window](crate::NewTopic::dedupe_window). LSN and time are those of the answer then; the
+    /// event is not younger.
+    pub is_repeated: bool,
 }

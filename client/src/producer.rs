@@ -17,6 +17,7 @@ mod room;
 mod shared_lane;
 mod spread;
 mod topic;
+mod unwritten;
 
 use std::sync::Arc;
 
@@ -119,7 +120,12 @@ impl Producer {
     /// # Errors
     ///
     /// The record comes back with the reason why it was not acknowledged; see [`Producer`] for what
-    /// is known of it then.
+    /// is known of it then. An event that its topic has already, within its
+    /// [dedupe window](crate::NewTopic::dedupe_window), is no error: [`Position::is_repeated`] tells. A
+    /// record whose entity has a version that is not smaller fails with
+    /// [`ErrorReason::StaleEntityVersion`](crate::ErrorReason::StaleEntityVersion), and with
+    /// `current_version` among the [`Error::metadata`], where such records are
+    /// [refused](crate::StaleRecords::Refuse).
     pub async fn send(&self, record: impl Into<Record>) -> Result<Position, SendError> {
         let record = record.into();
         let sent = self.handle.send(&record).await;

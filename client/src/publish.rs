@@ -14,7 +14,7 @@ impl Client {
     ///
     /// The broker places each record by its key; those without one go to one partition of its
     /// choice. Records with a [`Record::partition`] must all name the same one. None may have a
-    /// [`Record::expect_offset`].
+    /// [`Record::expect_offset`] or [`Record::expect_version`].
     ///
     /// Not idempotent: a call whose answer was lost is not repeated but fails with an error of which
     /// [`Error::may_have_happened`] is true. A [`Producer`](crate::Producer) writes without this
@@ -30,9 +30,9 @@ impl Client {
         records: impl IntoIterator<Item = R>,
     ) -> Result<Vec<Position>, Error> {
         let records: Vec<Record> = records.into_iter().map(Into::into).collect();
-        if records.iter().any(|it| it.expected_offset().is_some()) {
-            let text = "records that are published have no expected offset";
-            let error = Error::invalid("expected_offset", text).with("topic", topic);
+        if records.iter().any(|it| it.expectation().is_some()) {
+            let text = "records that are published have no expected offset or version";
+            let error = Error::invalid("records", text).with("topic", topic);
             return Err(error.with_hint("a producer or a commit checks it"));
         }
         let source = &self.shared().source;
@@ -55,6 +55,7 @@ impl Client {
             offset: Offset::new(position.offset),
             lsn,
             append_time,
+            is_repeated: position.is_repeated,
         });
         if response.positions.len() == records.len() {
             Ok(positions.collect())

@@ -1,5 +1,6 @@
 //! Records on their way in and on their way out.
 
+mod expectation;
 mod header;
 mod received;
 
@@ -14,6 +15,7 @@ use towpath_proto::ids::{Offset, PartitionId};
 use crate::event;
 use crate::time::to_ms;
 
+pub(crate) use expectation::Expectation;
 pub use header::Header;
 pub(crate) use received::Origin;
 pub use received::ReceivedRecord;
@@ -33,7 +35,7 @@ pub struct Record {
     headers: Vec<Header>,
     event_time_ms: Option<i64>,
     partition: Option<PartitionId>,
-    expected_offset: Option<Offset>,
+    expectation: Option<Expectation>,
     /// An event that has not been told where it comes from: the client adds it when it sends.
     wants_source: bool,
 }
@@ -72,6 +74,36 @@ impl Record {
     pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) -> Self {
         self.headers.push(Header::new(name, value));
         self
+    }
+
+    /// Names the event that the record tells of: where it comes from and its id there, in the headers
+    /// `ce-source` and `ce-id`, in place of any that are there. A topic with a
+    /// [dedupe window](crate::NewTopic::dedupe_window) keeps one record of each event, however often it is
+    /// sent.
+    #[must_use]
+    pub fn event(mut self, source: impl Into<Bytes>, id: impl Into<Bytes>) -> Self {
+        self.wants_source = false;
+        let is_other = |it: &Header| it.name() != event::SOURCE && it.name() != event::ID;
+        self.headers.retain(is_other);
+        self.header(event::SOURCE, source).header(event::ID, id)
+    }
+
+    /// Names the event by its id alone, as [`Record::event`] does: it comes from where the client's events
+    /// [come from](crate::ClientBuilder::source), unless the record has a `ce-source` already.
+    #[must_use]
+    pub fn event_id(mut self, id: impl Into<Bytes>) -> Self {
+        self.headers.retain(|it| it.name() != event::ID);
+        self.wants_source = self.headers.iter().all(|it| it.name() != event::SOURCE);
+        self.header(event::ID, id)
+    }
+
+    /// Says which version of its entity, the one that the key names, the record brings: the header
+    /// `towpath-entity-version`, in place of any that is there. A topic that
+    /// [compares them](crate::NewTopic::stale_records) refuses or marks what is not newer than what it has.
+    #[must_use]
+    pub fn entity_version(mut self, version: u64) -> Self {
+        self.headers.retain(|it| it.name() != event::ENTITY_VERSION);
+        self.header(event::ENTITY_VERSION, version.to_string())
     }
 
     /// Sets when the event happened, in whole milliseconds. It plays no part in order or retention.
@@ -122,7 +154,21 @@ impl Record {
     /// [`Client::commit`]: crate::Client::commit
     #[must_use]
     pub const fn expect_offset(mut self, offset: Offset) -> Self {
-        self.expected_offset = Some(offset);
+        self.expectation = Some(Expectation::Offset(offset));
+        self
+    }
+
+    /// Writes the record only if its key has this version: if so many records were accepted for the key
+    /// before, 0 for none. Otherwise it is refused for good, with
+    /// [`ErrorReason::ExpectedVersionMismatch`](crate::ErrorReason::ExpectedVersionMismatch), and with
+    /// `expected_version` and `current_version` among the [`Error::metadata`](crate::Error::metadata).
+    ///
+    /// Only on topics with [key versions](crate::NewTopic::key_versions). The record needs a key, and rests
+    /// on a version or on an offset: what is said last holds. It is a batch of its own, as with
+    /// [`Record::expect_offset`].
+    #[must_use]
+    pub const fn expect_version(mut self, version: u64) -> Self {
+        self.expectation = Some(Expectation::Version(version));
         self
     }
 
@@ -148,7 +194,23 @@ impl Record {
 
     /// The offset that was expected.
     pub const fn expected_offset(&self) -> Option<Offset> {
-        self.expected_offset
+        match self.expectation {
+            Some(Expectation::Offset(offset)) => Some(offset),
+            Some(Expectation::Version(_)) | None => None,
+        }
+    }
+
+    /// The version of the key that was expected.
+    pub const fn expected_version(&self) -> Option<u64> {
+        match self.expectation {
+            Some(Expectation::Version(version)) => Some(version),
+            Some(Expectation::Offset(_)) | None => None,
+        }
+    }
+
+    /// What the record rests on.
+    pub(crate) const fn expectation(&self) -> Option<Expectation> {
+        self.expectation
     }
 
     pub(crate) fn reserve_headers(&mut self, count: usize) {
@@ -223,7 +285,7 @@ impl fmt::Debug for Record {
             .field("header_count", &self.headers.len())
             .field("event_time_ms", &self.event_time_ms)
             .field("partition", &self.partition)
-            .field("expected_offset", &self.expected_offset)
+            .field("expectation", &self.expectation)
             .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,5 @@
-//! The connections of a client: one for short calls, a few for producers, one for each reader
-//! and each consumer of a group or subscription.
+//! The connections of a client: one for short calls, a few for producers, one for the histories of keys, one
+//! for each reader and each consumer of a group or subscription.
 //!
 //! A connection is made when it is first used and made again when it is used after it broke. The
 //! only place that knows how: nothing of it is seen outside the crate.
@@ -20,6 +20,7 @@ use towpath_proto::limits::MESSAGE_BYTES_MAX;
 use towpath_proto::v1::ProduceResponse;
 use towpath_proto::v1::fetch_service_client::FetchServiceClient;
 use towpath_proto::v1::group_service_client::GroupServiceClient;
+use towpath_proto::v1::key_service_client::KeyServiceClient;
 use towpath_proto::v1::produce_service_client::ProduceServiceClient;
 use towpath_proto::v1::subscription_service_client::SubscriptionServiceClient;
 use towpath_proto::wire::ProduceRequest;
@@ -53,6 +54,8 @@ pub(crate) struct Transport {
     endpoint: Endpoint,
     dial: Option<Dial>,
     control: OnceLock<Channel>,
+    /// For the histories of keys.
+    keys: OnceLock<Channel>,
     data: Box<[OnceLock<Channel>]>,
     /// Which data connection the next stream begins with; counts up for ever.
     next_data: AtomicU32,
@@ -71,6 +74,7 @@ impl Transport {
             endpoint,
             dial: options.dial,
             control: OnceLock::new(),
+            keys: OnceLock::new(),
             data: data.collect(),
             next_data: AtomicU32::new(0),
         })
@@ -112,6 +116,14 @@ impl Transport {
     /// and nobody else's. Must be called within a tokio runtime.
     pub(crate) fn fetch(&self) -> FetchServiceClient<Channel> {
         FetchServiceClient::new(self.open()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// A stub for `ReadKey` on the connection that all readers of keys share: a history is mostly short, and
+    /// one that is not taken stands in the way of others like it alone. Must be called within a tokio
+    /// runtime.
+    pub(crate) fn keys(&self) -> KeyServiceClient<Channel> {
+        let channel = self.keys.get_or_init(|| self.open()).clone();
+        KeyServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// A stub for Join on a connection of its own, for the same reason.

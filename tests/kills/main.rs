@@ -4,7 +4,7 @@
 //! leaves the page cache as it is, so that this tests everything but syncs: what is answered before it
 //! is written, what recovery forgets, what a client does twice.
 //!
-//! `KILLS=10000`, `TERMS=1000` and `CHURNS=500` are their numbers, `SEED` is what the moments and records come from
+//! `KILLS=10000`, `TERMS=1000`, `CHURNS=500` and `STORMS=500` are their numbers, `SEED` is what the moments and records come from
 //! (drawn and printed if it is not given), `FLIGHTS=file.ndjson` (or `.ndjson.gz`) takes other events
 //! than the bundled sample. Figures are told, not asserted.
 #![expect(
@@ -21,6 +21,7 @@ mod grounded;
 mod killing;
 mod lives;
 mod members;
+mod retries;
 mod stalled;
 mod subscribers;
 mod terminating;

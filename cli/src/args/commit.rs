@@ -20,6 +20,8 @@ A plan:
     {"append": {"topic": "invoices", "records": [{"key": "42", "value": "paid"}]}},
     {"append": {"topic": "ledger", "partition": 0, "expected_offset": 17,
                 "records": [{"value": "a"}, {"value": "b"}]}},
+    {"append": {"topic": "accounts", "expected_version": 6,
+                "records": [{"key": "alice", "value": "-5"}]}},
     {"settle": {"subscription": "billing", "delivery": 7, "partition": 0,
                 "ranges": [{"start": 96, "end": 98}], "outcome": "ack"}},
     {"offsets": {"group": "audit", "member_id": "0f6b0de0c3d84a6fb8a1c7b1f2e3d4a5",
@@ -27,9 +29,11 @@ A plan:
   ]}
 "#,
     after_help = "Records are as `consume -o json` prints them. An expected_offset is that of the first record, and
-needs a partition. An outcome is ack, nack (with reason, delay_ms) or dead_letter (with reason);
-is_dead_letter says that partition and ranges are those of the dead-letter topic. Deliveries are
-what SubscriptionService.Pull answers, ids of members what `group get` shows.
+needs a partition; an expected_version is that of the key before the first record, 0 for a new key,
+and needs records of one key. \"repeated\" behind a place says that the event was there already.
+An outcome is ack, nack (with reason, delay_ms) or dead_letter (with reason); is_dead_letter says
+that partition and ranges are those of the dead-letter topic. Deliveries are what
+SubscriptionService.Pull answers, ids of members what `group get` shows.
 
 Exit code 6 says that something of it does not hold any more: nothing was done."
 )]

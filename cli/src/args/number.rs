@@ -44,6 +44,17 @@ pub(crate) fn parse_offset(text: &str) -> Result<Offset, String> {
     number.ok_or_else(|| format!("expected an offset, from 0 on, got {text:?}"))
 }
 
+/// Parses a version, of a key or of an entity.
+///
+/// # Errors
+///
+/// Says what is allowed.
+pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = is_number.then(|| text.parse().ok()).flatten();
+    number.ok_or_else(|| format!("expected a version, from 0 on, got {text:?}"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;

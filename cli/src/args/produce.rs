@@ -11,15 +11,12 @@ use towpath_client::{Offset, PartitionId, ProducerName, TopicName};
 
 use super::duration::parse_duration;
 use super::header::HeaderArg;
-use super::number::{parse_offset, parse_partition};
+use super::number::{parse_offset, parse_partition, parse_version};
 use crate::failure::Failure;
 use crate::input::{InputForm, JsonPath, KeyRule, RecordShape};
 
 /// Header that ties the events of one business operation together.
 const CORRELATION_ID: &str = "ce-correlationid";
-/// Header that holds the id of an event.
-const ID: &str = "ce-id";
-
 /// What to write, and where.
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
@@ -27,7 +24,9 @@ const ID: &str = "ce-id";
   towpath produce orders -k 42 --type order.placed '{\"order\":42}'
   jq -c '.[]' orders.json | towpath produce orders --key-from .order
   towpath produce orders -f orders.ndjson --key-from .order
+  towpath produce orders v --source /shop --id 42       once, on a topic with a dedupe window
   towpath produce orders v -p 0 --expect-offset 17      only if it becomes orders/0@17
+  towpath produce accounts v -k a --expect-version 3    only as the fourth record of its key
   towpath consume orders -e -o json | towpath produce copy --input json
   relay | towpath produce orders --producer-name relay-1     shuts its predecessor out
 ")]
@@ -51,9 +50,21 @@ pub(crate) struct ProduceArgs {
     /// Type of the event; adds the headers of an event: ce-type, ce-id, ce-source, ce-time
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
-    /// Id of the event, by which consumers recognise it (ce-id) [default with --type: a UUID]
+    /// Id of the event, by which consumers and topics with a dedupe window recognise it (ce-id) [default
+    /// with --type: a UUID]
     #[arg(long = "id", value_name = "ID")]
     event_id: Option<String>,
+    /// Where the event comes from; none means what the SDK says.
+    #[arg(
+        long = "source",
+        help = "Where the event comes from: its id is unique there (ce-source) [default with --type or --id: \
+                TOWPATH_SOURCE, or the name of the program]",
+        value_name = "SOURCE"
+    )]
+    event_source: Option<String>,
+    /// Version of the entity that the key names, for topics that compare them (towpath-entity-version)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_version)]
+    entity_version: Option<u64>,
     /// Id that all events of one operation share (ce-correlationid)
     #[arg(long, value_name = "ID")]
     correlation: Option<String>,
@@ -77,7 +88,12 @@ pub(crate) struct ProduceArgs {
     /// Write only if the record gets this offset; several lines get it and those that follow, one by one,
     /// up to the first that does not. Needs --partition or --key
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_offset)]
-    pub(crate) expect_offset: Option<Offset>,
+    expect_offset: Option<Offset>,
+    /// Write only if the key has this version, 0 for a new key, on a topic with key versions; several
+    /// lines need it and those that follow, one by one, up to the first that does not fit. Needs --key
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_version,
+          conflicts_with = "expect_offset")]
+    expect_version: Option<u64>,
     /// How long the outcome of a record is waited for while the broker is out of reach
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) give_up_after: Duration,
@@ -92,6 +108,15 @@ pub(crate) enum InputPlace {
     File(PathBuf),
     /// Standard input.
     Stdin,
+}
+
+/// What a record is to rest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expectation {
+    /// It gets this offset.
+    Offset(Offset),
+    /// Its key has this version.
+    Version(u64),
 }
 
 impl ProduceArgs {
@@ -139,25 +164,28 @@ impl ProduceArgs {
             .headers
             .iter()
             .map(|it| (it.name.as_str(), it.value.as_str()));
-        let id = self
-            .event_id
-            .as_deref()
-            .filter(|_| self.event_type.is_none());
-        let own = [(ID, id), (CORRELATION_ID, self.correlation.as_deref())];
-        let own = own
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
+        let correlation = self.correlation.as_deref();
+        let own = correlation.map(|value| (CORRELATION_ID, value));
         Ok(RecordShape {
             form: self.input,
             key,
             headers: own
+                .into_iter()
                 .chain(given)
                 .map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value.as_bytes())))
                 .collect(),
             event_type: self.event_type.clone(),
             event_id: self.event_id.clone(),
+            event_source: self.event_source.clone(),
+            entity_version: self.entity_version,
             partition: self.partition.map(PartitionId::new),
         })
+    }
+
+    /// What the first record is to rest on.
+    pub(crate) fn expectation(&self) -> Option<Expectation> {
+        let offset = self.expect_offset.map(Expectation::Offset);
+        offset.or_else(|| self.expect_version.map(Expectation::Version))
     }
 
     fn check(&self, place: &InputPlace) -> Result<(), Failure> {
@@ -167,6 +195,8 @@ impl ProduceArgs {
             ("--header", !self.headers.is_empty()),
             ("--type", self.event_type.is_some()),
             ("--id", self.event_id.is_some()),
+            ("--source", self.event_source.is_some()),
+            ("--entity-version", self.entity_version.is_some()),
             ("--correlation", self.correlation.is_some()),
         ];
         if let Some((flag, _)) = has_own.iter().find(|(_, is_given)| *is_given)
@@ -179,10 +209,22 @@ impl ProduceArgs {
             return Err(Failure::usage("--expect-offset needs --partition or --key")
                 .hint("an offset belongs to a partition"));
         }
-        if self.event_id.is_some() && !self.is_single(place) {
-            return Err(Failure::usage(
-                "--id is for one record, not for a file of them",
-            ));
+        if self.expect_version.is_some() && self.key.is_none() {
+            return Err(
+                Failure::usage("--expect-version needs --key").hint("a version belongs to a key")
+            );
+        }
+        let of_one = [
+            ("--id", self.event_id.is_some()),
+            ("--entity-version", self.entity_version.is_some()),
+        ];
+        if let Some((flag, _)) = of_one.iter().find(|(_, is_given)| *is_given)
+            && !self.is_single(place)
+        {
+            let message = format!("{flag} is for one record, not for a file of them");
+            return Err(
+                Failure::usage(message).hint("with --input json each line has headers of its own")
+            );
         }
         Ok(())
     }
@@ -231,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_become_headers_unless_a_type_makes_an_event() {
+    fn ids_of_operations_become_headers_and_those_of_events_their_names() {
         let shape = |line: &str| {
             let args = args(line);
             let place = args.input_place(true).expect(line);
@@ -241,11 +283,8 @@ mod tests {
             shape.headers.iter().map(|(name, _)| name.clone()).collect()
         };
         let plain = shape("t v --id 1 --correlation 2 -H a=b -H a=c");
-        assert_eq!(
-            names(&plain),
-            ["ce-id", "ce-correlationid", "a", "a"],
-            "headers"
-        );
+        assert_eq!(names(&plain), ["ce-correlationid", "a", "a"], "headers");
+        assert_eq!(plain.event_id.as_deref(), Some("1"), "id");
         let event = shape("t v --id 1 --type x");
         assert_eq!(
             (names(&event).len(), event.event_id.as_deref()),
@@ -268,6 +307,10 @@ mod tests {
         refused("t --type x --input json");
         refused("t --id 1");
         refused("t -f x --id 1");
+        refused("t -f x --entity-version 1");
+        refused("t --source /s --input json");
+        refused("t v --expect-version 7");
+        refused("t v -p 0 --expect-version 7");
         refused("t v --expect-offset 7");
         refused("t --key-from .a --expect-offset 7");
         for line in [
@@ -276,6 +319,9 @@ mod tests {
             "t v --input csv",
             "t v -p x",
             "t v -p 0 --expect-offset -1",
+            "t v -k a --expect-version -1",
+            "t v -k a --expect-version 0 --expect-offset 0",
+            "t v -k a --entity-version x",
         ] {
             let words = std::iter::once("produce").chain(line.split(' '));
             assert!(Line::try_parse_from(words).is_err(), "{line} was accepted");

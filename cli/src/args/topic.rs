@@ -1,5 +1,6 @@
 //! `towpath topic`.
 
+mod comparing;
 mod retention;
 mod trim;
 
@@ -8,6 +9,7 @@ use towpath_client::TopicName;
 
 use super::bound::OrNone;
 use super::number::parse_count;
+use comparing::{DedupeWindow, StaleRecordsArg};
 use retention::{RetentionAge, RetentionBytes};
 
 pub(crate) use trim::TrimTopicArgs;
@@ -51,7 +53,7 @@ pub(crate) enum TopicCommand {
         #[arg(long, default_value = "", hide_default_value = true)]
         prefix: String,
     },
-    /// Change how long and how much a topic keeps
+    /// Change how long and how much a topic keeps, and its dedupe window
     Update(UpdateTopicArgs),
     /// Let go of a topic's oldest records, for good
     Trim(TrimTopicArgs),
@@ -78,6 +80,8 @@ pub(crate) enum TopicCommand {
   towpath topic create orders
   towpath topic create orders --partitions 16 --if-not-exists
   towpath topic create clicks --retention-age 7d --retention-bytes 10GiB
+  towpath topic create orders --dedupe-window 10m         one record of each event
+  towpath topic create accounts --key-versions            for produce --expect-version, key read
 ")]
 pub(crate) struct CreateTopicArgs {
     /// Name: letters, digits, '.', '_' and '-'
@@ -92,6 +96,24 @@ pub(crate) struct CreateTopicArgs {
     /// all]
     #[arg(long, value_name = "SIZE")]
     pub(crate) retention_bytes: Option<RetentionBytes>,
+    /// Keep one record of each event, by its source and id, however often it is sent within so long: 1s
+    /// to 7d [default: compare nothing]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) dedupe_window: Option<DedupeWindow>,
+    /// Count the records of each key, for records that rest on a version and for `key read`; fixed for
+    /// the topic's life
+    #[arg(long)]
+    pub(crate) key_versions: bool,
+    /// Compare the versions that records bring of their entities (towpath-entity-version), and refuse or
+    /// mark those that are not newer; fixed for the topic's life. Every record needs a key and a version
+    /// then
+    #[arg(
+        long,
+        value_enum,
+        hide_possible_values = true,
+        value_name = "refuse|mark"
+    )]
+    pub(crate) stale_records: Option<StaleRecordsArg>,
     /// Take a topic that is there already, with what is asked for, for success
     #[arg(long)]
     pub(crate) if_not_exists: bool,
@@ -106,6 +128,7 @@ pub(crate) struct CreateTopicArgs {
     before_help = "Examples:
   towpath topic update orders --retention-age 7d
   towpath topic update orders --retention-age none --retention-bytes 10GiB
+  towpath topic update orders --dedupe-window 10m
   etag=$(towpath topic get orders -o json | jq -r .etag)
   towpath topic update orders --retention-age 1d --etag $etag
 ",
@@ -120,6 +143,10 @@ pub(crate) struct UpdateTopicArgs {
     /// Keep the newest records up to so many bytes of the whole topic; older ones may go. none: all
     #[arg(long, value_name = "SIZE|none", group = "settings")]
     pub(crate) retention_bytes: Option<OrNone<RetentionBytes>>,
+    /// Keep one record of each event, however often it is sent within so long: 1s to 7d. none: compare
+    /// nothing
+    #[arg(long, value_name = "TIME|none", group = "settings")]
+    pub(crate) dedupe_window: Option<OrNone<DedupeWindow>>,
     /// Only if the topic is as it was when `topic get -o json` told this etag
     #[arg(long, value_name = "ETAG", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) etag: Option<String>,

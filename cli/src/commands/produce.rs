@@ -36,12 +36,18 @@ pub(super) async fn run(args: &ProduceArgs, session: &Session<'_>) -> Result<Out
         session.until_interrupted(ready).await?;
     }
     let progress = session.output.progress("produced", None);
-    let sending = Sending::new(producer, shape, progress).expecting(args.expect_offset);
+    let sending = Sending::new(producer, shape, progress).expecting(args.expectation());
     let sent = sending.run(input, &session.interrupt).await;
     let outcome = match (is_single, sent.last) {
-        (true, Some(position)) => Outcome::of(PositionReport::new(topic.name, position)),
+        (true, Some(position)) => {
+            if position.is_repeated {
+                let note = "the event was there already, and is not written again";
+                session.output.note(note);
+            }
+            Outcome::of(PositionReport::new(topic.name, position))
+        }
         (true, None) => Outcome::silent(Exit::Usage),
-        (false, _) => Outcome::of(SummaryReport::of(&sent)),
+        (false, _) => Outcome::of(SummaryReport::of(&sent, &topic.name)),
     };
     Ok(outcome.with_failure(sent.failure(is_single)))
 }

@@ -49,6 +49,15 @@ async fn create(args: &CreateTopicArgs, admin: &Admin) -> Result<Outcome, Failur
     if let Some(bytes) = args.retention_bytes {
         topic = topic.retention_bytes(bytes.0);
     }
+    if let Some(window) = args.dedupe_window {
+        topic = topic.dedupe_window(window.0);
+    }
+    if args.key_versions {
+        topic = topic.key_versions();
+    }
+    if let Some(stale_records) = args.stale_records {
+        topic = topic.stale_records(stale_records.into());
+    }
     let (topic, done) = match (args.if_not_exists, args.dry_run) {
         (true, _) => (admin.ensure_topic(topic).await?, Done::Ensured),
         (false, true) => (

@@ -69,6 +69,8 @@ struct JsonRecord {
     _timestamp: IgnoredAny,
     #[serde(default, rename = "attempt")]
     _attempt: IgnoredAny,
+    #[serde(default, rename = "key_version")]
+    _key_version: IgnoredAny,
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,6 +7,9 @@ use towpath_client::{Event, PartitionId, Record};
 use super::json_path::{JsonPath, PathFault};
 use super::json_record::{self, JsonFault};
 
+/// Header that says where an event comes from.
+const SOURCE: &str = "ce-source";
+
 /// How the input is cut into records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum InputForm {
@@ -42,6 +45,10 @@ pub(crate) struct RecordShape {
     pub(crate) event_type: Option<String>,
     /// Id of the event.
     pub(crate) event_id: Option<String>,
+    /// Where the event comes from.
+    pub(crate) event_source: Option<String>,
+    /// Version of the entity.
+    pub(crate) entity_version: Option<u64>,
     /// Partition, whatever the key says.
     pub(crate) partition: Option<PartitionId>,
 }
@@ -83,14 +90,20 @@ impl RecordShape {
         };
         let mut record = match &self.event_type {
             Some(event_type) => {
-                let event = Event::new(event_type.clone(), value);
-                match &self.event_id {
-                    Some(id) => event.id(id.clone()).into(),
-                    None => event.into(),
+                let mut event = Event::new(event_type.clone(), value);
+                if let Some(id) = &self.event_id {
+                    event = event.id(id.clone());
                 }
+                if let Some(source) = &self.event_source {
+                    event = event.source(source.clone());
+                }
+                event.into()
             }
-            None => Record::new(value),
+            None => self.name_event(Record::new(value)),
         };
+        if let Some(version) = self.entity_version {
+            record = record.entity_version(version);
+        }
         if let Some(key) = key {
             record = record.key(key);
         }
@@ -98,6 +111,18 @@ impl RecordShape {
             record = record.header(name.clone(), value.clone());
         }
         Ok(record)
+    }
+
+    /// Names the event that a plain record tells of.
+    fn name_event(&self, record: Record) -> Record {
+        let record = match &self.event_source {
+            Some(source) => record.header(SOURCE, source.clone()),
+            None => record,
+        };
+        match &self.event_id {
+            Some(id) => record.event_id(id.clone()),
+            None => record,
+        }
     }
 }
 
@@ -120,6 +145,8 @@ mod tests {
             headers: Vec::new(),
             event_type: None,
             event_id: None,
+            event_source: None,
+            entity_version: None,
             partition: None,
         }
     }

@@ -51,6 +51,9 @@ pub(super) fn record_line<'a>(
     if let Some(attempt) = record.attempt {
         write!(out, r#","attempt":{attempt}"#)?;
     }
+    if let Some(key_version) = record.key_version {
+        write!(out, r#","key_version":{key_version}"#)?;
+    }
     out.extend_from_slice(b"}\n");
     Ok(())
 }

@@ -52,6 +52,8 @@ pub(super) struct View<'a, H> {
     pub(super) event_time: Option<Timestamp>,
     /// Number of the attempt to handle it; none unless a subscription has delivered it.
     pub(super) attempt: Option<u32>,
+    /// Which of its key's records it is; none unless its key was read.
+    pub(super) key_version: Option<u64>,
 }
 
 impl<W: Write> RecordPrinter<W> {
@@ -84,20 +86,22 @@ impl<W: Write> RecordPrinter<W> {
         self.show(record, Some(record.attempt()))
     }
 
+    /// Prints one record of a key, with its version; 0 where a topic does not count them.
+    ///
+    /// # Errors
+    ///
+    /// What is written to does not take it.
+    pub(crate) fn of_key(&mut self, record: &ReceivedRecord, version: u64) -> io::Result<()> {
+        self.print(View {
+            key_version: Some(version).filter(|it| *it > 0),
+            ..view_of(record)
+        })
+    }
+
     fn show(&mut self, record: &ReceivedRecord, attempt: Option<u32>) -> io::Result<()> {
         self.print(View {
-            topic: record.topic().as_str(),
-            partition: record.partition().get(),
-            offset: record.offset().get(),
-            lsn: record.lsn().get(),
-            key: record.key(),
-            value: record.value(),
-            headers: record.headers(),
-            append_time: record.append_time(),
-            event_time: record
-                .event_time()
-                .and_then(|time| Timestamp::try_from(time).ok()),
             attempt,
+            ..view_of(record)
         })
     }
 
@@ -136,6 +140,24 @@ impl<W: Write> RecordPrinter<W> {
             return Ok(());
         }
         self.flush()
+    }
+}
+
+fn view_of(record: &ReceivedRecord) -> View<'_, impl Iterator<Item = (&str, &[u8])>> {
+    View {
+        topic: record.topic().as_str(),
+        partition: record.partition().get(),
+        offset: record.offset().get(),
+        lsn: record.lsn().get(),
+        key: record.key(),
+        value: record.value(),
+        headers: record.headers(),
+        append_time: record.append_time(),
+        event_time: record
+            .event_time()
+            .and_then(|time| Timestamp::try_from(time).ok()),
+        attempt: None,
+        key_version: None,
     }
 }
 

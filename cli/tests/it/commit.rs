@@ -33,7 +33,7 @@ fn a_plan_is_carried_out_as_a_whole() {
     std::fs::write(&file, plan.replace("_offset\": 0", "_offset\": 2")).expect("a plan");
     let file = file.display().to_string();
     let shown = one_json(&broker.ok(&["commit", "-f", &file, "-o", "json"]));
-    let position = |topic: &str, partition: u32, offset: u64| json!({"topic": topic, "partition": partition, "offset": offset});
+    let position = |topic: &str, partition: u32, offset: u64| json!({"topic": topic, "partition": partition, "offset": offset, "is_repeated": false});
     let expected = json!([
         {"positions": [position("orders", 1, 2), position("orders", 1, 3)]},
         {"positions": [position("ledger", 0, 1)]},

@@ -14,6 +14,7 @@ mod consume_subscription;
 mod dead_letter_topic;
 mod demo;
 mod dlq;
+mod exact_writes;
 mod exec;
 mod group;
 mod harness;

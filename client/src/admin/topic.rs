@@ -17,7 +17,24 @@ pub struct NewTopic {
     partition_count: Option<u32>,
     retention_age: Option<Duration>,
     retention_bytes: Option<u64>,
+    dedupe_window: Option<Duration>,
+    has_key_versions: bool,
+    stale_records: Option<StaleRecords>,
     is_dry_run: bool,
+}
+
+/// What becomes of a record that brings a version of its entity
+/// ([`Record::entity_version`](crate::Record::entity_version)) that is not greater than the one its topic
+/// has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StaleRecords {
+    /// It is not written, and fails with
+    /// [`ErrorReason::StaleEntityVersion`](crate::ErrorReason::StaleEntityVersion).
+    Refuse,
+    /// It is written with a header that says so:
+    /// [`ReceivedRecord::stale_behind`](crate::ReceivedRecord::stale_behind).
+    Mark,
 }
 
 impl NewTopic {
@@ -28,6 +45,9 @@ impl NewTopic {
             partition_count: None,
             retention_age: None,
             retention_bytes: None,
+            dedupe_window: None,
+            has_key_versions: false,
+            stale_records: None,
             is_dry_run: false,
         }
     }
@@ -49,6 +69,29 @@ impl NewTopic {
     /// may go. Default: the broker's, which keeps all.
     pub const fn retention_bytes(mut self, bytes: u64) -> Self {
         self.retention_bytes = Some(bytes);
+        self
+    }
+
+    /// Keeps one record of each event, named by its source and id ([`Record::event`](crate::Record::event)),
+    /// however often it is sent within so long of the first time: whole milliseconds, 1 second to 7 days.
+    /// Default: the broker's, which compares nothing.
+    pub const fn dedupe_window(mut self, window: Duration) -> Self {
+        self.dedupe_window = Some(window);
+        self
+    }
+
+    /// Counts the records of each key, so that they can rest on its version
+    /// ([`Record::expect_version`](crate::Record::expect_version)) and be read alone
+    /// ([`Client::read_key`](crate::Client::read_key)). Cannot be changed later. Default: no.
+    pub const fn key_versions(mut self) -> Self {
+        self.has_key_versions = true;
+        self
+    }
+
+    /// Compares the versions that records bring of their entities, which all of them need then, with a key.
+    /// Cannot be changed later. Default: nothing is compared.
+    pub const fn stale_records(mut self, stale_records: StaleRecords) -> Self {
+        self.stale_records = Some(stale_records);
         self
     }
 
@@ -86,6 +129,19 @@ impl NewTopic {
             self.retention_bytes,
             topic.retention_bytes,
         );
+        compare(
+            "dedupe_window_ms",
+            self.dedupe_window.map(whole_ms),
+            topic.dedupe_window.map(whole_ms),
+        );
+        // It cannot be switched on any more.
+        if self.has_key_versions && !topic.has_key_versions {
+            differences.push(("key_versions", false.to_string()));
+        }
+        if self.stale_records.is_some() && self.stale_records != topic.stale_records {
+            let found = topic.stale_records.map_or("none", StaleRecords::as_str);
+            differences.push(("stale_records", found.to_owned()));
+        }
         differences
     }
 
@@ -96,8 +152,37 @@ impl NewTopic {
             config: Some(v1::TopicConfig {
                 retention_age_ms: self.retention_age.map(whole_ms),
                 retention_bytes: self.retention_bytes,
+                dedupe_window_ms: self.dedupe_window.map(whole_ms),
+                key_versions: self.has_key_versions,
+                stale_records: StaleRecords::to_proto(self.stale_records).into(),
             }),
             validate_only: self.is_dry_run,
+        }
+    }
+}
+
+impl StaleRecords {
+    /// As commands and errors name it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Mark => "mark",
+        }
+    }
+
+    const fn to_proto(setting: Option<Self>) -> v1::StaleRecords {
+        match setting {
+            None => v1::StaleRecords::Unspecified,
+            Some(Self::Refuse) => v1::StaleRecords::Refuse,
+            Some(Self::Mark) => v1::StaleRecords::Mark,
+        }
+    }
+
+    const fn from_proto(setting: v1::StaleRecords) -> Option<Self> {
+        match setting {
+            v1::StaleRecords::Unspecified => None,
+            v1::StaleRecords::Refuse => Some(Self::Refuse),
+            v1::StaleRecords::Mark => Some(Self::Mark),
         }
     }
 }
@@ -182,6 +267,13 @@ pub struct Topic {
     /// Up to how many bytes of the whole topic the newest records are kept at least; none for as many
     /// as the broker does by default, which is all.
     pub retention_bytes: Option<u64>,
+    /// Within which time an event that is sent again is not written again; none for what the broker does by
+    /// default, which is to compare nothing.
+    pub dedupe_window: Option<Duration>,
+    /// Whether keys have versions, and a history of their own.
+    pub has_key_versions: bool,
+    /// What becomes of records that bring an older version of their entity; none if nothing is compared.
+    pub stale_records: Option<StaleRecords>,
     /// Changes with every change of the settings, for [`TopicUpdate::if_unchanged`]; empty for a dry
     /// run of a creation.
     ///
@@ -205,6 +297,9 @@ impl Topic {
             create_time: from_ms(topic.create_time_ms),
             retention_age: config.retention_age_ms.map(Duration::from_millis),
             retention_bytes: config.retention_bytes,
+            dedupe_window: config.dedupe_window_ms.map(Duration::from_millis),
+            has_key_versions: config.key_versions,
+            stale_records: StaleRecords::from_proto(config.stale_records()),
             etag: topic.etag,
         })
     }

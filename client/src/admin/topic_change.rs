@@ -16,6 +16,7 @@ pub struct TopicUpdate {
     name: String,
     retention_age: Setting<Duration>,
     retention_bytes: Setting<u64>,
+    dedupe_window: Setting<Duration>,
     etag: String,
     is_dry_run: bool,
 }
@@ -28,6 +29,15 @@ enum Setting<T> {
     Become(Option<T>),
 }
 
+impl Setting<Duration> {
+    fn to_ms(self) -> Setting<u64> {
+        match self {
+            Self::Keep => Setting::Keep,
+            Self::Become(duration) => Setting::Become(duration.map(whole_ms)),
+        }
+    }
+}
+
 impl TopicUpdate {
     /// A change of the topic of this name, so far of nothing.
     pub fn new(name: impl Into<String>) -> Self {
@@ -35,6 +45,7 @@ impl TopicUpdate {
             name: name.into(),
             retention_age: Setting::Keep,
             retention_bytes: Setting::Keep,
+            dedupe_window: Setting::Keep,
             etag: String::new(),
             is_dry_run: false,
         }
@@ -66,6 +77,19 @@ impl TopicUpdate {
         self
     }
 
+    /// Keeps one record of each event, however often it is sent within so long of the first time: whole
+    /// milliseconds, 1 second to 7 days. Events from before are known again where they were looked at then.
+    pub const fn dedupe_window(mut self, window: Duration) -> Self {
+        self.dedupe_window = Setting::Become(Some(window));
+        self
+    }
+
+    /// Compares no events any more: the broker's default.
+    pub const fn unset_dedupe_window(mut self) -> Self {
+        self.dedupe_window = Setting::Become(None);
+        self
+    }
+
     /// Only if the topic is still as it was when its [`etag`](crate::Topic::etag) was read.
     pub fn if_unchanged(mut self, etag: impl Into<String>) -> Self {
         self.etag = etag.into();
@@ -87,13 +111,11 @@ impl TopicUpdate {
                 value
             }
         };
-        let age_ms = match self.retention_age {
-            Setting::Keep => Setting::Keep,
-            Setting::Become(age) => Setting::Become(age.map(whole_ms)),
-        };
         let config = v1::TopicConfig {
-            retention_age_ms: take("retention_age_ms", age_ms),
+            retention_age_ms: take("retention_age_ms", self.retention_age.to_ms()),
             retention_bytes: take("retention_bytes", self.retention_bytes),
+            dedupe_window_ms: take("dedupe_window_ms", self.dedupe_window.to_ms()),
+            ..v1::TopicConfig::default()
         };
         v1::UpdateTopicRequest {
             name: self.name.clone(),

@@ -58,6 +58,7 @@ impl Committed {
                 offset: Offset::new(position.offset),
                 lsn,
                 append_time: commit_time,
+                is_repeated: position.is_repeated,
             });
             if let Some(positions) = positions.get_mut(operation) {
                 positions.extend(of_it);

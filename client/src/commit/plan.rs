@@ -1,7 +1,7 @@
 //! What the broker is asked: one request for all operations.
 //!
 //! Acks of what came with one delivery are one operation of the request, since a request holds few of them;
-//! a record that expects an offset is one of its own. So the numbers of the operations differ on both sides.
+//! a record that rests on an offset or a version is not among others. So the numbers of the operations differ on both sides.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use bytes::Bytes;
 use prost::Message as _;
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
-use towpath_proto::v1::append_records::Expectation;
 use towpath_proto::v1::settlement::Outcome;
 use towpath_proto::wire::operation::Operation as Kind;
 use towpath_proto::wire::{AppendRecords, CommitRequest, Operation as Asked};
 
 use super::operation::{Member, Operation};
+use crate::record::Expectation;
 use crate::subscriber::NamedDelivery;
 use crate::{
     Delivery, DeliveryOutcome, Error, ErrorReason, GroupOffset, Limits, PartitionId, Record,
@@ -162,19 +162,25 @@ impl Draft {
         (topic, source): (&str, &str),
         records: &[Record],
     ) -> Result<(), Error> {
-        let is_alone = |record: &Record| record.expected_offset().is_some();
+        // Those that expect versions of a key that follow one another rest on the first of them.
+        let follows = |one: &Record, next: &Record| match (one.expectation(), next.expectation()) {
+            (None, None) => true,
+            (Some(Expectation::Version(one_version)), Some(Expectation::Version(next_version))) => {
+                one_version.checked_add(1) == Some(next_version)
+                    && one.key_bytes().is_some()
+                    && one.key_bytes() == next.key_bytes()
+            }
+            _ => false,
+        };
         let belong_together = |one: &Record, next: &Record| {
-            !is_alone(one) && !is_alone(next) && one.chosen_partition() == next.chosen_partition()
+            follows(one, next) && one.chosen_partition() == next.chosen_partition()
         };
         for run in records.chunk_by(belong_together) {
             let first = run.first();
             let partition = first.and_then(Record::chosen_partition);
-            let expected = first.and_then(Record::expected_offset);
-            let has_key = first.is_some_and(|it| it.key_bytes().is_some());
-            if expected.is_some() && partition.is_none() && !has_key {
-                let text = "an offset is expected, but neither a key nor a partition is given";
-                return Err(Error::invalid("expected_offset", text).with("topic", topic));
-            }
+            let expectation = first.and_then(Record::expectation);
+            let checked = first.map_or(Ok(()), Expectation::check);
+            checked.map_err(|error| error.with("topic", topic))?;
             let encoded = run.iter().map(|record| {
                 self.size_bytes += record.as_new_record(source).batch_len();
                 record.to_proto(source).encode_to_vec().into()
@@ -183,7 +189,7 @@ impl Draft {
                 topic: topic.to_owned(),
                 records: encoded.collect(),
                 partition: partition.map(PartitionId::get),
-                expectation: expected.map(|it| Expectation::ExpectedOffset(it.get())),
+                expectation: expectation.map(Expectation::of_append),
             };
             self.parts.push(Part::Append(append, number));
         }

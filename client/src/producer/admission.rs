@@ -9,6 +9,7 @@ use towpath_proto::partitioner::partition_of;
 use towpath_proto::problem::Problem;
 
 use super::batch::Weighed;
+use crate::record::Expectation;
 use crate::{Error, ErrorReason, Record};
 
 /// The rules of one topic.
@@ -52,7 +53,7 @@ impl Admission {
     /// # Errors
     ///
     /// The limit that it exceeds, that the topic has no such partition, or that it expects an offset of
-    /// whichever partition it goes to.
+    /// whichever partition it goes to, or a version of no key.
     pub(super) fn admit<'a>(&'a self, record: &'a Record) -> Result<Admitted<'a>, Error> {
         let weighed = Weighed::new(record, &self.source);
         let is_surely_small =
@@ -69,17 +70,8 @@ impl Admission {
         }
         let by_key = || Some(partition_of(record.key_bytes()?, self.partition_count));
         let partition = chosen.or_else(by_key);
-        if weighed.expected.is_some() && partition.is_none() {
-            return Err(self.expectation_of_any_partition());
-        }
+        Expectation::check(record).map_err(|error| error.with("topic", &self.topic))?;
         Ok(Admitted { partition, weighed })
-    }
-
-    fn expectation_of_any_partition(&self) -> Error {
-        let text = "an offset is expected, but neither a key nor a partition is given";
-        Error::invalid("expected_offset", text)
-            .with("topic", &self.topic)
-            .with_hint("an offset belongs to a partition: choose one, or set a key")
     }
 
     fn no_partition(&self, partition: PartitionId) -> Error {
@@ -146,8 +138,26 @@ mod tests {
             expecting.partition(PartitionId::new(3)),
         ] {
             let admitted = admission.admit(&placed).unwrap();
-            assert_eq!(admitted.weighed.expected, Some(Offset::new(7)), "kept");
+            let expectation = admitted.weighed.expectation;
+            assert_eq!(
+                expectation,
+                Some(Expectation::Offset(Offset::new(7))),
+                "kept"
+            );
         }
+    }
+
+    #[test]
+    fn an_expected_version_needs_a_key() {
+        let admission = admission();
+        let expecting = Record::new("v").expect_version(7);
+        check_refused(&expecting, ErrorReason::InvalidArgument);
+        let placed = expecting.partition(PartitionId::new(3));
+        check_refused(&placed, ErrorReason::InvalidArgument);
+        let keyed = placed.key("k");
+        let admitted = admission.admit(&keyed).unwrap();
+        let expectation = admitted.weighed.expectation;
+        assert_eq!(expectation, Some(Expectation::Version(7)), "kept");
     }
 
     #[test]

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 use towpath_proto::batch::NewRecord;
-use towpath_proto::ids::Offset;
 
 use super::receipt::{Outcome, Receipt};
 use crate::Record;
-use crate::record::RecordHeaders;
+use crate::record::{Expectation, RecordHeaders};
 
 /// When a batch is full.
 #[derive(Debug, Clone, Copy)]
@@ -25,19 +24,19 @@ pub(super) struct Weighed<'a> {
     pub(super) record: NewRecord<'a, RecordHeaders<'a>>,
     /// [`NewRecord::batch_len`] of the record.
     pub(super) batch_len: usize,
-    /// The offset that it is to get. It shares its batch with no other record then.
-    pub(super) expected: Option<Offset>,
+    /// What it rests on. It shares its batch with no other record then.
+    pub(super) expectation: Option<Expectation>,
 }
 
 impl<'a> Weighed<'a> {
     /// Weighs a record; `source` is where events come from that do not say so themselves.
     pub(super) fn new(record: &'a Record, source: &'a str) -> Self {
-        let expected = record.expected_offset();
+        let expectation = record.expectation();
         let record = record.as_new_record(source);
         Self {
             batch_len: record.batch_len(),
             record,
-            expected,
+            expectation,
         }
     }
 }
@@ -48,7 +47,7 @@ pub(super) struct OpenBatch {
     bytes: BytesMut,
     record_count: u32,
     opened_at: Instant,
-    expected: Option<Offset>,
+    expectation: Option<Expectation>,
     outcome: Arc<Outcome>,
 }
 
@@ -58,7 +57,7 @@ impl OpenBatch {
             bytes: BytesMut::with_capacity(capacity),
             record_count: 0,
             opened_at,
-            expected: None,
+            expectation: None,
             outcome: Arc::default(),
         }
     }
@@ -74,12 +73,12 @@ impl OpenBatch {
     pub(super) fn is_full(&self, size: &BatchSize) -> bool {
         self.bytes.len() >= size.bytes_max
             || self.record_count >= size.records_max
-            || self.expected.is_some()
+            || self.expectation.is_some()
     }
 
     pub(super) fn push(&mut self, weighed: &Weighed<'_>) -> Receipt {
         weighed.record.put(&mut self.bytes);
-        self.expected = weighed.expected;
+        self.expectation = weighed.expectation;
         let receipt = Receipt::new(Arc::clone(&self.outcome), self.record_count);
         self.record_count += 1;
         receipt
@@ -102,7 +101,7 @@ impl OpenBatch {
             bytes: self.bytes.freeze(),
             record_count: self.record_count,
             opened_at: self.opened_at,
-            expected: self.expected,
+            expectation: self.expectation,
             outcome: self.outcome,
         }
     }
@@ -116,7 +115,7 @@ pub(super) struct ClosedBatch {
     pub(super) record_count: u32,
     /// When its first record was taken: from then on its time runs.
     pub(super) opened_at: Instant,
-    /// The offset that its only record is to get.
-    pub(super) expected: Option<Offset>,
+    /// What its only record rests on.
+    pub(super) expectation: Option<Expectation>,
     pub(super) outcome: Arc<Outcome>,
 }

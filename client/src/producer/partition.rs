@@ -14,13 +14,14 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use towpath_proto::ids::{Offset, PartitionId, Sequence};
+use towpath_proto::ids::{PartitionId, Sequence};
 
 use super::batch::{BatchSize, ClosedBatch, OpenBatch, Weighed};
 use super::effects::Effects;
 use super::receipt::{Appended, Outcome, Receipt};
 use crate::Error;
 use crate::backoff::Backoff;
+use crate::record::Expectation;
 use recoil::Recoil;
 
 pub(super) use recoil::Refusal;
@@ -107,15 +108,17 @@ pub(super) struct Sendable {
     pub(super) identity: u32,
     pub(super) sequence: Sequence,
     pub(super) record_count: u32,
-    pub(super) expected: Option<Offset>,
+    pub(super) expectation: Option<Expectation>,
     pub(super) bytes: bytes::Bytes,
 }
 
 /// What the broker says about a batch that it has.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Acceptance {
+    /// Of those that it has written.
     pub(super) record_count: u32,
-    pub(super) appended: Appended,
+    /// Where they are; an error if the answer makes no sense.
+    pub(super) appended: Result<Appended, Error>,
 }
 
 /// The broker answered something else than the first batch that has no answer.
@@ -150,7 +153,7 @@ impl PartitionQueue {
         clock: impl FnOnce() -> Instant,
     ) -> Pushed {
         let batch_len = weighed.batch_len;
-        let is_alone = weighed.expected.is_some();
+        let is_alone = weighed.expectation.is_some();
         if let Some(full) = self
             .open
             .take_if(|open| is_alone || !open.has_room_for(batch_len, &rules.size))
@@ -206,7 +209,7 @@ impl PartitionQueue {
             identity: self.identity,
             sequence,
             record_count: sent.batch.record_count,
-            expected: sent.batch.expected,
+            expectation: sent.batch.expectation,
             bytes: sent.batch.bytes.clone(),
         })
     }
@@ -231,13 +234,15 @@ impl PartitionQueue {
         let Some(sent) = self.take_answered(sequence)? else {
             return Ok(());
         };
-        let result = if acceptance.record_count == sent.batch.record_count {
-            Ok(acceptance.appended)
-        } else {
-            Err(Error::protocol(
-                "the broker counts other records than were sent",
-            ))
-        };
+        let result = acceptance.appended.and_then(|appended| {
+            let (sent, written) = (sent.batch.record_count, acceptance.record_count);
+            if appended.unwritten.fits(sent, written) {
+                Ok(appended)
+            } else {
+                let text = "the broker counts other records than were sent";
+                Err(Error::protocol(text))
+            }
+        });
         effects.settle(&sent.batch, result);
         effects.release(&sent.batch);
         self.backoff.reset();
@@ -328,7 +333,7 @@ impl PartitionQueue {
     fn close(&mut self, open: OpenBatch) {
         let batch = open.close();
         // A record that travels alone tells nothing about the batches of others.
-        if batch.expected.is_none() {
+        if batch.expectation.is_none() {
             self.last_batch_len = batch.bytes.len();
         }
         self.is_hurried = false;

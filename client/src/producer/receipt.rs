@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use towpath_proto::ids::{Lsn, Offset, PartitionId};
 
+use super::unwritten::{Cause, Unwritten, stale};
 use crate::time::from_ms;
 use crate::{Error, Position};
 
@@ -27,12 +28,14 @@ pub struct Receipt {
 }
 
 /// Where a batch was appended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Appended {
     pub(super) partition: PartitionId,
     pub(super) base_offset: Offset,
     pub(super) lsn: Lsn,
     pub(super) append_time_ms: i64,
+    /// Those of its records that were not.
+    pub(super) unwritten: Unwritten,
 }
 
 /// What became of a batch, set once.
@@ -102,13 +105,24 @@ impl Receipt {
         &self.outcome
     }
 
-    fn position(&self, appended: Appended) -> Position {
-        Position {
-            partition: appended.partition,
-            offset: appended.base_offset.advance(self.index.into()),
+    fn position(&self, appended: &Appended) -> Result<Position, Error> {
+        let (partition, offset, is_repeated) = match appended.unwritten.look_up(self.index) {
+            Ok(place) => {
+                let offset = appended.base_offset.advance(place.into());
+                (appended.partition, offset, false)
+            }
+            Err(Cause::Repeated(partition, offset)) => (partition, offset, true),
+            Err(Cause::Stale(current)) => {
+                return Err(stale(current).with("partition", appended.partition));
+            }
+        };
+        Ok(Position {
+            partition,
+            offset,
             lsn: appended.lsn,
             append_time: from_ms(appended.append_time_ms),
-        }
+            is_repeated,
+        })
     }
 }
 
@@ -119,7 +133,7 @@ impl Future for Receipt {
         let receipt = &mut *self;
         match receipt.outcome.poll(&mut receipt.waiter, cx) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(appended)) => Poll::Ready(Ok(receipt.position(*appended))),
+            Poll::Ready(Ok(appended)) => Poll::Ready(receipt.position(appended)),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.clone())),
         }
     }
@@ -145,6 +159,7 @@ mod tests {
             base_offset: Offset::new(100),
             lsn: Lsn::new(7),
             append_time_ms: 5,
+            unwritten: Unwritten::default(),
         }
     }
 

@@ -10,13 +10,13 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 use towpath_proto::ids::TopicId;
 use towpath_proto::names::TopicName;
-use towpath_proto::v1::produce_batch::Expectation;
 use towpath_proto::wire::{ProduceBatch, ProduceRequest};
 use towpath_proto::{batch, v1};
 
 use super::lane::LaneRequest;
 use super::partition::Sendable;
 use super::shared_lane::SharedLane;
+use crate::record::Expectation;
 
 /// The messages of one stream.
 #[derive(Debug)]
@@ -65,9 +65,7 @@ fn to_batch(sendable: Sendable) -> ProduceBatch {
         sequence: sendable.sequence.get(),
         record_count: sendable.record_count,
         crc: Some(batch::crc(&sendable.bytes)),
-        expectation: sendable
-            .expected
-            .map(|offset| Expectation::ExpectedOffset(offset.get())),
+        expectation: sendable.expectation.map(Expectation::of_batch),
         batch: sendable.bytes,
         is_batch_repeated: false,
     }

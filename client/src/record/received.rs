@@ -192,6 +192,24 @@ impl ReceivedRecord {
         self.header_str(event::CAUSATION_ID)
     }
 
+    /// Which version of its entity the record brings: that of [`Record::entity_version`]; none also if the
+    /// header is not a number.
+    ///
+    /// [`Record::entity_version`]: crate::Record::entity_version
+    pub fn entity_version(&self) -> Option<u64> {
+        self.header_str(event::ENTITY_VERSION)?.parse().ok()
+    }
+
+    /// The version of the entity that its topic had already when the record came with one that is not
+    /// greater: none of a record that is not stale. Only where such records are
+    /// [marked](crate::StaleRecords::Mark).
+    pub fn stale_behind(&self) -> Option<u64> {
+        // What its producer wrote under the name stands before what the broker has added.
+        let marks = self.pairs().filter(|(name, _)| *name == event::STALE);
+        let (_, newest) = marks.last()?;
+        as_text(Some(newest))?.parse().ok()
+    }
+
     /// Media type of the value.
     pub fn content_type(&self) -> Option<&str> {
         self.header_str(event::CONTENT_TYPE)

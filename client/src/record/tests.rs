@@ -62,3 +62,43 @@ fn only_events_without_a_source_get_that_of_the_client() {
     record.ask_for_source();
     check(&record, "/s", &[("a", "1"), ("ce-source", "/s")]);
 }
+
+#[test]
+fn an_event_is_named_once_whoever_names_it() {
+    let named = Record::new("v").event("/shop", "e-1").header("a", "1");
+    let expected = [("ce-source", "/shop"), ("ce-id", "e-1"), ("a", "1")];
+    check(&named, "/s", &expected);
+    let renamed = named.event("/till", "e-2");
+    let expected = [("a", "1"), ("ce-source", "/till"), ("ce-id", "e-2")];
+    check(&renamed, "/s", &expected);
+    let mut event = Record::new("v");
+    event.ask_for_source();
+    let expected = [("ce-source", "/shop"), ("ce-id", "e-1")];
+    check(&event.event("/shop", "e-1"), "/s", &expected);
+}
+
+#[test]
+fn an_event_that_only_has_an_id_comes_from_the_client() {
+    let named = Record::new("v").event_id("e-1").event_id("e-2");
+    check(&named, "/s", &[("ce-id", "e-2"), ("ce-source", "/s")]);
+    let from_elsewhere = Record::new("v").header("ce-source", "/shop");
+    let expected = [("ce-source", "/shop"), ("ce-id", "e-1")];
+    check(&from_elsewhere.event_id("e-1"), "/s", &expected);
+}
+
+#[test]
+fn the_version_of_an_entity_is_decimal_text_and_there_once() {
+    let record = Record::new("v").entity_version(7).entity_version(u64::MAX);
+    let expected = [("towpath-entity-version", "18446744073709551615")];
+    check(&record, "/s", &expected);
+}
+
+#[test]
+fn a_record_rests_on_what_was_said_last() {
+    let record = Record::new("v").expect_version(3);
+    assert_eq!(record.expected_version(), Some(3), "version");
+    assert_eq!(record.expected_offset(), None, "no offset");
+    let record = record.expect_offset(Offset::new(5));
+    assert_eq!(record.expected_version(), None, "no version");
+    assert_eq!(record.expected_offset(), Some(Offset::new(5)), "offset");
+}

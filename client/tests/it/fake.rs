@@ -5,6 +5,7 @@ mod connection;
 mod control;
 mod fetch;
 mod group;
+mod key;
 mod log;
 mod produce;
 mod subscription;
@@ -25,12 +26,14 @@ use towpath_proto::v1::admin_service_server::AdminServiceServer;
 use towpath_proto::v1::commit_service_server::CommitServiceServer;
 use towpath_proto::v1::fetch_service_server::FetchServiceServer;
 use towpath_proto::v1::group_service_server::GroupServiceServer;
+use towpath_proto::v1::key_service_server::KeyServiceServer;
 use towpath_proto::v1::produce_service_server::ProduceServiceServer;
 use towpath_proto::v1::subscription_service_server::SubscriptionServiceServer;
 use towpath_proto::v1::topic_service_server::TopicServiceServer;
 
 pub(crate) use commit::OnCommit;
 use connection::Listener;
+pub(crate) use key::OnReadKey;
 pub(crate) use log::{Log, StoredBatch};
 pub(crate) use subscription::{FakeSubscription, OnSettle};
 
@@ -45,6 +48,8 @@ pub(crate) enum OnBatch {
     Cut,
     /// Append it, answer nothing, keep the connection.
     AppendInSilence,
+    /// Append it and say something else about it.
+    AppendAndSay(fn(&mut v1::AcceptedBatch)),
     /// Refuse it; the sequence is still awaited.
     Refuse(ErrorReason),
     /// Refuse it for good; the sequence is spent.
@@ -90,6 +95,8 @@ pub(crate) struct State {
     pub(crate) commits: Vec<Vec<String>>,
     /// What was answered to those, by their keys.
     pub(crate) remembered_commits: BTreeMap<Bytes, v1::CommitResponse>,
+    /// For the next histories of keys that are read.
+    pub(crate) on_read_key: VecDeque<OnReadKey>,
     /// How often another broker took the place of the one before.
     replaced_count: u32,
 }
@@ -217,6 +224,7 @@ impl FakeBroker {
                 CommitServiceServer::new(commit::Commits(Arc::clone(&shared)))
                     .max_decoding_message_size(9 * 1024 * 1024),
             )
+            .add_service(KeyServiceServer::new(key::Keys(Arc::clone(&shared))))
             .add_service(GroupServiceServer::new(group::Groups(Arc::clone(&shared))))
             .add_service(SubscriptionServiceServer::new(subscription::Subscriptions(
                 Arc::clone(&shared),
@@ -233,6 +241,11 @@ impl FakeBroker {
         broker.state().log.create(topic, partition_count);
         let client = broker.client();
         (broker, client)
+    }
+
+    /// Gives a topic other settings.
+    pub(crate) fn set_config(&self, topic: &str, config: v1::TopicConfig) {
+        self.state().log.find_mut(topic, None).unwrap().config = config;
     }
 
     pub(crate) fn client(&self) -> Client {

@@ -12,6 +12,7 @@ mod allocations;
 mod commit;
 mod fake;
 mod group;
+mod key;
 mod logging;
 mod outages;
 mod producer;

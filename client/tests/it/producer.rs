@@ -8,6 +8,7 @@ mod named;
 mod patience;
 mod refusals;
 mod replacement;
+mod unwritten;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

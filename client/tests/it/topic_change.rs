@@ -3,8 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use towpath_client::{
-    Admin, Client, Error, ErrorReason, NewTopic, Offset, PartitionId, Start, Topic, TopicId,
-    TopicTrim, TopicUpdate, TrimmedTopic,
+    Admin, Client, Error, ErrorReason, NewTopic, Offset, PartitionId, StaleRecords, Start, Topic,
+    TopicId, TopicTrim, TopicUpdate, TrimmedTopic,
 };
 
 use crate::fake::FakeBroker;
@@ -32,6 +32,51 @@ async fn a_topic_has_the_settings_it_is_created_with() {
     assert_eq!(settings(&topic), (Some(DAY), Some(1000)), "as asked for");
     let plain = admin.create_topic("plain").await.unwrap();
     assert_eq!(settings(&plain), (None, None), "nothing was asked for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_topic_compares_is_asked_for_and_shown() {
+    let broker = FakeBroker::start();
+    let admin = broker.client().admin();
+    let minute = Duration::from_mins(1);
+    let accounts = || NewTopic::new("accounts");
+    let wanted = accounts()
+        .dedupe_window(minute)
+        .key_versions()
+        .stale_records(StaleRecords::Mark);
+    let compared = |topic: &Topic| {
+        let (window, stale) = (topic.dedupe_window, topic.stale_records);
+        (window, topic.has_key_versions, stale)
+    };
+    let created = admin.create_topic(wanted.clone()).await.unwrap();
+    let as_asked = (Some(minute), true, Some(StaleRecords::Mark));
+    assert_eq!(compared(&created), as_asked, "as asked for");
+    let plain = admin.create_topic("plain").await.unwrap();
+    assert_eq!(compared(&plain), (None, false, None), "nothing");
+    // Ensured are what is asked for, and nothing else.
+    admin.ensure_topic(wanted.clone()).await.unwrap();
+    admin.ensure_topic("accounts").await.unwrap();
+    let refuse = accounts().stale_records(StaleRecords::Refuse);
+    let differences = [
+        (
+            accounts().dedupe_window(2 * minute),
+            "dedupe_window_ms=60000",
+        ),
+        (refuse, "stale_records=mark"),
+        (NewTopic::new("plain").key_versions(), "key_versions=false"),
+    ];
+    for (topic, difference) in differences {
+        let error = admin.ensure_topic(topic).await.unwrap_err();
+        assert_eq!(error.reason(), Some(ErrorReason::TopicExists), "{error}");
+        assert!(error.to_string().contains(difference), "{error}");
+    }
+    let longer = TopicUpdate::new("accounts").dedupe_window(2 * minute);
+    let changed = admin.update_topic(longer).await.unwrap();
+    let expected = (Some(2 * minute), true, Some(StaleRecords::Mark));
+    assert_eq!(compared(&changed), expected, "only the window");
+    let unset = TopicUpdate::new("accounts").unset_dedupe_window();
+    let changed = admin.update_topic(unset).await.unwrap();
+    assert_eq!(changed.dedupe_window, None, "unset");
 }
 
 #[tokio::test(start_paused = true)]

@@ -152,10 +152,11 @@ fn read_append(text: &str, path: &str, append: JsonAppend<'_>) -> Result<Kind, P
             Some(partition) => record.partition(PartitionId::new(partition)),
             None => record,
         };
-        let expected = append.expected_offset.filter(|_| number == 0);
-        records.push(match expected {
-            Some(offset) => record.expect_offset(Offset::new(offset)),
-            None => record,
+        records.push(match (append.expected_offset, append.expected_version) {
+            // What follows in the same commit follows on it: nothing of others comes between.
+            (Some(offset), _) if number == 0 => record.expect_offset(Offset::new(offset)),
+            (_, Some(version)) => record.expect_version(version.saturating_add(number as u64)),
+            _ => record,
         });
     }
     let line = append.records.first().map_or(1, |raw| line_of(text, raw));
@@ -165,6 +166,16 @@ fn read_append(text: &str, path: &str, append: JsonAppend<'_>) -> Result<Kind, P
     }
     if append.expected_offset.is_some() && append.partition.is_none() {
         let message = "an expected_offset needs a partition".to_owned();
+        return Err(said(path.to_owned(), line, message));
+    }
+    if append.expected_offset.is_some() && append.expected_version.is_some() {
+        let message = "expected_offset and expected_version are both there".to_owned();
+        return Err(said(path.to_owned(), line, message));
+    }
+    let key = records.first().and_then(Record::key_bytes);
+    let has_one_key = key.is_some() && records.iter().all(|it| it.key_bytes() == key);
+    if append.expected_version.is_some() && !has_one_key {
+        let message = "an expected_version needs records that all have the same key".to_owned();
         return Err(said(path.to_owned(), line, message));
     }
     Ok(Kind::Append {

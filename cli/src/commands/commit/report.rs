@@ -28,6 +28,7 @@ struct PositionReport {
     topic: String,
     partition: u32,
     offset: u64,
+    is_repeated: bool,
 }
 
 impl CommitReport {
@@ -38,6 +39,7 @@ impl CommitReport {
                 topic: topic.unwrap_or_default().to_owned(),
                 partition: position.partition.get(),
                 offset: position.offset.get(),
+                is_repeated: position.is_repeated,
             });
             OperationReport {
                 positions: positions.collect(),
@@ -61,8 +63,10 @@ impl Report for CommitReport {
                 topic,
                 partition,
                 offset,
+                is_repeated,
             } = position;
-            writeln!(out, "{topic}/{partition}@{offset}")?;
+            let note = if *is_repeated { "  repeated" } else { "" };
+            writeln!(out, "{topic}/{partition}@{offset}{note}")?;
         }
         Ok(())
     }

@@ -7,13 +7,14 @@ use serde::Serialize;
 use towpath_client::{Address, Position, TopicName};
 
 use super::sending::Sent;
-use crate::output::{Report, bytes, count_of, duration, json_line, rate};
+use crate::output::{Report, bytes, count, count_of, duration, json_line, rate};
 
 /// Where a single record is.
 #[derive(Debug)]
 pub(super) struct PositionReport {
     address: Address,
     lsn: u64,
+    is_repeated: bool,
 }
 
 impl PositionReport {
@@ -22,6 +23,7 @@ impl PositionReport {
             partition,
             offset,
             lsn,
+            is_repeated,
             ..
         } = position;
         Self {
@@ -31,6 +33,7 @@ impl PositionReport {
                 offset,
             },
             lsn: lsn.get(),
+            is_repeated,
         }
     }
 }
@@ -47,6 +50,7 @@ impl Report for PositionReport {
             partition: u32,
             offset: u64,
             lsn: u64,
+            is_repeated: bool,
         }
         let Address {
             topic,
@@ -58,6 +62,7 @@ impl Report for PositionReport {
             partition: partition.get(),
             offset: offset.get(),
             lsn: self.lsn,
+            is_repeated: self.is_repeated,
         };
         json_line(out, &shown)
     }
@@ -69,14 +74,53 @@ pub(super) struct SummaryReport {
     records: u64,
     bytes: u64,
     elapsed: Duration,
+    repeated_count: u64,
+    /// The first of those.
+    repeated: Vec<RepeatedReport>,
+}
+
+/// An event that was there already.
+#[derive(Debug, Clone, Serialize)]
+struct RepeatedReport {
+    line: u64,
+    topic: String,
+    partition: u32,
+    offset: u64,
 }
 
 impl SummaryReport {
-    pub(super) const fn of(sent: &Sent) -> Self {
+    pub(super) fn of(sent: &Sent, topic: &TopicName) -> Self {
+        let repeated = sent.first_repeated.iter();
+        let repeated = repeated.map(|(line, position)| RepeatedReport {
+            line: *line,
+            topic: topic.to_string(),
+            partition: position.partition.get(),
+            offset: position.offset.get(),
+        });
         Self {
             records: sent.records,
             bytes: sent.bytes,
             elapsed: sent.elapsed,
+            repeated_count: sent.repeated,
+            repeated: repeated.collect(),
+        }
+    }
+
+    fn write_repeated(&self, out: &mut dyn Write) -> io::Result<()> {
+        let repeated = count(self.repeated_count);
+        writeln!(out, "{repeated} of them were there already:")?;
+        for it in &self.repeated {
+            let RepeatedReport {
+                line,
+                topic,
+                partition,
+                offset,
+            } = it;
+            writeln!(out, "  line {line}: {topic}/{partition}@{offset}")?;
+        }
+        match self.repeated_count - self.repeated.len() as u64 {
+            0 => Ok(()),
+            more => writeln!(out, "  and {} more", count(more)),
         }
     }
 }
@@ -90,7 +134,11 @@ impl Report for SummaryReport {
             bytes(self.bytes),
             duration(self.elapsed),
             rate(self.records, self.elapsed)
-        )
+        )?;
+        match self.repeated_count {
+            0 => Ok(()),
+            _ => self.write_repeated(out),
+        }
     }
 
     fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -99,11 +147,15 @@ impl Report for SummaryReport {
             records: u64,
             bytes: u64,
             seconds: f64,
+            repeated_count: u64,
+            repeated: Vec<RepeatedReport>,
         }
         let Self {
             records,
             bytes,
             elapsed,
+            repeated_count,
+            ..
         } = *self;
         json_line(
             out,
@@ -111,6 +163,8 @@ impl Report for SummaryReport {
                 records,
                 bytes,
                 seconds: elapsed.as_secs_f64(),
+                repeated_count,
+                repeated: self.repeated.clone(),
             },
         )
     }

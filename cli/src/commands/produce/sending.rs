@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
-use towpath_client::{Error, Offset, Position, Producer, Receipt};
+use towpath_client::{Error, Position, Producer, Receipt};
 
+use crate::args::Expectation;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::input::{Input, Line, RecordShape};
@@ -17,6 +18,9 @@ use crate::output::{Progress, count, count_of};
 const LOOK_INTERVAL: u64 = 64;
 /// Most receipts that are kept: one partition that stands still lets no more pile up behind it.
 const WAITING_MAX: usize = 1 << 18;
+
+/// Most records of which it is told where their events were already.
+const REPEATED_MAX: usize = 10;
 
 /// What became of the records.
 #[derive(Debug, Default)]
@@ -29,6 +33,10 @@ pub(super) struct Sent {
     pub(super) elapsed: Duration,
     /// Where the last of them is.
     pub(super) last: Option<Position>,
+    /// Records whose events were there already.
+    pub(super) repeated: u64,
+    /// The first of them: line, and where the event is.
+    pub(super) first_repeated: Vec<(u64, Position)>,
     /// Records that are certainly not on disk.
     failed: u64,
     /// Records of which it is not known.
@@ -58,8 +66,8 @@ struct Waiting {
 pub(super) struct Sending {
     producer: Producer,
     shape: RecordShape,
-    /// The offset that the next record is to get: none of them is written behind one that did not get its.
-    expected: Option<Offset>,
+    /// What the next record is to rest on: none is written behind one that did not get its offset or version.
+    expectation: Option<Expectation>,
     progress: Progress,
     waiting: VecDeque<Waiting>,
     sent: Sent,
@@ -70,16 +78,16 @@ impl Sending {
         Self {
             producer,
             shape,
-            expected: None,
+            expectation: None,
             progress,
             waiting: VecDeque::new(),
             sent: Sent::default(),
         }
     }
 
-    /// Writes the first record only at this offset, and each other only at the one behind.
-    pub(super) const fn expecting(mut self, offset: Option<Offset>) -> Self {
-        self.expected = offset;
+    /// Writes the first record only at this offset or version, and each other only at the one behind.
+    pub(super) const fn expecting(mut self, expectation: Option<Expectation>) -> Self {
+        self.expectation = expectation;
         self
     }
 
@@ -144,9 +152,16 @@ impl Sending {
                 return self.stop(Some(number), failure);
             }
         };
-        if let Some(offset) = self.expected {
-            record = record.expect_offset(offset);
-            self.expected = Some(offset.next());
+        match &mut self.expectation {
+            Some(Expectation::Offset(next)) => {
+                record = record.expect_offset(*next);
+                *next = next.next();
+            }
+            Some(Expectation::Version(next)) => {
+                record = record.expect_version(*next);
+                *next = next.saturating_add(1);
+            }
+            None => {}
         }
         let value_bytes = record.value_bytes().map_or(0, bytes::Bytes::len);
         match self.producer.enqueue(record).await {
@@ -177,6 +192,12 @@ impl Sending {
             Ok(position) => {
                 self.sent.records += 1;
                 self.sent.bytes += outcome.value_bytes as u64;
+                if position.is_repeated {
+                    self.sent.repeated += 1;
+                    if self.sent.first_repeated.len() < REPEATED_MAX {
+                        self.sent.first_repeated.push((outcome.line, position));
+                    }
+                }
                 self.sent.last = Some(position);
                 self.progress.advance(1);
             }

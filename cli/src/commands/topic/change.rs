@@ -25,6 +25,12 @@ pub(super) async fn update(args: &UpdateTopicArgs, admin: &Admin) -> Result<Outc
             None => update.unset_retention_bytes(),
         };
     }
+    if let Some(window) = args.dedupe_window {
+        update = match window.0 {
+            Some(window) => update.dedupe_window(window.0),
+            None => update.unset_dedupe_window(),
+        };
+    }
     if let Some(etag) = &args.etag {
         update = update.if_unchanged(etag);
     }

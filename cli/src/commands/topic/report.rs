@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use towpath_client::{Topic, TopicPartition};
+use towpath_client::{StaleRecords, Topic, TopicPartition};
 
 use crate::output::{
     Align, Report, Table, bytes, count, count_of, exact_bytes, exact_duration, json_line,
@@ -37,6 +37,9 @@ pub(super) struct TopicReport {
 struct ConfigReport {
     retention_age_ms: Option<u64>,
     retention_bytes: Option<u64>,
+    dedupe_window_ms: Option<u64>,
+    key_versions: bool,
+    stale_records: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,6 +73,9 @@ impl ConfigReport {
         Self {
             retention_age_ms: topic.retention_age.map(whole_ms),
             retention_bytes: topic.retention_bytes,
+            dedupe_window_ms: topic.dedupe_window.map(whole_ms),
+            key_versions: topic.has_key_versions,
+            stale_records: topic.stale_records.map(StaleRecords::as_str),
         }
     }
 
@@ -85,10 +91,28 @@ impl ConfigReport {
         (!bounds.is_empty()).then(|| format!("retention {}", bounds.join(" or ")))
     }
 
-    /// The same, also if there is no bound.
-    fn retention_or_none(&self) -> String {
-        self.retention()
-            .unwrap_or_else(|| "retention none".to_owned())
+    /// What is compared before a record is written: `dedupe window 10 min, key versions`.
+    fn comparisons(&self) -> Vec<String> {
+        let window = self.dedupe_window_ms.map(Duration::from_millis);
+        let window = window.map(|it| format!("dedupe window {}", exact_duration(it)));
+        let versions = self.key_versions.then(|| "key versions".to_owned());
+        let stale = self.stale_records.map(|it| format!("stale records: {it}"));
+        [window, versions, stale].into_iter().flatten().collect()
+    }
+
+    /// All settings that are not the default.
+    fn chosen(&self) -> Vec<String> {
+        let retention = self.retention().into_iter();
+        retention.chain(self.comparisons()).collect()
+    }
+
+    /// All settings, also where there is no bound.
+    fn all(&self) -> String {
+        let retention = self.retention();
+        let retention = retention.unwrap_or_else(|| "retention none".to_owned());
+        let mut settings = vec![retention];
+        settings.extend(self.comparisons());
+        settings.join(", ")
     }
 }
 
@@ -118,7 +142,7 @@ impl Report for TopicReport {
             count_of(self.record_count, "record"),
             bytes(self.size_bytes),
             self.create_time,
-            self.config.retention_or_none()
+            self.config.all()
         )?;
         let mut table = Table::new([
             ("PARTITION", Align::Right),

@@ -32,6 +32,10 @@ impl Columns {
         self.line.push_str(time);
         self.line.push_str("  ");
         let address = format!("{}/{}@{}", record.topic, record.partition, record.offset);
+        let address = match record.key_version {
+            Some(version) => format!("{address} v{version}"),
+            None => address,
+        };
         push_column(&mut self.line, &mut self.address, &address);
         let key = record.key.map_or(ABSENT.to_owned(), printable);
         push_column(&mut self.line, &mut self.key, &key);

@@ -20,6 +20,7 @@ fn view<'a>(
         append_time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_480),
         event_time: None,
         attempt: None,
+        key_version: None,
     }
 }
 
@@ -144,4 +145,18 @@ fn an_attempt_is_told_where_there_is_one() {
         })
     });
     assert!(text.ends_with("Z\",\"attempt\":2}\n"), "{text}");
+}
+
+#[test]
+fn records_of_a_key_have_their_version() {
+    let print = |printer: &mut RecordPrinter<Vec<u8>>| {
+        printer.print(View {
+            key_version: Some(3),
+            ..view(Some(b"k"), Some(b"v"), vec![])
+        })
+    };
+    let text = printed(Form::Json, print);
+    assert!(text.ends_with("Z\",\"key_version\":3}\n"), "{text}");
+    let text = printed(Form::Aligned, print);
+    assert!(text.contains("orders/5@17 v3  k  "), "{text}");
 }

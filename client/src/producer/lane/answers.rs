@@ -7,6 +7,7 @@ use towpath_proto::v1::produce_response::Response;
 
 use super::super::partition::{Acceptance, OutOfTurn, Refusal};
 use super::super::receipt::Appended;
+use super::super::unwritten::Unwritten;
 use super::{Lane, Place, StreamState};
 use crate::{Error, ErrorKind, ErrorReason};
 
@@ -92,12 +93,13 @@ impl Lane {
             };
             let acceptance = Acceptance {
                 record_count: batch.record_count,
-                appended: Appended {
+                appended: Unwritten::read(&batch.unwritten).map(|unwritten| Appended {
                     partition,
                     base_offset: Offset::new(batch.base_offset),
                     lsn: Lsn::new(batch.lsn),
                     append_time_ms: batch.append_time_ms,
-                },
+                    unwritten,
+                }),
             };
             let sequence = Sequence::new(batch.sequence);
             let step = self.change(place, now, |queue, effects| {

@@ -1,5 +1,6 @@
 //! Table tests of one partition; what must hold in all cases is tested with the lane.
 
+use super::super::unwritten::Unwritten;
 use super::*;
 use crate::{ErrorReason, Record};
 use towpath_proto::ids::{Lsn, Offset};
@@ -67,10 +68,11 @@ impl Subject {
             base_offset: Offset::new(sequence * 10),
             lsn: Lsn::new(1),
             append_time_ms: 0,
+            unwritten: Unwritten::default(),
         };
         let acceptance = Acceptance {
             record_count,
-            appended,
+            appended: Ok(appended),
         };
         self.queue
             .accept(Sequence::new(sequence), acceptance, &mut self.effects)
@@ -367,10 +369,11 @@ fn a_record_that_expects_its_offset_leaves_the_batches_of_others_as_they_are() {
     subject.push(&[1, 1]);
     let sendable = std::iter::from_fn(|| {
         let next = subject.queue.take_sendable(&subject.rules, subject.now);
-        next.map(|it| (it.record_count, it.expected))
+        next.map(|it| (it.record_count, it.expectation))
     });
     let sent: Vec<_> = sendable.collect();
-    assert_eq!(sent, [(1, None), (1, Some(Offset::new(1)))], "sent");
+    let expectation = Some(Expectation::Offset(Offset::new(1)));
+    assert_eq!(sent, [(1, None), (1, expectation)], "sent");
     subject.accept(0, 1).unwrap();
     subject.accept(1, 1).unwrap();
     subject.check_sent(&[(0, 2, 2)]);

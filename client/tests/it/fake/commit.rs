@@ -111,6 +111,17 @@ fn check(state: &mut State, operation: &wire::Operation) -> Result<(), Problem> 
                     let problem = Problem::new(ErrorReason::ExpectedOffsetMismatch, "no");
                     Err(problem.with("end_offset", end))
                 }
+                Some(Expectation::ExpectedVersion(expected)) => {
+                    let first = v1::Record::decode(append.records[0].clone()).unwrap();
+                    let key = first.key.unwrap();
+                    let current = state.log.key_version(&append.topic, &key);
+                    if current == expected {
+                        return Ok(());
+                    }
+                    let problem = Problem::new(ErrorReason::ExpectedVersionMismatch, "no");
+                    let problem = problem.with("expected_version", expected);
+                    Err(problem.with("current_version", current))
+                }
                 _ => Ok(()),
             }
         }
@@ -144,12 +155,9 @@ fn carry_out_one(state: &mut State, operation: &wire::Operation) -> Vec<v1::Reco
         Kind::Append(append) => {
             let partition = append.partition.unwrap_or(0);
             let records = append.records.iter().map(|encoded| {
-                let offset = state.log.partition(&append.topic, partition).end_offset();
                 let record = v1::Record::decode(encoded.clone()).unwrap();
-                let value = record.value.unwrap_or_default();
-                let value = std::str::from_utf8(&value).unwrap();
-                state.log.append_values(&append.topic, partition, &[value]);
-                v1::RecordPosition { partition, offset }
+                let appended = state.log.append_one(&append.topic, partition, record);
+                appended.unwrap()
             });
             records.collect()
         }

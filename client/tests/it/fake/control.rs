@@ -122,6 +122,7 @@ impl TopicService for Control {
             match path.as_str() {
                 "retention_age_ms" => config.retention_age_ms = given.retention_age_ms,
                 "retention_bytes" => config.retention_bytes = given.retention_bytes,
+                "dedupe_window_ms" => config.dedupe_window_ms = given.dedupe_window_ms,
                 unknown => panic!("{unknown}"),
             }
         }

@@ -1,5 +1,7 @@
 //! What the fake broker stores.
 
+mod rules;
+
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
@@ -28,6 +30,7 @@ pub(crate) struct StoredTopic {
     pub(crate) config: v1::TopicConfig,
     /// How often the settings were changed.
     pub(crate) revision: u64,
+    pub(crate) memory: rules::Memory,
 }
 
 impl StoredTopic {
@@ -52,6 +55,8 @@ pub(crate) struct StoredBatch {
     /// Under which sequence it came, from which producer.
     pub(crate) sequence: u64,
     pub(crate) producer_id: Bytes,
+    /// What was cut out of it.
+    pub(crate) unwritten: Vec<v1::UnwrittenRecord>,
 }
 
 impl StoredPartition {
@@ -98,6 +103,7 @@ impl Log {
             partitions: partitions.collect(),
             config: v1::TopicConfig::default(),
             revision: 0,
+            memory: rules::Memory::default(),
         };
         self.topics.insert(topic.to_owned(), stored);
         self.next_topic_id
@@ -173,12 +179,11 @@ impl Log {
             let place = partition.batches.len();
             let known = partition.producers.entry(producer_id.clone()).or_default();
             known.push(place);
-            self.append(
-                topic,
-                batch.partition,
-                batch.record_count,
-                batch.batch.clone(),
-            );
+            let base_offset = partition.end_offset();
+            let (left, unwritten) = self.sift(topic, batch, base_offset);
+            let cut_count = u32::try_from(unwritten.len()).unwrap();
+            let record_count = batch.record_count - cut_count;
+            self.append(topic, batch.partition, record_count, left);
             let stored = self
                 .partition_mut(topic, batch.partition)
                 .batches
@@ -186,10 +191,13 @@ impl Log {
                 .unwrap();
             stored.sequence = batch.sequence;
             stored.producer_id = producer_id.clone();
+            stored.unwritten = unwritten;
         }
         let partition = self.partition(topic, batch.partition);
         let place = partition.producers[producer_id][usize::try_from(batch.sequence).unwrap()];
-        let fetched = &partition.batches[place].fetched;
+        let StoredBatch {
+            fetched, unwritten, ..
+        } = &partition.batches[place];
         Ok(v1::AcceptedBatch {
             handle: batch.handle,
             partition: batch.partition,
@@ -199,31 +207,47 @@ impl Log {
             lsn: fetched.lsn,
             append_time_ms: fetched.append_time_ms,
             is_duplicate,
+            unwritten: unwritten.clone(),
         })
     }
 
-    /// Refuses for good what does not get the offset that it expects. The second time only the reason is
-    /// known.
+    /// Refuses for good what does not get the offset or the version that it expects. The second time only the
+    /// reason is known.
     pub(crate) fn refuse_expectation(
         &mut self,
         topic: &str,
         producer_id: &Bytes,
         batch: &ProduceBatch,
     ) -> Option<Problem> {
-        let Expectation::ExpectedOffset(expected) = batch.expectation?;
+        let (reason, names, expected, actual) = match batch.expectation? {
+            Expectation::ExpectedOffset(expected) => {
+                let end = self.partition(topic, batch.partition).end_offset();
+                let names = ["expected_offset", "end_offset"];
+                (ErrorReason::ExpectedOffsetMismatch, names, expected, end)
+            }
+            Expectation::ExpectedVersion(expected) => {
+                let current = self.version_of(topic, batch);
+                let names = ["expected_version", "current_version"];
+                (
+                    ErrorReason::ExpectedVersionMismatch,
+                    names,
+                    expected,
+                    current,
+                )
+            }
+        };
         let partition = self.partition_mut(topic, batch.partition);
-        let end = partition.end_offset();
         let known = partition.producers.get(producer_id);
         let count = known.map_or(0, Vec::len) as u64;
         let outcome = known.and_then(|known| known.get(usize::try_from(batch.sequence).unwrap()));
-        let refused = || Problem::new(ErrorReason::ExpectedOffsetMismatch, "someone has written");
+        let refused = || Problem::new(reason, "someone has written");
         match outcome {
             Some(place) => (*place == SPENT).then(refused),
-            None if batch.sequence == count && expected != end => {
+            None if batch.sequence == count && expected != actual => {
                 let known = partition.producers.entry(producer_id.clone());
                 known.or_default().push(SPENT);
-                let problem = refused().with("expected_offset", expected);
-                Some(problem.with("end_offset", end))
+                let problem = refused().with(names[0], expected);
+                Some(problem.with(names[1], actual))
             }
             None => None,
         }
@@ -272,6 +296,7 @@ impl Log {
             fetched,
             sequence: 0,
             producer_id: Bytes::new(),
+            unwritten: Vec::new(),
         });
         lsn
     }

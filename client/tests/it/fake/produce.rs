@@ -120,11 +120,8 @@ impl ProduceService for Produce {
                 .as_ref()
                 .map_or(0, |key| partition_of(key, count).get());
             let partition = request.partition.unwrap_or(keyed);
-            let offset = state.log.partition(&request.topic, partition).end_offset();
-            let value = record.value.as_deref().unwrap_or_default();
-            let value = std::str::from_utf8(value).unwrap();
-            state.log.append_values(&request.topic, partition, &[value]);
-            positions.push(v1::RecordPosition { partition, offset });
+            let position = state.log.append_one(&request.topic, partition, record);
+            positions.push(position?);
         }
         Ok(Response::new(v1::PublishResponse {
             positions,
@@ -198,9 +195,15 @@ impl ProduceStream {
 
     async fn take(&self, batch: ProduceBatch) {
         let on_batch = self.shared.state().on_batch.pop_front();
-        match on_batch.unwrap_or(OnBatch::Append) {
-            OnBatch::Append => {
-                let answer = self.append(&batch);
+        let on_batch = on_batch.unwrap_or(OnBatch::Append);
+        match on_batch {
+            OnBatch::Append | OnBatch::AppendAndSay(_) => {
+                let mut answer = self.append(&batch);
+                if let (OnBatch::AppendAndSay(change), Answer::Accepted(accepted)) =
+                    (on_batch, &mut answer)
+                {
+                    accepted.batches.iter_mut().for_each(change);
+                }
                 let mut is_holding = self.shared.is_holding.subscribe();
                 is_holding.wait_for(|it| !*it).await.unwrap();
                 self.tell(answer);

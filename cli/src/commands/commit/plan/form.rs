@@ -27,6 +27,8 @@ pub(super) struct JsonAppend<'a> {
     pub(super) partition: Option<u32>,
     #[serde(default)]
     pub(super) expected_offset: Option<u64>,
+    #[serde(default)]
+    pub(super) expected_version: Option<u64>,
     #[serde(borrow)]
     pub(super) records: Vec<&'a RawValue>,
 }

@@ -47,11 +47,9 @@ impl Report for TopicChange {
         let name = &self.topic.name;
         let partitions = count_of(self.topic.partition_count.into(), "partition");
         let records = count_of(self.topic.record_count, "record");
-        let shape = match self.topic.config.retention() {
-            Some(retention) => format!("{partitions}, {retention}"),
-            None => partitions.clone(),
-        };
-        let retention = self.topic.config.retention_or_none();
+        let mut shape = vec![partitions.clone()];
+        shape.extend(self.topic.config.chosen());
+        let (shape, settings) = (shape.join(", "), self.topic.config.all());
         match self.done {
             Done::Created => writeln!(
                 out,
@@ -62,10 +60,10 @@ impl Report for TopicChange {
                 out,
                 "would create topic {name}: {shape}\ndry run: nothing was created"
             ),
-            Done::Updated => writeln!(out, "updated topic {name}: {retention}"),
+            Done::Updated => writeln!(out, "updated topic {name}: {settings}"),
             Done::WouldUpdate => writeln!(
                 out,
-                "would update topic {name}: {retention}\ndry run: nothing was changed"
+                "would update topic {name}: {settings}\ndry run: nothing was changed"
             ),
             Done::Deleted => {
                 writeln!(out, "deleted topic {name}: {partitions}, {records}")

@@ -12,6 +12,7 @@ use towpath_proto::names::TopicName;
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_proto::v1::produce_response::Response;
+use towpath_proto::v1::unwritten_record::Cause;
 
 use super::super::{Lane, LaneRequest, LaneShare, Verdict};
 use crate::producer::batch::{BatchSize, Weighed};
@@ -31,6 +32,8 @@ pub(super) enum Fault {
     RefuseForNow,
     RefuseForGood,
     SpendSequence,
+    /// Records are old news: the broker writes the others of their batch.
+    LeaveOut,
     /// The broker ends in the middle of a batch, which may be written or not.
     Crash,
     /// The disk fails: what is unanswered may be written or not, and the broker says so and ends.
@@ -42,12 +45,13 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::LoseStream,
         Self::ReadLate,
         Self::RefuseForNow,
         Self::RefuseForGood,
         Self::SpendSequence,
+        Self::LeaveOut,
         Self::Crash,
         Self::FailDisk,
         Self::ForgetProducer,
@@ -260,22 +264,30 @@ impl World {
     }
 
     fn append(&mut self, sendable: &crate::producer::partition::Sendable) -> Response {
-        let log = &mut self.logs[sendable.partition.get() as usize];
-        let base_offset = log.len() as u64;
-        for record in Records::new(&sendable.bytes) {
+        let partition = sendable.partition.get() as usize;
+        let base_offset = self.logs[partition].len() as u64;
+        let mut unwritten = Vec::new();
+        for (index, record) in (0..).zip(Records::new(&sendable.bytes)) {
+            if self.happens(Fault::LeaveOut, 10) {
+                let cause = Some(Cause::StaleEntityVersion(7));
+                unwritten.push(v1::UnwrittenRecord { index, cause });
+                continue;
+            }
             let value = record.unwrap().value().unwrap();
-            log.push(u64::from_le_bytes(value.try_into().unwrap()));
+            self.logs[partition].push(u64::from_le_bytes(value.try_into().unwrap()));
         }
+        let written = self.logs[partition].len() as u64 - base_offset;
         Response::Accepted(v1::Accepted {
             batches: vec![v1::AcceptedBatch {
                 handle: sendable.identity,
                 partition: sendable.partition.get(),
                 sequence: sendable.sequence.get(),
                 base_offset,
-                record_count: sendable.record_count,
+                record_count: u32::try_from(written).unwrap(),
                 lsn: 1,
                 append_time_ms: 1,
                 is_duplicate: false,
+                unwritten,
             }],
         })
     }
