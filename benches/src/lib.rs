@@ -4,7 +4,8 @@
 //! the broker, but no records and no state. [`limits`] are the raw limits under it: a sync, a
 //! loopback connection. [`recovery`] is how long Towpath itself takes to come back after it was killed
 //! or stopped, [`groups`] how fast its consumer groups heal, [`subscriptions`] what its durable
-//! subscriptions cost. The binaries `bare_model`, `raw_limits`, `recovery`, `groups` and
+//! subscriptions cost, [`keys`] what topics cost that look at records. The binaries `bare_model`, `raw_limits`,
+//! `recovery`, `groups`, `keys` and
 //! `subscriptions` print them as text or as JSON rows ([`report`]), so that a run of `towpath bench` can
 //! be paired with them.
 //!
@@ -15,6 +16,7 @@
 pub mod error;
 pub mod groups;
 pub mod host;
+pub mod keys;
 pub mod limits;
 pub mod model;
 pub mod output;

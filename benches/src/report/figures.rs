@@ -154,7 +154,7 @@ impl LatencyUs {
         clippy::cast_precision_loss,
         reason = "a latency is far below 2^52 nanoseconds"
     )]
-    fn of(nanoseconds: &Histogram<u64>) -> Self {
+    pub(crate) fn of(nanoseconds: &Histogram<u64>) -> Self {
         let at = |quantile| nanoseconds.value_at_quantile(quantile) as f64 / 1e3;
         Self {
             p50: at(0.5),

@@ -41,7 +41,7 @@ impl KeyApi {
                 "create a topic with key versions, or one that compares versions of entities",
             ));
         }
-        let found = name.look_up(shared, 1..=0).await?;
+        let found = name.look_up(shared, 0..0).await?;
         let Some(head) = found.head else {
             return Ok(v1::GetLatestResponse::default());
         };
@@ -66,7 +66,7 @@ impl KeyApi {
     }
 }
 
-/// The messages of one ReadKey stream, made when the connection has room for them.
+/// The messages of one `ReadKey` stream, made when the connection has room for them.
 type ReadKeyResponses = Pin<Box<dyn Stream<Item = Result<v1::ReadKeyResponse, Status>> + Send>>;
 
 #[tonic::async_trait]

@@ -174,35 +174,41 @@ pub(super) fn append_refused(
         .with_hint(
             "read what was written meanwhile, decide again and expect the offset that is next",
         ),
-        AppendRefusal::ExpectedVersionMismatch(ExpectedVersionMismatch {
-            expected,
-            current,
-            ..
-        }) => Problem::new(
-            ErrorReason::ExpectedVersionMismatch,
-            format!("the key has version {current}: expected {expected}"),
-        )
-        .with("topic", topic)
-        .with("partition", partition)
-        .with("expected_version", expected)
-        .with("current_version", current)
-        .with_hint(
-            "read what was written to the key meanwhile, decide again and expect its version",
-        ),
-        AppendRefusal::StaleEntityVersion { current, .. } => Problem::new(
-            ErrorReason::StaleEntityVersion,
-            format!(
-                "the entity has version {current} already, and the record brings no greater one"
-            ),
-        )
-        .with("topic", topic)
-        .with("partition", partition)
-        .with("current_version", current)
-        .with_hint("a newer record of the entity was written: this one has nothing to tell"),
+        AppendRefusal::ExpectedVersionMismatch(mismatch) => {
+            version_mismatch(mismatch, topic).with("partition", partition)
+        }
+        AppendRefusal::StaleEntityVersion { current, .. } => {
+            stale_entity_version(current, topic).with("partition", partition)
+        }
         AppendRefusal::StorageFull => {
             Problem::new(ErrorReason::StorageFull, "the disk is full").with_retry_after(SPACE_WAIT)
         }
     }
+}
+
+/// A record rests on a version that its key does not have.
+fn version_mismatch(mismatch: ExpectedVersionMismatch, topic: &TopicName) -> Problem {
+    let ExpectedVersionMismatch {
+        expected, current, ..
+    } = mismatch;
+    Problem::new(
+        ErrorReason::ExpectedVersionMismatch,
+        format!("the key has version {current}: expected {expected}"),
+    )
+    .with("topic", topic)
+    .with("expected_version", expected)
+    .with("current_version", current)
+    .with_hint("read what was written to the key meanwhile, decide again and expect its version")
+}
+
+/// A record brings an old version of its entity.
+fn stale_entity_version(current: u64, topic: &TopicName) -> Problem {
+    let message =
+        format!("the entity has version {current} already, and the record no greater one");
+    Problem::new(ErrorReason::StaleEntityVersion, message)
+        .with("topic", topic)
+        .with("current_version", current)
+        .with_hint("a newer record of the entity was written: this one has nothing to tell")
 }
 
 /// Why a topic was not created.

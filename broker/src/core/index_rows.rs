@@ -6,7 +6,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
 use bytes::Bytes;
 use towpath_storage::{Offset, Row, RowKey, TopicId};
@@ -61,9 +61,9 @@ impl IndexRows {
         found.next().map(Option::as_ref)
     }
 
-    /// Rows of a table from one key to another, both included, that changed of late and are there, each with its
+    /// Rows of a table from one key to below another that changed of late and are there, each with its
     /// newest value.
-    pub(super) fn range(&self, keys: RangeInclusive<RowKey>) -> BTreeMap<&RowKey, &Bytes> {
+    pub(super) fn range(&self, keys: Range<RowKey>) -> BTreeMap<&RowKey, &Bytes> {
         let oldest_first = self.taken.iter().chain([&self.current]);
         let rows = oldest_first.flat_map(|rows| rows.range(keys.clone()));
         let newest: BTreeMap<_, _> = rows.collect();

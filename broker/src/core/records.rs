@@ -13,7 +13,7 @@ mod tests;
 mod unwritten;
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
 use bytes::Bytes;
 use towpath_storage::{Offset, PartitionRef, Row, RowKey, TopicId};
@@ -28,6 +28,17 @@ use rows::{event_key, key_version_key};
 pub(super) use unwritten::UnwrittenRecordRow;
 pub use unwritten::{UnwrittenCause, UnwrittenRecord};
 
+/// A key of which is asked what changed of late.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindKey {
+    /// A topic that looks at keys.
+    pub topic: TopicId,
+    /// Hash of the key.
+    pub hash: [u8; 16],
+    /// Which versions are asked for.
+    pub versions: Range<u64>,
+}
+
 /// What changed of a key of late.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChangedKey {
@@ -38,20 +49,18 @@ pub struct ChangedKey {
 }
 
 impl State {
-    /// What changed of late of a key with this hash, and of some of its versions.
-    pub fn changed_key(
-        &self,
-        topic: TopicId,
-        hash: &[u8; 16],
-        versions: RangeInclusive<u64>,
-    ) -> ChangedKey {
-        let head = self.index.get(&KeyHead::row_key(topic, hash)).flatten();
-        let key = |version: &u64| KeyVersion::row_key(topic, hash, *version);
+    /// What changed of late of a key.
+    pub fn changed_key(&self, wish: &FindKey) -> ChangedKey {
+        let FindKey {
+            topic,
+            hash,
+            versions,
+        } = wish;
+        let head = self.index.get(&KeyHead::row_key(*topic, hash)).flatten();
+        let key = |version: u64| KeyVersion::row_key(*topic, hash, version);
         let rows = match versions.is_empty() {
             true => BTreeMap::new(),
-            false => self
-                .index
-                .range(key(versions.start())..=key(versions.end())),
+            false => self.index.range(key(versions.start)..key(versions.end)),
         };
         let versions = rows
             .into_iter()
@@ -199,9 +208,9 @@ impl Batch<'_, '_> {
                 }
                 (Some(current), Some(StaleRecords::Mark)) => {
                     self.admission.marked.push((number, current));
-                    self.put_head(key, before, None);
+                    self.put_head(key, before, None, false);
                 }
-                _ => self.put_head(key, before, Some(record.entity_version)),
+                _ => self.put_head(key, before, record.entity_version, true),
             }
         }
         if let Some(event) = event {
@@ -236,19 +245,24 @@ impl Batch<'_, '_> {
         Some(KeyHead::from_bytes(self.rows.get(&row_key, key)?))
     }
 
-    /// Notes one more record of a key; with the entity version that it brings, if it is its newest.
-    fn put_head(&mut self, key: &Remembered, before: Option<KeyHead>, newest: Option<Option<u64>>) {
+    /// Notes one more record of a key, which brings a version of its entity; it is where the key's newest
+    /// record is unless it is an old one.
+    fn put_head(
+        &mut self,
+        key: &Remembered,
+        before: Option<KeyHead>,
+        entity_version: Option<u64>,
+        is_newest: bool,
+    ) {
         let topic = self.partition.topic;
         let version = before.map_or(0, |head| head.version) + 1;
-        let head = match (newest, before) {
-            (None, Some(before)) => KeyHead { version, ..before },
-            (newest, before) => KeyHead {
+        let head = match before {
+            Some(before) if !is_newest => KeyHead { version, ..before },
+            before => KeyHead {
                 version,
                 partition: self.partition.partition,
                 offset: self.next_offset,
-                entity_version: newest
-                    .flatten()
-                    .or_else(|| before.and_then(|head| head.entity_version)),
+                entity_version: entity_version.or(before.and_then(|head| head.entity_version)),
             },
         };
         let head_key = KeyHead::row_key(topic, &key.hash);

@@ -253,6 +253,7 @@ mod tests {
                 "redrivedeadletters",
                 "fetch",
                 "join",
+                "readkey",
                 "produce",
                 "receive"
             ]

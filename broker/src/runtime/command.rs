@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use super::subscription_command::SubscriptionCommand;
 use crate::core::{
     AcceptedBatch, AppendRefusal, AppendRequest, BatchFacts, BurialFailure, BurialWish, ChangedKey,
     CommitKey, CommitRefused, CommitWish, CompactTopic, CompactTopicRefusal, CompactedSegment,
-    CreateTopic, CreateTopicRefusal, DeadLetter, DeleteTopicRefusal, DeliveryOutcome,
+    CreateTopic, CreateTopicRefusal, DeadLetter, DeleteTopicRefusal, DeliveryOutcome, FindKey,
     ProducerFenced, ProducerLife, RECORD_ROW_BYTES, RepeatedCommit, SubscriptionId, TopicNotFound,
     TopicSettings, TrimRefusal, TrimTopic, UnwrittenRecord, UpdateTopic, UpdateTopicRefusal,
 };
@@ -486,12 +485,8 @@ pub enum ControlCommand {
     },
     /// Look for what changed of a key of late, in a topic that looks at keys.
     FindKey {
-        /// The topic.
-        topic: TopicId,
-        /// Hash of the key.
-        hash: [u8; 16],
-        /// Which versions to look for.
-        versions: RangeInclusive<u64>,
+        /// Which key.
+        wish: FindKey,
         /// Where the answer goes.
         answer: Answer<ChangedKey, Infallible>,
     },

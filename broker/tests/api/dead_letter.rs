@@ -71,7 +71,7 @@ async fn list(broker: &TestBroker, request: v1::ListDeadLettersRequest) -> Vec<v
 }
 
 /// Lists all when there are so many.
-async fn list_until(broker: &TestBroker, count: usize) -> Vec<v1::DeadLetter> {
+pub(crate) async fn list_until(broker: &TestBroker, count: usize) -> Vec<v1::DeadLetter> {
     let all = async {
         loop {
             let letters = list(broker, v1::ListDeadLettersRequest::default()).await;

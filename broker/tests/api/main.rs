@@ -14,6 +14,7 @@ mod connector;
 mod consumer;
 mod dead_letter;
 mod drain;
+mod exact;
 mod fetch;
 mod fetch_damage;
 mod fetch_start;

@@ -1,6 +1,7 @@
 //! The records of one key, oldest or newest first.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use prost::Message;
@@ -17,7 +18,7 @@ const PAGE_VERSIONS: u64 = 256;
 /// Bytes of records after which a response is sent, about.
 const RESPONSE_BYTES: usize = 256 * 1024;
 
-/// One ReadKey stream.
+/// One `ReadKey` stream.
 pub(super) struct History {
     shared: Arc<Shared>,
     name: KeyName,
@@ -32,7 +33,7 @@ pub(super) struct History {
     count_left: u64,
     /// Those of the next versions that are remembered, and which were looked up.
     page: BTreeMap<u64, KeyVersion>,
-    looked_up: Option<(u64, u64)>,
+    looked_up: Range<u64>,
 }
 
 impl History {
@@ -50,8 +51,8 @@ impl History {
         }
         let first = request.from_version.max(1);
         let page = match request.newest_first {
-            true => 1..=0,
-            false => first..=last_of_page(first, u64::MAX),
+            true => 0..0,
+            false => first..end_of_page(first, u64::MAX),
         };
         let found = name.look_up(shared, page.clone()).await?;
         let FoundKey { head, versions } = found;
@@ -69,7 +70,7 @@ impl History {
                 count => count,
             },
             page: versions,
-            looked_up: (!page.is_empty()).then_some((*page.start(), *page.end())),
+            looked_up: page,
         })
     }
 
@@ -145,13 +146,12 @@ impl History {
     }
 
     async fn place(&mut self, version: u64) -> Result<Option<KeyVersion>, Problem> {
-        let is_looked_up = |(first, last)| (first..=last).contains(&version);
-        if !self.looked_up.is_some_and(is_looked_up) {
+        if !self.looked_up.contains(&version) {
             let page = match self.is_newest_first {
-                true => version.saturating_sub(PAGE_VERSIONS - 1).max(1)..=version,
-                false => version..=last_of_page(version, self.current_version),
+                true => version.saturating_sub(PAGE_VERSIONS - 1).max(1)..version + 1,
+                false => version..end_of_page(version, self.current_version),
             };
-            self.looked_up = Some((*page.start(), *page.end()));
+            self.looked_up = page.clone();
             self.page = self.name.look_up(&self.shared, page).await?.versions;
         }
         Ok(self.page.get(&version).copied())
@@ -179,6 +179,8 @@ impl History {
     }
 }
 
-fn last_of_page(first: u64, last: u64) -> u64 {
-    first.saturating_add(PAGE_VERSIONS - 1).min(last)
+/// One past the last version that is looked up together with `first`, if `last` is the last that there is.
+fn end_of_page(first: u64, last: u64) -> u64 {
+    let end = first.saturating_add(PAGE_VERSIONS);
+    end.min(last.saturating_add(1))
 }

@@ -1,7 +1,7 @@
 //! Where records of a key are, and reading them.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use towpath_proto::v1;
 use towpath_storage::{Direction, Frame, Offset, RowRange, StorageError};
 
 use super::{Shared, convert, dead_letter, facts, status};
-use crate::core::{KeyHead, KeyVersion};
+use crate::core::{FindKey, KeyHead, KeyVersion};
 use crate::fetch::{ReadFailure, Readable};
 use crate::runtime::command::ControlCommand;
 use crate::runtime::published::TopicView;
@@ -47,17 +47,17 @@ impl KeyName {
     pub(super) async fn look_up(
         &self,
         shared: &Shared,
-        versions: RangeInclusive<u64>,
+        versions: Range<u64>,
     ) -> Result<FoundKey, Problem> {
         let (topic, hash) = (self.topic.id(), self.hash);
-        // Before the state is asked: what is in neither was never written.
-        let snapshot = shared.index.snapshot();
-        let of_late = shared.control(|answer| ControlCommand::FindKey {
+        let wish = FindKey {
             topic,
             hash,
             versions: versions.clone(),
-            answer,
-        });
+        };
+        // Before the state is asked: what is in neither was never written.
+        let snapshot = shared.index.snapshot();
+        let of_late = shared.control(|answer| ControlCommand::FindKey { wish, answer });
         let of_late = of_late.await;
         let of_late =
             of_late.map_err(|error| status::command_failed(error, |never| match never {}))?;
@@ -72,12 +72,11 @@ impl KeyName {
             if versions.is_empty() {
                 return Ok(found);
             }
-            let start = KeyVersion::row_key(topic, &hash, *versions.start());
-            let above = versions.end().saturating_add(1);
+            let start = KeyVersion::row_key(topic, &hash, versions.start);
             let range = RowRange {
                 table: start.table,
                 start: start.key,
-                end: Some(KeyVersion::row_key(topic, &hash, above).key),
+                end: Some(KeyVersion::row_key(topic, &hash, versions.end).key),
             };
             for row in runs.scan(&range, Direction::Forward) {
                 let (key, value) = row?;

@@ -2,7 +2,7 @@
 //!
 //! Numbers in row keys are big endian, so that rows of a topic, and versions of a key, stand together.
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use towpath_storage::{INDEX_TABLES, Offset, RowKey, TopicId};
 
@@ -153,7 +153,7 @@ impl KeyVersion {
 
     /// Reads the row of a version, which is the last part of its key.
     pub fn from_row(key: &RowKey, value: &Bytes) -> Option<(u64, Self)> {
-        let version = key.key.last_chunk().map(|it| u64::from_be_bytes(*it))?;
+        let version = key.key.get(KEY_BYTES..)?.try_get_u64().ok()?;
         let row = decode::<PlaceRow>(value);
         let place = Self {
             partition: row.partition,
@@ -213,7 +213,7 @@ pub(in crate::core) fn is_row_needed(
     topic: impl FnOnce(TopicId, u32) -> Option<(IndexedTopic, Offset)>,
 ) -> bool {
     // What cannot be read is kept: who asks for it is told.
-    let Some(id) = key.key.first_chunk().map(|id| u64::from_be_bytes(*id)) else {
+    let Ok(id) = (&key.key[..]).try_get_u64() else {
         return true;
     };
     if key.table == TABLE_UNWRITTEN {

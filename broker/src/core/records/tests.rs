@@ -165,7 +165,7 @@ impl Bench {
         let mut admission = Admission::default();
         let end = self.end(partition);
         for (index, (sent, facts_of)) in (0..).zip(records.iter().zip(&facts.records)) {
-            let window_ms = self.config.dedupe_window_ms.unwrap_or(0) as i64;
+            let window_ms = i64::try_from(self.config.dedupe_window_ms.unwrap_or(0)).unwrap();
             let first = accepted.iter().rev().find(|it| {
                 it.event.is_some() && it.event == sent.event && it.time_ms + window_ms > self.now_ms
             });
@@ -322,7 +322,11 @@ impl Bench {
         for key in 0..3 {
             let of_key = self.accepted.iter().filter(|it| it.key == Some(key));
             let places: Vec<_> = of_key.clone().map(|it| it.place).collect();
-            let changed = self.state.changed_key(TOPIC, &hash(key), 1..=u64::MAX);
+            let changed = self.state.changed_key(&FindKey {
+                topic: TOPIC,
+                hash: hash(key),
+                versions: 1..u64::MAX,
+            });
             let on_disk = self.runs.get(&KeyHead::row_key(TOPIC, &hash(key)));
             let head = changed.head.or_else(|| on_disk.map(KeyHead::from_bytes));
             prop_assert_eq!(head.map_or(0, |it| it.version), places.len() as u64);

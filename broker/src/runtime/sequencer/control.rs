@@ -84,17 +84,11 @@ impl Sequencer {
             ControlCommand::Producer(command) => self.take_producer_command(command, draft),
             ControlCommand::FindCommit { key, answer } => {
                 let result = self.state.repeated_commit(&key, self.time.now_ms());
-                draft
-                    .answers
-                    .push(PendingAnswer::FindCommit { answer, result });
+                let answer = PendingAnswer::FindCommit { answer, result };
+                draft.answers.push(answer);
             }
-            ControlCommand::FindKey {
-                topic,
-                hash,
-                versions,
-                answer,
-            } => {
-                let found = self.state.changed_key(topic, &hash, versions);
+            ControlCommand::FindKey { wish, answer } => {
+                let found = self.state.changed_key(&wish);
                 draft.answers.push(PendingAnswer::FindKey { answer, found });
             }
             ControlCommand::Group(command) => self.take_group_command(command, draft),

@@ -1,18 +1,20 @@
 //! Somebody who writes to several partitions at once, all or nothing, beside the producers: with calls that
-//! are never sent again, and with commits that have a key and are sent until they are answered.
+//! are never sent again, with commits that have a key and with events that have an id. Those two are sent
+//! until they are answered, and happen once.
 
 use bytes::Bytes;
 use fastrand::Rng;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::oneshot::{self, Receiver};
 use towpath_broker::core::{
-    AcceptedBatch, AppendRefusal, AppendRequest, CommitAppend, CommitKey, CommitRefusalCause,
-    CommitRefused, CommitWish,
+    AcceptedBatch, AppendRefusal, AppendRequest, BatchFacts, CommitAppend, CommitKey,
+    CommitRefusalCause, CommitRefused, CommitWish, EventRow, RecordFacts, Remembered,
+    UnwrittenCause, UnwrittenRecord,
 };
 use towpath_broker::runtime::command::{
-    CommandError, CommitCommand, Committed, DataCommand, Permits, Published,
+    CarriedFacts, CommandError, CommitCommand, Committed, DataCommand, Permits, Published,
 };
-use towpath_storage::{PartitionRef, TopicId};
+use towpath_storage::{Offset, PartitionRef, TopicId};
 
 use super::World;
 use crate::history::{Event, Item, Place};
@@ -28,8 +30,19 @@ const PARTITIONS_MAX: usize = 3;
 pub(super) struct Publisher {
     call_count: u64,
     waiting: Vec<Call>,
-    /// Commits whose answers were lost.
-    doubtful: Vec<Batches>,
+    /// What is sent again, since its answer was lost.
+    doubtful: Vec<(Way, Batches)>,
+}
+
+/// How batches are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// With a call that happens whenever it is sent.
+    Once,
+    /// With a commit that has a key.
+    Keyed,
+    /// As events that their topic knows again.
+    Events,
 }
 
 /// Batches, each with what the history calls it.
@@ -37,6 +50,9 @@ type Batches = Vec<(Item, AppendRequest, Bytes)>;
 
 #[derive(Debug)]
 struct Call {
+    way: Way,
+    /// Whether it was sent before.
+    is_again: bool,
     batches: Batches,
     answer: Answer,
 }
@@ -66,10 +82,6 @@ impl Answer {
                 Ok(answer) => Some(Some(answer.map(|it| it.published).map_err(append_error))),
             },
         }
-    }
-
-    fn is_commit(&self) -> bool {
-        matches!(self, Self::Committed(_))
     }
 }
 
@@ -130,13 +142,57 @@ impl World {
             });
             batches.push((item, request, bytes));
         }
-        match self.random.bool() {
-            true => self.push_publish(batches),
-            false => self.push_commit(batches),
+        let has_window = view.settings().config.dedupe_window_ms.is_some();
+        let way = match (self.random.bool(), self.random.bool()) {
+            (true, true) if has_window => Way::Events,
+            (true, _) => Way::Once,
+            (false, _) => Way::Keyed,
+        };
+        self.push_call(way, false, batches);
+    }
+
+    fn push_call(&mut self, way: Way, is_again: bool, batches: Batches) {
+        match way {
+            Way::Once | Way::Events => self.push_publish(way, is_again, batches),
+            Way::Keyed => self.push_commit(is_again, batches),
         }
     }
 
-    fn push_publish(&mut self, batches: Batches) {
+    /// What the broker looks up of records that are events, each with a number of its own.
+    fn facts(&self, batches: &Batches) -> Option<Box<CarriedFacts>> {
+        let snapshot = self.engine.as_ref()?.shared.index.snapshot();
+        let mut all = Vec::new();
+        for (item, request, _) in batches {
+            let mut facts = BatchFacts::default();
+            for number in 0..request.record_count {
+                let mut hash = [0; 16];
+                hash[..8].copy_from_slice(&item.producer.to_le_bytes());
+                hash[8..12].copy_from_slice(&item.place.partition.to_le_bytes());
+                hash[12..].copy_from_slice(&number.to_le_bytes());
+                let key = EventRow::row_key(request.partition.topic, &hash);
+                let on_disk = snapshot.runs.get(&key).ok()?.value().cloned();
+                facts.records.push(RecordFacts {
+                    event: Some(Remembered { hash, on_disk }),
+                    ..RecordFacts::default()
+                });
+            }
+            all.push(facts);
+        }
+        Some(Box::new(CarriedFacts {
+            batches: all,
+            snapshot,
+        }))
+    }
+
+    fn push_publish(&mut self, way: Way, is_again: bool, batches: Batches) {
+        let facts = match way {
+            Way::Events => self.facts(&batches),
+            Way::Once | Way::Keyed => None,
+        };
+        if way == Way::Events && facts.is_none() {
+            // The disk has failed; whoever reads it next says so.
+            return self.doubt(way, batches);
+        }
         let Some(engine) = &self.engine else { return };
         let (sender, answer) = oneshot::channel();
         let appends = batches
@@ -144,18 +200,22 @@ impl World {
             .map(|(_, request, bytes)| (*request, bytes.clone()));
         let pushed = engine.shared.commands.push_data(DataCommand::Publish {
             appends: appends.collect(),
-            facts: None,
+            facts,
             letters: None,
             answer: sender,
             permits: Permits::default(),
         });
         pushed.expect("the broker is running");
-        let answer = Answer::Published(answer);
-        self.await_answer(Call { batches, answer });
+        self.await_answer(Call {
+            way,
+            is_again,
+            batches,
+            answer: Answer::Published(answer),
+        });
     }
 
     /// Commits batches under a key, which the number of the call is.
-    fn push_commit(&mut self, batches: Batches) {
+    fn push_commit(&mut self, is_again: bool, batches: Batches) {
         let Some(engine) = &self.engine else { return };
         let call = batches.first().map_or(0, |(item, ..)| item.producer);
         let mut hash = [0; 16];
@@ -163,7 +223,7 @@ impl World {
         let snapshot = engine.shared.index.snapshot();
         let Ok(found) = snapshot.runs.get(&CommitKey::row_key(&hash)) else {
             // The disk has failed; whoever reads it next says so.
-            self.doubt(batches);
+            self.doubt(Way::Keyed, batches);
             return;
         };
         let key = CommitKey {
@@ -194,8 +254,12 @@ impl World {
             .commands
             .push_data(DataCommand::Commit(Box::new(command)));
         pushed.expect("the broker is running");
-        let answer = Answer::Committed(answer);
-        self.await_answer(Call { batches, answer });
+        self.await_answer(Call {
+            way: Way::Keyed,
+            is_again,
+            batches,
+            answer: Answer::Committed(answer),
+        });
     }
 
     fn await_answer(&mut self, call: Call) {
@@ -204,20 +268,22 @@ impl World {
         }
     }
 
-    fn doubt(&mut self, batches: Batches) {
+    fn doubt(&mut self, way: Way, batches: Batches) {
         if let Some(publisher) = &mut self.publisher {
-            publisher.doubtful.push(batches);
+            publisher.doubtful.push((way, batches));
         }
     }
 
-    /// Sends a commit again whose answer was lost. Returns whether there was one.
+    /// Sends something again whose answer was lost. Returns whether there was any.
     pub(super) fn commit_again(&mut self) -> bool {
         let Some(publisher) = &mut self.publisher else {
             return false;
         };
-        let batches = publisher.doubtful.pop();
-        let is_any = batches.is_some();
-        batches.into_iter().for_each(|it| self.push_commit(it));
+        let doubtful = publisher.doubtful.pop();
+        let is_any = doubtful.is_some();
+        if let Some((way, batches)) = doubtful {
+            self.push_call(way, true, batches);
+        }
         is_any
     }
 
@@ -232,16 +298,34 @@ impl World {
                 Some(outcome) => answered.push((call, outcome)),
             }
         }
-        for (Call { batches, answer }, outcome) in answered {
-            let is_known = matches!(outcome, Some(Ok(_) | Err(CommandError::Refused(_))));
-            if let Some(answer) = outcome {
+        for (call, outcome) in answered {
+            let Call {
+                way,
+                is_again,
+                batches,
+                ..
+            } = call;
+            let is_refused = matches!(outcome, Some(Err(CommandError::Refused(_))));
+            // An event that is sent again is refused for what stands in its way now; it may be there.
+            let is_told_nothing = way == Way::Events && is_again && is_refused;
+            let is_gone = matches!(
+                outcome,
+                Some(Err(CommandError::Refused(
+                    AppendRefusal::TopicNotFound { .. }
+                )))
+            );
+            let is_known = match is_told_nothing {
+                true => is_gone,
+                false => is_refused || matches!(outcome, Some(Ok(_))),
+            };
+            if let Some(answer) = outcome.filter(|_| !is_told_nothing) {
                 let items = batches
                     .iter()
                     .map(|(item, request, _)| (*item, request.record_count));
                 self.take_publish_answer(&items.collect::<Vec<_>>(), answer);
             }
-            if !is_known && answer.is_commit() {
-                self.doubt(batches);
+            if !is_known && way != Way::Once {
+                self.doubt(way, batches);
             }
         }
     }
@@ -254,8 +338,13 @@ impl World {
         match answer {
             Ok(published) => {
                 assert_eq!(published.base_offsets.len(), items.len(), "offsets");
-                for (&(item, record_count), base_offset) in items.iter().zip(published.base_offsets)
-                {
+                let left_out = published.unwritten.iter().map(Vec::as_slice);
+                let left_out = left_out.chain(std::iter::repeat(&[][..]));
+                let bases = published.base_offsets.into_iter().zip(left_out);
+                for (&(item, record_count), (base, left_out)) in items.iter().zip(bases) {
+                    let (base_offset, append_time_ms) =
+                        first_place(item, record_count, base, left_out)
+                            .unwrap_or((base, published.append_time_ms));
                     let offset = base_offset.get();
                     self.history.push(Event::Accepted { item, offset });
                     self.counts.accepted += 1;
@@ -263,7 +352,7 @@ impl World {
                         base_offset,
                         record_count,
                         lsn: published.lsn,
-                        append_time_ms: published.append_time_ms,
+                        append_time_ms,
                     };
                     let ledger = self.ledgers.entry(item.place.topic).or_default();
                     ledger.note_append(item.place.partition, &batch);
@@ -279,6 +368,30 @@ impl World {
             Err(other) => panic!("unexpected answer {other:?} to {items:?}"),
         }
     }
+}
+
+/// Where a batch is that was there before, and since when: all of it or nothing of it.
+fn first_place(
+    item: Item,
+    record_count: u32,
+    base: Offset,
+    left_out: &[UnwrittenRecord],
+) -> Option<(Offset, i64)> {
+    let UnwrittenCause::RepeatedEvent(first) = left_out.first()?.cause else {
+        panic!("nothing compares versions: {left_out:?}");
+    };
+    for (number, it) in (0..record_count).zip(left_out) {
+        let UnwrittenCause::RepeatedEvent(place) = it.cause else {
+            panic!("nothing compares versions: {left_out:?}");
+        };
+        assert_eq!(it.index, number, "{left_out:?}");
+        assert_eq!(place.partition, item.place.partition, "{left_out:?}");
+        let expected = first.offset.advance(number.into());
+        assert_eq!(place.offset, expected, "it was written as one batch");
+    }
+    assert_eq!(left_out.len(), record_count as usize, "all or nothing");
+    assert!(first.offset < base, "before the end: {left_out:?}");
+    Some((first.offset, first.time_ms))
 }
 
 fn append(item: Item, random: &mut Rng) -> (AppendRequest, Bytes) {

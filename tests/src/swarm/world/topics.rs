@@ -88,6 +88,9 @@ impl World {
         let config = TopicConfig {
             retention_age_ms: (self.random.u8(..3) == 0).then_some(age_ms),
             retention_bytes: (self.random.u8(..3) == 0).then_some(bytes),
+            // The publisher sends events again for as long as they are not answered.
+            dedupe_window_ms: { self.publisher.as_ref() }
+                .map(|_| TopicConfig::DEDUPE_WINDOW_MS_MAX),
             ..TopicConfig::default()
         };
         // A clock that jumps ends what subscriptions hold.
