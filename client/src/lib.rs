@@ -103,8 +103,8 @@ pub use admin::{
     ProducerDeletion, RecordExplanation, RecordHolder, RecordState, RedriveDeadLetters, ServerInfo,
     SoughtPartition, SoughtSubscriptionPartition, StaleRecords, Subscription, SubscriptionConfig,
     SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
-    SubscriptionSeek, SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim,
-    TopicUpdate, TrimmedPartition, TrimmedTopic,
+    SubscriptionSeek, SubscriptionUpdate, Topic, TopicCompaction, TopicDeletion, TopicPartition,
+    TopicTrim, TopicUpdate, TrimmedPartition, TrimmedTopic,
 };
 pub use client::{Client, ClientBuilder};
 pub use commit::{Commit, CommitError, Committed, PulledRecords};
