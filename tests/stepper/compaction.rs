@@ -79,7 +79,7 @@ fn what_is_left_is_the_last_record_of_each_key() {
     let seed = seed.unwrap_or_else(|| SystemEntropy.next_u64());
     println!("SEED={seed}");
     let config = Config {
-        cases: 24,
+        cases: 100,
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
         ..Config::default()

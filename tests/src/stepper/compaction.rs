@@ -196,6 +196,11 @@ impl Stepper {
                 let is_there = found.contains_key(&place);
                 let is_passed = is_tombstone || doubtful.contains(&(partition, key));
                 assert!(is_there || is_passed, "key {key} was at {place:?}");
+                // A tombstone that is gone must not bring back what it stood for.
+                let of_partition = found.range((partition, 0)..(partition + 1, 0));
+                let older = of_partition.filter(|(_, record)| record.key == key);
+                let is_back = !is_there && older.count() > 0;
+                assert!(!is_back || is_passed && !is_tombstone, "key {key} is back");
             }
         }
         found
