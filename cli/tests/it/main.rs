@@ -31,3 +31,4 @@ mod subscription;
 mod terminal;
 mod topic;
 mod topic_change;
+mod topic_compact;
