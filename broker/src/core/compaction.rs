@@ -293,7 +293,7 @@ impl PartitionWork<'_> {
             let (group, later) = rest.split_at(self.group_len(rest));
             let first = self.sealed.len() - rest.len();
             let rule = self.tombstone_rule(first);
-            if is_dirty || group.iter().any(|it| self.has_due_tombstones(it, rule)) {
+            if is_dirty || group.iter().any(|it| has_due_tombstones(it, rule)) {
                 let end = later.first().map_or_else(|| self.end(), |next| next.base);
                 plans.push(self.plan_of(group, end, rule));
             }
@@ -336,11 +336,10 @@ impl PartitionWork<'_> {
             before_ms: self.tombstones_before_ms,
         }
     }
+}
 
-    fn has_due_tombstones(&self, segment: &Segment, rule: TombstoneRule) -> bool {
-        segment.tombstone_count > 0
-            && rule.lets_go(segment.compacted_lsn, segment.last_append_time_ms)
-    }
+fn has_due_tombstones(segment: &Segment, rule: TombstoneRule) -> bool {
+    segment.tombstone_count > 0 && rule.lets_go(segment.compacted_lsn, segment.last_append_time_ms)
 }
 
 fn bytes_of(segments: &[Segment]) -> u64 {

@@ -91,13 +91,7 @@ impl RowId {
                 put_segment(&mut key, *segment);
                 TABLE_SEGMENT
             }
-            Self::DroppedSegment(segment) => {
-                put_segment(&mut key, *segment);
-                if segment.generation > 0 {
-                    key.put_u32_le(segment.generation);
-                }
-                TABLE_DROPPED_SEGMENT
-            }
+            Self::DroppedSegment(segment) => put_generation(&mut key, *segment),
             Self::Group(group) => {
                 key.put_u64_le(group.get());
                 TABLE_GROUP
@@ -240,6 +234,15 @@ fn put_name(key: &mut Vec<u8>, name: NamedProducerId) -> u16 {
 fn put_segment(key: &mut Vec<u8>, segment: SegmentRef) {
     put_partition(key, segment.partition);
     key.put_u64_le(segment.base.get());
+}
+
+/// The key of a generation of a segment; returns its table.
+fn put_generation(key: &mut Vec<u8>, segment: SegmentRef) -> u16 {
+    put_segment(key, segment);
+    if segment.generation > 0 {
+        key.put_u32_le(segment.generation);
+    }
+    TABLE_DROPPED_SEGMENT
 }
 
 fn get_topic(bytes: &mut &[u8]) -> Option<TopicId> {

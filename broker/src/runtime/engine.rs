@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use towpath_storage::{
-    Environment, LogReader, Lsn, OpenError, PartitionRef, RecoveryReport, SegmentFiles, Storage,
+    BrokerId, Environment, LogReader, Lsn, OpenError, PartitionRef, RecoveryReport, SegmentFiles, Storage,
     StorageError, StorageOptions, remove_unnamed_generations, with_causes,
 };
 
@@ -35,7 +35,7 @@ pub struct EngineOptions {
 #[derive(Debug, Clone, Copy)]
 pub struct Identity {
     /// Of the data folder.
-    pub broker_id: towpath_storage::BrokerId,
+    pub broker_id: BrokerId,
     /// Of this life of its data.
     pub incarnation: u64,
 }
@@ -95,17 +95,12 @@ impl Engine {
             Arc::clone(&storage.files),
             storage.journal_files,
         );
-        let maintenance_shared = MaintenanceShared {
-            files: Arc::clone(&storage.files),
-            progress: Arc::clone(&shared.progress),
-            settle: Arc::clone(&shared.settle),
-            commands: Arc::clone(&shared.commands),
-            metrics: Arc::clone(&shared.metrics),
-            published: Arc::clone(&shared.published),
-            index: Arc::clone(&shared.index),
-            reader: storage.reader.clone(),
-            hash_key: *storage.broker_id.as_bytes(),
-        };
+        let maintenance_shared = maintenance_shared(
+            &shared,
+            Arc::clone(&storage.files),
+            storage.reader.clone(),
+            storage.broker_id,
+        );
         let maintenance_worker = MaintenanceWorker::new(
             environment.clone(),
             storage.checkpointer,
@@ -198,6 +193,25 @@ impl Engine {
         job.into_iter()
             .for_each(|job| self.inspect_worker.step(job));
         is_any
+    }
+}
+
+fn maintenance_shared(
+    shared: &Shared,
+    files: Arc<SegmentFiles>,
+    reader: LogReader,
+    broker_id: BrokerId,
+) -> MaintenanceShared {
+    MaintenanceShared {
+        files,
+        progress: Arc::clone(&shared.progress),
+        settle: Arc::clone(&shared.settle),
+        commands: Arc::clone(&shared.commands),
+        metrics: Arc::clone(&shared.metrics),
+        published: Arc::clone(&shared.published),
+        index: Arc::clone(&shared.index),
+        reader,
+        hash_key: *broker_id.as_bytes(),
     }
 }
 

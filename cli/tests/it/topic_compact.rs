@@ -4,8 +4,7 @@ use serde_json::json;
 
 use crate::harness::{TestBroker, fails, json as one_json, towpath};
 
-/// Exit codes of commands that the broker refuses, and of those that nobody can mean.
-const REFUSED: i32 = 6;
+/// Exit code of a command that asks for something that is not allowed.
 const USAGE: i32 = 2;
 
 #[test]
@@ -45,13 +44,13 @@ fn a_compacted_topic_is_created_shown_changed_and_compacted() {
 #[test]
 fn what_cannot_be_compacted_is_refused_with_a_hint() {
     let broker = TestBroker::with_topic("plain", 1);
-    let refused = broker.fails(REFUSED, &["topic", "compact", "plain"]);
+    let refused = broker.fails(USAGE, &["topic", "compact", "plain"]);
     assert!(
         refused.contains("was not created with compact"),
         "{refused}"
     );
     broker.ok(&["topic", "create", "customers", "--compact"]);
-    let refused = broker.fails(REFUSED, &["produce", "customers", "nobody's"]);
+    let refused = broker.fails(USAGE, &["produce", "customers", "nobody's"]);
     assert!(refused.contains("a record needs a key"), "{refused}");
     let mut alone = towpath(&["topic", "create", "t", "--tombstone-grace", "1h"]);
     let refused = fails(USAGE, &mut alone);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use towpath_storage::{PartitionRef, TopicId};
 
+use super::super::command::Answer;
 use super::super::compaction::SwapVerdict;
 use super::super::published::TopicView;
-use super::draft::{Draft, TableChange};
+use super::draft::{Draft, PendingAnswer, TableChange};
 use super::{CONTROL_ROOM_BYTES, Sequencer};
 use crate::core::{
     CompactTopic, CompactTopicRefusal, CompactedSegment, CompactionPlan, SegmentSwap,
@@ -36,6 +37,17 @@ impl CompactionWishes {
 
 impl Sequencer {
     pub(super) fn compact_topic(
+        &mut self,
+        wish: &CompactTopic,
+        answer: Answer<(Arc<TopicView>, u64), CompactTopicRefusal>,
+        draft: &mut Draft,
+    ) {
+        let result = self.want_compaction(wish);
+        let pending = PendingAnswer::CompactTopic { answer, result };
+        draft.answers.push(pending);
+    }
+
+    fn want_compaction(
         &mut self,
         wish: &CompactTopic,
     ) -> Result<(Arc<TopicView>, u64), CompactTopicRefusal> {

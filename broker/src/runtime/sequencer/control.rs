@@ -96,20 +96,26 @@ impl Sequencer {
                 self.take_subscription_command(command, draft, data);
             }
             ControlCommand::CompactTopic { wish, answer } => {
-                let result = self.compact_topic(&wish);
-                draft
-                    .answers
-                    .push(PendingAnswer::CompactTopic { answer, result });
+                self.compact_topic(&wish, answer, draft);
             }
             ControlCommand::SwapSegments { compacted, verdict } => {
                 self.swap_segments(&compacted, &verdict, draft);
             }
             ControlCommand::ForgetDropped { topics, segments } => {
-                let mut rows = self.state.forget_dropped(&topics);
-                rows.extend(self.state.forget_dropped_segments(&segments));
-                self.push_rows(rows, draft);
+                self.forget_dropped(&topics, &segments, draft);
             }
         }
+    }
+
+    fn forget_dropped(
+        &mut self,
+        topics: &[TopicId],
+        segments: &[SegmentRef],
+        draft: &mut Draft,
+    ) {
+        let mut rows = self.state.forget_dropped(topics);
+        rows.extend(self.state.forget_dropped_segments(segments));
+        self.push_rows(rows, draft);
     }
 
     fn create_topic(

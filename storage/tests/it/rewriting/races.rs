@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use towpath_storage::vfs::sim::{SimDisk, SimOptions};
 use towpath_storage::vfs::{DirEntry, LockError, LockGuard, OpenMode, Space, Vfs, VfsFile};
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Hooked {
 
 impl Vfs for Hooked {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
-        let mut hook = self.hook.lock().expect("no test panics with it");
+        let mut hook = self.hook.lock().unwrap_or_else(PoisonError::into_inner);
         let now = hook.take_if(|(of, _)| of == path);
         drop(hook);
         if let Some((_, act)) = now {
