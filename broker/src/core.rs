@@ -54,8 +54,8 @@ pub use partition::{Partition, Segment};
 pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
 pub use records::{
     Admission, BatchFacts, ChangedKey, EntryRows, EventRow, ExpectedVersionMismatch, FindKey,
-    IndexedTopic, KeyHead, KeyVersion, RECORD_ROW_BYTES, RecordFacts, Remembered, UnwrittenCause,
-    UnwrittenRecord, index_filter_key_bytes, record_hash,
+    IndexedTopic, KeyHead, KeyVersion, RECORD_ROW_BYTES, RecordFacts, Remembered, STALE_HEADER,
+    UnwrittenCause, UnwrittenRecord, index_filter_key_bytes, record_hash,
 };
 pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
 pub use subscription::{

@@ -1,14 +1,17 @@
 //! What the example programs are made of: accounts whose events are the truth, and balances that are
-//! made from them; orders that are billed by a service which is down now and then; and orders of which each
-//! becomes exactly one invoice.
+//! made from them; orders that are billed by a service which is down now and then; orders of which each
+//! becomes exactly one invoice; orders in a database whose events are sent and billed once; and accounts that
+//! many change at once.
 //!
 //! `cargo run -p towpath-examples --bin read_model` shows the first at work, `--bin failing_dependency` the
-//! second, `--bin transform` the third.
+//! second, `--bin transform` the third, `--bin outbox` the fourth, `--bin event_sourced` the last.
 
 mod accounts;
 mod balances;
 pub mod billing;
 mod broker;
+pub mod event_sourced;
+pub mod outbox;
 mod projector;
 pub mod transform;
 

@@ -41,13 +41,17 @@ fn any_record(random: &mut Rng) -> Record {
         0 => Record::default(),
         _ => Record::new(random.u64(..).to_string()),
     };
-    let record = match random.u8(..8) {
+    match random.u8(..8) {
         // Nobody counts those without a key.
-        0 => return Record::new("no key"),
+        0 => Record::new("no key"),
         _ => record.key(random.u64(..KEYS).to_string()),
-    };
+    }
+}
+
+/// The versions of a key are those of the topic, wherever its records are. In one entry they are counted
+/// partition by partition, so that only records which are written by themselves go elsewhere.
+fn anywhere(record: Record, random: &mut Rng) -> Record {
     match random.u8(..6) {
-        // The versions of a key are those of the topic, wherever its records are.
         0 => record.partition(PartitionId::new(random.u32(..PARTITIONS))),
         _ => record,
     }
@@ -57,22 +61,17 @@ fn any_record(random: &mut Rng) -> Record {
 async fn write(client: &Client, random: &mut Rng) {
     let producer = client.producer(TOPIC).build();
     for _ in 0..random.usize(1..20) {
-        let mut records: Vec<_> = (0..random.usize(1..12))
-            .map(|_| any_record(random))
-            .collect();
-        match random.u8(..4) {
-            0 => drop(
-                producer
-                    .send(records.swap_remove(0))
-                    .await
-                    .expect("written"),
-            ),
+        let count = random.usize(1..12);
+        let records: Vec<_> = (0..count).map(|_| any_record(random)).collect();
+        match random.u8(..5) {
+            0 => drop(client.publish(TOPIC, records).await.expect("published")),
             1 => {
                 let commit = client.commit().append_all(TOPIC, records);
                 drop(commit.send().await.expect("committed"));
             }
             _ => {
                 for record in records {
+                    let record = anywhere(record, random);
                     drop(producer.enqueue(record).await.expect("room"));
                 }
                 producer.flush().await.expect("written");

@@ -34,8 +34,8 @@ documented() {
     ' "$INTEROP_ROOT/docs/$1" | sed "s/127\.0\.0\.1:7600/$address/" | bash
 }
 
-for service in AdminService CommitService DeadLetterService FetchService GroupService ProduceService \
-    SubscriptionService TopicService; do
+for service in AdminService CommitService DeadLetterService FetchService GroupService KeyService \
+    ProduceService SubscriptionService TopicService; do
     check "lists_$service" ok "towpath.v1.$service" call "$address" list
 done
 check lists_health ok grpc.health.v1.Health call "$address" list
@@ -84,6 +84,20 @@ check trims_to_the_end ok '"partition":2,"trimmed":{"start":"0","end":"1"}' \
     call -d '{"name":"orders","before":{"end":{}}}' "$address" towpath.v1.TopicService/TrimTopic
 check shows_what_is_left ok '"recordCount":"0"' \
     call -d '{"name":"orders"}' "$address" towpath.v1.TopicService/GetTopic
+
+check creates_a_topic_that_looks_at_records ok '"dedupeWindowMs":"60000","keyVersions":true' \
+    call -d '{"name":"accounts","partition_count":1,"config":{"dedupe_window_ms":60000,"key_versions":true}}' \
+    "$address" towpath.v1.TopicService/CreateTopic
+publish_an_event() {
+    call -d '{"topic":"accounts","records":[{"key":"YWxpY2U=","value":"aGk=","headers":[
+        {"name":"ce-source","value":"L3Nob3A="},{"name":"ce-id","value":"NDI="}]}]}' \
+        "$address" towpath.v1.ProduceService/Publish
+}
+check publishes_an_event ok '"lsn":"' publish_an_event
+check tells_that_it_is_there ok '"isRepeated":true' publish_an_event
+check reads_a_key_as_documented ok '"currentVersion":"1","records":[{"version":"1"' \
+    documented protocol-exact.md ReadKey
+check looks_a_key_up_as_documented ok '"currentVersion":"1"' documented protocol-exact.md GetLatest
 
 check subscribes ok '"deadLetterTopic":"email.dlq"' \
     call -d '{"name":"email","topic":"orders","start":{"end":{}},"config":{"attempts_max":1}}' \

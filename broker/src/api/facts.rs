@@ -1,17 +1,18 @@
 //! What records say to topics that look at them, with what is on disk about it.
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use towpath_proto::batch::{RecordView, Records};
+use towpath_proto::limits::{BATCH_BYTES_MAX, HEADERS_PER_RECORD_MAX};
 use towpath_proto::problem::Problem;
 use towpath_storage::{PartitionRef, ProducerStamp, RowKey, RunSet, StorageError};
 
 use super::{Shared, status};
 use crate::core::{
-    BatchFacts, EventRow, KeyHead, RecordFacts, Remembered, TopicConfig, UnwrittenRecord,
-    record_hash,
+    BatchFacts, EventRow, KeyHead, RecordFacts, Remembered, STALE_HEADER, StaleRecords,
+    TopicConfig, UnwrittenRecord, record_hash,
 };
 use crate::runtime::command::CarriedFacts;
 use crate::runtime::published::TopicView;
@@ -23,12 +24,14 @@ const EVENT_ID: &str = "ce-id";
 const EVENT_SOURCE: &str = "ce-source";
 /// Longest id and source of an event, bytes.
 const EVENT_NAME_BYTES_MAX: usize = 1024;
-/// Most records of one batch that are looked at: an entry holds rows about each of them.
+/// Most records of one entry that are looked at: it holds rows about each of them.
 const RECORDS_MAX: usize = 32_768;
 /// Rows that one job of the read pool looks up, so that others have their turn.
 const LOOKUPS_PER_JOB: usize = 512;
 /// Memory of what is known of one record, about.
-const FACTS_BYTES: usize = 256;
+const FACTS_BYTES: usize = 512;
+/// What the mark of an old record adds to it at most: name and value, with what encoding them adds.
+const MARK_BYTES: usize = STALE_HEADER.len() + 20 + 6;
 
 /// A batch whose records are to be looked at.
 pub(super) struct BatchToRead<'a> {
@@ -43,14 +46,12 @@ pub(super) struct BatchToRead<'a> {
 }
 
 /// What a request says of one record of a batch.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct AskedRecord {
     /// As [`RecordFacts::origin`].
     pub(super) origin: u32,
     /// As [`RecordFacts::expected_version`].
     pub(super) expected_version: Option<u64>,
-    /// What the record is called in the request.
-    pub(super) field: Cow<'static, str>,
 }
 
 /// Memory that is needed to look at records, beside their bytes.
@@ -63,7 +64,7 @@ pub(super) fn memory_bytes(topic: &TopicView, record_count: u32) -> usize {
 
 /// Reads what matters of the records of batches, and looks up what is remembered of it; nothing if none of
 /// their topics looks at records. `asked` says what the request has on a record by the numbers of its batch
-/// and of itself.
+/// and of itself, `field` what it is called there.
 ///
 /// # Errors
 /// What is wrong with a record, or why the disk does not tell.
@@ -71,17 +72,26 @@ pub(super) async fn read(
     shared: &Shared,
     batches: &[BatchToRead<'_>],
     asked: impl Fn(usize, u32) -> AskedRecord,
+    field: impl Fn(usize, u32) -> String,
 ) -> Result<Option<Box<CarriedFacts>>, Problem> {
     let is_watched = |it: &BatchToRead<'_>| it.topic.settings().config.looks_at_records();
     if !batches.iter().any(is_watched) {
         return Ok(None);
     }
-    let reader = Reader {
-        hash_key: *shared.identity.broker_id.as_bytes(),
-    };
-    let facts = batches.iter().enumerate();
-    let facts = facts.map(|(number, batch)| reader.read(batch, |record| asked(number, record)));
-    let mut facts = facts.collect::<Result<Vec<_>, _>>()?;
+    let reader = Reader::new(shared);
+    let mut facts = Vec::with_capacity(batches.len());
+    let mut count_left = RECORDS_MAX;
+    for (number, batch) in batches.iter().enumerate() {
+        let read = reader.read(
+            batch,
+            count_left,
+            |it| asked(number, it),
+            |it| field(number, it),
+        )?;
+        count_left -= read.records.len();
+        facts.push(read);
+    }
+    check_partitions_of_keys(batches, &facts)?;
     let snapshot = shared.index.snapshot();
     let mut lookups = Vec::new();
     for (batch, facts) in batches.iter().zip(&mut facts) {
@@ -180,7 +190,9 @@ impl Reader {
     fn read(
         &self,
         batch: &BatchToRead<'_>,
+        count_max: usize,
         asked: impl Fn(u32) -> AskedRecord,
+        field: impl Fn(u32) -> String,
     ) -> Result<BatchFacts, Problem> {
         let config = batch.topic.settings().config;
         let mut facts = BatchFacts {
@@ -192,15 +204,25 @@ impl Reader {
         }
         for (number, record) in (0..).zip(Records::new(batch.payload)) {
             let record = record?;
-            if facts.records.len() == RECORDS_MAX {
+            if facts.records.len() == count_max {
                 let message = format!(
-                    "a topic that looks at records takes at most {RECORDS_MAX} of them at once"
+                    "topics that look at records take at most {RECORDS_MAX} of them at once"
                 );
-                return Err(Problem::invalid_field("batch", message)
-                    .with_hint("send smaller batches to this topic"));
+                return Err(Problem::invalid_field(field(number), message)
+                    .with_hint("write fewer records at once to this topic"));
             }
-            let asked = asked(number);
-            facts.records.push(self.facts_of(&config, &record, asked)?);
+            let read = self.facts_of(&config, &record, asked(number));
+            let named = |fault| Problem::invalid_field(field(number), fault);
+            facts.records.push(read.map_err(named)?);
+        }
+        let marks_bytes = match config.stale_records {
+            Some(StaleRecords::Mark) => facts.records.len() * MARK_BYTES,
+            Some(StaleRecords::Refuse) | None => 0,
+        };
+        if batch.payload.len() + marks_bytes > BATCH_BYTES_MAX {
+            let message = "the batch has no room for the marks of old records";
+            return Err(Problem::invalid_field(field(0), message)
+                .with_hint("write fewer bytes at once to this topic"));
         }
         Ok(facts)
     }
@@ -210,15 +232,9 @@ impl Reader {
         config: &TopicConfig,
         record: &RecordView<'_>,
         asked: AskedRecord,
-    ) -> Result<RecordFacts, Problem> {
-        let AskedRecord {
-            origin,
-            expected_version,
-            field,
-        } = asked;
-        let fault = |message: String| Problem::invalid_field(field.clone(), message);
+    ) -> Result<RecordFacts, String> {
         let event = match config.dedupe_window_ms {
-            Some(_) => self.event_of(record).map_err(&fault)?,
+            Some(_) => self.event_of(record)?,
             None => None,
         };
         if config.compact && record.key().is_none() {
@@ -229,21 +245,18 @@ impl Reader {
         }
         let key = record.key().filter(|_| config.has_key_heads());
         let entity_version = match config.stale_records {
-            Some(_) if record.key().is_none() => {
-                return Err(fault(
-                    "the topic compares versions of entities: a record needs a key".into(),
-                )
-                .with_hint("give each record the id of its entity as its key"));
+            Some(_) if key.is_none() => {
+                return Err("the topic compares versions of entities: a record needs a key".into());
             }
-            Some(_) => Some(entity_version(record).map_err(&fault)?),
+            Some(stale_records) => Some(entity_version(record, stale_records)?),
             None => None,
         };
         Ok(RecordFacts {
-            origin,
+            origin: asked.origin,
             event: event.map(Remembered::new),
             key: key.map(|key| Remembered::new(self.key_hash(key))),
             entity_version,
-            expected_version,
+            expected_version: asked.expected_version,
         })
     }
 
@@ -279,7 +292,17 @@ impl Reader {
     }
 }
 
-fn entity_version(record: &RecordView<'_>) -> Result<u64, String> {
+fn entity_version(record: &RecordView<'_>, stale_records: StaleRecords) -> Result<u64, String> {
+    if stale_records == StaleRecords::Mark {
+        if record.header_count() >= HEADERS_PER_RECORD_MAX {
+            return Err("the record has no room for one more header, which may mark it".into());
+        }
+        if record.headers().any(|(name, _)| name == STALE_HEADER) {
+            return Err(format!(
+                "header {STALE_HEADER} is for the broker alone on this topic"
+            ));
+        }
+    }
     let mut headers = record.headers();
     let header = headers.find(|(name, _)| *name == ENTITY_VERSION);
     let Some((_, value)) = header else {
@@ -287,13 +310,41 @@ fn entity_version(record: &RecordView<'_>) -> Result<u64, String> {
             "the topic compares versions of entities: a record needs the header {ENTITY_VERSION}"
         ));
     };
-    let number = str::from_utf8(value).ok().and_then(|it| it.parse().ok());
+    let digits = str::from_utf8(value).ok();
+    let digits = digits.filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = digits.and_then(|it| it.parse().ok());
+    let max = u64::MAX;
     number.ok_or_else(|| {
-        format!(
-            "header {ENTITY_VERSION} is a number in decimal digits, at most {}",
-            u64::MAX
-        )
+        format!("header {ENTITY_VERSION} is a number in decimal digits, at most {max}")
     })
+}
+
+/// Checks that records of one key go to one partition, whose order is theirs.
+///
+/// # Errors
+/// They do not.
+fn check_partitions_of_keys(
+    batches: &[BatchToRead<'_>],
+    facts: &[BatchFacts],
+) -> Result<(), Problem> {
+    if batches.len() < 2 {
+        return Ok(());
+    }
+    let mut batch_of = BTreeMap::new();
+    for (number, (batch, facts)) in batches.iter().zip(facts).enumerate() {
+        for key in facts.records.iter().filter_map(|it| it.key.as_ref()) {
+            let known = batch_of
+                .entry((batch.topic.id(), key.hash))
+                .or_insert(number);
+            if *known != number {
+                let message =
+                    "records of one key go to two partitions of a topic that looks at keys";
+                return Err(Problem::invalid_field("partition", message)
+                    .with_hint("let the key say which partition a record goes to"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The refusal of what rests on versions that there are not.

@@ -47,9 +47,8 @@ impl KeyApi {
         };
         let mut records = lookup::Records::new(&name);
         let version = match name.topic.settings().config.has_key_versions {
-            // Of an entity that has versions, it may not be the last one that was written.
-            true if head.entity_version.is_none() => head.version,
-            _ => 0,
+            true => head.newest_version,
+            false => 0,
         };
         let record = records
             .read(shared, (head.partition, head.offset), version)

@@ -294,13 +294,19 @@ impl State {
 
     /// What becomes of a batch of which nothing is left to be written, as the entry `lsn` at broker time
     /// `now_ms`: it is accepted where the partition ends. With the row that spends its sequence.
+    ///
+    /// # Errors
+    /// The disk is nearly full.
     pub fn accept_nothing(
         &self,
         partition: PartitionRef,
         stamp: ProducerStamp,
         lsn: Lsn,
         now_ms: i64,
-    ) -> (AcceptedBatch, Row) {
+    ) -> Result<(AcceptedBatch, Row), AppendRefusal> {
+        if self.is_space_low {
+            return Err(AppendRefusal::StorageFull);
+        }
         let batch = AcceptedBatch {
             base_offset: self
                 .partition(partition)
@@ -310,7 +316,7 @@ impl State {
             append_time_ms: now_ms,
         };
         let row = self.outcome_row(partition, stamp, Outcome::Accepted(batch), now_ms);
-        (batch, row)
+        Ok((batch, row))
     }
 
     fn spent_row(

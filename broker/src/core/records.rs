@@ -20,7 +20,7 @@ use towpath_storage::{Offset, PartitionRef, Row, RowKey, TopicId};
 
 use super::State;
 use super::topic_config::{StaleRecords, TopicConfig};
-pub use facts::{BatchFacts, RECORD_ROW_BYTES, RecordFacts, Remembered};
+pub use facts::{BatchFacts, RECORD_ROW_BYTES, RecordFacts, Remembered, STALE_HEADER};
 pub use hash::record_hash;
 pub use rows::{EventRow, IndexedTopic, KeyHead, KeyVersion, index_filter_key_bytes};
 pub(super) use rows::{TABLE_KEY_HEAD, TABLE_UNWRITTEN, is_row_needed};
@@ -82,6 +82,8 @@ pub struct Admission {
     pub marked: Vec<(u32, u64)>,
     /// How many are written.
     pub written_count: u32,
+    /// What the first record rests on that is there already, if it does not hold any more.
+    pub not_held: Option<ExpectedVersionMismatch>,
 }
 
 /// A record rests on a version that its key does not have.
@@ -185,20 +187,13 @@ impl Batch<'_, '_> {
         let event = record.event.as_ref().filter(|_| !is_redriven);
         if let Some(first) = event.and_then(|event| self.repeated(event)) {
             self.leave_out(number, UnwrittenCause::RepeatedEvent(first));
+            let not_held = self.check_version(record).err();
+            self.admission.not_held = self.admission.not_held.or(not_held);
             return Ok(());
         }
+        self.check_version(record)?;
         if let Some(key) = &record.key {
             let before = self.head(key);
-            let current = before.map_or(0, |head| head.version);
-            if let Some(expected) = record.expected_version
-                && expected != current
-            {
-                return Err(ExpectedVersionMismatch {
-                    origin: record.origin,
-                    expected,
-                    current,
-                });
-            }
             let greater = greater_version(before, record.entity_version);
             match (greater, self.config.stale_records) {
                 (Some(current), Some(StaleRecords::Refuse)) => {
@@ -225,6 +220,22 @@ impl Batch<'_, '_> {
         self.admission.written_count += 1;
         self.next_offset = self.next_offset.advance(1);
         Ok(())
+    }
+
+    /// Whether the key of a record has the version that the record rests on.
+    fn check_version(&self, record: &RecordFacts) -> Result<(), ExpectedVersionMismatch> {
+        let (Some(expected), Some(key)) = (record.expected_version, &record.key) else {
+            return Ok(());
+        };
+        let current = self.head(key).map_or(0, |head| head.version);
+        if expected == current {
+            return Ok(());
+        }
+        Err(ExpectedVersionMismatch {
+            origin: record.origin,
+            expected,
+            current,
+        })
     }
 
     fn leave_out(&mut self, index: u32, cause: UnwrittenCause) {
@@ -260,6 +271,7 @@ impl Batch<'_, '_> {
             Some(before) if !is_newest => KeyHead { version, ..before },
             before => KeyHead {
                 version,
+                newest_version: version,
                 partition: self.partition.partition,
                 offset: self.next_offset,
                 entity_version: entity_version.or(before.and_then(|head| head.entity_version)),

@@ -62,6 +62,9 @@ families! {
     APPEND_IN_FLIGHT_BYTES = Gauge "towpath_append_in_flight_bytes" [] "Memory of batches that were admitted and not answered.";
     APPEND_REFUSALS = Counter "towpath_append_refusals_total" ["reason"] "Batches of Produce streams that were refused.";
 
+    APPEND_LEFT_OUT = Counter "towpath_append_left_out_records_total" ["reason"] "Records that were not written because of what their topic had already.";
+    APPEND_MARKED = Counter "towpath_append_marked_records_total" [] "Records that were written with a mark, since their entity had a greater version.";
+
     FSYNC_DURATION = Histogram "towpath_fsync_duration_seconds" [] "Time that one round took to become durable: encoding, writing and syncing.";
     FSYNC_BATCH_RECORDS = Histogram "towpath_fsync_batch_records" [] "Records that one sync made durable, of rounds with records.";
 
@@ -109,6 +112,9 @@ families! {
     SETTLED_LSN = Gauge "towpath_settled_lsn" [] "Number of the last entry whose records are in their segments.";
     UNSETTLED_BYTES = Gauge "towpath_unsettled_bytes" [] "Memory of records that are durable in the journal and not in their segments yet.";
     JOURNAL_FILES = Gauge "towpath_journal_files" [] "Journal files that no checkpoint has freed yet.";
+    INDEX_RUNS = Gauge "towpath_index_runs" [] "Files of index rows.";
+    INDEX_ROWS = Gauge "towpath_index_rows" [] "Rows in those files; one that changed counts in each that has it.";
+    INDEX_BYTES = Gauge "towpath_index_bytes" [] "Bytes of those files.";
     CHECKPOINTS = Counter "towpath_checkpoints_total" [] "Checkpoints that were written.";
     CHECKPOINT_FAILURES = Counter "towpath_checkpoint_failures_total" [] "Checkpoints that could not be written and are tried again.";
     CHECKPOINT_TIME = Gauge "towpath_checkpoint_last_time_seconds" [] "When the last checkpoint was written, seconds since the Unix epoch.";

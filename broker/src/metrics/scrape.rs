@@ -139,6 +139,10 @@ impl Sources {
         for (reason, count) in refusals.counts() {
             series.put(&[reason.as_str()], count);
         }
+        let mut series = text.family(&all::APPEND_LEFT_OUT);
+        series.put(&["repeated_event"], load(&engine.repeated_events));
+        series.put(&["stale_entity_version"], load(&engine.stale_records));
+        text.one(&all::APPEND_MARKED, load(&engine.marked_records));
         let mut series = text.family(&all::FSYNC_DURATION);
         let durations = engine.sync_duration.snapshot();
         series.put_histogram(&[], Unit::Nanoseconds, &durations);
@@ -235,6 +239,10 @@ impl Sources {
         text.one(&all::SETTLED_LSN, progress.settled().get());
         text.one(&all::UNSETTLED_BYTES, progress.unsettled_bytes());
         text.one(&all::JOURNAL_FILES, load(&engine.journal_files));
+        let runs = self.engine.index.snapshot().runs;
+        text.one(&all::INDEX_RUNS, runs.run_count());
+        text.one(&all::INDEX_ROWS, runs.row_count());
+        text.one(&all::INDEX_BYTES, runs.file_bytes());
         text.one(&all::CHECKPOINTS, load(&engine.checkpoints));
         text.one(&all::CHECKPOINT_FAILURES, load(&engine.checkpoint_failures));
         let last_ms = load(&engine.checkpoint_time_ms);

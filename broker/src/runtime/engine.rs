@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use towpath_storage::{
-    BrokerId, Environment, LogReader, Lsn, OpenError, PartitionRef, RecoveryReport, SegmentFiles, Storage,
-    StorageError, StorageOptions, remove_unnamed_generations, with_causes,
+    BrokerId, Environment, LogReader, Lsn, OpenError, PartitionRef, RecoveryReport, SegmentFiles,
+    Storage, StorageError, StorageOptions, remove_unnamed_generations, with_causes,
 };
 
 use super::command_queue::{CommandQueue, Taken};

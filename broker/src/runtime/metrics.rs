@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use towpath_storage::{CommittedRound, RewrittenSegment, Space};
 
+use crate::core::{UnwrittenCause, UnwrittenRecord};
 use crate::metrics::Histogram;
 use crate::metrics::{COUNT_BOUNDS, LATENCY_BOUNDS};
 
@@ -23,6 +24,12 @@ pub struct EngineMetrics {
     pub(crate) sync_records: Histogram,
     /// Journal files that no checkpoint has freed. Written by the sequencer.
     pub(crate) journal_files: AtomicU64,
+    /// Records that were left out since their events were there. Written by the sequencer.
+    pub(crate) repeated_events: AtomicU64,
+    /// Records that were left out since their entities had greater versions. Written by the sequencer.
+    pub(crate) stale_records: AtomicU64,
+    /// Records that were written with a mark for that. Written by the sequencer.
+    pub(crate) marked_records: AtomicU64,
     /// Of the disk. Written by the maintenance thread, as is all that follows.
     pub(crate) free_bytes: AtomicU64,
     /// Of the disk.
@@ -50,6 +57,9 @@ impl EngineMetrics {
             sync_duration: Histogram::new(LATENCY_BOUNDS),
             sync_records: Histogram::new(COUNT_BOUNDS),
             journal_files: AtomicU64::new(1),
+            repeated_events: AtomicU64::new(0),
+            stale_records: AtomicU64::new(0),
+            marked_records: AtomicU64::new(0),
             free_bytes: AtomicU64::new(0),
             total_bytes: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
@@ -67,6 +77,23 @@ impl EngineMetrics {
         let record_count: u64 = counts.map(u64::from).sum();
         if record_count > 0 {
             self.sync_records.observe(record_count);
+        }
+    }
+
+    /// Counts what became of records that were looked at.
+    pub(super) fn note_looked_at(&self, unwritten: &[UnwrittenRecord], marked_count: usize) {
+        let is_repeated =
+            |it: &&UnwrittenRecord| matches!(it.cause, UnwrittenCause::RepeatedEvent(_));
+        let repeated = unwritten.iter().filter(is_repeated).count();
+        let stale = unwritten.len() - repeated;
+        for (counter, count) in [
+            (&self.repeated_events, repeated),
+            (&self.stale_records, stale),
+            (&self.marked_records, marked_count),
+        ] {
+            if count > 0 {
+                counter.fetch_add(count as u64, Ordering::Relaxed);
+            }
         }
     }
 

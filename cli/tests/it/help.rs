@@ -25,7 +25,11 @@ fn the_blocks_of_the_readme_print_what_they_show() {
 
 #[test]
 fn the_blocks_of_the_documents_print_what_they_show() {
-    for page in ["../docs/exec.md", "../docs/retention.md"] {
+    for page in [
+        "../docs/exact-writes.md",
+        "../docs/exec.md",
+        "../docs/retention.md",
+    ] {
         let broker = TestBroker::start();
         trycmd::TestCases::new()
             .env("TOWPATH_URL", broker.url())

@@ -57,8 +57,8 @@ def topic_names() -> Iterator[str]:
 def new_topic(client: Client, topic_names: Iterator[str]) -> Callable[..., str]:
     """Makes topics that no other test uses; with one partition unless told otherwise."""
 
-    def create(partition_count: int = 1) -> str:
-        return client.create_topic(next(topic_names), partition_count).name
+    def create(partition_count: int = 1, **fields) -> str:
+        return client.create_topic(next(topic_names), partition_count, **fields).name
 
     return create
 

@@ -227,18 +227,24 @@ impl Records {
                 })
             });
         let to_read: Vec<_> = to_read.collect();
-        let asked = |batch: usize, index: u32| {
+        let origin = |batch: usize, index: u32| {
             let partition = appends.get(batch).map(|it| it.request.partition);
             let origin = partition.and_then(|partition| origins.get(&(partition, index)));
-            let (operation, number) = origin.copied().unwrap_or_default();
+            origin.copied().unwrap_or_default()
+        };
+        let asked = |batch, index| {
+            let (operation, number) = origin(batch, index);
             let expected: Option<&u64> = self.versions.get(&operation);
             AskedRecord {
                 origin: u32::try_from(operation).unwrap_or(u32::MAX),
                 expected_version: expected.map(|version| version.saturating_add(number)),
-                field: format!("operations[{operation}].append.records[{number}]").into(),
             }
         };
-        facts::read(shared, &to_read, asked).await
+        let field = |batch, index| {
+            let (operation, number) = origin(batch, index);
+            format!("operations[{operation}].append.records[{number}]")
+        };
+        facts::read(shared, &to_read, asked, field).await
     }
 
     /// The places of the records of each operation.

@@ -56,7 +56,7 @@ impl Target {
             ControlCommand::Subscription(SubscriptionCommand::Ask(question))
         };
         let takes = shared.control(question).await;
-        takes.map_err(|error| append_failed(error, topic.name()))?;
+        takes.map_err(|error| append_failed(error, topic.name(), &[]))?;
         if let Some(record) = &asked.replacement {
             if !filter.names_one() {
                 let message = "a replacement stands for one dead letter";
@@ -92,7 +92,7 @@ impl Target {
             partition: first.partition,
             letters: letters.iter().map(|it| it.known(hash_key)).collect(),
         };
-        let appends = self.batches(shared, of, letters);
+        let (appends, numbers) = self.batches(shared, of, letters);
         let bytes: usize = appends.iter().map(|(_, payload)| payload.len()).sum();
         let count = u32::try_from(letters.len()).unwrap_or(u32::MAX);
         let bytes = bytes + facts::memory_bytes(&self.topic, count);
@@ -104,8 +104,16 @@ impl Target {
             is_redriven: true,
         });
         let to_read: Vec<_> = to_read.collect();
-        let asked = |_, _| AskedRecord::default();
-        let facts = facts::read(shared, &to_read, asked).await?;
+        let number = |batch: usize, index: u32| {
+            let of_batch = numbers.get(batch).map_or(&[][..], Vec::as_slice);
+            of_batch.get(index as usize).copied().unwrap_or_default()
+        };
+        let asked = |batch, index| AskedRecord {
+            origin: number(batch, index),
+            expected_version: None,
+        };
+        let field = |batch, index| name_of(letters, number(batch, index));
+        let facts = facts::read(shared, &to_read, asked, field).await?;
         drop(to_read);
         let (answer, published) = oneshot::channel();
         shared.push(DataCommand::Publish {
@@ -119,7 +127,8 @@ impl Target {
             },
         });
         let published = published.await.unwrap_or(Err(CommandError::Failed));
-        let published = published.map_err(|error| append_failed(error, self.topic.name()))?;
+        let published =
+            published.map_err(|error| append_failed(error, self.topic.name(), letters))?;
         Ok(!published.base_offsets.is_empty())
     }
 
@@ -128,22 +137,22 @@ impl Target {
         shared: &Shared,
         of: &Letters,
         letters: &[Letter],
-    ) -> Vec<(AppendRequest, Bytes)> {
+    ) -> (Vec<(AppendRequest, Bytes)>, Vec<Vec<u32>>) {
         let count = convert::partition_count(&self.topic);
         let count = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
         let keyless = shared.next_turn() % count;
-        let mut batches: BTreeMap<u32, (u32, BytesMut)> = BTreeMap::new();
-        for letter in letters {
+        let mut batches: BTreeMap<u32, (Vec<u32>, BytesMut)> = BTreeMap::new();
+        for (number, letter) in (0..).zip(letters) {
             let mut record = self.replacement.as_ref().unwrap_or(&letter.record).clone();
             record.headers.extend(names(of, letter));
             let key = record.key.as_deref();
             let partition = key.map_or(keyless, |key| partition_of(key, count).get());
-            let (record_count, payload) = batches.entry(partition).or_default();
-            *record_count += 1;
+            let (numbers, payload) = batches.entry(partition).or_default();
+            numbers.push(number);
             new_record(&record).put(payload);
         }
         let appends = batches.into_iter();
-        let appends = appends.map(|(partition, (record_count, payload))| {
+        let appends = appends.map(|(partition, (numbers, payload))| {
             let payload = payload.freeze();
             let request = AppendRequest {
                 partition: PartitionRef {
@@ -153,19 +162,44 @@ impl Target {
                 producer: None,
                 payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
                 payload_crc: batch::crc(&payload),
-                record_count,
+                record_count: u32::try_from(numbers.len()).unwrap_or(u32::MAX),
                 expected: None,
             };
-            (request, payload)
+            ((request, payload), numbers)
         });
-        appends.collect()
+        appends.unzip()
     }
 }
 
-fn append_failed(error: CommandError<AppendRefusal>, topic: &TopicName) -> Problem {
+fn append_failed(
+    error: CommandError<AppendRefusal>,
+    topic: &TopicName,
+    letters: &[Letter],
+) -> Problem {
     status::command_failed(error, |refusal| {
-        status::append_refused(refusal, topic, 0, 0)
+        let origin = match refusal {
+            AppendRefusal::StaleEntityVersion { origin, .. } => Some(origin),
+            _ => None,
+        };
+        let problem = status::append_refused(refusal, topic, 0, 0);
+        match origin {
+            Some(origin) => {
+                let letter = name_of(letters, origin);
+                problem.with_hint(format!(
+                    "{letter} is old news there: discard it (towpath dlq discard)"
+                ))
+            }
+            None => problem,
+        }
     })
+}
+
+/// What a letter is called in messages.
+fn name_of(letters: &[Letter], number: u32) -> String {
+    match letters.get(number as usize) {
+        Some(letter) => format!("dead letter {}/{}", letter.partition, letter.open.offset),
+        None => "dead letter".to_owned(),
+    }
 }
 
 /// What the new record says of the old one.

@@ -15,6 +15,8 @@ use crate::core::KeyVersion;
 
 /// Versions that are looked up at once.
 const PAGE_VERSIONS: u64 = 256;
+/// Versions after which a gap is told: looking up so many takes a while.
+const GAP_VERSIONS: u64 = 64 * PAGE_VERSIONS;
 /// Bytes of records after which a response is sent, about.
 const RESPONSE_BYTES: usize = 256 * 1024;
 
@@ -110,6 +112,8 @@ impl History {
             response.gap = Some(self.gap(version, reason).await?);
             break;
         }
+        // The connection may take its time with it.
+        self.records.forget();
         Ok(response)
     }
 
@@ -134,6 +138,7 @@ impl History {
     async fn read(&mut self, version: u64) -> Result<Result<v1::KeyRecord, Reason>, Problem> {
         let Some(place) = self.place(version).await? else {
             // INVARIANT: rows of versions go only with their records.
+            self.records.trimmed()?;
             return Ok(Err(Reason::Trimmed));
         };
         let place = (place.partition, place.offset);
@@ -157,13 +162,16 @@ impl History {
         Ok(self.page.get(&version).copied())
     }
 
-    /// All versions from one on that are gone for the same reason; passes over them.
+    /// Versions from one on that are gone for the same reason; passes over them. Of very many there are several
+    /// gaps, so that something is told in time.
     async fn gap(&mut self, version: u64, reason: Reason) -> Result<v1::KeyGap, Problem> {
         let (mut first, mut last) = (version, version);
         self.pass(version);
         if reason == Reason::Trimmed {
             // Record by record it would take long where a million are gone: whole pages have no row at all.
-            while let Some(next) = self.next_version() {
+            while let Some(next) = self.next_version()
+                && last - first < GAP_VERSIONS
+            {
                 if self.place(next).await?.is_some() && self.read(next).await? != Err(reason) {
                     break;
                 }

@@ -121,6 +121,11 @@ impl Records {
         }
     }
 
+    /// Lets go of what was read.
+    pub(super) fn forget(&mut self) {
+        self.frames.1 = Vec::new();
+    }
+
     /// Reads one that has this version.
     ///
     /// # Errors
@@ -136,14 +141,15 @@ impl Records {
             return Err(status::topic_gone(topic));
         };
         if offset < handle.log().log_start() {
-            return Ok(ReadRecord::Trimmed);
+            return self.trimmed();
         }
         let is_kept =
             self.frames.0 == partition && dead_letter::scan::find(&self.frames.1, offset).is_some();
         if !is_kept {
             let frames = match shared.reading.frame_at(handle.log(), offset).await {
                 Ok(Readable::Frames(frames)) => frames,
-                Ok(Readable::Gone(_)) => return Ok(ReadRecord::Trimmed),
+                Ok(Readable::Gone(_)) => return self.trimmed(),
+                Err(_) if self.topic.is_deleted() => return Err(status::topic_gone(topic)),
                 Err(failure) => {
                     let problem = status::read_failed(&failure, topic, partition);
                     return match failure {
@@ -155,9 +161,10 @@ impl Records {
             self.frames = (partition, frames);
         }
         let Some((frame, record)) = dead_letter::scan::find(&self.frames.1, offset) else {
-            return Ok(ReadRecord::Trimmed);
+            return self.trimmed();
         };
-        let record = v1::Record::decode(record);
+        // A copy: a slice would keep all that was read with it in memory.
+        let record = v1::Record::decode(Bytes::copy_from_slice(&record));
         let record = record.ok().filter(|it| it.key.as_ref() == Some(&self.key));
         let Some(record) = record else {
             tracing::error!(topic = %topic, partition, %offset, "a key's index names a record of another key");
@@ -180,5 +187,16 @@ impl Records {
             append_time_ms: frame.header.append_time_ms,
             record: Some(record),
         })))
+    }
+
+    /// A record that is gone.
+    ///
+    /// # Errors
+    /// All of its topic is.
+    pub(super) fn trimmed(&self) -> Result<ReadRecord, Problem> {
+        match self.topic.is_deleted() {
+            true => Err(status::topic_gone(self.topic.name())),
+            false => Ok(ReadRecord::Trimmed),
+        }
     }
 }

@@ -113,17 +113,17 @@ async fn look_at(
             is_redriven: false,
         })
         .collect();
-    let asked = |batch: usize, index: u32| {
+    let number = |batch: usize, index: u32| {
         let partition = appends.get(batch).map(|(request, _)| request.partition);
         let number = partition.and_then(|partition| numbers.get(&(partition, index)));
-        let number = number.copied().unwrap_or_default();
-        AskedRecord {
-            origin: number,
-            expected_version: None,
-            field: format!("records[{number}]").into(),
-        }
+        number.copied().unwrap_or_default()
     };
-    facts::read(shared, &to_read, asked).await
+    let asked = |batch, index| AskedRecord {
+        origin: number(batch, index),
+        expected_version: None,
+    };
+    let field = |batch, index| format!("records[{}]", number(batch, index));
+    facts::read(shared, &to_read, asked, field).await
 }
 
 fn check_count(record_count: usize) -> Result<(), Problem> {

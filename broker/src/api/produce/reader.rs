@@ -315,9 +315,9 @@ impl Reader {
         let asked = |_, number: u32| AskedRecord {
             origin: number,
             expected_version: expected.map(|version| version.saturating_add(number.into())),
-            field: format!("batch.records[{number}]").into(),
         };
-        let facts = facts::read(&self.shared, &[to_read], asked).await;
+        let field = |_, number| format!("batch.records[{number}]");
+        let facts = facts::read(&self.shared, &[to_read], asked, field).await;
         facts.map_err(Rejection::of_records)
     }
 

@@ -2,6 +2,10 @@
 
 use bytes::Bytes;
 
+/// Header of a record that brings an older version of its entity than its topic has: with the greater version,
+/// in decimal digits.
+pub const STALE_HEADER: &str = "towpath-stale";
+
 /// Room that the rows of one record take in an entry at most, bytes: where its key's last record is, where
 /// that version of its key is, where its event is.
 pub const RECORD_ROW_BYTES: usize = 256;

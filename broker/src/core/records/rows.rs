@@ -41,7 +41,10 @@ pub struct IndexedTopic {
 pub struct KeyHead {
     /// How many records were accepted for the key.
     pub version: u64,
-    /// Where the last one is; of an entity that has versions, the one with the greatest.
+    /// Version of the key of the record that is its newest: the last one; of an entity that has versions, the
+    /// one with the greatest.
+    pub newest_version: u64,
+    /// Where that is.
     pub partition: u32,
     /// Its offset there.
     pub offset: Offset,
@@ -85,6 +88,9 @@ struct PlaceRow {
     /// Of the last record of a key.
     #[prost(uint64, optional, tag = "5")]
     entity_version: Option<u64>,
+    /// How many records of the key came after its newest one.
+    #[prost(uint64, tag = "6")]
+    behind: u64,
 }
 
 fn row_key(table: u16, topic: TopicId, hash: &[u8; 16], version: Option<u64>) -> RowKey {
@@ -121,6 +127,7 @@ impl KeyHead {
         let row = decode::<PlaceRow>(bytes);
         Self {
             version: row.version,
+            newest_version: row.version - row.behind,
             partition: row.partition,
             offset: Offset::new(row.offset),
             entity_version: row.entity_version,
@@ -133,6 +140,7 @@ impl KeyHead {
             partition: self.partition,
             offset: self.offset.get(),
             version: self.version,
+            behind: self.version - self.newest_version,
             entity_version: self.entity_version,
             ..PlaceRow::default()
         };

@@ -8,9 +8,9 @@ use super::rows::{EventRow, TABLE_UNWRITTEN};
 use crate::core::State;
 use crate::core::row::decode;
 
-/// For how long it is remembered, milliseconds: as long as an event at most. A producer that sends a batch
-/// again after more than a week is told its place, and nothing of single records.
-const REMEMBERED_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// For how long it is remembered, milliseconds: as long as producers without a name are that are silent. One
+/// that sends a batch again after more than a day is told its place, and nothing of single records.
+const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// A record that is not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

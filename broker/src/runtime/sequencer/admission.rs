@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use towpath_proto::batch::{self, Edit};
-use towpath_storage::{Append, Row};
+use towpath_storage::{Append, PartitionRef, ProducerStamp, Row};
 
 use super::super::command::{AppendAnswer, CarriedFacts};
 use super::Sequencer;
@@ -12,12 +12,8 @@ use super::data::{Decided, accepted, repeat};
 use super::draft::Draft;
 use crate::core::{
     Admission, AppendDecision, AppendRefusal, AppendRequest, CommitWish, EntryRows, Outcome,
-    UnwrittenCause, UnwrittenRecord,
+    STALE_HEADER, UnwrittenCause, UnwrittenRecord,
 };
-
-/// The header of a record that brings an older version of its entity than its topic has: with the greater
-/// version, in decimal digits.
-const STALE_HEADER: &str = "towpath-stale";
 
 /// Batches of one entry as they are written.
 #[derive(Debug)]
@@ -28,6 +24,8 @@ pub(super) struct AdmittedBatches {
     pub(super) rows: Vec<Row>,
     /// What was left out of each; empty if no topic looks at records.
     pub(super) unwritten: Vec<Vec<UnwrittenRecord>>,
+    /// How many records were marked.
+    pub(super) marked_count: usize,
 }
 
 impl AdmittedBatches {
@@ -37,6 +35,7 @@ impl AdmittedBatches {
             appends: appends.iter().cloned().map(Some).collect(),
             rows: Vec::new(),
             unwritten: Vec::new(),
+            marked_count: 0,
         }
     }
 
@@ -55,7 +54,12 @@ impl AdmittedBatches {
                 Some(append)
             })
             .collect();
-        // What was left out takes no offset; and what is there already rests on nothing.
+        if cut.appends.is_empty() {
+            // All of it happened before, and rests on nothing now.
+            cut.expectations.clear();
+            return Cow::Owned(cut);
+        }
+        // What was left out takes no offset.
         let left_out = |partition| {
             let batch = wish
                 .appends
@@ -63,13 +67,12 @@ impl AdmittedBatches {
                 .position(|it| it.request.partition == partition);
             batch.and_then(|batch| self.unwritten.get(batch))
         };
-        cut.expectations.retain_mut(|expectation| {
+        for expectation in &mut cut.expectations {
             let unwritten = left_out(expectation.partition).map_or(&[][..], Vec::as_slice);
             let first = expectation.records_before;
             let before = unwritten.iter().filter(|it| u64::from(it.index) < first);
             expectation.records_before -= before.count() as u64;
-            unwritten.iter().all(|it| u64::from(it.index) != first)
-        });
+        }
         Cow::Owned(cut)
     }
 }
@@ -85,10 +88,12 @@ impl Sequencer {
         facts: &CarriedFacts,
     ) -> Result<AdmittedBatches, AppendRefusal> {
         let mut rows = EntryRows::new(&self.state);
+        let mut not_held = None;
         let mut admitted = AdmittedBatches {
             appends: Vec::with_capacity(appends.len()),
             rows: Vec::new(),
             unwritten: Vec::with_capacity(appends.len()),
+            marked_count: 0,
         };
         for ((request, payload), facts) in appends.iter().zip(&facts.batches) {
             if facts.records.is_empty() {
@@ -97,6 +102,7 @@ impl Sequencer {
                 continue;
             }
             let admission = rows.admit(request.partition, facts, self.time.now_ms())?;
+            not_held = not_held.or(admission.not_held);
             for record in &admission.unwritten {
                 if let UnwrittenCause::StaleEntityVersion { current } = record.cause {
                     let record = facts.records.get(record.index as usize);
@@ -105,7 +111,14 @@ impl Sequencer {
                 }
             }
             admitted.appends.push(edit(request, payload, &admission));
+            admitted.marked_count += admission.marked.len();
             admitted.unwritten.push(admission.unwritten);
+        }
+        // What is there already rests on nothing, unless something is written together with it.
+        if let Some(mismatch) = not_held
+            && admitted.appends.iter().any(Option::is_some)
+        {
+            return Err(mismatch.into());
         }
         admitted.rows = rows.into_rows();
         Ok(admitted)
@@ -125,11 +138,9 @@ impl Sequencer {
             return self.append_unwatched(request, payload.clone(), draft);
         };
         if let Some(outcome) = self.state.judge_append(request)? {
-            return Ok(Decided::Answer(self.recall(
-                request,
-                outcome,
-                facts.unwritten_on_disk.as_ref(),
-            )));
+            let on_disk = facts.unwritten_on_disk.as_ref();
+            let answer = self.recall(partition, request.producer, outcome, on_disk);
+            return Ok(Decided::Answer(answer));
         }
         let mut rows = EntryRows::new(&self.state);
         let admission = rows.admit(partition, facts, now_ms)?;
@@ -141,13 +152,13 @@ impl Sequencer {
             rows.push(UnwrittenRecord::row(partition, stamp, unwritten, now_ms));
         }
         let Some((mut request, payload)) = edit(request, payload, &admission) else {
-            let batch = request
-                .producer
-                .map(|stamp| self.state.accept_nothing(partition, stamp, lsn, now_ms));
-            let Some((batch, row)) = batch else {
+            let Some(stamp) = request.producer else {
                 return Ok(Decided::Answer(AppendAnswer::Rejected));
             };
+            let accepted = self.state.accept_nothing(partition, stamp, lsn, now_ms);
+            let (batch, row) = accepted?;
             rows.push(row);
+            self.shared.metrics.note_looked_at(unwritten, 0);
             self.push_rows(rows, draft);
             return Ok(Decided::Answer(AppendAnswer::Accepted {
                 batch,
@@ -155,14 +166,18 @@ impl Sequencer {
                 unwritten: admission.unwritten,
             }));
         };
-        // What is there already rests on nothing.
-        if unwritten.first().is_some_and(|first| first.index == 0) {
-            request.expected = None;
-        }
+        // What is there already has its offsets before this.
+        let before = (0..).zip(unwritten).filter(|(number, it)| {
+            it.index == *number && matches!(it.cause, UnwrittenCause::RepeatedEvent(_))
+        });
+        let before = before.count() as u64;
+        request.expected = request.expected.map(|it| it.advance(before));
         let placing = draft.placing(partition);
         Ok(match self.state.append(&request, placing, lsn, now_ms)? {
             AppendDecision::Append(line) => {
                 let batch = accepted(&line);
+                let metrics = &self.shared.metrics;
+                metrics.note_looked_at(&admission.unwritten, admission.marked.len());
                 self.apply_rows(&rows);
                 self.push_entry(vec![Append { line, payload }], rows, draft);
                 Decided::Answer(AppendAnswer::Accepted {
@@ -177,17 +192,18 @@ impl Sequencer {
     }
 
     /// What a batch that is sent again is answered with.
-    fn recall(
+    pub(super) fn recall(
         &self,
-        request: &AppendRequest,
+        partition: PartitionRef,
+        producer: Option<ProducerStamp>,
         outcome: Outcome,
         on_disk: Option<&Bytes>,
     ) -> AppendAnswer {
         let mut answer = repeat(outcome);
         if let AppendAnswer::Accepted { unwritten, .. } = &mut answer
-            && let Some(stamp) = request.producer
+            && let Some(stamp) = producer
         {
-            *unwritten = self.state.unwritten(request.partition, stamp, on_disk);
+            *unwritten = self.state.unwritten(partition, stamp, on_disk);
         }
         answer
     }
@@ -203,6 +219,7 @@ fn edit(
         unwritten,
         marked,
         written_count,
+        ..
     } = admission;
     if unwritten.is_empty() && marked.is_empty() {
         return Some((*request, payload.clone()));

@@ -107,12 +107,7 @@ impl Sequencer {
         }
     }
 
-    fn forget_dropped(
-        &mut self,
-        topics: &[TopicId],
-        segments: &[SegmentRef],
-        draft: &mut Draft,
-    ) {
+    fn forget_dropped(&mut self, topics: &[TopicId], segments: &[SegmentRef], draft: &mut Draft) {
         let mut rows = self.state.forget_dropped(topics);
         rows.extend(self.state.forget_dropped_segments(segments));
         self.push_rows(rows, draft);

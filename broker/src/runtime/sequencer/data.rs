@@ -170,7 +170,9 @@ impl Sequencer {
                 self.push_rows(vec![row], draft);
                 AppendAnswer::Spent { reason }
             }
-            Ok(SpendDecision::Repeated(outcome)) => repeat(outcome),
+            Ok(SpendDecision::Repeated(outcome)) => {
+                self.recall(partition, Some(stamp), outcome, None)
+            }
             Err(refusal) => AppendAnswer::Refused(refusal),
         }
     }
@@ -244,7 +246,10 @@ impl Sequencer {
                     unwritten: Vec::new(),
                 })
             }
-            AppendDecision::Repeated(outcome) => Decided::Answer(repeat(outcome)),
+            // Its topic may have looked at records when it came first.
+            AppendDecision::Repeated(outcome) => {
+                Decided::Answer(self.recall(request.partition, request.producer, outcome, None))
+            }
             AppendDecision::Wait(needs) => Decided::Wait(needs),
         })
     }
@@ -321,6 +326,7 @@ impl Sequencer {
             }));
         };
         let base_offsets = self.base_offsets(appends);
+        self.note_looked_at(&admitted);
         rows.extend(admitted.rows);
         let is_written = !lines.is_empty() || !rows.is_empty();
         if is_written {
@@ -337,6 +343,14 @@ impl Sequencer {
             lsn: if is_written { lsn } else { self.last_lsn() },
             append_time_ms,
         }))
+    }
+
+    fn note_looked_at(&self, admitted: &AdmittedBatches) {
+        let metrics = &self.shared.metrics;
+        for unwritten in &admitted.unwritten {
+            metrics.note_looked_at(unwritten, 0);
+        }
+        metrics.note_looked_at(&[], admitted.marked_count);
     }
 
     /// Where batches begin that are appended now: at the ends of their partitions.
@@ -468,6 +482,7 @@ impl Sequencer {
             CommitDecision::Wait(partition, needs) => return Ok(Err((partition, needs))),
         };
         let base_offsets = self.base_offsets(&appends);
+        self.note_looked_at(&admitted);
         let mut rows = self.carry_out_commit(wish, draft);
         let unwritten = admitted.unwritten;
         let mut known = admitted.rows;

@@ -177,3 +177,52 @@ async fn an_offset_is_expected_behind_what_is_really_written() {
     assert_eq!(positions(&again.unwrap()), [(0, true)]);
     assert_eq!(all_of(&broker, "orders").await, ["a", "b", "c"]);
 }
+
+#[tokio::test]
+async fn what_is_there_rests_on_its_version_if_anything_is_written_beside_it() {
+    let broker = TestBroker::start().await;
+    let config = v1::TopicConfig {
+        dedupe_window_ms: Some(3_600_000),
+        ..with_versions()
+    };
+    create(&broker, "accounts", 1, config).await;
+    broker.create("audit", 1).await;
+    let of = |id: &str, version| {
+        let record = v1::Record {
+            key: Some("a".into()),
+            ..event(id, id)
+        };
+        let expected = Some(Expectation::ExpectedVersion(version));
+        append("accounts", vec![record], expected)
+    };
+    let audit = || append("audit", vec![record(None, "a")], None);
+    commit(&broker, "", vec![of("1", 0), audit()])
+        .await
+        .unwrap();
+    let again = commit(&broker, "", vec![of("1", 0), audit()]).await;
+    let problem = refusal(again, ErrorReason::ExpectedVersionMismatch);
+    check_facts(&problem, &[("operation", "0"), ("current_version", "1")]);
+    assert_eq!(all_of(&broker, "audit").await, ["a"], "once");
+    let alone = commit(&broker, "", vec![of("1", 0)]).await.unwrap();
+    assert_eq!(positions(&alone), [(0, true)], "nothing is left to write");
+}
+
+#[tokio::test]
+async fn a_key_goes_to_one_partition_and_an_entry_has_so_many_records() {
+    let broker = TestBroker::start().await;
+    create(&broker, "accounts", 2, with_versions()).await;
+    let to = |partition| v1::AppendRecords {
+        partition: Some(partition),
+        ..append("accounts", vec![record(Some("a"), "1")], None)
+    };
+    let refused = commit(&broker, "", vec![to(0), to(1)]).await;
+    let problem = refusal(refused, ErrorReason::InvalidArgument);
+    check_facts(&problem, &[("field", "partition")]);
+    let many = |count| append("accounts", vec![record(None, ""); count], None);
+    let refused = commit(&broker, "", vec![many(20_000), many(12_769)]).await;
+    let problem = refusal(refused, ErrorReason::InvalidArgument);
+    assert!(problem.message().contains("32768"), "{problem}");
+    commit(&broker, "", vec![many(20_000), many(12_768)])
+        .await
+        .unwrap();
+}

@@ -131,6 +131,52 @@ async fn a_record_without_a_key_or_a_version_is_refused() {
 }
 
 #[tokio::test]
+async fn a_record_that_may_be_marked_has_room_for_it() {
+    let broker = TestBroker::start().await;
+    create(&broker, "users", 1, with(v1::StaleRecords::Mark)).await;
+    let marked = v1::Record {
+        headers: vec![
+            header("towpath-entity-version", "1"),
+            header("towpath-stale", "2"),
+        ],
+        ..record(Some("u"), "u")
+    };
+    let mut full = entity("u", "1");
+    full.headers.resize(64, header("other", "value"));
+    for bad in [marked, full] {
+        let request = v1::PublishRequest {
+            topic: "users".to_owned(),
+            records: vec![bad],
+            partition: None,
+        };
+        let refused = soon(broker.produce().publish(request)).await;
+        let problem = refusal(refused, ErrorReason::InvalidArgument);
+        check_facts(&problem, &[("field", "records[0]")]);
+    }
+    // As large as a batch can be, without room for marks.
+    let large = v1::Record {
+        value: Some(vec![b'x'; 1024 * 1024 - 100].into()),
+        ..entity("u", "1")
+    };
+    let filled = |bytes: usize| {
+        let rest = v1::Record {
+            value: Some(vec![b'x'; bytes].into()),
+            ..entity("u", "1")
+        };
+        v1::PublishRequest {
+            topic: "users".to_owned(),
+            records: [vec![large.clone(); 3], vec![rest]].concat(),
+            partition: None,
+        }
+    };
+    let refused = soon(broker.produce().publish(filled(1024 * 1024))).await;
+    refusal(refused, ErrorReason::InvalidArgument);
+    soon(broker.produce().publish(filled(1024 * 1024 - 200)))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn what_is_fixed_is_not_changed() {
     let broker = TestBroker::start().await;
     broker.create("users", 1).await;

@@ -187,3 +187,74 @@ async fn the_window_can_be_set_and_taken_away() {
         ["before", "before", "during", "after", "after"]
     );
 }
+
+#[tokio::test]
+async fn what_is_there_has_its_offsets_and_what_is_left_goes_behind_them() {
+    use towpath_proto::v1::produce_batch::Expectation;
+
+    let broker = TestBroker::start().await;
+    create(&broker, "orders", 1, with_dedupe(HOUR_MS)).await;
+    let expecting = |offset, sequence, records| towpath_proto::wire::ProduceBatch {
+        expectation: Some(Expectation::ExpectedOffset(offset)),
+        ..batch(sequence, records)
+    };
+    let mut producer = broker.producer_of("orders", 1).await;
+    producer
+        .produce(expecting(0, 0, vec![event("1", "a")]))
+        .await;
+    producer.accepted().await;
+    producer
+        .produce(expecting(0, 1, vec![event("1", "a"), event("2", "b")]))
+        .await;
+    assert_eq!(producer.accepted().await.record_count, 1);
+    producer
+        .produce(expecting(0, 2, vec![event("1", "a"), event("3", "c")]))
+        .await;
+    let (_, problem) = producer.refused().await;
+    check_facts(&problem, &[("end_offset", "2"), ("expected_offset", "1")]);
+    producer
+        .produce(expecting(0, 3, vec![event("1", "a")]))
+        .await;
+    assert_eq!(producer.accepted().await.record_count, 0, "nothing is left");
+    assert_eq!(all_of(&broker).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_batch_that_comes_again_is_known_though_the_window_was_taken_away() {
+    let broker = TestBroker::start().await;
+    create(&broker, "orders", 1, with_dedupe(HOUR_MS)).await;
+    let mut producer = broker.producer_of("orders", 1).await;
+    let records = || vec![event("1", "a"), event("1", "a"), event("2", "b")];
+    producer.produce(batch(0, records())).await;
+    let first = producer.accepted().await;
+    assert_eq!(first.unwritten.len(), 1);
+    let request = v1::UpdateTopicRequest {
+        name: "orders".to_owned(),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["dedupe_window_ms".to_owned()],
+        }),
+        ..v1::UpdateTopicRequest::default()
+    };
+    soon(broker.topics().update_topic(request)).await.unwrap();
+    producer.produce(batch(0, records())).await;
+    let again = v1::AcceptedBatch {
+        is_duplicate: true,
+        ..first
+    };
+    assert_eq!(producer.accepted().await, again);
+}
+
+#[tokio::test]
+async fn what_is_left_out_is_counted() {
+    let broker = TestBroker::start_with(crate::scrape::scraped_config()).await;
+    create(&broker, "orders", 1, with_dedupe(HOUR_MS)).await;
+    publish(&broker, vec![event("1", "a"), event("1", "a")]).await;
+    publish(&broker, vec![event("1", "a"), event("2", "b")]).await;
+    let scrape = crate::scrape::Scrape::of(&broker).await;
+    let of = |reason: &str| {
+        let series = format!("towpath_append_left_out_records_total{{reason=\"{reason}\"}}");
+        scrape.number(&series)
+    };
+    assert_eq!((of("repeated_event"), of("stale_entity_version")), (2, 0));
+    assert_eq!(scrape.number("towpath_append_marked_records_total"), 0);
+}
