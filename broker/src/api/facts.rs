@@ -211,6 +211,11 @@ impl Reader {
                 return Err(Problem::invalid_field(field(number), message)
                     .with_hint("write fewer records at once to this topic"));
             }
+            if config.compact && record.key().is_none() {
+                let message = "the topic is compacted by key: a record needs a key";
+                return Err(Problem::invalid_field(field(number), message)
+                    .with_hint("give each record the key of what it is about"));
+            }
             let read = self.facts_of(&config, &record, asked(number));
             let named = |fault| Problem::invalid_field(field(number), fault);
             facts.records.push(read.map_err(named)?);
@@ -237,12 +242,6 @@ impl Reader {
             Some(_) => self.event_of(record)?,
             None => None,
         };
-        if config.compact && record.key().is_none() {
-            return Err(
-                fault("the topic is compacted by key: a record needs a key".into())
-                    .with_hint("give each record the key of what it is about"),
-            );
-        }
         let key = record.key().filter(|_| config.has_key_heads());
         let entity_version = match config.stale_records {
             Some(_) if key.is_none() => {

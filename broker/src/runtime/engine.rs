@@ -95,17 +95,12 @@ impl Engine {
             Arc::clone(&storage.files),
             storage.journal_files,
         );
-        let maintenance_shared = maintenance_shared(
-            &shared,
-            Arc::clone(&storage.files),
-            storage.reader.clone(),
-            storage.broker_id,
-        );
+        let (files, reader) = (Arc::clone(&storage.files), storage.reader.clone());
         let maintenance_worker = MaintenanceWorker::new(
             environment.clone(),
             storage.checkpointer,
             storage.dirty,
-            maintenance_shared,
+            maintenance_shared(&shared, files, reader, storage.broker_id),
         );
         // Their removal from the state is in the checkpoint that recovery has written.
         maintenance_worker.remove_dropped(Dropped {

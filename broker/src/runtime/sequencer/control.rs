@@ -45,9 +45,8 @@ impl Sequencer {
                 answer,
             } => {
                 let result = self.delete_topic(&name, topic_id, is_dry_run, draft, data);
-                draft
-                    .answers
-                    .push(PendingAnswer::DeleteTopic { answer, result });
+                let pending = PendingAnswer::DeleteTopic { answer, result };
+                draft.answers.push(pending);
             }
             ControlCommand::OpenTopic {
                 name,
@@ -56,9 +55,8 @@ impl Sequencer {
                 answer,
             } => {
                 let result = self.open_topic(&name, topic_id, producer);
-                draft
-                    .answers
-                    .push(PendingAnswer::OpenTopic { answer, result });
+                let pending = PendingAnswer::OpenTopic { answer, result };
+                draft.answers.push(pending);
             }
             ControlCommand::UpdateTopic {
                 wish,
@@ -66,9 +64,8 @@ impl Sequencer {
                 answer,
             } => {
                 let result = self.update_topic(&wish, is_dry_run, draft);
-                draft
-                    .answers
-                    .push(PendingAnswer::UpdateTopic { answer, result });
+                let pending = PendingAnswer::UpdateTopic { answer, result };
+                draft.answers.push(pending);
             }
             ControlCommand::TrimTopic {
                 wish,
@@ -77,9 +74,8 @@ impl Sequencer {
                 ..
             } => {
                 let result = self.trim_topic(&wish, is_dry_run, draft);
-                draft
-                    .answers
-                    .push(PendingAnswer::TrimTopic { answer, result });
+                let pending = PendingAnswer::TrimTopic { answer, result };
+                draft.answers.push(pending);
             }
             ControlCommand::Producer(command) => self.take_producer_command(command, draft),
             ControlCommand::FindCommit { key, answer } => {
@@ -130,9 +126,8 @@ impl Sequencer {
             }
             result => {
                 let result = result.map(|_| None);
-                draft
-                    .answers
-                    .push(PendingAnswer::CreateTopic { answer, result });
+                let pending = PendingAnswer::CreateTopic { answer, result };
+                draft.answers.push(pending);
             }
         }
     }
