@@ -9,6 +9,7 @@ mod apply;
 mod broker_time;
 mod changes;
 mod commit;
+mod compaction;
 mod group;
 mod index_rows;
 mod named_producer;
@@ -36,6 +37,9 @@ pub use commit::{
     CommitAppend, CommitDecision, CommitExpectation, CommitKey, CommitOffsets, CommitRefusalCause,
     CommitRefused, CommitSettlement, CommitWish, RepeatedCommit,
 };
+pub use compaction::{
+    CompactTopic, CompactTopicRefusal, CompactedSegment, CompactionPlan, SegmentSwap, TombstoneRule,
+};
 pub use group::{
     AssignedPartition, Commit, CommitRefusal, CommitVerdict, DeleteGroupRefusal, Departure,
     Generation, Group, GroupActivity, GroupDecision, GroupEvent, GroupId, GroupNotice,
@@ -52,7 +56,7 @@ pub use producer::{AcceptedBatch, Outcome, SequenceVerdict};
 pub use records::{
     Admission, BatchFacts, ChangedKey, EntryRows, EventRow, ExpectedVersionMismatch, FindKey,
     IndexedTopic, KeyHead, KeyVersion, RECORD_ROW_BYTES, RecordFacts, Remembered, STALE_HEADER,
-    UnwrittenCause, UnwrittenRecord, index_filter_key_bytes,
+    UnwrittenCause, UnwrittenRecord, index_filter_key_bytes, record_hash,
 };
 pub use retention::{Expiry, Trim, TrimRefusal, TrimTopic};
 pub use schedule::{

@@ -139,6 +139,8 @@ pub(crate) struct Place {
 pub(crate) enum GapCause {
     /// The log start has moved past them.
     Trimmed,
+    /// Compaction let go of them: newer records of their keys exist.
+    Compacted,
     /// They are damaged.
     Lost,
 }
@@ -215,10 +217,13 @@ impl Reading {
             let log = Arc::clone(log);
             let read = self.run(move |reader| reader.read(&log, None, offset, until, one));
             let read = read.await.ok()?;
-            if let Some(frame) = read.frames.first() {
+            let held = |frame: &&Frame| frame.next_held(offset).is_some();
+            if let Some(frame) = read.frames.iter().find(held) {
                 return Some(frame.header.append_time_ms);
             }
-            offset = read.loss.filter(|loss| loss.end > offset)?.end;
+            let read_to = read.frames.last().map(|frame| frame.header.next_offset());
+            let read_to = read.loss.map(|loss| loss.end).or(read_to)?;
+            offset = Some(read_to).filter(|read_to| *read_to > offset)?;
         }
     }
 

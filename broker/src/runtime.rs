@@ -8,6 +8,7 @@
 pub mod bury;
 pub mod command;
 pub mod command_queue;
+pub mod compaction;
 pub mod engine;
 pub mod group_command;
 pub mod index_view;

@@ -44,7 +44,7 @@ pub use subscription::{
 pub use topic::{
     LookedUpOffset, LookedUpOffsets, NewTopic, StaleRecords, Topic, TopicDeletion, TopicPartition,
 };
-pub use topic_change::{TopicTrim, TopicUpdate, TrimmedPartition, TrimmedTopic};
+pub use topic_change::{TopicCompaction, TopicTrim, TopicUpdate, TrimmedPartition, TrimmedTopic};
 
 /// Administration of a broker. Cheap to clone.
 ///
@@ -156,6 +156,32 @@ impl Admin {
             .call(self.patience, Repetition::AfterNoEffect, call)
             .await?;
         TrimmedTopic::from_proto(&response)
+    }
+
+    /// Has a compacted topic be compacted now, instead of when half of it is new. Returns what lies before
+    /// it, and does not wait for that. May be repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorReason::TopicNotFound`] if there is none of this name, [`ErrorReason::InvalidArgument`] if it
+    /// keeps every record.
+    pub async fn compact_topic(&self, name: &str) -> Result<TopicCompaction, Error> {
+        let request = v1::CompactTopicRequest {
+            name: name.to_owned(),
+            topic_id: None,
+        };
+        let call = |channel| {
+            let request = request.clone();
+            async move {
+                let mut topics = TopicServiceClient::new(channel);
+                topics.compact_topic(request).await
+            }
+        };
+        let response = self
+            .client
+            .call(self.patience, Repetition::Harmless, call)
+            .await?;
+        Ok(TopicCompaction::from_proto(response))
     }
 
     /// Shows a topic with its partitions.

@@ -105,8 +105,8 @@ pub use admin::{
     ScheduleList, SchedulePage, ScheduledRecord, ServerInfo, SoughtPartition,
     SoughtSubscriptionPartition, StaleRecords, Subscription, SubscriptionConfig,
     SubscriptionConsumer, SubscriptionDeletion, SubscriptionMode, SubscriptionPartition,
-    SubscriptionSeek, SubscriptionUpdate, Topic, TopicDeletion, TopicPartition, TopicTrim,
-    TopicUpdate, TrimmedPartition, TrimmedTopic,
+    SubscriptionSeek, SubscriptionUpdate, Topic, TopicCompaction, TopicDeletion, TopicPartition,
+    TopicTrim, TopicUpdate, TrimmedPartition, TrimmedTopic,
 };
 pub use client::{Client, ClientBuilder};
 pub use commit::{Commit, CommitError, Committed, PulledRecords};

@@ -99,23 +99,43 @@ pub(crate) fn partition_folder(topic_folder: &str, partition: PartitionRef) -> P
         .join(partition.partition.to_string())
 }
 
-/// `topics/<folder name>/<partition>/<base offset, 20 digits>.log`
+/// `topics/<folder name>/<partition>/<base offset, 20 digits>.log`; one that was rewritten has its
+/// generation behind the base offset: `<base offset>-<generation, 10 digits>.log`.
 pub(crate) fn segment_log(topic_folder: &str, segment: SegmentRef) -> PathBuf {
-    partition_folder(topic_folder, segment.partition)
-        .join(format!("{:020}.log", segment.base.get()))
+    let base = segment.base.get();
+    let name = match segment.generation {
+        0 => format!("{base:020}.log"),
+        generation => format!("{base:020}-{generation:010}.log"),
+    };
+    partition_folder(topic_folder, segment.partition).join(name)
 }
 
-/// `topics/<folder name>/<partition>/<base offset, 20 digits>.index`
+/// As [`segment_log`], with the extension `index`.
 pub(crate) fn segment_index(topic_folder: &str, segment: SegmentRef) -> PathBuf {
     segment_log(topic_folder, segment).with_extension("index")
 }
 
-/// The base offset in the name of one of a segment's two files.
-pub(crate) fn parse_segment_file(name: &str) -> Option<Offset> {
-    let digits = name
+/// The segment of a partition that the name of one of its two files names.
+pub(crate) fn parse_segment_file(partition: PartitionRef, name: &str) -> Option<SegmentRef> {
+    let stem = name
         .strip_suffix(".log")
         .or_else(|| name.strip_suffix(".index"))?;
-    parse_number(digits).map(Offset::new)
+    let (base, generation) = match stem.split_once('-') {
+        None => (stem, 0),
+        Some((base, digits)) => (base, parse_generation(digits)?),
+    };
+    Some(SegmentRef {
+        partition,
+        base: Offset::new(parse_number(base)?),
+        generation,
+    })
+}
+
+/// The number of a rewritten generation, which is never 0.
+fn parse_generation(digits: &str) -> Option<u32> {
+    let is_written_so = digits.len() == 10 && !digits.starts_with('+');
+    let number = is_written_so.then(|| digits.parse().ok())?;
+    number.filter(|generation| *generation > 0)
 }
 
 fn parse_number(digits: &str) -> Option<u64> {
@@ -150,6 +170,35 @@ mod tests {
         assert_eq!(parse_topic_folder("12-orders.eu-1"), Some(TopicId::new(12)));
         assert_eq!(parse_topic_folder("orders"), None);
         assert_eq!(parse_topic_folder("012-orders"), None);
+    }
+
+    #[test]
+    fn each_generation_of_a_segment_has_a_name_of_its_own() {
+        let partition = PartitionRef {
+            topic: TopicId::new(1),
+            partition: 3,
+        };
+        let appended = SegmentRef::new(partition, Offset::new(42));
+        let rewritten = SegmentRef {
+            generation: 7,
+            ..appended
+        };
+        for segment in [appended, rewritten] {
+            for path in [segment_log("1-a", segment), segment_index("1-a", segment)] {
+                let name = path.file_name().and_then(|name| name.to_str());
+                let parsed = name.and_then(|name| parse_segment_file(partition, name));
+                assert_eq!(parsed, Some(segment), "{path:?}");
+            }
+        }
+        for name in [
+            "00000000000000000042-7.log",
+            "00000000000000000042-0000000000.log",
+            "00000000000000000042-+000000007.log",
+            "00000000000000000042-.log",
+            "notes.log",
+        ] {
+            assert_eq!(parse_segment_file(partition, name), None, "{name}");
+        }
     }
 
     #[test]

@@ -121,18 +121,35 @@ impl fmt::Display for PartitionRef {
     }
 }
 
-/// One segment of one partition.
+/// One segment of one partition, in one of its generations: each is a file of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentRef {
     /// The partition.
     pub partition: PartitionRef,
     /// Offset of the segment's first record.
     pub base: Offset,
+    /// How often it was rewritten: 0 as it was appended to.
+    pub generation: u32,
+}
+
+impl SegmentRef {
+    /// A segment as it is appended to.
+    pub const fn new(partition: PartitionRef, base: Offset) -> Self {
+        Self {
+            partition,
+            base,
+            generation: 0,
+        }
+    }
 }
 
 impl fmt::Display for SegmentRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.partition, self.base)
+        write!(f, "{}@{}", self.partition, self.base)?;
+        match self.generation {
+            0 => Ok(()),
+            generation => write!(f, "-{generation}"),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod environment;
 mod error;
 mod folder;
 pub mod format;
+mod frame;
 mod ids;
 mod index;
 mod journal;
@@ -19,6 +20,7 @@ mod layout;
 mod log_reader;
 mod partition_log;
 mod recovery;
+mod rewrite;
 mod runs;
 mod segment;
 mod segment_files;
@@ -30,9 +32,10 @@ pub use checkpoint::{CheckpointInput, Checkpointer};
 pub use environment::*;
 pub use error::{Corruption, DataLoss, OpenError, Operation, StorageError, with_causes};
 pub use format::entry::{DirectoryLine, FrameForm, ProducerStamp};
-pub use format::frame::{FrameHeader, FramePlace};
+pub use format::frame::{FrameHeader, FramePlace, Sparse};
 pub use format::row::{Row, RowKey};
 pub use format::run_row::INDEX_TABLES;
+pub use frame::{Frame, OffsetDeltas};
 pub use ids::{BrokerId, Lsn, Offset, OffsetRange, PartitionRef, ProducerId, SegmentRef, TopicId};
 pub use journal::{
     Append, CommittedFrame, CommittedRound, Journal, JournalFiles, JournalPosition, PreparedFile,
@@ -40,8 +43,11 @@ pub use journal::{
 };
 pub use layout::{ActiveSegment, Placement, PlacementError, Placing, place, step_ahead};
 pub use log_reader::{DiskRead, LogReader, ReadCursor};
-pub use partition_log::{Frame, PartitionBounds, PartitionLog, ReadLimit, TailRead};
+pub use partition_log::{PartitionBounds, PartitionLog, ReadLimit, TailRead};
 pub use recovery::{RecoveryReport, StateMachine, Storage, StorageOptions};
+pub use rewrite::{
+    Keep, RewritePlan, RewriteStep, RewrittenSegment, SegmentRewrite, remove_unnamed_generations,
+};
 pub use runs::{
     Direction, IndexOptions, IndexStore, Lookup, MergeJob, MergeStep, MergedRun, RowRange, RunScan,
     RunSet,

@@ -9,9 +9,10 @@ use crate::buffer::BufferPool;
 use crate::error::StorageError;
 use crate::format::frame::FramePlace;
 use crate::format::segment_header::SEGMENT_HEADER_BYTES;
+use crate::frame::Frame;
 use crate::ids::{Offset, OffsetRange, SegmentRef};
 use crate::index::{Sought, look_up};
-use crate::partition_log::{Frame, PartitionLog, ReadLimit};
+use crate::partition_log::{PartitionLog, ReadLimit};
 use crate::segment_files::SegmentFiles;
 use segment_read::SegmentRead;
 
@@ -86,27 +87,12 @@ impl LogReader {
             });
         };
         let end = next_base.map_or(until, |base| base.min(until));
-        match self.files.log(segment) {
-            Ok(file) => {
-                let path = self.files.log_path(segment);
-                let start = cursor.filter(|it| it.segment == segment && it.offset <= offset);
-                let place = FramePlace {
-                    segment,
-                    position: start
-                        .map_or_else(|| self.start_position(segment, offset), |it| it.position),
-                };
-                SegmentRead {
-                    reader: self,
-                    file,
-                    path,
-                    place,
-                    offset,
-                    end,
-                    limit,
-                }
-                .run()
-            }
+        match self.read_segment(segment, cursor, OffsetRange { start: offset, end }, limit) {
             Err(error) if error.is_not_found() => {
+                // Its file may have gone since it was found in the log, which then names another one.
+                if log.segment_of(offset).map(|(now, _)| now) != Some(segment) {
+                    return self.read(log, None, offset, until, limit);
+                }
                 tracing::error!(%segment, "segment file is missing");
                 let loss = OffsetRange { start: offset, end };
                 Ok(DiskRead {
@@ -114,8 +100,37 @@ impl LogReader {
                     ..DiskRead::default()
                 })
             }
-            Err(error) => Err(error),
+            read => read,
         }
+    }
+
+    /// As [`LogReader::read`], of one segment file: frames of a range that it holds.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`]; also if the file is missing.
+    pub(crate) fn read_segment(
+        &self,
+        segment: SegmentRef,
+        cursor: Option<ReadCursor>,
+        range: OffsetRange,
+        limit: ReadLimit,
+    ) -> Result<DiskRead, StorageError> {
+        let file = self.files.log(segment)?;
+        let start = cursor.filter(|it| it.segment == segment && it.offset <= range.start);
+        let position = start.map_or_else(
+            || self.start_position(segment, range.start),
+            |it| it.position,
+        );
+        SegmentRead {
+            reader: self,
+            file,
+            path: self.files.log_path(segment),
+            place: FramePlace { segment, position },
+            offset: range.start,
+            end: range.end,
+            limit,
+        }
+        .run()
     }
 
     fn start_position(&self, segment: SegmentRef, offset: Offset) -> u64 {
@@ -134,24 +149,16 @@ impl LogReader {
         }
         let segments = log.segments();
         // The last segment that begins before the time may hold it; later ones begin at or past it.
-        let after = segments.partition_point(|base| {
-            let segment = SegmentRef {
-                partition: log.partition(),
-                base: *base,
-            };
-            look_up(&self.files, segment, Sought::Offset(*base))
+        let after = segments.partition_point(|segment| {
+            look_up(&self.files, *segment, Sought::Offset(segment.base))
                 .is_some_and(|first| first.append_time_ms < time_ms)
         });
-        let Some(base) = segments.get(after.saturating_sub(1)) else {
+        let Some(segment) = segments.get(after.saturating_sub(1)).copied() else {
             return Ok(log.log_start());
-        };
-        let segment = SegmentRef {
-            partition: log.partition(),
-            base: *base,
         };
         let entry = look_up(&self.files, segment, Sought::TimeMs(time_ms));
         let mut offset = entry
-            .map_or(*base, |entry| entry.base_offset)
+            .map_or(segment.base, |entry| entry.base_offset)
             .max(log.log_start());
         let mut cursor = None;
         while offset < end {

@@ -7,20 +7,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-
-use crate::format::frame::FrameHeader;
+use crate::frame::Frame;
 use crate::ids::{Lsn, Offset, PartitionRef, SegmentRef};
 use crate::journal::CommittedFrame;
-
-/// A frame as readers get it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
-    /// Offsets, LSN, time, checksum.
-    pub header: FrameHeader,
-    /// The records.
-    pub payload: Bytes,
-}
 
 /// How much to read at most.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +63,8 @@ struct Tail {
     frames: VecDeque<TailFrame>,
     /// Entry of the last frame that was dropped from memory since the log was opened.
     evicted: Lsn,
-    /// Base offsets of the segments that hold records, ascending.
-    segments: Arc<[Offset]>,
+    /// The segments that hold records, by base offset.
+    segments: Arc<[SegmentRef]>,
 }
 
 /// What is known of a partition when its log is opened.
@@ -89,8 +78,8 @@ pub struct PartitionBounds {
     pub size_bytes: u64,
     /// Append time of the last frame.
     pub last_append_time_ms: Option<i64>,
-    /// Base offsets of the segments, ascending.
-    pub segments: Vec<Offset>,
+    /// The segments, by base offset.
+    pub segments: Vec<SegmentRef>,
 }
 
 impl PartitionLog {
@@ -151,10 +140,7 @@ impl PartitionLog {
             self.end.load(Ordering::Relaxed),
             "INVARIANT: offsets are dense"
         );
-        let frame = Frame {
-            header,
-            payload: committed.payload(),
-        };
+        let frame = Frame::dense(header, committed.payload());
         tail.frames.push_back(TailFrame { frame, cost_bytes });
         self.size_bytes
             .fetch_add(header.padded_bytes(), Ordering::Relaxed);
@@ -168,9 +154,22 @@ impl PartitionLog {
     /// Adds a segment that begins at the end.
     pub fn add_segment(&self, base: Offset) {
         let mut tail = self.lock();
-        if tail.segments.last().is_none_or(|last| *last < base) {
-            tail.segments = tail.segments.iter().copied().chain([base]).collect();
+        if tail.segments.last().is_none_or(|last| last.base < base) {
+            let segment = SegmentRef::new(self.partition, base);
+            tail.segments = tail.segments.iter().copied().chain([segment]).collect();
         }
+    }
+
+    /// Has readers find a rewritten segment in the place of those that it was made of. Called by the
+    /// sequencer once the entry that says so is durable; the files of the others are removed later.
+    pub fn swap(&self, sources: &[SegmentRef], rewritten: SegmentRef, freed_bytes: u64) {
+        let mut tail = self.lock();
+        let segments = tail.segments.iter().copied();
+        let kept = segments.filter(|segment| !sources.contains(segment));
+        let mut segments: Vec<_> = kept.chain([rewritten]).collect();
+        segments.sort_unstable();
+        tail.segments = segments.into();
+        self.size_bytes.fetch_sub(freed_bytes, Ordering::Relaxed);
     }
 
     /// Moves the log start up and forgets segments that lie wholly below it. Called by the sequencer once
@@ -179,7 +178,7 @@ impl PartitionLog {
         // ORDERING: readers look at it before they look for a segment: one that finds none sees this.
         self.log_start.fetch_max(log_start.get(), Ordering::Release);
         let mut tail = self.lock();
-        let is_kept = |base: &&Offset| !dropped.contains(base);
+        let is_kept = |segment: &&SegmentRef| !dropped.contains(&segment.base);
         tail.segments = tail.segments.iter().filter(is_kept).copied().collect();
         self.size_bytes.fetch_sub(dropped_bytes, Ordering::Relaxed);
     }
@@ -247,17 +246,13 @@ impl PartitionLog {
     /// The segment that holds `offset`, and the base of the one after it.
     pub(crate) fn segment_of(&self, offset: Offset) -> Option<(SegmentRef, Option<Offset>)> {
         let segments = self.segments();
-        let after = segments.partition_point(|base| *base <= offset);
-        let base = *segments.get(after.checked_sub(1)?)?;
-        let segment = SegmentRef {
-            partition: self.partition,
-            base,
-        };
-        Some((segment, segments.get(after).copied()))
+        let after = segments.partition_point(|segment| segment.base <= offset);
+        let segment = *segments.get(after.checked_sub(1)?)?;
+        Some((segment, segments.get(after).map(|next| next.base)))
     }
 
-    /// Base offsets of the segments, ascending.
-    pub fn segments(&self) -> Arc<[Offset]> {
+    /// The segments, by base offset.
+    pub fn segments(&self) -> Arc<[SegmentRef]> {
         Arc::clone(&self.lock().segments)
     }
 
@@ -270,7 +265,7 @@ impl PartitionLog {
 mod tests {
     use super::*;
     use crate::format::entry::{DirectoryLine, FrameForm};
-    use crate::format::frame::FramePlace;
+    use crate::format::frame::{FrameHeader, FramePlace};
     use crate::ids::TopicId;
 
     fn committed(base: u64, lsn: u64, payload: &'static [u8]) -> CommittedFrame {
@@ -279,10 +274,7 @@ mod tests {
             partition: 0,
         };
         let place = FramePlace {
-            segment: SegmentRef {
-                partition,
-                base: Offset::ZERO,
-            },
+            segment: SegmentRef::new(partition, Offset::ZERO),
             position: 0,
         };
         let frame = FrameHeader {
@@ -293,6 +285,7 @@ mod tests {
             base_offset: Offset::new(base),
             lsn: Lsn::new(lsn),
             append_time_ms: 5,
+            sparse: None,
         };
         let line = DirectoryLine {
             place,

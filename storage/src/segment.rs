@@ -146,13 +146,13 @@ pub fn remove_topic(files: &SegmentFiles, topic: TopicId) -> Result<(), StorageE
         let path = folder::partition_folder(&folder_name, partition);
         let names = list_if_any(files, &path)?;
         // Either file may be left of an interrupted removal; both stand side by side.
-        let mut bases: Vec<_> = names
+        let mut segments: Vec<_> = names
             .iter()
-            .filter_map(|file| folder::parse_segment_file(&file.name))
+            .filter_map(|file| folder::parse_segment_file(partition, &file.name))
             .collect();
-        bases.dedup();
-        for base in bases {
-            remove_segment(files, SegmentRef { partition, base })?;
+        segments.dedup();
+        for segment in segments {
+            remove_segment(files, segment)?;
         }
         remove_empty_dir(files, &path)?;
     }
@@ -165,7 +165,10 @@ pub fn remove_topic(files: &SegmentFiles, topic: TopicId) -> Result<(), StorageE
 }
 
 /// What a folder holds; nothing if an interrupted removal took it away.
-fn list_if_any(files: &SegmentFiles, path: &Path) -> Result<Vec<DirEntry>, StorageError> {
+pub(crate) fn list_if_any(
+    files: &SegmentFiles,
+    path: &Path,
+) -> Result<Vec<DirEntry>, StorageError> {
     match files.environment().vfs.list(path) {
         Err(source) if source.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed.map_err(io_error(Operation::List, path)),

@@ -218,6 +218,30 @@ fn retention(broker: &mut Stepper) -> Result<(), StorageError> {
 }
 
 #[test]
+fn compaction_survives_every_crash() {
+    check_script("compaction", compaction);
+}
+
+/// Segments that are rewritten alone and together, and again behind what was rewritten before.
+fn compaction(broker: &mut Stepper) -> Result<(), StorageError> {
+    broker.create_compacted(1)?;
+    for (keys, padding) in [
+        (&[(1, false), (2, false), (3, false)][..], 6_000),
+        (&[(2, false), (2, false)], 10),
+        (&[(4, false), (1, true), (5, false)], 9_000),
+    ] {
+        broker.publish_keyed(0, keys, padding)?;
+    }
+    broker.compact()?;
+    broker.publish_keyed(0, &[(4, false), (6, false)], 9_000)?;
+    broker.engine.sequencer.take_checkpoint();
+    // Behind the checkpoint, and not in it.
+    broker.publish_keyed(0, &[(3, false), (6, true)], 400)?;
+    broker.compact()?;
+    broker.publish_keyed(0, &[(5, false)], 20)
+}
+
+#[test]
 fn a_group_survives_every_crash() {
     check_script("group", group);
 }

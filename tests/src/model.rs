@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use towpath_broker::core::AcceptedBatch;
 
+use crate::stepper::KnownKeyed;
+
 /// What is known of one batch.
 #[derive(Debug, Clone)]
 pub struct SentBatch {
@@ -198,6 +200,8 @@ pub struct Model {
     pub topics: Vec<(String, KnownTopic)>,
     /// Lives of consumer groups, in the order of their creation.
     pub groups: Vec<KnownGroup>,
+    /// The compacted topic.
+    pub keyed: KnownKeyed,
     /// Subscriptions, each of which has one life.
     pub subscriptions: Vec<KnownSubscription>,
     /// Scheduled records, each under a name of its own.

@@ -13,12 +13,15 @@ pub fn check_none(state: &State, disk: &SimDisk) {
             let partitions = (0..).zip(topic.partitions());
             partitions.flat_map(move |(number, partition)| {
                 let segments = partition.segments().iter();
-                segments.map(move |segment| (topic.id().get(), number, segment.base.get()))
+                segments.map(move |segment| {
+                    let (base, generation) = (segment.base.get(), segment.generation);
+                    (topic.id().get(), number, base, generation)
+                })
             })
         })
         .collect();
     for path in disk.paths() {
-        // topics/<id>-<name>/<partition>/<base>.log
+        // topics/<id>-<name>/<partition>/<base>.log, or <base>-<generation>.log
         let Some(rest) = path.strip_prefix("topics/") else {
             continue;
         };
@@ -29,8 +32,13 @@ pub fn check_none(state: &State, disk: &SimDisk) {
         let [topic, partition, base] = numbers.collect::<Vec<_>>()[..] else {
             continue;
         };
+        let (_, name) = path.rsplit_once('/').unwrap_or_default();
+        let stem = name.split('.').next().unwrap_or_default();
+        let generation = stem
+            .split_once('-')
+            .map_or(0, |(_, it)| it.parse().unwrap());
         assert!(
-            known.contains(&(topic, partition, base)),
+            known.contains(&(topic, partition, base, generation)),
             "{path} belongs to nothing"
         );
     }

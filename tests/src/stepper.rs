@@ -2,6 +2,7 @@
 //! are compared with the model.
 
 mod commits;
+mod compaction;
 mod groups;
 mod schedules;
 mod subscriptions;
@@ -32,6 +33,7 @@ use towpath_storage::{
 
 use crate::model::{Deletion, KnownTrim, Model, SentBatch, payload};
 
+pub use compaction::{KeyedRecord, KnownKeyed};
 pub use subscriptions::Verdict;
 
 /// Sizes at which every mechanism is reached with a few kilobytes.
@@ -397,6 +399,7 @@ impl Stepper {
     /// Compares what the broker holds with what the model knows.
     pub fn check(&self) {
         self.check_groups();
+        self.check_keyed();
         let topics = self.engine.shared.published.topics();
         for (place, (name, known)) in self.model.topics.iter().enumerate() {
             let has_later_life = self

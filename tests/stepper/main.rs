@@ -4,6 +4,7 @@
     reason = "a test fails by panicking and says what it did"
 )]
 
+mod compaction;
 mod names;
 mod schedules;
 

@@ -47,6 +47,8 @@ pub(super) fn topic_config(config: TopicConfig) -> Option<v1::TopicConfig> {
         retention_bytes: config.retention_bytes,
         dedupe_window_ms: config.dedupe_window_ms,
         key_versions: config.has_key_versions,
+        compact: config.compact,
+        tombstone_grace_ms: config.tombstone_grace_ms,
         stale_records: match config.stale_records {
             None => v1::StaleRecords::Unspecified,
             Some(StaleRecords::Refuse) => v1::StaleRecords::Refuse,

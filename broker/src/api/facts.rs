@@ -14,11 +14,11 @@ use super::placement::new_record;
 use super::{Shared, status};
 use crate::core::{
     BatchFacts, EventRow, KeyHead, RecordFacts, Remembered, STALE_HEADER, StaleRecords,
-    TopicConfig, UnwrittenRecord,
+    TopicConfig, UnwrittenRecord, record_hash,
 };
 use crate::runtime::command::CarriedFacts;
 use crate::runtime::published::TopicView;
-use crate::runtime::record_facts::{entity_version, hash_of};
+use crate::runtime::record_facts::entity_version;
 
 /// Headers that name an event, as the event contract has them: which of its source it is, and the source.
 const EVENT_ID: &str = "ce-id";
@@ -212,6 +212,9 @@ impl Reader {
                 return Err(Problem::invalid_field(field(number), message)
                     .with_hint("write fewer records at once to this topic"));
             }
+            if config.compact && record.key().is_none() {
+                return Err(without_key(field(number)));
+            }
             let read = self.facts_of(&config, &record, asked(number));
             let named = |fault| Problem::invalid_field(field(number), fault);
             facts.records.push(read.map_err(named)?);
@@ -277,7 +280,7 @@ impl Reader {
     }
 
     fn hash(&self, parts: &[&[u8]]) -> [u8; 16] {
-        hash_of(&self.hash_key, parts)
+        record_hash(&self.hash_key, parts)
     }
 }
 
@@ -305,6 +308,13 @@ fn version_of(config: &TopicConfig, record: &RecordView<'_>) -> Result<Option<u6
     entity_version(record).map(Some)
 }
 
+/// A record that nothing could ever replace.
+fn without_key(field: impl Into<String>) -> Problem {
+    let message = "the topic is compacted by key: a record needs a key";
+    Problem::invalid_field(field.into(), message)
+        .with_hint("give each record the key of what it is about")
+}
+
 /// Checks that a topic can take a record later, as far as that depends on the record alone.
 ///
 /// # Errors
@@ -317,6 +327,9 @@ pub(super) fn check_later(
     let mut payload = BytesMut::new();
     new_record(record).put(&mut payload);
     let config = topic.settings().config;
+    if config.compact && record.key.is_none() {
+        return Err(without_key(field));
+    }
     let record = Records::new(&payload).next().transpose()?;
     record.map_or(Ok(()), |record| {
         let version = version_of(&config, &record);

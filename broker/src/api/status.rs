@@ -17,9 +17,9 @@ use towpath_storage::{BrokerId, PartitionLog, PartitionRef, StorageError, with_c
 
 use super::convert;
 use crate::core::{
-    AppendRefusal, CommitRefusal, CreateTopicRefusal, DeleteGroupRefusal, DeleteTopicRefusal,
-    ExpectedVersionMismatch, GroupSummary, JoinRefusal, SeekRefusal, TopicConfigError, TopicInUse,
-    TopicNotFound, TrimRefusal, UpdateTopicRefusal,
+    AppendRefusal, CommitRefusal, CompactTopicRefusal, CreateTopicRefusal, DeleteGroupRefusal,
+    DeleteTopicRefusal, ExpectedVersionMismatch, GroupSummary, JoinRefusal, SeekRefusal,
+    TopicConfigError, TopicInUse, TopicNotFound, TrimRefusal, UpdateTopicRefusal,
 };
 use crate::fetch::{PositionError, ReadFailure};
 use crate::runtime::command::CommandError;
@@ -243,6 +243,9 @@ pub(super) fn config_refused(error: TopicConfigError) -> Problem {
         TopicConfigError::RetentionAge { .. } => "config.retention_age_ms",
         TopicConfigError::RetentionBytes => "config.retention_bytes",
         TopicConfigError::DedupeWindow { .. } => "config.dedupe_window_ms",
+        TopicConfigError::TombstoneGrace { .. } | TopicConfigError::TombstoneGraceAlone => {
+            "config.tombstone_grace_ms"
+        }
     };
     Problem::invalid_field(field, error.to_string())
 }
@@ -262,6 +265,16 @@ pub(super) fn update_refused(refusal: UpdateTopicRefusal, topics: &TopicTable) -
         UpdateTopicRefusal::LettersByAge { in_use } => Problem::new(ErrorReason::TopicInUse, text)
             .with("topic", &in_use.name)
             .with_hint("bound it by bytes, or discard what you do not need"),
+    }
+}
+
+/// Why a topic is not compacted.
+pub(super) fn compact_refused(refusal: CompactTopicRefusal, topics: &TopicTable) -> Problem {
+    let text = refusal.to_string();
+    match refusal {
+        CompactTopicRefusal::NotFound(TopicNotFound { name }) => topic_not_found(&name, topics),
+        CompactTopicRefusal::NotCompacted { .. } => Problem::invalid_field("name", text)
+            .with_hint("create a topic with compact, and copy the last record of each key"),
     }
 }
 

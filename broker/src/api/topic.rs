@@ -176,6 +176,14 @@ impl TopicService for TopicApi {
         Ok(Response::new(trimmed))
     }
 
+    async fn compact_topic(
+        &self,
+        request: Request<v1::CompactTopicRequest>,
+    ) -> Result<Response<v1::CompactTopicResponse>, Status> {
+        let compacted = change::compact(&self.shared, request.into_inner()).await?;
+        Ok(Response::new(compacted))
+    }
+
     async fn delete_topic(
         &self,
         request: Request<v1::DeleteTopicRequest>,

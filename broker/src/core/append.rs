@@ -44,6 +44,7 @@ impl AppendRequest {
             base_offset: partition.end,
             lsn,
             append_time_ms,
+            sparse: None,
         }
     }
 }
@@ -230,10 +231,7 @@ impl State {
             Err(needs) => return Ok(AppendDecision::Wait(needs)),
         };
         let base = active.map_or(found.end, |active| active.base);
-        let segment = SegmentRef {
-            partition: request.partition,
-            base,
-        };
+        let segment = SegmentRef::new(request.partition, base);
         Ok(AppendDecision::Append(DirectoryLine {
             place: FramePlace { segment, position },
             form: match placing {

@@ -235,7 +235,7 @@ impl State {
             for segment in &known.segments {
                 let base = segment.base;
                 self.changes
-                    .note(RowId::Segment(SegmentRef { partition, base }));
+                    .note(RowId::Segment(SegmentRef::new(partition, base)));
             }
         }
         for (producer, partition) in self.producers.remove_topic(id) {

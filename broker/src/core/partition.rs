@@ -1,6 +1,6 @@
 //! Partitions and their segments as decisions see them.
 
-use towpath_storage::{ActiveSegment, DirectoryLine, Offset};
+use towpath_storage::{ActiveSegment, DirectoryLine, Lsn, Offset, PartitionRef, SegmentRef};
 
 use super::row::{PartitionRow, SegmentRow};
 
@@ -28,6 +28,12 @@ pub struct Segment {
     pub first_append_time_ms: i64,
     /// Append time of its last batch, milliseconds since the Unix epoch; 0 while it has none.
     pub last_append_time_ms: i64,
+    /// How often it was rewritten: which of its files counts.
+    pub generation: u32,
+    /// Of each key only the record that was the last at this entry is in it; 0 if it was not compacted.
+    pub compacted_lsn: Lsn,
+    /// Tombstones that compaction has left in it, since they were too young to go.
+    pub tombstone_count: u64,
 }
 
 impl Segment {
@@ -38,6 +44,18 @@ impl Segment {
             size_bytes: 0,
             first_append_time_ms: 0,
             last_append_time_ms: 0,
+            generation: 0,
+            compacted_lsn: Lsn::ZERO,
+            tombstone_count: 0,
+        }
+    }
+
+    /// Its files, as a segment of this partition.
+    pub(crate) fn at(&self, partition: PartitionRef) -> SegmentRef {
+        SegmentRef {
+            partition,
+            base: self.base,
+            generation: self.generation,
         }
     }
 
@@ -60,6 +78,9 @@ impl Segment {
             size_bytes: row.size_bytes,
             first_append_time_ms: row.first_append_time_ms,
             last_append_time_ms: row.last_append_time_ms,
+            generation: row.generation,
+            compacted_lsn: Lsn::new(row.compacted_lsn),
+            tombstone_count: row.tombstone_count,
         }
     }
 
@@ -68,6 +89,9 @@ impl Segment {
             size_bytes: self.size_bytes,
             first_append_time_ms: self.first_append_time_ms,
             last_append_time_ms: self.last_append_time_ms,
+            generation: self.generation,
+            compacted_lsn: self.compacted_lsn.get(),
+            tombstone_count: self.tombstone_count,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! each other, so a batch may hold several records of a key, or an event twice.
 
 mod facts;
+mod hash;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use towpath_storage::{Offset, PartitionRef, Row, RowKey, TopicId};
 use super::State;
 use super::topic_config::{StaleRecords, TopicConfig};
 pub use facts::{BatchFacts, RECORD_ROW_BYTES, RecordFacts, Remembered, STALE_HEADER};
+pub use hash::record_hash;
 pub use rows::{EventRow, IndexedTopic, KeyHead, KeyVersion, index_filter_key_bytes};
 pub(super) use rows::{TABLE_KEY_HEAD, TABLE_UNWRITTEN, is_row_needed};
 use rows::{event_key, key_version_key};

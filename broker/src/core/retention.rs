@@ -182,9 +182,9 @@ impl State {
         let mut rows = vec![RowId::Partition(partition).put(&trimmed.to_row())];
         for segment in &dropped {
             let (base, size_bytes) = (segment.base, segment.size_bytes);
-            let segment = SegmentRef { partition, base };
-            rows.push(RowId::Segment(segment).gone());
-            rows.push(RowId::DroppedSegment(segment).put(&DroppedSegmentRow { size_bytes }));
+            let dropped = RowId::DroppedSegment(segment.at(partition));
+            rows.push(RowId::Segment(SegmentRef::new(partition, base)).gone());
+            rows.push(dropped.put(&DroppedSegmentRow { size_bytes }));
         }
         Some(Trim {
             partition,

@@ -42,9 +42,9 @@ pub(super) enum RowId {
     Producer(ProducerId, PartitionRef),
     /// A deleted topic whose files may still be there.
     Dropped(TopicId),
-    /// A segment of a partition.
+    /// A segment of a partition, whatever its generation.
     Segment(SegmentRef),
-    /// A segment that was trimmed and whose files may still be there.
+    /// A generation of a segment that was trimmed or rewritten, and whose files may still be there.
     DroppedSegment(SegmentRef),
     /// A consumer group.
     Group(GroupId),
@@ -88,10 +88,7 @@ impl RowId {
                 put_segment(&mut key, *segment);
                 TABLE_SEGMENT
             }
-            Self::DroppedSegment(segment) => {
-                put_segment(&mut key, *segment);
-                TABLE_DROPPED_SEGMENT
-            }
+            Self::DroppedSegment(segment) => put_generation(&mut key, *segment),
             Self::Group(group) => {
                 key.put_u64_le(group.get());
                 TABLE_GROUP
@@ -151,7 +148,13 @@ impl RowId {
             }
             TABLE_DROPPED => Self::Dropped(get_topic(&mut bytes)?),
             TABLE_SEGMENT => Self::Segment(get_segment(&mut bytes)?),
-            TABLE_DROPPED_SEGMENT => Self::DroppedSegment(get_segment(&mut bytes)?),
+            TABLE_DROPPED_SEGMENT => {
+                let mut segment = get_segment(&mut bytes)?;
+                if !bytes.is_empty() {
+                    segment.generation = bytes.try_get_u32_le().ok()?;
+                }
+                Self::DroppedSegment(segment)
+            }
             TABLE_GROUP => Self::Group(get_group(&mut bytes)?),
             TABLE_GROUP_PARTITION => {
                 let group = get_group(&mut bytes)?;
@@ -238,6 +241,15 @@ fn put_segment(key: &mut Vec<u8>, segment: SegmentRef) {
     key.put_u64_le(segment.base.get());
 }
 
+/// The key of a generation of a segment; returns its table.
+fn put_generation(key: &mut Vec<u8>, segment: SegmentRef) -> u16 {
+    put_segment(key, segment);
+    if segment.generation > 0 {
+        key.put_u32_le(segment.generation);
+    }
+    TABLE_DROPPED_SEGMENT
+}
+
 fn get_topic(bytes: &mut &[u8]) -> Option<TopicId> {
     bytes.try_get_u64_le().ok().map(TopicId::new)
 }
@@ -259,7 +271,7 @@ fn get_partition(bytes: &mut &[u8]) -> Option<PartitionRef> {
 fn get_segment(bytes: &mut &[u8]) -> Option<SegmentRef> {
     let partition = get_partition(bytes)?;
     let base = bytes.try_get_u64_le().ok().map(Offset::new)?;
-    Some(SegmentRef { partition, base })
+    Some(SegmentRef::new(partition, base))
 }
 
 /// Value of the broker's row.
@@ -304,6 +316,10 @@ pub(super) struct TopicRow {
     pub(super) dedupe_window_ms: Option<u64>,
     #[prost(bool, tag = "8")]
     pub(super) has_key_versions: bool,
+    #[prost(bool, tag = "9")]
+    pub(super) compact: bool,
+    #[prost(uint64, optional, tag = "10")]
+    pub(super) tombstone_grace_ms: Option<u64>,
     /// 0 for nothing, 1 to refuse them, 2 to mark them.
     #[prost(uint32, tag = "11")]
     pub(super) stale_records: u32,
@@ -321,6 +337,8 @@ impl TopicRow {
                 1 => Some(StaleRecords::Refuse),
                 _ => Some(StaleRecords::Mark),
             },
+            compact: self.compact,
+            tombstone_grace_ms: self.tombstone_grace_ms,
         }
     }
 
@@ -336,6 +354,8 @@ impl TopicRow {
                 Some(StaleRecords::Refuse) => 1,
                 Some(StaleRecords::Mark) => 2,
             },
+            compact: config.compact,
+            tombstone_grace_ms: config.tombstone_grace_ms,
             ..self
         }
     }
@@ -387,6 +407,15 @@ pub(super) struct SegmentRow {
     pub(super) first_append_time_ms: i64,
     #[prost(int64, tag = "3")]
     pub(super) last_append_time_ms: i64,
+    /// Which of its files counts.
+    #[prost(uint32, tag = "4")]
+    pub(super) generation: u32,
+    /// The entry by whose state it was compacted; 0 if it was not.
+    #[prost(uint64, tag = "5")]
+    pub(super) compacted_lsn: u64,
+    /// Tombstones that were left in it then.
+    #[prost(uint64, tag = "6")]
+    pub(super) tombstone_count: u64,
 }
 
 /// Value of a group's row.
@@ -487,7 +516,7 @@ mod tests {
             partition: 3,
         };
         let base = Offset::new(11);
-        let segment = SegmentRef { partition, base };
+        let segment = SegmentRef::new(partition, base);
         for id in [
             RowId::Broker,
             RowId::Topic(TopicId::new(1)),
@@ -496,6 +525,10 @@ mod tests {
             RowId::Dropped(TopicId::new(2)),
             RowId::Segment(segment),
             RowId::DroppedSegment(segment),
+            RowId::DroppedSegment(SegmentRef {
+                generation: 4,
+                ..segment
+            }),
             RowId::Group(GroupId::new(4)),
             RowId::GroupPartition(GroupId::new(4), partition),
             RowId::Subscription(SubscriptionId::new(5)),

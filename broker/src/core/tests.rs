@@ -10,6 +10,7 @@ use towpath_storage::{
 
 use super::*;
 
+mod compaction;
 mod hold;
 mod letters;
 mod retention;

@@ -455,7 +455,7 @@ impl State {
         let base = rolled.end;
         Some(vec![
             RowId::Partition(partition).put(&rolled.to_row()),
-            RowId::Segment(SegmentRef { partition, base }).put(&Segment::new(base).to_row()),
+            RowId::Segment(SegmentRef::new(partition, base)).put(&Segment::new(base).to_row()),
         ])
     }
 

@@ -4,6 +4,8 @@
 const SEGMENTS_PER_SHARE: u64 = 4;
 /// They are no shorter than this for it, unless the broker's own limit is lower.
 const SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
+/// Segments of a compacted topic are no longer, bytes.
+const COMPACTED_SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A segment is appended to for at most this part of the retention age.
 const SEGMENTS_PER_AGE: u64 = 8;
 /// It is appended to for at least so long, milliseconds.
@@ -23,6 +25,10 @@ pub struct TopicConfig {
     /// What becomes of a record that brings an older version of its entity; none to compare nothing. Fixed
     /// when the topic is created.
     pub stale_records: Option<StaleRecords>,
+    /// Whether of each key only the last record is kept. Fixed when the topic is created.
+    pub compact: bool,
+    /// For how long compaction leaves a tombstone, milliseconds; none for a day.
+    pub tombstone_grace_ms: Option<u64>,
 }
 
 /// What becomes of a record that brings an older version of an entity than its topic has.
@@ -43,6 +49,8 @@ pub struct TopicConfigChange {
     pub retention_bytes: SettingChange,
     /// Of [`TopicConfig::dedupe_window_ms`].
     pub dedupe_window_ms: SettingChange,
+    /// Of [`TopicConfig::tombstone_grace_ms`].
+    pub tombstone_grace_ms: SettingChange,
 }
 
 /// What becomes of one setting.
@@ -89,6 +97,18 @@ pub enum TopicConfigError {
         /// What was asked for.
         value: u64,
     },
+    /// The grace would not fit the clock.
+    #[error(
+        "tombstone_grace_ms is 0 to {}, not {value}",
+        TopicConfig::RETENTION_AGE_MS_MAX
+    )]
+    TombstoneGrace {
+        /// What was asked for.
+        value: u64,
+    },
+    /// There is a grace, and nothing that it is about.
+    #[error("tombstone_grace_ms is a setting of compacted topics")]
+    TombstoneGraceAlone,
 }
 
 impl TopicConfig {
@@ -98,6 +118,8 @@ impl TopicConfig {
     pub const DEDUPE_WINDOW_MS_MIN: u64 = 1_000;
     /// Longest such window: seven days.
     pub const DEDUPE_WINDOW_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+    /// For how long compaction leaves a tombstone unless asked otherwise: a day.
+    pub const TOMBSTONE_GRACE_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
 
     /// Checks every setting.
     ///
@@ -121,13 +143,24 @@ impl TopicConfig {
             } if !(Self::DEDUPE_WINDOW_MS_MIN..=Self::DEDUPE_WINDOW_MS_MAX).contains(&value) => {
                 Err(TopicConfigError::DedupeWindow { value })
             }
+            Self {
+                tombstone_grace_ms: Some(value),
+                ..
+            } if value > Self::RETENTION_AGE_MS_MAX => {
+                Err(TopicConfigError::TombstoneGrace { value })
+            }
+            Self {
+                compact: false,
+                tombstone_grace_ms: Some(_),
+                ..
+            } => Err(TopicConfigError::TombstoneGraceAlone),
             _ => Ok(()),
         }
     }
 
     /// Whether it is remembered where the last record of each key is.
     pub fn has_key_heads(&self) -> bool {
-        self.has_key_versions || self.stale_records.is_some()
+        self.has_key_versions || self.stale_records.is_some() || self.compact
     }
 
     /// Whether records are looked at one by one before they are written.
@@ -138,6 +171,11 @@ impl TopicConfig {
     /// Length at which a segment of a partition is left, so that retention by bytes can let go of
     /// small enough pieces.
     pub(super) fn segment_bytes_max(&self, partition_count: usize, limit: u64) -> u64 {
+        // What is appended to is never compacted, so it should not become long.
+        let limit = match self.compact {
+            true => limit.min(COMPACTED_SEGMENT_BYTES_MAX),
+            false => limit,
+        };
         let Some(bytes) = self.retention_bytes else {
             return limit;
         };
@@ -151,6 +189,13 @@ impl TopicConfig {
         let age_ms = self.retention_age_ms? / SEGMENTS_PER_AGE;
         i64::try_from(age_ms.max(SEGMENT_AGE_MS_MIN)).ok()
     }
+
+    /// Tombstones that were appended before this time may go, at broker time `now_ms`.
+    pub(super) fn tombstones_before_ms(&self, now_ms: i64) -> i64 {
+        let grace_ms = self.tombstone_grace_ms;
+        let grace_ms = grace_ms.unwrap_or(Self::TOMBSTONE_GRACE_MS_DEFAULT);
+        now_ms.saturating_sub(i64::try_from(grace_ms).unwrap_or(i64::MAX))
+    }
 }
 
 impl TopicConfigChange {
@@ -160,6 +205,9 @@ impl TopicConfigChange {
             retention_age_ms: self.retention_age_ms.applied_to(config.retention_age_ms),
             retention_bytes: self.retention_bytes.applied_to(config.retention_bytes),
             dedupe_window_ms: self.dedupe_window_ms.applied_to(config.dedupe_window_ms),
+            tombstone_grace_ms: self
+                .tombstone_grace_ms
+                .applied_to(config.tombstone_grace_ms),
             ..config
         }
     }

@@ -241,8 +241,18 @@ impl Fetch {
         let (place, held) = (lane.place, lane.ahead_bytes());
         let frames = lane.take(lsn_max).into_iter();
         self.ahead_bytes = self.ahead_bytes + lane.ahead_bytes() - held;
-        self.events
-            .extend(frames.map(|frame| FetchEvent::Frame(place, frame)));
+        for frame in frames {
+            let hole = frame.hole_behind();
+            if !frame.is_gone() {
+                self.events.push_back(FetchEvent::Frame(place, frame));
+            }
+            // Where records are, the holes before and between them are told by their offsets.
+            self.events.extend(hole.map(|range| FetchEvent::Gap {
+                place,
+                range,
+                cause: GapCause::Compacted,
+            }));
+        }
         // When merging, its next frame must be known before any other is told; otherwise all the
         // others have their turn before.
         self.unseen.push_back(number);
@@ -287,7 +297,9 @@ impl Fetch {
                 requested: range.start,
                 range: left,
             },
-            GapCause::Lost | GapCause::Trimmed => return self.unseen.push_back(number),
+            GapCause::Lost | GapCause::Trimmed | GapCause::Compacted => {
+                return self.unseen.push_back(number);
+            }
         };
         self.note_failure(number, failure);
     }

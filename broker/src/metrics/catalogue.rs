@@ -125,6 +125,8 @@ families! {
     CHECKPOINT_FAILURES = Counter "towpath_checkpoint_failures_total" [] "Checkpoints that could not be written and are tried again.";
     CHECKPOINT_TIME = Gauge "towpath_checkpoint_last_time_seconds" [] "When the last checkpoint was written, seconds since the Unix epoch.";
     CHECKPOINT_DURATION = Gauge "towpath_checkpoint_last_duration_seconds" [] "How long the last checkpoint took to write; 0 before the first after the start.";
+    COMPACTION_REMOVED_RECORDS = Counter "towpath_compaction_removed_records_total" [] "Records that compaction has let go of.";
+    COMPACTION_WRITTEN_BYTES = Counter "towpath_compaction_written_bytes_total" [] "Bytes of segments that compaction has written.";
 
     RPC_REQUESTS = Counter "towpath_rpc_requests_total" ["method", "code"] "Calls and streams that have ended.";
     RPC_DURATION = Histogram "towpath_rpc_duration_seconds" ["method"] "Time that calls took, streams not included.";

@@ -260,6 +260,10 @@ impl Sources {
         text.one(&all::CHECKPOINT_TIME, Duration::from_millis(last_ms));
         let nanos = load(&engine.checkpoint_nanos);
         text.one(&all::CHECKPOINT_DURATION, Duration::from_nanos(nanos));
+        let removed = load(&engine.compacted_records);
+        text.one(&all::COMPACTION_REMOVED_RECORDS, removed);
+        let written = load(&engine.compaction_bytes);
+        text.one(&all::COMPACTION_WRITTEN_BYTES, written);
     }
 
     fn write_rpc(&self, text: &mut Exposition) {

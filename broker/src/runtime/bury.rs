@@ -186,9 +186,9 @@ impl Undertaker<'_> {
         };
         let frame = frames.first();
         let frame = frame.ok_or_else(|| format!("the record at offset {offset} cannot be read"))?;
-        let place = offset.since(frame.header.base_offset);
         let mut records = Records::new(&frame.payload).map_while(Result::ok);
-        let record = records.nth(usize::try_from(place).unwrap_or(usize::MAX));
+        let place = frame.place_of(offset);
+        let record = place.and_then(|place| records.nth(place as usize));
         let record =
             record.ok_or_else(|| format!("the record at offset {offset} cannot be read"))?;
         let start = record.position();

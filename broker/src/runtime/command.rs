@@ -12,6 +12,7 @@ use towpath_proto::names::TopicName;
 use towpath_storage::{Lsn, Offset, OffsetRange, PartitionRef, ProducerStamp, SegmentRef, TopicId};
 
 use super::bury::Burial;
+use super::compaction::SwapVerdict;
 use super::group_command::GroupCommand;
 use super::index_view::IndexSnapshot;
 use super::metrics::Tally;
@@ -21,10 +22,11 @@ use super::schedule_command::{Fire, RescheduleCommand, SCHEDULED_ROW_BYTES, Sche
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
     AcceptedBatch, AppendRefusal, AppendRequest, BatchFacts, BurialFailure, BurialWish, ChangedKey,
-    CommitKey, CommitRefused, CommitWish, CreateTopic, CreateTopicRefusal, DeadLetter,
-    DeleteTopicRefusal, DeliveryOutcome, FindKey, ProducerFenced, ProducerLife, RECORD_ROW_BYTES,
-    RepeatedCommit, ScheduleKey, SubscriptionId, TopicNotFound, TopicSettings, TrimRefusal,
-    TrimTopic, UnwrittenRecord, UpdateTopic, UpdateTopicRefusal,
+    CommitKey, CommitRefused, CommitWish, CompactTopic, CompactTopicRefusal, CompactedSegment,
+    CreateTopic, CreateTopicRefusal, DeadLetter, DeleteTopicRefusal, DeliveryOutcome, FindKey,
+    ProducerFenced, ProducerLife, RECORD_ROW_BYTES, RepeatedCommit, ScheduleKey, SubscriptionId,
+    TopicNotFound, TopicSettings, TrimRefusal, TrimTopic, UnwrittenRecord, UpdateTopic,
+    UpdateTopicRefusal,
 };
 
 /// Which batch of a stream an answer is for.
@@ -528,6 +530,20 @@ pub enum ControlCommand {
     Subscription(SubscriptionCommand),
     /// Something about scheduled records.
     Schedule(ScheduleCommand),
+    /// Compact a topic now, as soon as what it appends to is sealed and in a checkpoint.
+    CompactTopic {
+        /// Which.
+        wish: CompactTopic,
+        /// Where the answer goes: the topic, and how many bytes of frames were never compacted.
+        answer: Answer<(Arc<TopicView>, u64), CompactTopicRefusal>,
+    },
+    /// Have a rewritten segment take the place of what it was made of.
+    SwapSegments {
+        /// The segment.
+        compacted: Box<CompactedSegment>,
+        /// Where it is said whether it does. Not at all if the broker stops.
+        verdict: SwapVerdict,
+    },
     /// The files of deleted topics and of trimmed segments are gone.
     ForgetDropped {
         /// Which topics. At most [`FORGET_DROPPED_MAX`] of both together.
@@ -561,7 +577,8 @@ impl ControlCommand {
             Self::Group(command) => command.fail(is_begun),
             Self::Subscription(command) => command.fail(is_begun),
             Self::Schedule(command) => command.fail(is_begun),
-            Self::ForgetDropped { .. } => {}
+            Self::CompactTopic { answer, .. } => fail(answer, is_begun),
+            Self::SwapSegments { .. } | Self::ForgetDropped { .. } => {}
         }
     }
 }

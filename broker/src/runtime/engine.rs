@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use towpath_storage::{
-    Environment, LogReader, Lsn, OpenError, RecoveryReport, SegmentFiles, Storage, StorageError,
-    StorageOptions,
+    BrokerId, Environment, LogReader, Lsn, OpenError, PartitionRef, RecoveryReport, SegmentFiles,
+    Storage, StorageError, StorageOptions, remove_unnamed_generations, with_causes,
 };
 
 use super::command_queue::{CommandQueue, Taken};
@@ -35,7 +35,7 @@ pub struct EngineOptions {
 #[derive(Debug, Clone, Copy)]
 pub struct Identity {
     /// Of the data folder.
-    pub broker_id: towpath_storage::BrokerId,
+    pub broker_id: BrokerId,
     /// Of this life of its data.
     pub incarnation: u64,
 }
@@ -95,18 +95,19 @@ impl Engine {
             Arc::clone(&storage.files),
             storage.journal_files,
         );
-        let maintenance_shared = maintenance_shared(&shared, storage.files);
+        let (files, reader) = (Arc::clone(&storage.files), storage.reader.clone());
         let maintenance_worker = MaintenanceWorker::new(
             environment.clone(),
             storage.checkpointer,
             storage.dirty,
-            maintenance_shared,
+            maintenance_shared(&shared, files, reader, storage.broker_id),
         );
         // Their removal from the state is in the checkpoint that recovery has written.
         maintenance_worker.remove_dropped(Dropped {
             topics: state.dropped().map(|(topic, _)| topic).collect(),
             segments: state.dropped_segments().collect(),
         })?;
+        remove_unfinished(&state, &storage.files);
         let identity = Identity {
             broker_id: storage.broker_id,
             incarnation: storage.incarnation,
@@ -171,7 +172,7 @@ impl Engine {
     /// As [`MaintenanceWorker::checkpoint`].
     pub fn step_maintenance(&mut self) -> Result<bool, StorageError> {
         let Some(job): Option<CheckpointJob> = self.shared.maintenance.try_pop() else {
-            return Ok(self.maintenance_worker.merge());
+            return Ok(self.maintenance_worker.merge() || self.maintenance_worker.compact()?);
         };
         if !self.maintenance_worker.is_settled(job.input.lsn) {
             self.shared.maintenance.push_urgent(job);
@@ -191,7 +192,12 @@ impl Engine {
     }
 }
 
-fn maintenance_shared(shared: &Shared, files: Arc<SegmentFiles>) -> MaintenanceShared {
+fn maintenance_shared(
+    shared: &Shared,
+    files: Arc<SegmentFiles>,
+    reader: LogReader,
+    broker_id: BrokerId,
+) -> MaintenanceShared {
     MaintenanceShared {
         files,
         progress: Arc::clone(&shared.progress),
@@ -200,6 +206,23 @@ fn maintenance_shared(shared: &Shared, files: Arc<SegmentFiles>) -> MaintenanceS
         metrics: Arc::clone(&shared.metrics),
         published: Arc::clone(&shared.published),
         index: Arc::clone(&shared.index),
+        reader,
+        hash_key: *broker_id.as_bytes(),
+    }
+}
+
+/// Removes what compaction was writing when the broker ended. What cannot be removed now only takes room.
+fn remove_unfinished(state: &State, files: &SegmentFiles) {
+    for topic in state.topics().filter(|topic| topic.config().compact) {
+        for (partition, _) in (0..).zip(topic.partitions()) {
+            let topic = topic.id();
+            let partition = PartitionRef { topic, partition };
+            let is_named = |segment| state.names_segment(segment);
+            if let Err(error) = remove_unnamed_generations(files, partition, is_named) {
+                let error = with_causes(&error);
+                tracing::warn!(%error, %partition, "unfinished compaction not removed");
+            }
+        }
     }
 }
 

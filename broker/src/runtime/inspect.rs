@@ -1,6 +1,7 @@
 //! Looking into records for subscriptions, so that the sequencer never does: their keys and lengths, and
 //! whether their filters want them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use towpath_proto::batch::Records;
@@ -19,8 +20,8 @@ use super::published::PublishedState;
 use super::schedules::{ScheduleJob, Timekeeper};
 use super::subscription_command::SubscriptionCommand;
 use crate::core::{
-    HashKey, InspectFailure, InspectWish, Inspected, InspectedRecord, PartitionFilters,
-    SubscriptionId,
+    FilterVerdict, HashKey, InspectFailure, InspectWish, Inspected, InspectedRecord,
+    PartitionFilters, SubscriptionId,
 };
 use crate::filter::{FilterInput, Steps};
 
@@ -230,30 +231,53 @@ fn inspect_frame(
         .push((base.max(next), frame.header.append_time_ms));
     let enough = job.wish.count_max + REST_OF_FRAME_MAX;
     let partition = job.partition.partition;
-    let mut offset = base;
+    let mut next = next.max(base);
     // Every payload was walked when it came, and has its checksum.
-    for record in Records::new(&frame.payload).map_while(Result::ok) {
-        if found.records.len() as u64 >= enough || steps.taken() >= STEPS_MAX {
-            return offset;
+    let records = Records::new(&frame.payload).map_while(Result::ok);
+    for (place, record) in (0..).zip(records) {
+        let Some(offset) = frame.offset_of(place).filter(|offset| *offset >= next) else {
+            continue;
+        };
+        next = inspect_hole(job, next..offset, found, enough);
+        if next < offset || found.records.len() as u64 >= enough || steps.taken() >= STEPS_MAX {
+            return next;
         }
-        if offset >= next {
-            let key = match record.key() {
-                Some(key) => job.hash_key.of_key(key),
-                None => job.hash_key.of_keyless(partition, offset),
-            };
-            let input = FilterInput {
-                record,
-                append_time_ms: frame.header.append_time_ms,
-            };
-            found.records.push(InspectedRecord {
-                key,
-                bytes: u32::try_from(record.bytes().len()).unwrap_or(u32::MAX),
-                verdict: judges.verdict(offset, &input, steps),
-            });
-        }
-        offset = offset.advance(1);
+        let key = match record.key() {
+            Some(key) => job.hash_key.of_key(key),
+            None => job.hash_key.of_keyless(partition, offset),
+        };
+        let input = FilterInput {
+            record,
+            append_time_ms: frame.header.append_time_ms,
+        };
+        found.records.push(InspectedRecord {
+            key,
+            bytes: u32::try_from(record.bytes().len()).unwrap_or(u32::MAX),
+            verdict: judges.verdict(offset, &input, steps),
+        });
+        next = offset.advance(1);
     }
-    frame.header.next_offset()
+    inspect_hole(job, next..frame.header.next_offset(), found, enough)
+}
+
+/// Adds offsets that have no record any more, and returns where to go on.
+fn inspect_hole(
+    job: &InspectJob,
+    hole: Range<Offset>,
+    found: &mut Inspected,
+    enough: u64,
+) -> Offset {
+    let partition = job.partition.partition;
+    let mut next = hole.start;
+    while next < hole.end && (found.records.len() as u64) < enough {
+        found.records.push(InspectedRecord {
+            key: job.hash_key.of_keyless(partition, next),
+            bytes: 0,
+            verdict: FilterVerdict::Gone,
+        });
+        next = next.advance(1);
+    }
+    next
 }
 
 #[cfg(test)]
@@ -278,8 +302,8 @@ mod tests {
             records: vec![record; record_count as usize],
         };
         let payload = batch.encode_to_vec();
-        let frame = Frame {
-            header: FrameHeader {
+        let frame = Frame::dense(
+            FrameHeader {
                 payload_bytes: u32::try_from(payload.len()).expect("bytes"),
                 payload_crc: 0,
                 codec: 0,
@@ -287,9 +311,10 @@ mod tests {
                 base_offset: Offset::ZERO,
                 lsn: Lsn::new(1),
                 append_time_ms: 0,
+                sparse: None,
             },
-            payload: payload.into(),
-        };
+            payload.into(),
+        );
         let expression = "json.all(a, json.all(b, a == b))".to_owned();
         let filters = PartitionFilters {
             former: Vec::new(),

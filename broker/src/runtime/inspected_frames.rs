@@ -91,11 +91,9 @@ mod tests {
             base_offset: Offset::new(base),
             lsn: Lsn::new(1),
             append_time_ms: 0,
+            sparse: None,
         };
-        Frame {
-            header,
-            payload: vec![0; payload_bytes].into(),
-        }
+        Frame::dense(header, vec![0; payload_bytes].into())
     }
 
     /// First offsets of the frames that are kept from an offset on.

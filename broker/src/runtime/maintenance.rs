@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use towpath_storage::{
-    CheckpointInput, Checkpointer, DirtySegments, Environment, Lsn, MergeJob, MergeStep, RowKey,
-    SegmentFiles, SegmentRef, StorageError, TopicId, remove_segments, remove_topic, with_causes,
+    CheckpointInput, Checkpointer, DirtySegments, Environment, LogReader, Lsn, MergeJob, MergeStep,
+    RowKey, SegmentFiles, SegmentRef, StorageError, TopicId, remove_segments, remove_topic,
+    with_causes,
 };
 
 use super::command::{ControlCommand, FORGET_DROPPED_MAX};
 use super::command_queue::{CommandQueue, Event};
+use super::compaction::{Compactor, CompactorShared};
 use super::index_view::IndexView;
 use super::metrics::EngineMetrics;
 use super::published::PublishedState;
 use super::queue::WorkQueue;
 use super::settle::{SettleProgress, SettleWork};
 use super::space::is_low;
-use crate::core::{IndexedTopic, is_index_row_needed, is_schedule_row_needed};
+use crate::core::{CompactionPlan, IndexedTopic, is_index_row_needed, is_schedule_row_needed};
 
 /// A checkpoint to be written.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct CheckpointJob {
     pub input: CheckpointInput,
     /// What was dropped at or below its LSN and whose files may go afterwards.
     pub dropped: Dropped,
+    /// What may be compacted when it is done.
+    pub compactions: Vec<CompactionPlan>,
 }
 
 /// What is no part of the state any more, and whose files may still be there.
@@ -50,6 +54,7 @@ pub struct MaintenanceWorker {
     index: Arc<IndexView>,
     /// Runs of index rows that are being merged.
     merge: Option<MergeJob>,
+    compactor: Compactor,
     is_space_low: bool,
 }
 
@@ -69,8 +74,18 @@ impl MaintenanceWorker {
             metrics,
             published,
             index,
+            reader,
+            hash_key,
         } = shared;
         let is_space_low = false;
+        let compactor = Compactor::new(CompactorShared {
+            reader,
+            files: Arc::clone(&files),
+            index: Arc::clone(&index),
+            commands: Arc::clone(&commands),
+            metrics: Arc::clone(&metrics),
+            hash_key,
+        });
         Self {
             environment,
             checkpointer,
@@ -83,6 +98,7 @@ impl MaintenanceWorker {
             published,
             index,
             merge: None,
+            compactor,
             is_space_low,
         }
     }
@@ -123,6 +139,19 @@ impl MaintenanceWorker {
         true
     }
 
+    /// Whether [`MaintenanceWorker::compact`] has something to do.
+    pub fn is_compacting(&self) -> bool {
+        self.compactor.is_busy()
+    }
+
+    /// Does a little of what compaction has to do; returns whether there was any of it.
+    ///
+    /// # Errors
+    /// [`StorageError`] of a failed sync: nothing is known about a folder of segments, and the broker must end.
+    pub fn compact(&mut self) -> Result<bool, StorageError> {
+        self.compactor.step()
+    }
+
     /// Whether the segments hold everything that the job's checkpoint covers.
     pub fn is_settled(&self, lsn: Lsn) -> bool {
         self.progress.settled() >= lsn
@@ -155,7 +184,9 @@ impl MaintenanceWorker {
         self.metrics.note_checkpoint(clock.wall_ms(), took);
         let before = job.input.continuation.file;
         self.settle.push(SettleWork::FreeJournal { before });
+        self.compactor.forget_topics(&job.dropped.topics);
         self.remove_dropped(job.dropped)?;
+        self.compactor.take_plans(job.compactions, job.input.lsn);
         self.commands.push_event(Event::CheckpointDone);
         Ok(())
     }
@@ -266,4 +297,8 @@ pub struct MaintenanceShared {
     pub published: Arc<PublishedState>,
     /// Rows of indexes that are on disk.
     pub index: Arc<IndexView>,
+    /// Reads segments.
+    pub reader: LogReader,
+    /// What keys are hashed with.
+    pub hash_key: [u8; 16],
 }

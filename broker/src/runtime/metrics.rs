@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use towpath_storage::{CommittedRound, Space};
+use towpath_storage::{CommittedRound, RewrittenSegment, Space};
 
 use crate::core::{State, UnwrittenCause, UnwrittenRecord};
 use crate::metrics::Histogram;
@@ -44,6 +44,10 @@ pub struct EngineMetrics {
     pub(crate) checkpoint_time_ms: AtomicU64,
     /// How long the last one took, nanoseconds.
     pub(crate) checkpoint_nanos: AtomicU64,
+    /// Records that compaction has let go of.
+    pub(crate) compacted_records: AtomicU64,
+    /// Bytes of frames that it has written.
+    pub(crate) compaction_bytes: AtomicU64,
 }
 
 impl EngineMetrics {
@@ -65,6 +69,8 @@ impl EngineMetrics {
             checkpoint_failures: AtomicU64::new(0),
             checkpoint_time_ms: AtomicU64::new(u64::try_from(wall_ms).unwrap_or(0)),
             checkpoint_nanos: AtomicU64::new(0),
+            compacted_records: AtomicU64::new(0),
+            compaction_bytes: AtomicU64::new(0),
         }
     }
 
@@ -104,6 +110,12 @@ impl EngineMetrics {
 
     pub(super) fn note_failed_checkpoint(&self) {
         self.checkpoint_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_compacted(&self, rewritten: &RewrittenSegment) {
+        let (records, bytes) = (rewritten.removed_count, rewritten.size_bytes);
+        self.compacted_records.fetch_add(records, Ordering::Relaxed);
+        self.compaction_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn note_space(&self, space: Space) {

@@ -28,7 +28,7 @@ impl PartitionHandle {
             end: known.end(),
             size_bytes: known.size_bytes(),
             last_append_time_ms: known.last_append_time_ms(),
-            segments: known.segments().iter().map(|it| it.base).collect(),
+            segments: known.segments().iter().map(|it| it.at(partition)).collect(),
         };
         let log = Arc::new(PartitionLog::new(partition, bounds));
         Self {

@@ -1,27 +1,13 @@
-//! How records are read for topics that look at them one by one: what is hashed, and which version of its
-//! entity a record brings.
+//! How records are read for topics that look at them one by one.
 
-use std::hash::Hasher;
-
-use siphasher::sip128::{Hasher128, SipHasher13};
 use towpath_proto::batch::{RecordView, Records};
 use towpath_storage::StorageError;
 
 use super::index_view::IndexSnapshot;
-use crate::core::{BatchFacts, KeyHead, RecordFacts, Remembered, TopicConfig};
+use crate::core::{BatchFacts, KeyHead, RecordFacts, Remembered, TopicConfig, record_hash};
 
 /// Header with the version of its entity that a record brings, in decimal digits.
 pub(crate) const ENTITY_VERSION: &str = "towpath-entity-version";
-
-/// The hash under which something is remembered, by the parts of its name.
-pub(crate) fn hash_of(hash_key: &[u8; 16], parts: &[&[u8]]) -> [u8; 16] {
-    let mut hasher = SipHasher13::new_with_key(hash_key);
-    for part in parts {
-        hasher.write_u64(part.len() as u64);
-        hasher.write(part);
-    }
-    hasher.finish128().as_bytes()
-}
 
 /// The version of its entity that a record brings.
 ///
@@ -63,7 +49,7 @@ pub(super) fn of_due(
     for record in Records::new(payload).map_while(Result::ok) {
         let mut key = record
             .key()
-            .map(|key| Remembered::new(hash_of(hash_key, &[key])));
+            .map(|key| Remembered::new(record_hash(hash_key, &[key])));
         if let Some(key) = &mut key {
             let found = snapshot.runs.get(&KeyHead::row_key(topic, &key.hash))?;
             key.on_disk = found.value().cloned();

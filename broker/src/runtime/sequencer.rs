@@ -7,6 +7,7 @@
 
 mod admission;
 mod checkpoint;
+mod compaction;
 mod control;
 mod data;
 mod draft;
@@ -40,6 +41,7 @@ use super::settle::{SettleProgress, SettleWork};
 use super::subscription_command::SubscriptionSink;
 use crate::core::{BrokerTime, SessionId, State};
 use checkpoint::CheckpointState;
+use compaction::CompactionWishes;
 use draft::Draft;
 
 /// Sizes that the sequencer keeps to.
@@ -137,6 +139,7 @@ pub struct Sequencer {
     /// Connections of consumers of subscriptions.
     consumers: BTreeMap<SessionId, Arc<dyn SubscriptionSink>>,
     checkpoint: CheckpointState,
+    compaction: CompactionWishes,
     /// Who may still carry what was on disk before each checkpoint whose index rows are in memory, the
     /// oldest first; not of the one that is under way.
     index_readers: VecDeque<Weak<()>>,
@@ -203,6 +206,7 @@ impl Sequencer {
             sessions: BTreeMap::new(),
             consumers: BTreeMap::new(),
             checkpoint: CheckpointState::new(first_file),
+            compaction: CompactionWishes::default(),
             index_readers: VecDeque::new(),
             is_marked: true,
         }
@@ -469,6 +473,7 @@ impl Sequencer {
             Event::CheckpointFailed(rows) => {
                 self.state.give_back(&rows);
                 self.checkpoint.fail(self.time.now_ms());
+                self.compaction.give_back();
             }
             Event::SpaceLow(is_low) => self.state.set_space_low(is_low),
             Event::Settled => {}

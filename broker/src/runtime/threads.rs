@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use towpath_storage::{StorageError, with_causes};
 
 use super::command_queue::{Appetite, CommandQueue};
+use super::compaction::STEP_PAUSE;
 use super::engine::Engine;
 use super::maintenance::{CheckpointJob, MaintenanceWorker};
 use super::queue::{Popped, WorkQueue};
@@ -23,6 +24,8 @@ use super::settle::{SettleWork, SettleWorker};
 const MARK_AFTER: Duration = Duration::from_millis(100);
 /// How often the disk's space is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// Steps of compaction after which it is looked at as well.
+const STEPS_PER_WATCH: u32 = 50;
 /// How long a stop waits for batches that wait for room, by the boot clock.
 const LINES_WAIT: Duration = Duration::from_secs(2);
 /// Threads that read segments.
@@ -300,11 +303,15 @@ struct MaintenanceRun {
 impl MaintenanceRun {
     fn run(mut self) {
         self.worker.watch_space();
+        let mut steps = 0;
         loop {
-            // Merging goes on between checkpoints.
-            let patience = match self.worker.is_merging() {
-                true => Duration::ZERO,
-                false => WATCH_INTERVAL,
+            // Merging and compaction go on between checkpoints.
+            let patience = if self.worker.is_merging() {
+                Duration::ZERO
+            } else if self.worker.is_compacting() {
+                STEP_PAUSE
+            } else {
+                WATCH_INTERVAL
             };
             match self.jobs.pop(Some(patience)) {
                 Popped::Work(job) => {
@@ -315,10 +322,26 @@ impl MaintenanceRun {
                     }
                 }
                 Popped::TimedOut if self.worker.merge() => {}
-                Popped::TimedOut => self.worker.watch_space(),
+                Popped::TimedOut => {
+                    if let Err(error) = self.pass_time(&mut steps) {
+                        self.failure.set(&error);
+                        self.shared.commands.close();
+                        return;
+                    }
+                }
                 Popped::Closed => return,
             }
         }
+    }
+
+    /// Does a little of what has time, and looks at the disk now and then.
+    fn pass_time(&mut self, steps: &mut u32) -> Result<(), StorageError> {
+        *steps += 1;
+        if !self.worker.compact()? || *steps >= STEPS_PER_WATCH {
+            *steps = 0;
+            self.worker.watch_space();
+        }
+        Ok(())
     }
 
     /// Waits until everything is settled, and writes the checkpoint. A stop ends the wait: the journal

@@ -10,6 +10,7 @@
 mod abandoned;
 mod admin;
 mod commit;
+mod compaction;
 mod connector;
 mod consumer;
 mod dead_letter;

@@ -149,7 +149,7 @@ async fn a_setting_that_does_not_exist_is_refused() {
         let updated = update(&broker, change(config(None, None), Some(&mask))).await;
         let problem = refusal(updated, ErrorReason::InvalidArgument);
         check_facts(&problem, &[("field", "update_mask")]);
-        let hint = "retention_age_ms, retention_bytes and dedupe_window_ms can be changed";
+        let hint = "retention_age_ms, retention_bytes, dedupe_window_ms and tombstone_grace_ms can be changed";
         assert_eq!(problem.hint(), Some(hint), "{path}");
     }
     let kept = config(Some(1000), Some(1000));

@@ -1,5 +1,6 @@
 //! `towpath topic`.
 
+mod compaction;
 mod comparing;
 mod retention;
 mod trim;
@@ -9,6 +10,7 @@ use towpath_client::TopicName;
 
 use super::bound::OrNone;
 use super::number::parse_count;
+use compaction::TombstoneGrace;
 use comparing::{DedupeWindow, StaleRecordsArg};
 use retention::{RetentionAge, RetentionBytes};
 
@@ -53,10 +55,19 @@ pub(crate) enum TopicCommand {
         #[arg(long, default_value = "", hide_default_value = true)]
         prefix: String,
     },
-    /// Change how long and how much a topic keeps, and its dedupe window
+    /// Change how long and how much a topic keeps, its dedupe window, and its tombstones' grace
     Update(UpdateTopicArgs),
     /// Let go of a topic's oldest records, for good
     Trim(TrimTopicArgs),
+    /// Compact a topic that was created with --compact now, instead of when half of it is new
+    #[command(before_help = "Examples:
+  towpath topic compact customers
+  towpath topic compact customers -o json | jq .uncompacted_bytes
+")]
+    Compact {
+        /// Name
+        name: TopicName,
+    },
     /// Delete a topic and all its records, for good
     #[command(before_help = "Examples:
   towpath topic delete orders --dry-run
@@ -82,6 +93,7 @@ pub(crate) enum TopicCommand {
   towpath topic create clicks --retention-age 7d --retention-bytes 10GiB
   towpath topic create orders --dedupe-window 10m         one record of each event
   towpath topic create accounts --key-versions            for produce --expect-version, key read
+  towpath topic create customers --compact                the last record of each key
 ")]
 pub(crate) struct CreateTopicArgs {
     /// Name: letters, digits, '.', '_' and '-'
@@ -114,6 +126,13 @@ pub(crate) struct CreateTopicArgs {
         value_name = "refuse|mark"
     )]
     pub(crate) stale_records: Option<StaleRecordsArg>,
+    /// Keep of each key only the last record, and nothing of keys whose last one has no value; fixed for the
+    /// topic's life. Every record needs a key then
+    #[arg(long)]
+    pub(crate) compact: bool,
+    /// How long a record without a value stays after it was written [default: 1d]
+    #[arg(long, value_name = "TIME", requires = "compact")]
+    pub(crate) tombstone_grace: Option<TombstoneGrace>,
     /// Take a topic that is there already, with what is asked for, for success
     #[arg(long)]
     pub(crate) if_not_exists: bool,
@@ -129,6 +148,7 @@ pub(crate) struct CreateTopicArgs {
   towpath topic update orders --retention-age 7d
   towpath topic update orders --retention-age none --retention-bytes 10GiB
   towpath topic update orders --dedupe-window 10m
+  towpath topic update customers --tombstone-grace 7d
   etag=$(towpath topic get orders -o json | jq -r .etag)
   towpath topic update orders --retention-age 1d --etag $etag
 ",
@@ -147,6 +167,9 @@ pub(crate) struct UpdateTopicArgs {
     /// nothing
     #[arg(long, value_name = "TIME|none", group = "settings")]
     pub(crate) dedupe_window: Option<OrNone<DedupeWindow>>,
+    /// How long a record without a value stays in a compacted topic after it was written. none: a day
+    #[arg(long, value_name = "TIME|none", group = "settings")]
+    pub(crate) tombstone_grace: Option<OrNone<TombstoneGrace>>,
     /// Only if the topic is as it was when `topic get -o json` told this etag
     #[arg(long, value_name = "ETAG", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) etag: Option<String>,

@@ -1,4 +1,4 @@
-//! `towpath topic`: creating, showing, listing, changing, trimming and deleting topics.
+//! `towpath topic`: creating, showing, listing, changing, trimming, compacting and deleting topics.
 
 mod change;
 mod report;
@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::count_of;
 
-use report::{Done, TopicChange, TopicList, TopicReport};
+use report::{CompactionReport, Done, TopicChange, TopicList, TopicReport};
 
 /// Carries out one command about topics.
 pub(super) async fn run(command: &TopicCommand, session: &Session<'_>) -> Result<Outcome, Failure> {
@@ -26,6 +26,11 @@ pub(super) async fn run(command: &TopicCommand, session: &Session<'_>) -> Result
         ))),
         TopicCommand::Update(args) => change::update(args, &admin).await,
         TopicCommand::Trim(args) => change::trim(args, &admin, session).await,
+        TopicCommand::Compact { name } => {
+            let compaction = admin.compact_topic(name.as_str()).await?;
+            let report = CompactionReport::new(name.as_str(), &compaction);
+            Ok(Outcome::of(report))
+        }
         TopicCommand::Delete { name, dry_run, yes } => {
             let name = name.as_str();
             if !dry_run {
@@ -57,6 +62,12 @@ async fn create(args: &CreateTopicArgs, admin: &Admin) -> Result<Outcome, Failur
     }
     if let Some(stale_records) = args.stale_records {
         topic = topic.stale_records(stale_records.into());
+    }
+    if args.compact {
+        topic = topic.compact();
+    }
+    if let Some(grace) = args.tombstone_grace {
+        topic = topic.tombstone_grace(grace.0);
     }
     let (topic, done) = match (args.if_not_exists, args.dry_run) {
         (true, _) => (admin.ensure_topic(topic).await?, Done::Ensured),

@@ -32,3 +32,4 @@ mod subscription;
 mod terminal;
 mod topic;
 mod topic_change;
+mod topic_compact;

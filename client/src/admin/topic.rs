@@ -20,6 +20,8 @@ pub struct NewTopic {
     dedupe_window: Option<Duration>,
     has_key_versions: bool,
     stale_records: Option<StaleRecords>,
+    is_compacted: bool,
+    tombstone_grace: Option<Duration>,
     is_dry_run: bool,
 }
 
@@ -48,6 +50,8 @@ impl NewTopic {
             dedupe_window: None,
             has_key_versions: false,
             stale_records: None,
+            is_compacted: false,
+            tombstone_grace: None,
             is_dry_run: false,
         }
     }
@@ -95,6 +99,22 @@ impl NewTopic {
         self
     }
 
+    /// Keeps of each key only the last record, some time after a newer one was written; offsets stay as they
+    /// are. Every record needs a key then, and one without a value
+    /// ([`Record::tombstone`](crate::Record::tombstone)) lets go of its key. Cannot be changed later. Default:
+    /// no.
+    pub const fn compact(mut self) -> Self {
+        self.is_compacted = true;
+        self
+    }
+
+    /// For how long compaction leaves a tombstone after it was written, so that readers who are not further
+    /// behind hear of it. Default: the broker's, a day.
+    pub const fn tombstone_grace(mut self, grace: Duration) -> Self {
+        self.tombstone_grace = Some(grace);
+        self
+    }
+
     /// Only asks whether it would succeed.
     pub const fn dry_run(mut self) -> Self {
         self.is_dry_run = true;
@@ -134,9 +154,17 @@ impl NewTopic {
             self.dedupe_window.map(whole_ms),
             topic.dedupe_window.map(whole_ms),
         );
+        compare(
+            "tombstone_grace_ms",
+            self.tombstone_grace.map(whole_ms),
+            topic.tombstone_grace.map(whole_ms),
+        );
         // It cannot be switched on any more.
         if self.has_key_versions && !topic.has_key_versions {
             differences.push(("key_versions", false.to_string()));
+        }
+        if self.is_compacted && !topic.is_compacted {
+            differences.push(("compact", false.to_string()));
         }
         if self.stale_records.is_some() && self.stale_records != topic.stale_records {
             let found = topic.stale_records.map_or("none", StaleRecords::as_str);
@@ -155,6 +183,8 @@ impl NewTopic {
                 dedupe_window_ms: self.dedupe_window.map(whole_ms),
                 key_versions: self.has_key_versions,
                 stale_records: StaleRecords::to_proto(self.stale_records).into(),
+                compact: self.is_compacted,
+                tombstone_grace_ms: self.tombstone_grace.map(whole_ms),
             }),
             validate_only: self.is_dry_run,
         }
@@ -274,6 +304,10 @@ pub struct Topic {
     pub has_key_versions: bool,
     /// What becomes of records that bring an older version of their entity; none if nothing is compared.
     pub stale_records: Option<StaleRecords>,
+    /// Whether of each key only the last record is kept.
+    pub is_compacted: bool,
+    /// For how long compaction leaves a tombstone; none for as long as the broker does by default, a day.
+    pub tombstone_grace: Option<Duration>,
     /// Changes with every change of the settings, for [`TopicUpdate::if_unchanged`]; empty for a dry
     /// run of a creation.
     ///
@@ -300,6 +334,8 @@ impl Topic {
             dedupe_window: config.dedupe_window_ms.map(Duration::from_millis),
             has_key_versions: config.key_versions,
             stale_records: StaleRecords::from_proto(config.stale_records()),
+            is_compacted: config.compact,
+            tombstone_grace: config.tombstone_grace_ms.map(Duration::from_millis),
             etag: topic.etag,
         })
     }

@@ -17,6 +17,7 @@ pub struct TopicUpdate {
     retention_age: Setting<Duration>,
     retention_bytes: Setting<u64>,
     dedupe_window: Setting<Duration>,
+    tombstone_grace: Setting<Duration>,
     etag: String,
     is_dry_run: bool,
 }
@@ -46,6 +47,7 @@ impl TopicUpdate {
             retention_age: Setting::Keep,
             retention_bytes: Setting::Keep,
             dedupe_window: Setting::Keep,
+            tombstone_grace: Setting::Keep,
             etag: String::new(),
             is_dry_run: false,
         }
@@ -90,6 +92,18 @@ impl TopicUpdate {
         self
     }
 
+    /// For how long compaction leaves a tombstone after it was written. Compacted topics only.
+    pub const fn tombstone_grace(mut self, grace: Duration) -> Self {
+        self.tombstone_grace = Setting::Become(Some(grace));
+        self
+    }
+
+    /// Leaves tombstones for as long as the broker does by default, a day.
+    pub const fn unset_tombstone_grace(mut self) -> Self {
+        self.tombstone_grace = Setting::Become(None);
+        self
+    }
+
     /// Only if the topic is still as it was when its [`etag`](crate::Topic::etag) was read.
     pub fn if_unchanged(mut self, etag: impl Into<String>) -> Self {
         self.etag = etag.into();
@@ -115,6 +129,7 @@ impl TopicUpdate {
             retention_age_ms: take("retention_age_ms", self.retention_age.to_ms()),
             retention_bytes: take("retention_bytes", self.retention_bytes),
             dedupe_window_ms: take("dedupe_window_ms", self.dedupe_window.to_ms()),
+            tombstone_grace_ms: take("tombstone_grace_ms", self.tombstone_grace.to_ms()),
             ..v1::TopicConfig::default()
         };
         v1::UpdateTopicRequest {
@@ -123,6 +138,25 @@ impl TopicUpdate {
             update_mask: Some(prost_types::FieldMask { paths }),
             etag: self.etag.clone(),
             validate_only: self.is_dry_run,
+        }
+    }
+}
+
+/// What compaction has before it in a topic that was asked to be compacted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicCompaction {
+    /// Which topic it is.
+    pub topic_id: TopicId,
+    /// Bytes on disk that were never compacted.
+    pub uncompacted_bytes: u64,
+}
+
+impl TopicCompaction {
+    pub(super) const fn from_proto(response: v1::CompactTopicResponse) -> Self {
+        Self {
+            topic_id: TopicId::new(response.topic_id),
+            uncompacted_bytes: response.uncompacted_bytes,
         }
     }
 }

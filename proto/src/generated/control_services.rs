@@ -1973,6 +1973,32 @@ pub mod topic_service_client {
                 .insert(GrpcMethod::new("towpath.v1.TopicService", "TrimTopic"));
             self.inner.unary(req, path, codec).await
         }
+        /// Compacts a topic now instead of when half of it is new: what it appends to is sealed, and goes with the
+        /// next checkpoint. The answer does not wait for that. INVALID_ARGUMENT if the topic keeps every record.
+        pub async fn compact_topic(
+            &mut self,
+            request: impl tonic::IntoRequest<crate::v1::CompactTopicRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::CompactTopicResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::wire::ControlCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/towpath.v1.TopicService/CompactTopic",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("towpath.v1.TopicService", "CompactTopic"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Deletes a topic and its records; durable when answered.
         pub async fn delete_topic(
             &mut self,
@@ -2052,6 +2078,15 @@ pub mod topic_service_server {
             request: tonic::Request<crate::v1::TrimTopicRequest>,
         ) -> std::result::Result<
             tonic::Response<crate::v1::TrimTopicResponse>,
+            tonic::Status,
+        >;
+        /// Compacts a topic now instead of when half of it is new: what it appends to is sealed, and goes with the
+        /// next checkpoint. The answer does not wait for that. INVALID_ARGUMENT if the topic keeps every record.
+        async fn compact_topic(
+            &self,
+            request: tonic::Request<crate::v1::CompactTopicRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::CompactTopicResponse>,
             tonic::Status,
         >;
         /// Deletes a topic and its records; durable when answered.
@@ -2350,6 +2385,51 @@ pub mod topic_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TrimTopicSvc(inner);
+                        let codec = crate::wire::ControlCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/towpath.v1.TopicService/CompactTopic" => {
+                    #[allow(non_camel_case_types)]
+                    struct CompactTopicSvc<T: TopicService>(pub Arc<T>);
+                    impl<
+                        T: TopicService,
+                    > tonic::server::UnaryService<crate::v1::CompactTopicRequest>
+                    for CompactTopicSvc<T> {
+                        type Response = crate::v1::CompactTopicResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::CompactTopicRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TopicService>::compact_topic(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CompactTopicSvc(inner);
                         let codec = crate::wire::ControlCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -3620,6 +3620,15 @@ pub struct TopicConfig {
     /// and a history that can be read alone. Fixed when the topic is created. Default: false.
     #[prost(bool, tag = "4")]
     pub key_versions: bool,
+    /// Of each key only the last record is kept, some time after a newer one was written; offsets stay, and
+    /// readers are told of the gaps. Every record of the topic needs a key then, and one without a value, a
+    /// tombstone, lets go of its key. Fixed when the topic is created. Default: false.
+    #[prost(bool, tag = "5")]
+    pub compact: bool,
+    /// For how long compaction leaves a tombstone after it was appended, in milliseconds, so that readers who
+    /// are not further behind hear of it. Compacted topics only. Default: absent, which means 86,400,000, a day.
+    #[prost(uint64, optional, tag = "6")]
+    pub tombstone_grace_ms: ::core::option::Option<u64>,
     /// What becomes of a record whose header `towpath-entity-version` is not greater than that of an earlier
     /// record of its key. Every record of the topic needs a key and that header then. Fixed when the topic is
     /// created. Default: unspecified, which means that nothing is compared.
@@ -3811,6 +3820,26 @@ pub struct TrimmedPartition {
     /// The offsets that went. Default: always set.
     #[prost(message, optional, tag = "2")]
     pub trimmed: ::core::option::Option<OffsetRange>,
+}
+/// What to compact.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CompactTopicRequest {
+    /// Name of the topic. Default: empty, which is refused.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Compacts only the topic with this id. Default: absent, which means whatever has the name.
+    #[prost(uint64, optional, tag = "2")]
+    pub topic_id: ::core::option::Option<u64>,
+}
+/// What is going to be compacted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CompactTopicResponse {
+    /// Which topic it is. Default: never 0.
+    #[prost(uint64, tag = "1")]
+    pub topic_id: u64,
+    /// Bytes on disk that were never compacted. Default: 0.
+    #[prost(uint64, tag = "2")]
+    pub uncompacted_bytes: u64,
 }
 /// What to delete.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -52,10 +52,10 @@ impl Walk<'_> {
 
     fn partition(&mut self, partition: PartitionRef, folder_name: &str) -> Told {
         let dir = folder::partition_folder(folder_name, partition);
-        let mut bases = Vec::new();
+        let mut segments = Vec::new();
         for entry in self.list(&dir)? {
-            match folder::parse_segment_file(&entry.name) {
-                Some(base) => bases.push(base),
+            match folder::parse_segment_file(partition, &entry.name) {
+                Some(segment) => segments.push(segment),
                 None => {
                     let path = dir.join(&entry.name);
                     self.tell(&Item::Unknown { path })?;
@@ -63,9 +63,9 @@ impl Walk<'_> {
             }
         }
         // Log and index of a segment stand side by side.
-        bases.dedup();
-        for base in bases {
-            let segment = SegmentRef { partition, base };
+        segments.sort_unstable();
+        segments.dedup();
+        for segment in segments {
             self.segment(segment, folder_name)?;
             self.index(segment, folder_name)?;
         }
@@ -122,8 +122,10 @@ impl Walk<'_> {
             }
             expected = Some(header.next_offset());
             let is_intact = self.attempt(walk.has_intact_payload(&header))?;
-            let damage = match is_intact {
-                Some(true) => None,
+            let has_deltas = self.attempt(walk.has_intact_deltas(&header))?;
+            let damage = match (is_intact, has_deltas) {
+                (Some(true), Some(true)) => None,
+                (Some(true), _) => Some("the offset deltas do not match their checksum"),
                 _ => Some("the payload does not match its checksum"),
             };
             self.tell(&Item::Frame {
@@ -184,8 +186,18 @@ impl FrameWalk {
     }
 
     fn has_intact_payload(&mut self, header: &FrameHeader) -> Result<bool, StorageError> {
-        let start = self.place.position + FRAME_HEADER_BYTES as u64;
+        let start = self.place.position + header.payload_start();
         let crc = self.window.crc(start, u64::from(header.payload_bytes))?;
         Ok(crc == Some(header.payload_crc))
+    }
+
+    /// Whether the offset deltas of a sparse frame are what its header says.
+    fn has_intact_deltas(&mut self, header: &FrameHeader) -> Result<bool, StorageError> {
+        let Some(sparse) = header.sparse else {
+            return Ok(true);
+        };
+        let start = self.place.position + FRAME_HEADER_BYTES as u64;
+        let crc = self.window.crc(start, header.deltas_bytes())?;
+        Ok(crc == Some(sparse.deltas_crc))
     }
 }

@@ -278,10 +278,11 @@ impl DirectoryLine {
             base_offset,
             lsn: header.lsn,
             append_time_ms: header.time_ms,
+            sparse: None,
         };
         Some(Self {
             place: FramePlace {
-                segment: SegmentRef { partition, base },
+                segment: SegmentRef::new(partition, base),
                 position,
             },
             form: if flags & FLAG_REFERENCE == 0 {
@@ -347,10 +348,7 @@ mod tests {
         };
         DirectoryLine {
             place: FramePlace {
-                segment: SegmentRef {
-                    partition,
-                    base: Offset::new(100),
-                },
+                segment: SegmentRef::new(partition, Offset::new(100)),
                 position: 4096,
             },
             form,
@@ -363,6 +361,7 @@ mod tests {
                 base_offset: Offset::new(101),
                 lsn: header().lsn,
                 append_time_ms: header().time_ms,
+                sparse: None,
             },
             producer: Some(ProducerStamp {
                 id: ProducerId::new([3; 16]),

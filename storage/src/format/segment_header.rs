@@ -16,7 +16,7 @@ const USED_BYTES: usize = 64;
 ///
 /// ```text
 ///  0 magic u64      8 version u32   12 crc u32 of bytes 0..12 and 16..64
-/// 16 topic id u64  24 partition u32 28 reserved u32   32 base offset u64
+/// 16 topic id u64  24 partition u32 28 generation u32 32 base offset u64
 /// 40 broker id, 16 bytes            56 reserved, zero
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl SegmentHeader {
         let mut rest = Vec::with_capacity(USED_BYTES);
         rest.put_u64_le(self.segment.partition.topic.get());
         rest.put_u32_le(self.segment.partition.partition);
-        rest.put_u32_le(0);
+        rest.put_u32_le(self.segment.generation);
         rest.put_u64_le(self.segment.base.get());
         rest.put_slice(self.broker_id.as_bytes());
         rest.put_u64_le(0);
@@ -58,12 +58,13 @@ impl SegmentHeader {
         }
         let topic = TopicId::new(input.try_get_u64_le().ok()?);
         let partition = input.try_get_u32_le().ok()?;
-        let _reserved = input.try_get_u32_le().ok()?;
+        let generation = input.try_get_u32_le().ok()?;
         let base = Offset::new(input.try_get_u64_le().ok()?);
         let broker_id = BrokerId::new(input.get(..16)?.try_into().ok()?);
         let segment = SegmentRef {
             partition: PartitionRef { topic, partition },
             base,
+            generation,
         };
         Some(Self { segment, broker_id })
     }
@@ -82,6 +83,7 @@ mod tests {
                     partition: 5,
                 },
                 base: Offset::new(1 << 40),
+                generation: 6,
             },
             broker_id: BrokerId::new([1; 16]),
         };

@@ -411,10 +411,7 @@ mod tests {
             topic: TopicId::new(1),
             partition: 0,
         };
-        let segment = SegmentRef {
-            partition,
-            base: Offset::ZERO,
-        };
+        let segment = SegmentRef::new(partition, Offset::ZERO);
         let line = DirectoryLine {
             place: FramePlace { segment, position },
             form,
@@ -427,6 +424,7 @@ mod tests {
                 base_offset: Offset::new(base),
                 lsn: Lsn::new(base + 1),
                 append_time_ms: 5,
+                sparse: None,
             },
             producer: None,
         };

@@ -9,8 +9,9 @@ use super::{DiskRead, LogReader, READ_BYTES, READ_BYTES_MIN, ReadCursor, resync}
 use crate::error::{Operation, StorageError, io_error};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FramePlace};
 use crate::format::{align_block, usize_of};
+use crate::frame::{Frame, OffsetDeltas};
 use crate::ids::{Offset, OffsetRange};
-use crate::partition_log::{Frame, ReadLimit};
+use crate::partition_log::ReadLimit;
 use crate::vfs::{BLOCK_BYTES, VfsFile, read_full_at};
 
 /// No frame is longer: the largest commit and its header.
@@ -162,7 +163,7 @@ impl SegmentRead<'_> {
         if header.lsn > self.limit.lsn_max {
             return Step::Done;
         }
-        let payload_start = start + FRAME_HEADER_BYTES;
+        let payload_start = start + usize_of(header.payload_start());
         let payload_end = start + usize_of(header.frame_bytes());
         let payload = block.get(payload_start..payload_end).unwrap_or_default();
         if header.base_offset > self.offset {
@@ -171,7 +172,14 @@ impl SegmentRead<'_> {
                 is_passed: header.base_offset <= self.end,
             };
         }
-        if !header.matches(payload) {
+        let deltas_start = start + FRAME_HEADER_BYTES;
+        let has_deltas = header.sparse.is_some() && payload_start <= block.len();
+        let deltas = match has_deltas {
+            true => block.slice(deltas_start..payload_start),
+            false => Bytes::new(),
+        };
+        let deltas = OffsetDeltas::read(&header, deltas);
+        let Some(deltas) = deltas.filter(|_| header.matches(payload)) else {
             tracing::error!(segment = %self.place.segment, position = self.place.position,
                 "records do not match their checksum");
             self.place.position += header.padded_bytes();
@@ -179,10 +187,11 @@ impl SegmentRead<'_> {
                 end: header.next_offset().min(self.end),
                 is_passed: header.next_offset() <= self.end,
             };
-        }
+        };
         Step::Frame(Frame {
             header,
             payload: block.slice(payload_start..payload_end),
+            deltas,
         })
     }
 

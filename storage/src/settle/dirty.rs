@@ -139,13 +139,13 @@ mod tests {
         let path = Path::new("segment");
         let first = vfs.open(path, OpenMode::CreateNew).unwrap();
         let second = vfs.open(path, OpenMode::Write).unwrap();
-        let segment = SegmentRef {
-            partition: PartitionRef {
+        let segment = SegmentRef::new(
+            PartitionRef {
                 topic: TopicId::new(1),
                 partition: 0,
             },
-            base: Offset::ZERO,
-        };
+            Offset::ZERO,
+        );
         let dirty = DirtySegments::default();
         dirty.add(segment, Arc::clone(&first), None);
         dirty.add(segment, Arc::clone(&second), Some(Arc::clone(&first)));

@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use towpath_storage::vfs::sim::SimDisk;
 use towpath_storage::{
-    Append, CheckpointInput, CommittedFrame, DirectoryLine, Environment, FrameForm, FrameHeader,
-    FramePlace, JournalPosition, Lsn, Offset, OffsetRange, OpenError, PartitionBounds,
-    PartitionLog, PartitionRef, PlacementError, Placing, ProducerStamp, ReadLimit, Round, Row,
-    SegmentRef, SegmentWish, SimClock, SimEntropy, StateMachine, Storage, StorageError,
-    StorageOptions, TailCache, TailRead, TopicId, ensure_segment, place, remove_topic,
+    Append, CheckpointInput, CommittedFrame, DirectoryLine, Environment, Frame, FrameForm,
+    FrameHeader, FramePlace, JournalPosition, Keep, Lsn, Offset, OffsetRange, OpenError,
+    PartitionBounds, PartitionLog, PartitionRef, PlacementError, Placing, ProducerStamp, ReadLimit,
+    RewritePlan, RewriteStep, RewrittenSegment, Round, Row, SegmentRef, SegmentRewrite,
+    SegmentWish, SimClock, SimEntropy, StateMachine, Storage, StorageError, StorageOptions,
+    TailCache, TailRead, TopicId, ensure_segment, place, remove_segments, remove_topic,
 };
 
 pub(crate) use ledger::{Ledger, index_row, note_row};
@@ -115,6 +117,15 @@ pub(crate) enum Found {
     Loss(u64, u64),
 }
 
+/// What a walk over a partition comes to.
+#[derive(Debug)]
+pub(crate) enum Walked {
+    /// A frame.
+    Frame(Frame),
+    /// Records that are lost.
+    Loss(OffsetRange),
+}
+
 /// A broker that is driven by hand.
 pub(crate) struct Driver {
     pub(crate) disk: SimDisk,
@@ -149,8 +160,17 @@ impl Driver {
         seed: u64,
         options: &StorageOptions,
     ) -> Result<Self, OpenError> {
+        Self::open_in(disk, &environment(disk, seed), options)
+    }
+
+    /// Opens the data folder in an environment, which is about that disk.
+    pub(crate) fn open_in(
+        disk: &SimDisk,
+        environment: &Environment,
+        options: &StorageOptions,
+    ) -> Result<Self, OpenError> {
         let mut state = Ledger::default();
-        let storage = Storage::open(&environment(disk, seed), options, &mut state)?;
+        let storage = Storage::open(environment, options, &mut state)?;
         let logs = state.logs();
         Ok(Self {
             disk: disk.clone(),
@@ -195,10 +215,7 @@ impl Driver {
     ) -> Result<(), StorageError> {
         let active = self.state.active(partition);
         let wish = SegmentWish {
-            segment: SegmentRef {
-                partition,
-                base: active.base,
-            },
+            segment: SegmentRef::new(partition, active.base),
             topic_name: format!("topic-{}", partition.topic),
             next_position: active.next_position,
             allocated_end,
@@ -238,6 +255,7 @@ impl Driver {
             base_offset: self.state.end(partition),
             lsn,
             append_time_ms: self.time_ms,
+            sparse: None,
         };
         let placing = match form {
             FrameForm::Inline => Placing::Inline,
@@ -262,10 +280,7 @@ impl Driver {
                 Err(PlacementError::NeedsSegment) => panic!("the script rolls the segment"),
             }
         };
-        let segment = SegmentRef {
-            partition,
-            base: self.state.active(partition).base,
-        };
+        let segment = SegmentRef::new(partition, self.state.active(partition).base);
         let line = DirectoryLine {
             place: FramePlace {
                 segment,
@@ -363,6 +378,57 @@ impl Driver {
         Ok(found.value().cloned())
     }
 
+    /// Begins to rewrite neighbouring segments of a partition, none of them the active one.
+    pub(crate) fn begin_rewrite(
+        &mut self,
+        partition: PartitionRef,
+        places: Range<usize>,
+    ) -> Result<Box<SegmentRewrite>, StorageError> {
+        let segments = self.state.segments(partition);
+        let plan = RewritePlan {
+            end: segments[places.end].base,
+            sources: segments[places].to_vec(),
+        };
+        let Storage { files, reader, .. } = &self.storage;
+        SegmentRewrite::begin(files, reader, plan).map(Box::new)
+    }
+
+    /// Rewrites them to the end, a few frames at a time.
+    pub(crate) fn rewrite(
+        &mut self,
+        partition: PartitionRef,
+        places: Range<usize>,
+        mut judge: impl FnMut(&Frame) -> Keep,
+    ) -> Result<RewrittenSegment, StorageError> {
+        let mut rewrite = self.begin_rewrite(partition, places)?;
+        loop {
+            match rewrite.step(1_000, &mut |frame| Ok(judge(frame)))? {
+                RewriteStep::Unfinished(more) => rewrite = more,
+                RewriteStep::Finished(rewritten) => return Ok(rewritten),
+            }
+        }
+    }
+
+    /// Has a rewritten segment take its place: one entry.
+    pub(crate) fn swap(&mut self, rewritten: &RewrittenSegment) -> Result<(), StorageError> {
+        let row = self.state.swap(rewritten);
+        self.entry(Vec::new(), vec![row]);
+        self.try_commit()?;
+        let log = self.log(rewritten.segment.partition);
+        log.swap(&rewritten.plan.sources, rewritten.segment, 0);
+        Ok(())
+    }
+
+    /// Removes what was rewritten, once a checkpoint does not name it any more.
+    pub(crate) fn remove_sources(
+        &mut self,
+        rewritten: &RewrittenSegment,
+    ) -> Result<(), StorageError> {
+        let sources = &rewritten.plan.sources;
+        self.storage.settler.forget_segments(sources);
+        remove_segments(&self.storage.files, sources)
+    }
+
     /// Deletes a topic: the entry, a checkpoint above it, the files.
     pub(crate) fn delete_topic(&mut self, topic: TopicId) {
         let rows = self.state.delete(topic);
@@ -384,12 +450,25 @@ impl Driver {
 
     /// Everything that a reader finds from an offset to the end; it skips what is lost.
     pub(crate) fn read(&self, partition: PartitionRef, from: u64) -> Vec<Found> {
+        let mut found = Vec::new();
+        self.walk(partition, from, |read| match read {
+            Walked::Frame(frame) => {
+                let base = frame.header.base_offset.get();
+                found.push(Found::Batch(base, frame.payload));
+            }
+            Walked::Loss(lost) => found.push(Found::Loss(lost.start.get(), lost.end.get())),
+        });
+        found
+    }
+
+    /// Reads from an offset to the end.
+    pub(crate) fn walk(&self, partition: PartitionRef, from: u64, mut take: impl FnMut(Walked)) {
         let log = self.log(partition);
         let limit = ReadLimit {
             bytes_max: 3_000,
             lsn_max: self.storage.journal.durable(),
         };
-        let (mut offset, mut cursor, mut found) = (Offset::new(from), None, Vec::new());
+        let (mut offset, mut cursor) = (Offset::new(from), None);
         loop {
             let (frames, loss) = match log.read_tail(offset, limit) {
                 TailRead::AtEnd => break,
@@ -407,16 +486,16 @@ impl Driver {
             );
             for frame in frames {
                 offset = frame.header.next_offset();
-                found.push(Found::Batch(frame.header.base_offset.get(), frame.payload));
+                take(Walked::Frame(frame));
             }
-            if let Some(OffsetRange { start, end }) = loss {
+            if let Some(lost) = loss {
+                let OffsetRange { start, end } = lost;
                 assert_eq!(start, offset, "a loss begins where the frames end");
                 offset = end;
-                found.push(Found::Loss(start.get(), end.get()));
+                take(Walked::Loss(lost));
             }
         }
         assert_eq!(offset, log.end(), "a read reaches the end");
-        found
     }
 }
 

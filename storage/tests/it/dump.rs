@@ -326,12 +326,10 @@ fn lengths_that_are_not_true_cost_no_memory() {
         base_offset: towpath_storage::Offset::new(4),
         lsn: towpath_storage::Lsn::new(9),
         append_time_ms: 0,
+        sparse: None,
     };
     let place = towpath_storage::FramePlace {
-        segment: towpath_storage::SegmentRef {
-            partition: P0,
-            base: towpath_storage::Offset::ZERO,
-        },
+        segment: towpath_storage::SegmentRef::new(P0, towpath_storage::Offset::ZERO),
         position: 8192,
     };
     overwrite(&disk, Path::new(LOG), 8192, &header.encode(&place));

@@ -16,17 +16,17 @@ use towpath_storage::format::run_row::RunRow;
 use towpath_storage::format::segment_header::SegmentHeader;
 use towpath_storage::{
     BrokerId, DirectoryLine, FrameForm, FrameHeader, FramePlace, Lsn, Offset, PartitionRef,
-    ProducerId, ProducerStamp, Row, RowKey, SegmentRef, TopicId,
+    ProducerId, ProducerStamp, Row, RowKey, SegmentRef, Sparse, TopicId,
 };
 
 const BROKER: BrokerId = BrokerId::new(*b"0123456789abcdef");
-const SEGMENT: SegmentRef = SegmentRef {
-    partition: PartitionRef {
+const SEGMENT: SegmentRef = SegmentRef::new(
+    PartitionRef {
         topic: TopicId::new(0x0101),
         partition: 0x0202,
     },
-    base: Offset::new(0x0303),
-};
+    Offset::new(0x0303),
+);
 const PLACE: FramePlace = FramePlace {
     segment: SEGMENT,
     position: 0x0408,
@@ -153,6 +153,7 @@ fn frame() -> FrameHeader {
         base_offset: Offset::new(0x0b0b),
         lsn: LSN,
         append_time_ms: TIME_MS,
+        sparse: None,
     }
 }
 
@@ -208,12 +209,16 @@ fn headers_of_files_are_as_described() {
     ];
     check("Journal header", &journal.encode(), &[], &values);
     let segment = SegmentHeader {
-        segment: SEGMENT,
+        segment: SegmentRef {
+            generation: 0x0304,
+            ..SEGMENT
+        },
         broker_id: BROKER,
     };
-    let values: [(&str, &[u8]); 4] = [
+    let values: [(&str, &[u8]); 5] = [
         ("topic", &number(0x0101)),
         ("partition", &number(0x0202)),
+        ("generation", &number(0x0304)),
         ("base offset", &number(0x0303)),
         ("broker id", BROKER.as_bytes()),
     ];
@@ -310,7 +315,7 @@ fn frames_and_index_entries_are_as_described() {
     seed.put_u32_le(0x0202);
     seed.put_u64_le(0x0303);
     seed.put_u64_le(0x0408);
-    let values: [(&str, &[u8]); 8] = [
+    let mut values: [(&str, &[u8]); 10] = [
         ("codec", &number(9)),
         ("flags", &number(0)),
         ("payload bytes", &number(0x0707)),
@@ -319,8 +324,30 @@ fn frames_and_index_entries_are_as_described() {
         ("base offset", &number(0x0b0b)),
         ("lsn", &number(LSN.get())),
         ("time", &TIME_MS.to_le_bytes()),
+        ("offset count", &number(0)),
+        ("deltas crc", &number(0)),
     ];
     check("Frame header", &frame().encode(&PLACE), &seed, &values);
+    let mut place = PLACE;
+    place.segment.generation = 0x0304;
+    let sparse = FrameHeader {
+        sparse: Some(Sparse {
+            offset_count: 0x0c0c,
+            deltas_crc: 0x0d0d_0d0d,
+        }),
+        ..frame()
+    };
+    let (flags, offset_count, deltas_crc) = (number(1), number(0x0c0c), number(0x0d0d_0d0d));
+    values[1].1 = &flags;
+    values[8].1 = &offset_count;
+    values[9].1 = &deltas_crc;
+    let of_generation = [&seed[..], &0x0304_u32.to_le_bytes()].concat();
+    check(
+        "Frame header",
+        &sparse.encode(&place),
+        &of_generation,
+        &values,
+    );
     let entry = IndexEntry {
         base_offset: Offset::new(0x1111),
         position: 0x2222,

@@ -25,6 +25,7 @@ mod journal_files;
 mod opening;
 mod random;
 mod reading;
+mod rewriting;
 mod runs;
 mod segments;
 mod settling;

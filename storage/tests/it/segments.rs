@@ -19,10 +19,7 @@ const PATH: &str = "topics/1-orders/0/00000000000000000000.log";
 
 fn wish(next_position: u64, allocated_end: u64) -> SegmentWish {
     SegmentWish {
-        segment: SegmentRef {
-            partition: P0,
-            base: Offset::ZERO,
-        },
+        segment: SegmentRef::new(P0, Offset::ZERO),
         topic_name: "orders".to_owned(),
         next_position,
         allocated_end,
@@ -194,13 +191,13 @@ fn a_segment_that_the_disk_has_no_room_for_takes_none() {
 fn segments_that_are_made_together_sync_each_folder_once() {
     let (disk, storage) = new_folder();
     let wishes = (0..5).map(|partition| SegmentWish {
-        segment: SegmentRef {
-            partition: PartitionRef {
+        segment: SegmentRef::new(
+            PartitionRef {
                 topic: TOPIC,
                 partition,
             },
-            base: Offset::ZERO,
-        },
+            Offset::ZERO,
+        ),
         ..blank()
     });
     disk.take_trace();
@@ -230,10 +227,7 @@ fn a_topic_keeps_its_folder() {
     ensure_segment(&storage.files, &blank()).unwrap();
     let second = SegmentWish {
         topic_name: "renamed".to_owned(),
-        segment: SegmentRef {
-            partition: P1,
-            base: Offset::ZERO,
-        },
+        segment: SegmentRef::new(P1, Offset::ZERO),
         ..blank()
     };
     ensure_segment(&storage.files, &second).unwrap();
@@ -258,10 +252,7 @@ fn two_partitions() -> (SimDisk, Driver) {
 #[test]
 fn removing_a_segment_leaves_its_neighbours() {
     let (disk, broker) = two_partitions();
-    let segment = SegmentRef {
-        partition: P0,
-        base: Offset::ZERO,
-    };
+    let segment = SegmentRef::new(P0, Offset::ZERO);
     remove_segment(&broker.storage.files, segment).unwrap();
     remove_segment(&broker.storage.files, segment).unwrap();
     let found = [Found::Loss(0, 1), Found::Batch(1, payload(2, 100))];

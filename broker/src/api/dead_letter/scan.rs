@@ -137,13 +137,14 @@ pub(super) async fn look(
 
 /// The frame that holds an offset, and the encoded record there, without its tag and length.
 pub(in crate::api) fn find(frames: &[Frame], offset: Offset) -> Option<(&Frame, Bytes)> {
-    let frame = frames
-        .iter()
-        .find(|frame| frame.header.base_offset <= offset && offset < frame.header.next_offset())?;
-    let place = usize::try_from(offset.since(frame.header.base_offset)).ok()?;
+    let found = frames.iter().find_map(|frame| {
+        let place = frame.place_of(offset)?;
+        Some((frame, place))
+    });
+    let (frame, place) = found?;
     // Every payload was walked when it came, and has its checksum.
     let mut records = Records::new(&frame.payload).map_while(Result::ok);
-    let record = records.nth(place)?;
+    let record = records.nth(place as usize)?;
     let start = record.position();
     Some((
         frame,

@@ -129,7 +129,11 @@ pub(in crate::api) async fn end_turn() {
 }
 
 pub(in crate::api) fn batch(place: Place, frame: Frame) -> FetchedBatch {
-    let Frame { header, payload } = frame;
+    let Frame {
+        header,
+        payload,
+        deltas,
+    } = frame;
     FetchedBatch {
         handle: handle(place.source),
         partition: place.partition,
@@ -138,7 +142,7 @@ pub(in crate::api) fn batch(place: Place, frame: Frame) -> FetchedBatch {
         lsn: header.lsn.get(),
         append_time_ms: header.append_time_ms,
         crc: header.payload_crc,
-        offset_deltas: Vec::new(),
+        offset_deltas: deltas.iter().collect(),
         batch: payload,
         is_batch_repeated: false,
     }
@@ -190,6 +194,7 @@ pub(in crate::api) fn handle(source: usize) -> u32 {
 fn reason(cause: GapCause) -> v1::GapReason {
     match cause {
         GapCause::Trimmed => v1::GapReason::Trimmed,
+        GapCause::Compacted => v1::GapReason::Compacted,
         GapCause::Lost => v1::GapReason::DataLoss,
     }
 }

@@ -114,7 +114,9 @@ impl Seat {
 
     /// Takes what a batch costs, which may be more than there is, and notes that it is sent.
     pub(super) fn send(&self, partition: Option<PartitionRef>, frame: &Frame) {
-        let Frame { header, payload } = frame;
+        let Frame {
+            header, payload, ..
+        } = frame;
         let mut state = self.lock();
         state.records -= i64::from(header.record_count);
         state.bytes -= i64::try_from(payload.len()).unwrap_or(i64::MAX);

@@ -18,7 +18,7 @@ use super::seat::Seat;
 use super::{Shared, convert, status};
 use crate::api::fetch::events;
 use crate::core::{AssignedPartition, CommitVerdict, Generation};
-use crate::fetch::{Fetch, FetchEvent, Place};
+use crate::fetch::{Fetch, FetchEvent, GapCause, Place};
 use crate::memory::Unread;
 
 /// How often a member has to say that it is there, within the time after which it is taken for dead.
@@ -282,7 +282,9 @@ impl Teller {
                 range,
                 cause,
             } => {
-                if let Some(partition) = self.partition(place) {
+                // What compaction let go of was not left out: it was passed over by newer records.
+                let is_skipped = cause != GapCause::Compacted;
+                if let Some(partition) = self.partition(place).filter(|_| is_skipped) {
                     self.seat.add_gap(partition, range);
                 }
                 Response::Gap(events::gap(place, range, cause))

@@ -112,6 +112,11 @@ pub(in crate::api) fn create_subscription_refused(
                 .with("topic", topic)
                 .with_hint("take its retention age away, or choose another name")
         }
+        CreateSubscriptionRefusal::DeadLetterKeys { topic } => {
+            Problem::new(ErrorReason::TopicExists, text)
+                .with("topic", topic)
+                .with_hint("choose another name, or delete that topic")
+        }
         CreateSubscriptionRefusal::DeadLetterCycle { .. } => Problem::invalid_field("topic", text)
             .with_hint("choose another name for the subscription"),
         CreateSubscriptionRefusal::DeadLetterTopic(refusal) => create_refused(refusal, topics),

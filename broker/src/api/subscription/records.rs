@@ -84,7 +84,14 @@ impl Sending {
     pub(super) async fn next(&mut self, reading: &Reading) -> Result<Sent, ReadFailure> {
         let mut collected = Collected::default();
         while let Some(span) = self.delivery.spans.get(self.place).copied() {
-            match reading.frames_at(&self.log, self.next).await? {
+            let read = match reading.frames_at(&self.log, self.next).await? {
+                Readable::Frames(frames) => match gone_until(&frames, self.next) {
+                    Some(until) => Readable::Gone(until),
+                    None => Readable::Frames(frames),
+                },
+                gone @ Readable::Gone(_) => gone,
+            };
+            match read {
                 Readable::Gone(until) if collected.is_empty() => {
                     let end = until.min(span.range.end);
                     let gone = OffsetRange {
@@ -132,7 +139,8 @@ impl Sending {
             while let Some(span) = self.delivery.spans.get(self.place).copied()
                 && self.next < frame.header.next_offset()
             {
-                let is_whole = self.next == frame.header.base_offset
+                let is_whole = !frame.is_sparse()
+                    && self.next == frame.header.base_offset
                     && span.range.end >= frame.header.next_offset();
                 if is_whole && frame.payload.len() >= MESSAGE_BYTES / 4 {
                     if !collected.is_empty() {
@@ -145,7 +153,14 @@ impl Sending {
                     return false;
                 }
                 let end = span.range.end.min(frame.header.next_offset());
-                let taken_to = walk.copy(self.next, end, &mut collected.copied);
+                // A hole is told on its own.
+                let Some((end, place)) = run_of(frame, self.next, end) else {
+                    return false;
+                };
+                let count = end.since(self.next);
+                let first = frame.header.base_offset.advance(place.into());
+                let copied_to = walk.copy(first, first.advance(count), &mut collected.copied);
+                let taken_to = self.next.advance(copied_to.since(first));
                 if taken_to > self.next {
                     let described = described(frame, self.next, taken_to, span);
                     collected.spans.push(described);
@@ -171,6 +186,32 @@ impl Sending {
     }
 }
 
+/// Where the next record is, if there is none at an offset any more.
+fn gone_until(frames: &[Frame], offset: Offset) -> Option<Offset> {
+    let frame = frames.first().filter(|frame| frame.is_sparse())?;
+    let held = frame.next_held(offset);
+    let until = held.unwrap_or(frame.header.next_offset());
+    (until > offset).then_some(until)
+}
+
+/// Where the records of a frame from an offset on end, or have a hole, but at most `end`; and the place of
+/// the first. None if that one is missing.
+fn run_of(frame: &Frame, start: Offset, end: Offset) -> Option<(Offset, u32)> {
+    let place = frame.place_of(start)?;
+    if !frame.is_sparse() {
+        return Some((end, place));
+    }
+    let offsets = (place..).map_while(|place| frame.offset_of(place));
+    let mut run_end = start;
+    for offset in offsets.take_while(|offset| *offset < end) {
+        if offset > run_end {
+            break;
+        }
+        run_end = offset.advance(1);
+    }
+    Some((run_end, place))
+}
+
 fn described(frame: &Frame, start: Offset, end: Offset, span: Span) -> DeliveredSpan {
     DeliveredSpan {
         first_offset: start.get(),
@@ -187,6 +228,7 @@ struct Walk<'a> {
     payload: &'a [u8],
     // Every payload was walked when it came, and has its checksum.
     records: batch::Records<'a>,
+    /// Offset of the next record, counted as if there were no holes.
     next: Offset,
 }
 

@@ -187,7 +187,7 @@ impl Teller {
             subscription = %self.seat.name,
             partition,
             %range,
-            "records were trimmed before they were delivered"
+            "records were gone before they were delivered"
         );
         let settlement = Settlement {
             delivery,

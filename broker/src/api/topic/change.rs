@@ -10,16 +10,17 @@ use towpath_storage::{Offset, OffsetRange, PartitionRef};
 use super::super::fetch::request;
 use super::super::{Shared, convert, status};
 use crate::core::{
-    SettingChange, StaleRecords, TopicConfig, TopicConfigChange, TopicRevision, TrimTopic,
-    UpdateTopic,
+    CompactTopic, SettingChange, StaleRecords, TopicConfig, TopicConfigChange, TopicRevision,
+    TrimTopic, UpdateTopic,
 };
 use crate::runtime::command::{ControlCommand, TRIM_PARTITIONS_MAX};
 use crate::runtime::published::TopicView;
 
 /// What is said of settings that are fixed.
-const FIXED: &str = "key_versions and stale_records are fixed when a topic is created";
+const FIXED: &str = "key_versions, stale_records and compact are fixed when a topic is created";
 /// What may be changed.
-const CHANGEABLE: &str = "retention_age_ms, retention_bytes and dedupe_window_ms can be changed";
+const CHANGEABLE: &str =
+    "retention_age_ms, retention_bytes, dedupe_window_ms and tombstone_grace_ms can be changed";
 
 /// Changes the settings of a topic.
 pub(super) async fn update(
@@ -48,7 +49,7 @@ pub(super) async fn update(
 fn change(request: &v1::UpdateTopicRequest) -> Result<TopicConfigChange, Problem> {
     let config = request.config.unwrap_or_default();
     // Without a mask everything that is given is meant.
-    let is_fixed = config.key_versions || config.stale_records != 0;
+    let is_fixed = config.key_versions || config.stale_records != 0 || config.compact;
     if request.update_mask.is_none() && is_fixed {
         let problem = Problem::invalid_field("config", FIXED);
         return Err(problem.with_hint(CHANGEABLE));
@@ -62,6 +63,7 @@ fn change(request: &v1::UpdateTopicRequest) -> Result<TopicConfigChange, Problem
             retention_age_ms: given(config.retention_age_ms),
             retention_bytes: given(config.retention_bytes),
             dedupe_window_ms: given(config.dedupe_window_ms),
+            tombstone_grace_ms: given(config.tombstone_grace_ms),
         });
     };
     let mut change = TopicConfigChange::default();
@@ -76,7 +78,10 @@ fn change(request: &v1::UpdateTopicRequest) -> Result<TopicConfigChange, Problem
             "dedupe_window_ms" => {
                 change.dedupe_window_ms = SettingChange::Become(config.dedupe_window_ms);
             }
-            "key_versions" | "stale_records" => {
+            "tombstone_grace_ms" => {
+                change.tombstone_grace_ms = SettingChange::Become(config.tombstone_grace_ms);
+            }
+            "key_versions" | "stale_records" | "compact" => {
                 let problem = Problem::invalid_field("update_mask", FIXED);
                 return Err(problem.with_hint(CHANGEABLE));
             }
@@ -201,6 +206,28 @@ async fn log_starts(
     }
 }
 
+/// Asks for a topic to be compacted.
+pub(super) async fn compact(
+    shared: &Shared,
+    request: v1::CompactTopicRequest,
+) -> Result<v1::CompactTopicResponse, Problem> {
+    let name = convert::topic_name("name", &request.name)?;
+    shared.refuse_when_draining()?;
+    let wish = CompactTopic {
+        name,
+        topic_id: convert::topic_id(request.topic_id),
+    };
+    let asked = shared.control(|answer| ControlCommand::CompactTopic { wish, answer });
+    let (topic, uncompacted_bytes) = asked.await.map_err(|error| {
+        let topics = shared.published().topics();
+        status::command_failed(error, |refusal| status::compact_refused(refusal, &topics))
+    })?;
+    Ok(v1::CompactTopicResponse {
+        topic_id: topic.id().get(),
+        uncompacted_bytes,
+    })
+}
+
 /// The settings that a request gives.
 ///
 /// # Errors
@@ -223,5 +250,7 @@ pub(super) fn config(given: Option<&v1::TopicConfig>) -> Result<TopicConfig, Pro
         dedupe_window_ms: given.dedupe_window_ms,
         has_key_versions: given.key_versions,
         stale_records,
+        compact: given.compact,
+        tombstone_grace_ms: given.tombstone_grace_ms,
     })
 }

@@ -64,6 +64,13 @@ pub enum CreateSubscriptionRefusal {
         /// The topic.
         topic: TopicName,
     },
+    /// There is a topic of the name for its dead letters, which looks at the keys of what is written: dead
+    /// letters are not looked at.
+    #[error("topic \"{topic}\" is there already and looks at keys, as it cannot for dead letters")]
+    DeadLetterKeys {
+        /// The topic.
+        topic: TopicName,
+    },
     /// Its dead letters would come back to it.
     #[error("dead letters in topic \"{topic}\" would come back to the subscription")]
     DeadLetterCycle {
@@ -193,6 +200,9 @@ impl State {
         }
         if known.config().retention_age_ms.is_some() {
             return Err(CreateSubscriptionRefusal::DeadLetterAge { topic: name });
+        }
+        if known.config().has_key_heads() {
+            return Err(CreateSubscriptionRefusal::DeadLetterKeys { topic: name });
         }
         if self.leads_to(known.id(), wish.topic) {
             return Err(CreateSubscriptionRefusal::DeadLetterCycle { topic: name });

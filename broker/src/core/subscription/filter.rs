@@ -47,6 +47,8 @@ pub enum FilterVerdict {
     Deliver,
     /// Nobody is to get it.
     Pass,
+    /// It is not there any more: a newer record of its key is.
+    Gone,
     /// The filter cannot judge it: it is delivered.
     DeliverUnjudged,
     /// The filter cannot judge it: it goes to the dead letters.

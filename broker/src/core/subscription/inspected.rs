@@ -98,7 +98,7 @@ impl SubscriptionPartition {
             self.window.push(found, &self.settled);
             if !self.settled.contains(offset) {
                 match found.verdict {
-                    FilterVerdict::Deliver => {}
+                    FilterVerdict::Deliver | FilterVerdict::Gone => {}
                     FilterVerdict::Pass => judged.filtered_count += 1,
                     FilterVerdict::DeliverUnjudged => judged.unjudged_count += 1,
                     FilterVerdict::Die(doubt) => {

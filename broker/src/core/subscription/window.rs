@@ -201,7 +201,7 @@ impl Window {
             return;
         };
         match found.verdict {
-            FilterVerdict::Deliver => {}
+            FilterVerdict::Deliver | FilterVerdict::Gone => {}
             FilterVerdict::Pass => word.filtered |= bit_of(offset),
             FilterVerdict::DeliverUnjudged | FilterVerdict::Die(_) => {
                 word.unjudged |= bit_of(offset);
@@ -210,7 +210,7 @@ impl Window {
         if settled.contains(offset) {
             return;
         }
-        if found.verdict == FilterVerdict::Pass {
+        if matches!(found.verdict, FilterVerdict::Pass | FilterVerdict::Gone) {
             word.passed |= bit_of(offset);
             self.passed_count += 1;
             return;

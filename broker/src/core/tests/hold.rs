@@ -55,7 +55,7 @@ pub(super) fn subscribe(
 }
 
 /// Settles what lies below an offset.
-fn settle(state: &mut State, text: &str, partition: u32, below: u64) {
+pub(super) fn settle(state: &mut State, text: &str, partition: u32, below: u64) {
     let wish = SeekSubscription {
         name: text.parse().unwrap(),
         positions: vec![(partition, Offset::new(below))],

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use towpath_storage::{
-    LogReader, Lsn, Offset, OffsetRange, PartitionLog, ReadLimit, StorageError, TailRead,
+    Frame, LogReader, Lsn, Offset, OffsetRange, PartitionLog, ReadLimit, StorageError, TailRead,
 };
 
 use super::{Bounds, PositionError, Reading};
@@ -84,7 +84,7 @@ fn choose(suffixes: &[Suffix], lsn: Lsn, count: u64) -> Vec<Offset> {
         .flat_map(|(suffix, number)| suffix.spans.iter().map(move |span| (span, number)))
         .filter(|(span, _)| span.lsn >= lsn)
         .collect();
-    spans.sort_unstable_by_key(|(span, number): &(&Span, usize)| (span.lsn, *number));
+    spans.sort_by_key(|(span, number): &(&Span, usize)| (span.lsn, *number));
     let mut left = count;
     for (span, number) in spans.into_iter().rev() {
         let taken = span.range.end.since(span.range.start).min(left);
@@ -142,10 +142,32 @@ impl Suffix {
         for span in &mut before {
             span.range.start = span.range.start.max(self.bounds.start);
         }
+        before.retain(|span| span.range.start < span.range.end);
         before.append(&mut self.spans);
         self.spans = before;
         self.window = self.window.saturating_mul(2);
         Ok(())
+    }
+}
+
+/// Adds the records of a frame below an offset: one span, or one between each two holes.
+fn add_spans(frame: &Frame, end: Offset, spans: &mut Vec<Span>) {
+    let (lsn, base) = (frame.header.lsn, frame.header.base_offset);
+    if !frame.is_sparse() {
+        let end = frame.header.next_offset().min(end);
+        let range = OffsetRange { start: base, end };
+        return spans.push(Span { lsn, range });
+    }
+    let held = frame.deltas.iter().map(|delta| base.advance(delta.into()));
+    for offset in held.take_while(|offset| *offset < end) {
+        let end = offset.advance(1);
+        match spans.last_mut() {
+            Some(span) if span.lsn == lsn && span.range.end == offset => span.range.end = end,
+            _ => spans.push(Span {
+                lsn,
+                range: OffsetRange { start: offset, end },
+            }),
+        }
     }
 }
 
@@ -171,13 +193,9 @@ fn read_spans(
             }
         };
         let read_to = frames.last().map(|frame| frame.header.next_offset());
-        spans.extend(frames.iter().map(|frame| Span {
-            lsn: frame.header.lsn,
-            range: OffsetRange {
-                start: frame.header.base_offset,
-                end: frame.header.next_offset().min(wanted.end),
-            },
-        }));
+        for frame in &frames {
+            add_spans(frame, wanted.end, &mut spans);
+        }
         next = loss.map(|loss| loss.end).or(read_to).unwrap_or(wanted.end);
     }
     spans.retain(|span| span.range.start < wanted.end);

@@ -23,7 +23,7 @@ struct Due {
     /// Oldest journal file that is in use.
     first_file: u64,
     appended_bytes: u64,
-    /// When files wait to be removed.
+    /// When files wait to be removed, or segments to be compacted.
     removal_at_ms: Option<i64>,
 }
 
@@ -57,6 +57,11 @@ impl CheckpointState {
     /// Notes that something was dropped whose files a checkpoint lets go.
     pub(super) fn add_dropped(&mut self, now_ms: i64) {
         self.due.want_removal(now_ms + DROP_DELAY_MS);
+    }
+
+    /// Notes that somebody waits for one.
+    pub(super) fn add_wanted(&mut self, now_ms: i64) {
+        self.due.want_removal(now_ms);
     }
 
     /// Notes that files could not be removed, which the next one tries again.

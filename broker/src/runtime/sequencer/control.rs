@@ -45,9 +45,8 @@ impl Sequencer {
                 answer,
             } => {
                 let result = self.delete_topic(&name, topic_id, is_dry_run, draft, data);
-                draft
-                    .answers
-                    .push(PendingAnswer::DeleteTopic { answer, result });
+                let pending = PendingAnswer::DeleteTopic { answer, result };
+                draft.answers.push(pending);
             }
             ControlCommand::OpenTopic {
                 name,
@@ -56,9 +55,8 @@ impl Sequencer {
                 answer,
             } => {
                 let result = self.open_topic(&name, topic_id, producer);
-                draft
-                    .answers
-                    .push(PendingAnswer::OpenTopic { answer, result });
+                let pending = PendingAnswer::OpenTopic { answer, result };
+                draft.answers.push(pending);
             }
             ControlCommand::UpdateTopic {
                 wish,
@@ -66,9 +64,8 @@ impl Sequencer {
                 answer,
             } => {
                 let result = self.update_topic(&wish, is_dry_run, draft);
-                draft
-                    .answers
-                    .push(PendingAnswer::UpdateTopic { answer, result });
+                let pending = PendingAnswer::UpdateTopic { answer, result };
+                draft.answers.push(pending);
             }
             ControlCommand::TrimTopic {
                 wish,
@@ -77,9 +74,8 @@ impl Sequencer {
                 ..
             } => {
                 let result = self.trim_topic(&wish, is_dry_run, draft);
-                draft
-                    .answers
-                    .push(PendingAnswer::TrimTopic { answer, result });
+                let pending = PendingAnswer::TrimTopic { answer, result };
+                draft.answers.push(pending);
             }
             ControlCommand::Producer(command) => self.take_producer_command(command, draft),
             ControlCommand::FindCommit { key, answer } => {
@@ -96,12 +92,22 @@ impl Sequencer {
                 self.take_subscription_command(command, draft, data);
             }
             ControlCommand::Schedule(command) => self.take_schedule_command(command, draft),
+            ControlCommand::CompactTopic { wish, answer } => {
+                self.compact_topic(&wish, answer, draft);
+            }
+            ControlCommand::SwapSegments { compacted, verdict } => {
+                self.swap_segments(&compacted, &verdict, draft);
+            }
             ControlCommand::ForgetDropped { topics, segments } => {
-                let mut rows = self.state.forget_dropped(&topics);
-                rows.extend(self.state.forget_dropped_segments(&segments));
-                self.push_rows(rows, draft);
+                self.forget_dropped(&topics, &segments, draft);
             }
         }
+    }
+
+    fn forget_dropped(&mut self, topics: &[TopicId], segments: &[SegmentRef], draft: &mut Draft) {
+        let mut rows = self.state.forget_dropped(topics);
+        rows.extend(self.state.forget_dropped_segments(segments));
+        self.push_rows(rows, draft);
     }
 
     fn create_topic(
@@ -121,9 +127,8 @@ impl Sequencer {
             }
             result => {
                 let result = result.map(|_| None);
-                draft
-                    .answers
-                    .push(PendingAnswer::CreateTopic { answer, result });
+                let pending = PendingAnswer::CreateTopic { answer, result };
+                draft.answers.push(pending);
             }
         }
     }
@@ -227,10 +232,7 @@ impl Sequencer {
         if let Some(rows) = self.state.roll(partition) {
             self.push_rows(rows, draft);
             if let Some(active) = self.state.partition(partition).and_then(|it| it.active()) {
-                let segment = SegmentRef {
-                    partition,
-                    base: active.base,
-                };
+                let segment = SegmentRef::new(partition, active.base);
                 draft.table_changes.push(TableChange::Rolled(segment));
             }
         }
@@ -247,10 +249,7 @@ impl Sequencer {
             && self.wished.insert(partition)
         {
             draft.settle_work.push(SettleWork::Segment(SegmentWish {
-                segment: SegmentRef {
-                    partition,
-                    base: active.base,
-                },
+                segment: SegmentRef::new(partition, active.base),
                 topic_name: topic.name().as_str().to_owned(),
                 next_position: active.next_position,
                 allocated_end,
@@ -258,7 +257,11 @@ impl Sequencer {
         }
     }
 
-    fn view(&self, id: TopicId, name: &TopicName) -> Result<Arc<TopicView>, TopicNotFound> {
+    pub(super) fn view(
+        &self,
+        id: TopicId,
+        name: &TopicName,
+    ) -> Result<Arc<TopicView>, TopicNotFound> {
         let refusal = || TopicNotFound { name: name.clone() };
         self.table.with_id(id).map(Arc::clone).ok_or_else(refusal)
     }

@@ -22,13 +22,14 @@ use super::super::subscription_command::{
 use super::super::subscription_question::AnsweredQuestion;
 use super::schedule::refuse_reschedule;
 use crate::core::{
-    AppendRefusal, ChangedKey, CommitRefused, CommitVerdict, CreateSubscriptionRefusal,
-    CreateTopicRefusal, DeadLetterCounts, DeleteGroupRefusal, DeleteSubscriptionRefusal,
-    DeleteTopicRefusal, Group, GroupId, GroupNotice, Hold, JoinRefusal, NamedProducer,
-    OpenDeadLetters, OpenProducerRefusal, ProducerLife, ProducerNotFound, RepeatedCommit,
-    SeekRefusal, SeekSubscriptionRefusal, SoughtPartition, SoughtSubscriptionPartition,
-    SubscriptionDescription, SubscriptionNotFound, SubscriptionNotice, SubscriptionProgress,
-    TopicSettings, Trim, TrimRefusal, UpdateSubscriptionRefusal, UpdateTopicRefusal,
+    AppendRefusal, ChangedKey, CommitRefused, CommitVerdict, CompactTopicRefusal,
+    CreateSubscriptionRefusal, CreateTopicRefusal, DeadLetterCounts, DeleteGroupRefusal,
+    DeleteSubscriptionRefusal, DeleteTopicRefusal, Group, GroupId, GroupNotice, Hold, JoinRefusal,
+    NamedProducer, OpenDeadLetters, OpenProducerRefusal, ProducerLife, ProducerNotFound,
+    RepeatedCommit, SeekRefusal, SeekSubscriptionRefusal, SegmentSwap, SoughtPartition,
+    SoughtSubscriptionPartition, SubscriptionDescription, SubscriptionNotFound, SubscriptionNotice,
+    SubscriptionProgress, TopicSettings, Trim, TrimRefusal, UpdateSubscriptionRefusal,
+    UpdateTopicRefusal,
 };
 
 /// What one round adds up to.
@@ -72,6 +73,7 @@ pub(super) enum TableChange {
     Updated(TopicSettings),
     Rolled(SegmentRef),
     Trimmed(Trim),
+    Swapped(SegmentSwap),
 }
 
 /// An answer that waits for the round to be durable.
@@ -116,6 +118,10 @@ pub(super) enum PendingAnswer {
     TrimTopic {
         answer: Answer<TrimmedTopic, TrimRefusal>,
         result: Result<TrimmedTopic, TrimRefusal>,
+    },
+    CompactTopic {
+        answer: Answer<(Arc<TopicView>, u64), CompactTopicRefusal>,
+        result: Result<(Arc<TopicView>, u64), CompactTopicRefusal>,
     },
     OpenTopic {
         answer: Answer<OpenedTopic, OpenTopicRefusal>,
@@ -256,6 +262,7 @@ impl PendingAnswer {
             Self::DeleteTopic { answer, result } => reply(answer, result),
             Self::UpdateTopic { answer, result } => reply(answer, result),
             Self::TrimTopic { answer, result } => reply(answer, result),
+            Self::CompactTopic { answer, result } => reply(answer, result),
             Self::OpenTopic { answer, result } => reply(answer, result),
             Self::OpenProducer { answer, result } => reply(answer, result),
             Self::ListProducers { answer, page } => send(answer, Ok(page)),
@@ -300,6 +307,7 @@ impl PendingAnswer {
             Self::DeleteTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::UpdateTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::TrimTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
+            Self::CompactTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::OpenTopic { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::OpenProducer { answer, .. } => send(answer, Err(CommandError::Failed)),
             Self::ListProducers { answer, .. } => send(answer, Err(CommandError::Failed)),

@@ -54,6 +54,7 @@ impl Sequencer {
             self.push_rows(rows, draft);
         }
         self.expire(draft);
+        self.seal_wanted(draft);
         self.step_groups(draft);
         self.step_subscriptions(draft);
         self.step_schedules(draft);
@@ -203,6 +204,7 @@ impl Sequencer {
                     }
                 }
                 TableChange::Trimmed(trim) => self.show_trim(&trim),
+                TableChange::Swapped(swap) => self.show_swap(&swap),
                 TableChange::Rolled(_) => {}
             }
         }
@@ -258,9 +260,12 @@ impl Sequencer {
         let topics = self.state.dropped().map(|(topic, _)| topic).collect();
         let segments = self.state.dropped_segments().collect();
         let dropped = Dropped { topics, segments };
-        self.shared
-            .maintenance
-            .push(CheckpointJob { input, dropped });
+        let compactions = self.plan_compactions();
+        self.shared.maintenance.push(CheckpointJob {
+            input,
+            dropped,
+            compactions,
+        });
     }
 }
 

@@ -88,3 +88,15 @@ async fn what_is_redriven_is_as_old_as_it_was() {
     assert_eq!(all_values(&broker.read_all(source("users")).await), ["2"]);
     broker.stop().await;
 }
+
+#[tokio::test]
+async fn a_topic_that_looks_at_keys_takes_no_dead_letters() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    create(&broker, "billing.dlq", 1, super::with_versions()).await;
+    let refused = create_as(&broker, wish()).await.map(drop);
+    let reason = towpath_proto::reason::ErrorReason::TopicExists;
+    let problem = crate::harness::refusal(refused, reason);
+    crate::harness::check_facts(&problem, &[("topic", "billing.dlq")]);
+    broker.stop().await;
+}

@@ -31,6 +31,12 @@ pub(super) async fn update(args: &UpdateTopicArgs, admin: &Admin) -> Result<Outc
             None => update.unset_dedupe_window(),
         };
     }
+    if let Some(grace) = args.tombstone_grace {
+        update = match grace.0 {
+            Some(grace) => update.tombstone_grace(grace.0),
+            None => update.unset_tombstone_grace(),
+        };
+    }
     if let Some(etag) = &args.etag {
         update = update.if_unchanged(etag);
     }

@@ -1,6 +1,7 @@
 //! What is told about topics.
 
 mod change;
+mod compaction;
 mod trim;
 
 use std::io::{self, Write};
@@ -15,6 +16,7 @@ use crate::output::{
 };
 
 pub(super) use change::{Done, TopicChange};
+pub(super) use compaction::CompactionReport;
 pub(super) use trim::TrimReport;
 
 /// A topic as JSON shows it.
@@ -40,6 +42,8 @@ struct ConfigReport {
     dedupe_window_ms: Option<u64>,
     key_versions: bool,
     stale_records: Option<&'static str>,
+    compact: bool,
+    tombstone_grace_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,6 +80,8 @@ impl ConfigReport {
             dedupe_window_ms: topic.dedupe_window.map(whole_ms),
             key_versions: topic.has_key_versions,
             stale_records: topic.stale_records.map(StaleRecords::as_str),
+            compact: topic.is_compacted,
+            tombstone_grace_ms: topic.tombstone_grace.map(whole_ms),
         }
     }
 
@@ -100,10 +106,19 @@ impl ConfigReport {
         [window, versions, stale].into_iter().flatten().collect()
     }
 
+    /// What is kept of each key: `compacted, tombstones stay 6 h`.
+    fn compaction(&self) -> Vec<String> {
+        let compacted = self.compact.then(|| "compacted".to_owned());
+        let grace = self.tombstone_grace_ms.map(Duration::from_millis);
+        let grace = grace.map(|it| format!("tombstones stay {}", exact_duration(it)));
+        [compacted, grace].into_iter().flatten().collect()
+    }
+
     /// All settings that are not the default.
     fn chosen(&self) -> Vec<String> {
         let retention = self.retention().into_iter();
-        retention.chain(self.comparisons()).collect()
+        let others = self.comparisons().into_iter().chain(self.compaction());
+        retention.chain(others).collect()
     }
 
     /// All settings, also where there is no bound.
@@ -112,6 +127,7 @@ impl ConfigReport {
         let retention = retention.unwrap_or_else(|| "retention none".to_owned());
         let mut settings = vec![retention];
         settings.extend(self.comparisons());
+        settings.extend(self.compaction());
         settings.join(", ")
     }
 }

@@ -317,6 +317,8 @@ impl<'a> Fields<'a> {
         self.number("topic", segment.partition.topic.get());
         self.number("partition", u64::from(segment.partition.partition));
         self.number("segment", segment.base.get());
+        let generation = Some(segment.generation).filter(|it| *it > 0);
+        self.number_of("generation", generation.map(u64::from));
     }
 
     fn frame(&mut self, header: &FrameHeader) {
@@ -325,6 +327,8 @@ impl<'a> Fields<'a> {
         self.number("payload_bytes", u64::from(header.payload_bytes));
         self.crc("payload_crc", header.payload_crc);
         self.number("codec", u64::from(header.codec));
+        let left = header.sparse.map(|_| u64::from(header.record_count));
+        self.number_of("records_left", left);
     }
 
     fn line(&mut self, line: &'a DirectoryLine) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use towpath_storage::{
     ActiveSegment, DirectoryLine, INDEX_TABLES, Offset, PartitionBounds, PartitionLog,
-    PartitionRef, Row, RowKey, StateMachine, TopicId,
+    PartitionRef, RewrittenSegment, Row, RowKey, SegmentRef, StateMachine, TopicId,
 };
 
 const TABLE_PARTITION: u16 = 1;
@@ -35,7 +35,8 @@ pub(crate) fn index_row(key: &str, value: Option<Bytes>) -> Row {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Partition {
     end: Offset,
-    segments: Vec<Offset>,
+    /// Base offset and generation of each.
+    segments: Vec<(Offset, u32)>,
     active: Option<ActiveSegment>,
     last_append_time_ms: Option<i64>,
 }
@@ -106,12 +107,35 @@ impl Ledger {
     /// The row of a partition that goes on in a new segment.
     pub(crate) fn roll(&self, partition: PartitionRef) -> Row {
         let mut rolled = self.partitions[&partition].clone();
-        rolled.segments.push(rolled.end);
+        rolled.segments.push((rolled.end, 0));
         rolled.active = Some(ActiveSegment::new(rolled.end));
         Row {
             key: key_of(partition),
             value: Some(rolled.to_text().into()),
         }
+    }
+
+    /// The row of a partition of which a rewritten segment takes the place of others.
+    pub(crate) fn swap(&self, rewritten: &RewrittenSegment) -> Row {
+        let of = rewritten.segment.partition;
+        let mut swapped = self.partitions[&of].clone();
+        let sources = &rewritten.plan.sources;
+        let is_kept = |(base, _): &(Offset, u32)| sources.iter().all(|it| it.base != *base);
+        swapped.segments.retain(is_kept);
+        let SegmentRef {
+            base, generation, ..
+        } = rewritten.segment;
+        swapped.segments.push((base, generation));
+        swapped.segments.sort_unstable();
+        Row {
+            key: key_of(of),
+            value: Some(swapped.to_text().into()),
+        }
+    }
+
+    /// The segments of a partition.
+    pub(crate) fn segments(&self, of: PartitionRef) -> Vec<SegmentRef> {
+        self.partitions[&of].refs(of)
     }
 
     /// The rows that drop a topic.
@@ -146,7 +170,7 @@ impl Ledger {
             let bounds = PartitionBounds {
                 end: partition.end,
                 last_append_time_ms: partition.last_append_time_ms,
-                segments: partition.segments.clone(),
+                segments: partition.refs(*key),
                 ..PartitionBounds::default()
             };
             (*key, Arc::new(PartitionLog::new(*key, bounds)))
@@ -167,8 +191,22 @@ impl Ledger {
 }
 
 impl Partition {
+    fn refs(&self, of: PartitionRef) -> Vec<SegmentRef> {
+        let segments = self.segments.iter();
+        let refs = segments.map(|(base, generation)| SegmentRef {
+            partition: of,
+            base: *base,
+            generation: *generation,
+        });
+        refs.collect()
+    }
+
     fn to_text(&self) -> String {
-        let segments: Vec<_> = self.segments.iter().map(Offset::to_string).collect();
+        let name = |(base, generation): &(Offset, u32)| match generation {
+            0 => base.to_string(),
+            generation => format!("{base}-{generation}"),
+        };
+        let segments: Vec<_> = self.segments.iter().map(name).collect();
         let next = self.active.map_or(0, |active| active.next_position);
         let after = match self.active.is_some_and(|active| active.is_after_run) {
             true => "run",
@@ -187,8 +225,12 @@ impl Partition {
         let [end, after, next, time_ms, segments] =
             text.split(' ').collect::<Vec<_>>().try_into().unwrap();
         let number = |text: &str| Offset::new(text.parse().unwrap());
-        let segments: Vec<_> = segments.split(',').map(number).collect();
-        let active = segments.last().map(|base| ActiveSegment {
+        let segment = |text: &str| match text.split_once('-') {
+            None => (number(text), 0),
+            Some((base, generation)) => (number(base), generation.parse().unwrap()),
+        };
+        let segments: Vec<_> = segments.split(',').map(segment).collect();
+        let active = segments.last().map(|(base, _)| ActiveSegment {
             next_position: next.parse().unwrap(),
             is_after_run: after == "run",
             ..ActiveSegment::new(*base)

@@ -98,10 +98,10 @@ async fn look(
         for frame in &frames {
             let records = Records::new(&frame.payload).map_while(Result::ok);
             for (place, record) in (0..).zip(records) {
-                let offset = frame.header.base_offset.advance(place);
-                let Some(origin) = (offset >= start).then(|| Origin::of(&record)) else {
+                let Some(offset) = frame.offset_of(place).filter(|offset| *offset >= start) else {
                     continue;
                 };
+                let origin = Origin::of(&record);
                 // The last one counts: after a seek back a record may have died again.
                 if wanted.is(&origin) {
                     search.found = Some(FoundLetter {

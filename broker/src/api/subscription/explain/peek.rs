@@ -17,10 +17,10 @@ pub(super) struct Peeked {
 
 impl Peeked {
     pub(super) fn record(&self) -> Option<RecordView<'_>> {
-        let place = self.offset.since(self.frame.header.base_offset);
+        let place = self.frame.place_of(self.offset)?;
         // Every payload was walked when it came, and has its checksum.
         let mut records = Records::new(&self.frame.payload).map_while(Result::ok);
-        records.nth(usize::try_from(place).ok()?)
+        records.nth(place as usize)
     }
 
     /// Broker time of its append, milliseconds since the Unix epoch.
