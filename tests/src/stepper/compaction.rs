@@ -231,7 +231,8 @@ impl Stepper {
                 for frame in frames {
                     assert!(frame.header.base_offset <= offset, "no gap before a frame");
                     let batch = v1::RecordBatch::decode(frame.payload.clone()).unwrap();
-                    assert_eq!(batch.records.len(), frame.header.record_count as usize);
+                    let count = frame.header.record_count as usize;
+                    assert_eq!(batch.records.len(), count, "as many as it says");
                     for (place, record) in (0..).zip(batch.records) {
                         let at = frame.offset_of(place).expect("a record has an offset");
                         found.insert((partition, at.get()), decode(&record));
