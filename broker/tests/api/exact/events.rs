@@ -243,3 +243,18 @@ async fn a_batch_that_comes_again_is_known_though_the_window_was_taken_away() {
     };
     assert_eq!(producer.accepted().await, again);
 }
+
+#[tokio::test]
+async fn what_is_left_out_is_counted() {
+    let broker = TestBroker::start_with(crate::scrape::scraped_config()).await;
+    create(&broker, "orders", 1, with_dedupe(HOUR_MS)).await;
+    publish(&broker, vec![event("1", "a"), event("1", "a")]).await;
+    publish(&broker, vec![event("1", "a"), event("2", "b")]).await;
+    let scrape = crate::scrape::Scrape::of(&broker).await;
+    let of = |reason: &str| {
+        let series = format!("towpath_append_left_out_records_total{{reason=\"{reason}\"}}");
+        scrape.number(&series)
+    };
+    assert_eq!((of("repeated_event"), of("stale_entity_version")), (2, 0));
+    assert_eq!(scrape.number("towpath_append_marked_records_total"), 0);
+}
