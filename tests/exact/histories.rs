@@ -48,8 +48,8 @@ fn any_record(random: &mut Rng) -> Record {
     }
 }
 
-/// The versions of a key are those of the topic, wherever its records are. In one entry they are counted
-/// partition by partition, so that only records which are written by themselves go elsewhere.
+/// The versions of a key are those of the topic, wherever its records are. In one entry they must go to one
+/// partition, so that only what is written by itself goes elsewhere.
 fn anywhere(record: Record, random: &mut Rng) -> Record {
     match random.u8(..6) {
         0 => record.partition(PartitionId::new(random.u32(..PARTITIONS))),

@@ -19,7 +19,7 @@ use crate::flights::run;
 use crate::{number, seed};
 
 const TOPIC: &str = "orders";
-const EVENTS: u64 = 300;
+const EVENTS: u64 = 100;
 const RELAYS: u64 = 3;
 /// How long a relay waits for an answer before it takes the event for lost.
 const IMPATIENCE: Duration = Duration::from_millis(200);
