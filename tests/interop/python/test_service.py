@@ -43,7 +43,7 @@ def test_a_broker_that_serves_is_healthy(client: Client):
 def test_reflection_speaks_its_older_version_too(client: Client):
     services = ProtoReflectionDescriptorDatabase(client.channel).get_services()
     ours = {service for service in services if service.startswith("towpath.")}
-    names = "Admin Commit DeadLetter Fetch Group Key Produce Subscription Topic"
+    names = "Admin Commit DeadLetter Fetch Group Key Produce Schedule Subscription Topic"
     assert ours == {f"towpath.v1.{name}Service" for name in names.split()}
 
 
