@@ -26,6 +26,7 @@ fn the_blocks_of_the_readme_print_what_they_show() {
 #[test]
 fn the_blocks_of_the_documents_print_what_they_show() {
     for page in [
+        "../docs/compaction.md",
         "../docs/exact-writes.md",
         "../docs/exec.md",
         "../docs/retention.md",

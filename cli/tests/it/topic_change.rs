@@ -81,7 +81,7 @@ fn a_topic_is_created_with_what_it_is_to_keep() {
     broker.ok(&["topic", "create", "plain"]);
     let nothing = json!({
         "retention_age_ms": null, "retention_bytes": null, "dedupe_window_ms": null,
-        "key_versions": false, "stale_records": null,
+        "key_versions": false, "stale_records": null, "compact": false, "tombstone_grace_ms": null,
     });
     assert_eq!(
         get(&broker, "plain")["config"],
