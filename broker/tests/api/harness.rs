@@ -1,5 +1,6 @@
 //! Starting brokers and speaking to them. Every wait has a bound.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -203,6 +204,7 @@ impl TestBroker {
         Producer {
             requests: Some(requests),
             answers: answers.unwrap().into_inner(),
+            accepted: VecDeque::new(),
         }
     }
 
@@ -255,6 +257,8 @@ pub(crate) async fn connect(broker: &Broker) -> Result<Channel, tonic::transport
 pub(crate) struct Producer {
     requests: Option<mpsc::Sender<ProduceRequest>>,
     answers: Streaming<v1::ProduceResponse>,
+    /// Batches that came in one message with another one. How many come together is by chance.
+    accepted: VecDeque<v1::AcceptedBatch>,
 }
 
 impl Producer {
@@ -286,9 +290,19 @@ impl Producer {
         self.try_next().await.unwrap().expect("an answer comes")
     }
 
+    /// The next answer, or that the stream has ended. Accepted batches come one by one.
     pub(crate) async fn try_next(&mut self) -> Result<Option<Response>, Status> {
-        let message = soon(self.answers.message()).await?;
-        Ok(message.map(|message| message.response.expect("a known answer")))
+        loop {
+            if let Some(batch) = self.accepted.pop_front() {
+                let batches = vec![batch];
+                return Ok(Some(Response::Accepted(v1::Accepted { batches })));
+            }
+            let message = soon(self.answers.message()).await?;
+            match message.map(|message| message.response.expect("a known answer")) {
+                Some(Response::Accepted(accepted)) => self.accepted.extend(accepted.batches),
+                other => return Ok(other),
+            }
+        }
     }
 
     /// The next batch that is accepted; nothing else may come.
