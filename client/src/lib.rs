@@ -123,7 +123,8 @@ pub use key::{
 pub use position::Position;
 pub use producer::{Producer, ProducerBuilder, Receipt};
 pub use reader::{
-    Batch, BatchRecords, CaughtUp, Gap, GapReason, Reader, ReaderBuilder, ReaderItem, Source, Start,
+    Batch, BatchRecords, CaughtUp, Gap, GapReason, KeyState, Reader, ReaderBuilder, ReaderItem,
+    Source, Start,
 };
 pub use record::{Header, ReceivedRecord, Record};
 pub use schedule::{Due, Schedule, ScheduleCall, Scheduled};

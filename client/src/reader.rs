@@ -9,6 +9,7 @@ mod connection;
 mod item;
 mod progress;
 mod source;
+mod state;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -29,6 +30,7 @@ pub use builder::ReaderBuilder;
 pub use item::{CaughtUp, Gap, GapReason, ReaderItem};
 pub(crate) use progress::{PartitionProgress, check};
 pub use source::{Source, Start};
+pub use state::KeyState;
 
 /// Reads records of one or more topics.
 ///

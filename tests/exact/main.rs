@@ -4,5 +4,6 @@
 
 mod harness;
 mod histories;
+mod states;
 mod versions;
 mod writers;
