@@ -142,7 +142,9 @@ impl World {
             });
             batches.push((item, request, bytes));
         }
-        let has_window = view.settings().config.dedupe_window_ms.is_some();
+        // A clock that jumps by months ends the window.
+        let has_window = view.settings().config.dedupe_window_ms.is_some()
+            && !self.weather.has_clock_jumps;
         let way = match (self.random.bool(), self.random.bool()) {
             (true, true) if has_window => Way::Events,
             (true, _) => Way::Once,
