@@ -142,10 +142,10 @@ impl World {
             });
             batches.push((item, request, bytes));
         }
-        // A clock that jumps by months ends the window.
-        let has_window = view.settings().config.dedupe_window_ms.is_some()
-            && !self.weather.has_clock_jumps;
+        let has_window = view.settings().config.dedupe_window_ms.is_some();
         let way = match (self.random.bool(), self.random.bool()) {
+            // A clock that jumps by months ends the window, and what is remembered of keys.
+            _ if self.weather.has_clock_jumps => Way::Once,
             (true, true) if has_window => Way::Events,
             (true, _) => Way::Once,
             (false, _) => Way::Keyed,
