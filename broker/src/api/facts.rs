@@ -1,17 +1,17 @@
 //! What records say to topics that look at them, with what is on disk about it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use towpath_proto::batch::{RecordView, Records};
 use towpath_proto::limits::{BATCH_BYTES_MAX, HEADERS_PER_RECORD_MAX};
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
-use towpath_storage::{PartitionRef, ProducerStamp, RowKey, RunSet, StorageError};
+use towpath_storage::{PartitionRef, ProducerStamp, RowKey};
 
+use super::Shared;
+use super::index::look_up;
 use super::placement::new_record;
-use super::{Shared, status};
 use crate::core::{
     BatchFacts, EventRow, KeyHead, RecordFacts, Remembered, STALE_HEADER, StaleRecords,
     TopicConfig, UnwrittenRecord, record_hash,
@@ -27,8 +27,6 @@ const EVENT_SOURCE: &str = "ce-source";
 const EVENT_NAME_BYTES_MAX: usize = 1024;
 /// Most records of one entry that are looked at: it holds rows about each of them.
 const RECORDS_MAX: usize = 32_768;
-/// Rows that one job of the read pool looks up, so that others have their turn.
-const LOOKUPS_PER_JOB: usize = 512;
 /// Memory of what is known of one record, about.
 const FACTS_BYTES: usize = 512;
 /// What the mark of an old record adds to it at most: name and value, with what encoding them adds.
@@ -98,8 +96,11 @@ pub(super) async fn read(
     for (batch, facts) in batches.iter().zip(&mut facts) {
         lookups.extend(lookups_of(batch, facts));
     }
-    look_up(shared, &snapshot.runs, &mut lookups).await?;
-    drop(lookups);
+    let (keys, found): (Vec<_>, Vec<_>) = lookups.into_iter().map(|it| (it.key, it.found)).unzip();
+    let values = look_up(shared, &snapshot, keys).await?;
+    for (found, value) in found.into_iter().zip(values) {
+        *found = value;
+    }
     Ok(Some(Box::new(CarriedFacts {
         batches: facts,
         snapshot,
@@ -142,36 +143,6 @@ fn lookups_of<'a>(batch: &BatchToRead<'_>, facts: &'a mut BatchFacts) -> Vec<Wan
         found: unwritten_on_disk,
     }));
     wanted
-}
-
-/// Finds rows: those in memory at once, the others through the read pool.
-async fn look_up(
-    shared: &Shared,
-    runs: &Arc<RunSet>,
-    lookups: &mut [Wanted<'_>],
-) -> Result<(), Problem> {
-    let mut on_disk = Vec::new();
-    for wanted in lookups {
-        match runs.get_cached(&wanted.key) {
-            Some(found) => *wanted.found = found.value().cloned(),
-            None => on_disk.push(wanted),
-        }
-    }
-    for wanted in on_disk.chunks_mut(LOOKUPS_PER_JOB) {
-        let keys: Vec<_> = wanted.iter().map(|it| it.key.clone()).collect();
-        let runs = Arc::clone(runs);
-        let job = move || -> Result<Vec<Option<Bytes>>, StorageError> {
-            let found = keys.iter().map(|key| Ok(runs.get(key)?.value().cloned()));
-            found.collect()
-        };
-        let found = shared.reading.pool().run(job).await;
-        let found = found.ok_or_else(status::shutting_down)?;
-        let found = found.map_err(|error| status::index_unreadable(&error))?;
-        for (wanted, found) in wanted.iter_mut().zip(found) {
-            *wanted.found = found;
-        }
-    }
-    Ok(())
 }
 
 /// Hashes what a broker remembers of records.

@@ -8,7 +8,8 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use towpath_proto::problem::Problem;
 use towpath_proto::wire::Operation;
 
-use super::{Shared, status};
+use super::Shared;
+use super::index::look_up;
 use crate::core::CommitKey;
 use crate::runtime::index_view::IndexSnapshot;
 
@@ -38,20 +39,11 @@ pub(super) async fn read(
         hasher.finish128().as_bytes()
     };
     let snapshot = shared.index.snapshot();
-    let row_key = CommitKey::row_key(&hash);
-    let found = match snapshot.runs.get_cached(&row_key) {
-        Some(found) => found,
-        None => {
-            let runs = std::sync::Arc::clone(&snapshot.runs);
-            let found = shared.reading.pool().run(move || runs.get(&row_key)).await;
-            let found = found.ok_or_else(status::shutting_down)?;
-            found.map_err(|error| status::index_unreadable(&error))?
-        }
-    };
+    let mut found = look_up(shared, &snapshot, vec![CommitKey::row_key(&hash)]).await?;
     let key = CommitKey {
         hash,
         fingerprint: fingerprint(operations),
-        on_disk: found.value().cloned(),
+        on_disk: found.pop().flatten(),
         told: Bytes::new(),
     };
     Ok(Some((key, snapshot)))
