@@ -1,8 +1,10 @@
 //! Block-aligned buffers for rounds, given back to a pool when the last slice of them is dropped.
 //!
 //! A round is encoded into one buffer; the disk, the tail cache and the settle thread then share it.
-//! Reuse matters: on a virtual machine the first touch of a fresh page costs microseconds.
+//! Reuse matters: on a virtual machine the first touch of a fresh page costs microseconds, and a buffer
+//! of 4 MiB has a thousand pages. So lengths come in few sizes, and what was freed last stays.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,8 +12,11 @@ use bytes::Bytes;
 
 use crate::vfs::BLOCK_BYTES;
 
-/// Lengths of allocations are multiples of this, so that they fit again.
-const STEP_BYTES: usize = 16 * 1024;
+/// Length of the smallest allocation.
+const MEMORY_BYTES_MIN: usize = 16 * 1024;
+/// Allocations have so many lengths between a power of two and the next: a fifth is wasted at most, and
+/// one that comes back soon fits again.
+const SIZES_PER_DOUBLING: usize = 4;
 
 /// Keeps a bounded number of free buffers.
 pub(crate) struct BufferPool {
@@ -21,7 +26,8 @@ pub(crate) struct BufferPool {
 
 #[derive(Default)]
 struct FreeBuffers {
-    buffers: Vec<Vec<u8>>,
+    /// In the order in which they were freed.
+    buffers: VecDeque<Vec<u8>>,
     bytes: usize,
 }
 
@@ -35,7 +41,7 @@ impl BufferPool {
 
     /// A buffer of `len` bytes with arbitrary content, its address a multiple of [`BLOCK_BYTES`].
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> RoundBuffer {
-        let memory_bytes = (len + BLOCK_BYTES).next_multiple_of(STEP_BYTES);
+        let memory_bytes = memory_bytes_for(len);
         let memory = self
             .take_free(memory_bytes)
             .unwrap_or_else(|| vec![0; memory_bytes]);
@@ -48,25 +54,39 @@ impl BufferPool {
         }
     }
 
-    /// The smallest free buffer that is long enough and wastes at most half of itself.
+    /// The free buffer of this length that was freed last: some of it may be in the processor's cache.
     fn take_free(&self, memory_bytes: usize) -> Option<Vec<u8>> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = memory_bytes..=2 * memory_bytes;
-        let buffers = free.buffers.iter().enumerate();
-        let candidates = buffers.filter(|(_, memory)| fits.contains(&memory.len()));
-        let (place, _) = candidates.min_by_key(|(_, memory)| memory.len())?;
-        let memory = free.buffers.swap_remove(place);
+        let fits = |memory: &Vec<u8>| memory.len() == memory_bytes;
+        let place = free.buffers.iter().rposition(fits)?;
+        let memory = free.buffers.remove(place)?;
         free.bytes -= memory.len();
         Some(memory)
     }
 
+    /// Keeps a buffer, instead of those that nobody has wanted for the longest time.
     fn put_back(&self, memory: Vec<u8>) {
+        let mut surplus = Vec::new();
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.bytes + memory.len() <= self.free_bytes_max {
-            free.bytes += memory.len();
-            free.buffers.push(memory);
+        free.bytes += memory.len();
+        free.buffers.push_back(memory);
+        while free.bytes > self.free_bytes_max
+            && let Some(oldest) = free.buffers.pop_front()
+        {
+            free.bytes -= oldest.len();
+            surplus.push(oldest);
         }
+        // Giving memory back to the system takes long.
+        drop(free);
+        drop(surplus);
     }
+}
+
+/// How long an allocation is that holds an aligned buffer of this length.
+fn memory_bytes_for(len: usize) -> usize {
+    let needed = (len + BLOCK_BYTES).max(MEMORY_BYTES_MIN);
+    let step = needed.next_power_of_two() / 2 / SIZES_PER_DOUBLING;
+    needed.next_multiple_of(step)
 }
 
 impl fmt::Debug for BufferPool {
@@ -145,13 +165,43 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_keeps_no_more_than_its_bound() {
-        let pool = BufferPool::new(16 * 1024);
-        drop([pool.take(1), pool.take(1), pool.take(1)]);
+    fn lengths_come_in_few_sizes_and_waste_at_most_a_fifth() {
+        let mut sizes = std::collections::BTreeSet::new();
+        for len in (0..4 * 1024 * 1024).step_by(997) {
+            let memory_bytes = memory_bytes_for(len);
+            assert!(memory_bytes >= len + BLOCK_BYTES, "{len} has room");
+            let needed = (len + BLOCK_BYTES).max(MEMORY_BYTES_MIN);
+            assert!(memory_bytes - needed <= memory_bytes / 5, "{len} wastes");
+            sizes.insert(memory_bytes);
+        }
+        assert!(sizes.len() <= 34, "{sizes:?}");
+    }
+
+    #[test]
+    fn the_pool_keeps_no_more_than_its_bound_and_what_was_freed_last() {
+        let pool = BufferPool::new(100 * 1024);
+        let (small, large) = (pool.take(1), pool.take(70 * 1024));
+        let address = large.as_ref().as_ptr().addr();
+        drop(small);
+        drop([pool.take(1), pool.take(1)]);
+        drop(large);
+        let free = pool.free.lock().unwrap();
+        assert!(free.bytes <= 100 * 1024, "{} bytes", free.bytes);
+        let kept: usize = free.buffers.iter().map(Vec::len).sum();
+        assert_eq!(kept, free.bytes, "counted");
+        drop(free);
+        let again = pool.take(70 * 1024);
         assert_eq!(
-            pool.free.lock().unwrap().buffers.len(),
-            1,
-            "one of 16 KiB fits"
+            again.as_ref().as_ptr().addr(),
+            address,
+            "the last one freed"
         );
+    }
+
+    #[test]
+    fn a_buffer_that_exceeds_the_bound_is_not_kept() {
+        let pool = BufferPool::new(16 * 1024);
+        drop(pool.take(1024 * 1024));
+        assert_eq!(pool.free.lock().unwrap().buffers.len(), 0);
     }
 }
