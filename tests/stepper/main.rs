@@ -155,6 +155,33 @@ fn what_is_published_amid_a_run_by_reference_takes_its_place_in_the_partition() 
     }
 }
 
+#[test]
+fn what_has_waited_for_room_is_taken_in_rounds_and_in_order() {
+    const BATCH_BYTES: usize = 8 * 1024;
+    let mut options = small_options();
+    options.sequencer.round_bytes_max = 2 * BATCH_BYTES;
+    let mut stepper = Stepper::open(&disk(), 1, &options, Model::default()).unwrap();
+    stepper.create_topic("orders", 1).unwrap();
+    for _ in 0..64 {
+        stepper.send("orders", 0, BATCH_BYTES);
+    }
+    let mut written = 0;
+    loop {
+        while stepper.engine.step_round().unwrap() {
+            let now_written = payloads(&stepper).len();
+            // The last batch of a round may exceed it.
+            assert!(now_written - written <= 3, "{written}, then {now_written}");
+            written = now_written;
+        }
+        if !stepper.engine.step_settle().unwrap() {
+            break;
+        }
+    }
+    let sent = stepper.model.topic("orders").partitions[&0].iter();
+    let sent: Vec<_> = sent.map(|batch| batch.payload.clone()).collect();
+    assert_eq!(payloads(&stepper), sent, "in the order of sending");
+}
+
 fn payloads(stepper: &Stepper) -> Vec<Bytes> {
     let topics = stepper.engine.shared.published.topics();
     let view = topics.named(&TopicName::new("orders").unwrap()).unwrap();

@@ -242,7 +242,8 @@ impl Sequencer {
         let data_bytes_max = if is_behind || self.is_stuck() {
             0
         } else {
-            self.limits.round_bytes_max
+            let waiting = self.backlog.iter().map(DataCommand::cost_bytes);
+            self.limits.round_bytes_max.saturating_sub(waiting.sum())
         };
         Appetite {
             takes_control,
@@ -266,7 +267,8 @@ impl Sequencer {
 
     /// Whether the oldest batch waits for a journal file.
     fn is_stuck(&self) -> bool {
-        !self.backlog.is_empty() && self.journal_wish == JournalWish::Asked
+        let waits = |first| !self.fits_data(&Draft::default(), first);
+        self.journal_wish == JournalWish::Asked && self.backlog.front().is_some_and(waits)
     }
 
     fn journal_files_in_use(&self) -> u64 {

@@ -51,6 +51,12 @@ impl Sequencer {
     pub(super) fn take_data(&mut self, mut data: VecDeque<DataCommand>, draft: &mut Draft) {
         draft.run = self.choose_run(&data);
         while let Some(command) = data.pop_front() {
+            // What waited in a line comes at once, and may be several rounds.
+            if draft.appended_bytes >= self.limits.round_bytes_max as u64 {
+                data.push_front(command);
+                self.backlog = data;
+                return;
+            }
             if let Some(partition) = self.line_of(&command) {
                 self.lines.entry(partition).or_default().push_back(command);
                 continue;
@@ -99,8 +105,7 @@ impl Sequencer {
     }
 
     fn decide(&mut self, command: DataCommand, draft: &mut Draft) -> Verdict {
-        let room = room_of(&command);
-        if !self.fits(draft, room + RESERVE_BYTES) {
+        if !self.fits_data(draft, &command) {
             if matches!(self.journal_wish, JournalWish::Full { .. }) {
                 self.refuse_full(command, draft);
                 return Verdict::Answered;
@@ -580,6 +585,11 @@ impl Sequencer {
             }
         }
         self.lines.entry(partition).or_default().push_back(command);
+    }
+
+    /// Whether the entry of a batch fits into the round, beside what is kept for commands that make room.
+    pub(super) fn fits_data(&self, draft: &Draft, command: &DataCommand) -> bool {
+        self.fits(draft, room_of(command) + RESERVE_BYTES)
     }
 
     /// Whether `room` more bytes of entries fit into the round.
