@@ -77,7 +77,16 @@ fn a_disk_that_lies_is_found_out() {
 
 #[test]
 fn no_seed_breaks_a_promise() {
-    run_swarm(run, 2000);
+    let counts = run_swarm(run, 2000);
+    let Counts {
+        reminders,
+        entities,
+        mismatches,
+        ..
+    } = counts;
+    let has_happened = [reminders, entities, mismatches].iter().all(|it| *it > 0);
+    // One seed alone has one of them at most.
+    assert!(counts.restarts < 100 || has_happened, "{counts:?}");
 }
 
 #[test]

@@ -10,9 +10,15 @@ mod delivery;
 mod delivery_check;
 #[cfg(test)]
 mod delivery_tests;
+mod entity;
+#[cfg(test)]
+mod entity_tests;
 mod group_check;
 #[cfg(test)]
 mod group_tests;
+mod schedule;
+#[cfg(test)]
+mod schedule_tests;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +26,8 @@ use std::fmt;
 
 pub use check::check;
 pub use delivery::{Deed, DeliveryEvent, LetterState, Unit, Word};
+pub use entity::{EntityEvent, PassEvent};
+pub use schedule::ScheduleEvent;
 
 /// One partition of one life of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,6 +177,36 @@ pub enum Event {
         subscription: u64,
         /// What.
         event: DeliveryEvent,
+    },
+    /// Something about a scheduled record.
+    Schedule {
+        /// Which; each has a number of its own.
+        record: u64,
+        /// What.
+        event: ScheduleEvent,
+    },
+    /// Due records could not be read or appended: they come later.
+    SchedulesSetAside {
+        /// When that was, broker time in milliseconds.
+        time_ms: i64,
+    },
+    /// Something about a record of a key, in a topic that looks at keys.
+    Entity {
+        /// In which partition.
+        place: Place,
+        /// Which; each has a number of its own.
+        record: u64,
+        /// What.
+        event: EntityEvent,
+    },
+    /// A reader goes through all of such a partition.
+    Pass {
+        /// Which pass; each has a number of its own.
+        pass: u64,
+        /// Which partition.
+        place: Place,
+        /// What it does.
+        event: PassEvent,
     },
     /// It was seen, or acknowledged, that a partition starts here. From now on nobody gets what is below.
     Starts {
@@ -332,6 +370,20 @@ pub enum Rule {
     Unhandled,
     /// 24: a consumer was told that it had not what it had.
     Disowned,
+    /// 25: a scheduled record came before it was due.
+    Early,
+    /// 26: a scheduled record never came, came twice, for another time than was told, or although it was
+    /// cancelled.
+    Unkept,
+    /// 27: scheduled records of a partition came in another order than they were due.
+    DueOrder,
+    /// 28: a reader did not find the last record of a key, or a newer one.
+    KeyLost,
+    /// 29: a tombstone went before what it stands for.
+    KeyBack,
+    /// 30: versions of a key that are not dense, or a record that was accepted although its key had another
+    /// version than it expected, or refused although it had that one.
+    Versions,
 }
 
 /// A broken rule and where.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Event, FINAL_READER, GapReason, Item, Place, Rule, Violation, delivery_check, group_check,
+    Event, FINAL_READER, GapReason, Item, Place, Rule, Violation, delivery_check, entity,
+    group_check, schedule,
 };
 
 /// Returns every broken rule, in the order of the rules.
@@ -17,6 +18,8 @@ pub fn check(history: &[Event]) -> Vec<Violation> {
     violations.extend(check_sessions(history));
     violations.extend(group_check::check_groups(history));
     violations.extend(delivery_check::check_deliveries(history));
+    violations.extend(schedule::check_schedules(history));
+    violations.extend(entity::check_entities(history));
     violations.extend(check_starts(history));
     violations.sort_by_key(|violation| violation.rule);
     violations

@@ -1,20 +1,25 @@
 //! The scheduler and the world that it drives.
 
+mod apart;
 mod consuming;
 mod ending;
+mod following;
 mod group_ending;
 mod group_watch;
 mod grouping;
 mod handling;
+mod keeping;
 mod letter_moves;
 mod moving;
 mod publishing;
 mod reading;
+mod scheduling;
 mod sending;
 mod settling;
 mod subscribing;
 mod subscription_ending;
 mod subscription_watch;
+mod told;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -36,6 +41,7 @@ use super::faults::Weather;
 use super::members::Cast;
 use crate::history::{Event, Place, Violation, check};
 use crate::stepper::small_options;
+use apart::Apart;
 use publishing::Publisher;
 use topics::{PendingControl, TopicLedger};
 
@@ -87,6 +93,12 @@ pub struct Counts {
     pub discarded: u64,
     /// Dead letters that were appended to a topic.
     pub republished: u64,
+    /// Scheduled records that were read, however often.
+    pub reminders: u64,
+    /// Records of keys that were acknowledged.
+    pub entities: u64,
+    /// Requests that were refused since a key had another version than expected.
+    pub mismatches: u64,
     /// File operations that change the disk.
     pub operations: u64,
 }
@@ -112,6 +124,9 @@ impl Counts {
             redriven: self.redriven + other.redriven,
             discarded: self.discarded + other.discarded,
             republished: self.republished + other.republished,
+            reminders: self.reminders + other.reminders,
+            entities: self.entities + other.entities,
+            mismatches: self.mismatches + other.mismatches,
             operations: self.operations + other.operations,
         }
     }
@@ -159,6 +174,8 @@ struct World {
     crowd: Crowd,
     /// Somebody who writes to several partitions at once, if there is.
     publisher: Option<Publisher>,
+    /// Who works on topics of their own.
+    apart: Apart,
     mailbox: Arc<Mailbox>,
     /// What is known of every topic that was ever seen.
     ledgers: BTreeMap<u64, TopicLedger>,
@@ -179,6 +196,7 @@ struct Company {
     cast: Cast,
     crowd: Crowd,
     publisher: Option<Publisher>,
+    apart: Apart,
 }
 
 /// Runs one seed for so many scheduler steps, or for as many as it draws.
@@ -188,6 +206,7 @@ pub fn run(seed: u64, steps: Option<u32>) -> Outcome {
     let drawn = random.u32(100..1900);
     let company = Company {
         publisher: publisher_of(seed),
+        apart: Apart::of(seed),
         ..Company::default()
     };
     run_in(weather, company, random, steps.unwrap_or(drawn))
@@ -253,6 +272,7 @@ fn run_in(weather: Weather, company: Company, mut random: Rng, steps: u32) -> Ou
         cast: company.cast,
         crowd: company.crowd,
         publisher: company.publisher,
+        apart: company.apart,
         mailbox: Arc::default(),
         ledgers: BTreeMap::new(),
         controls: Vec::new(),
@@ -284,7 +304,7 @@ impl World {
             self.act_in_group();
         } else if !self.crowd.is_absent() && self.random.u8(..5) < 3 {
             self.act_in_subscription();
-        } else {
+        } else if !self.act_apart() {
             self.act();
         }
         self.take_answers();
@@ -427,6 +447,7 @@ impl World {
         for reader in 0..self.readers.len() {
             self.start_session(reader);
         }
+        self.reopen_apart();
         self.send_again();
     }
 
@@ -440,6 +461,7 @@ impl World {
             .flat_map(|topics| topics.after(None).map(Arc::clone))
             // Dead letters have readers of their own.
             .filter(|view| !view.name().as_str().ends_with(DEAD_LETTERS))
+            .filter(|view| !Apart::owns(view.name().as_str()))
             .collect()
     }
 

@@ -45,6 +45,7 @@ impl World {
         }
         self.finish_groups();
         self.finish_subscriptions();
+        self.finish_apart();
         self.read_everything();
         self.grow_old();
         self.digest_trace();

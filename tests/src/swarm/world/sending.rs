@@ -115,6 +115,7 @@ impl World {
         self.take_control_answers();
         self.take_group_answers();
         self.take_delivery_answers();
+        self.take_apart_answers();
     }
 
     fn take_answer(&mut self, number: usize, place: Place, sequence: u64, answer: AppendAnswer) {

@@ -74,7 +74,7 @@ pub(super) enum PendingControl {
 }
 
 impl World {
-    fn push_control(&mut self, command: ControlCommand) {
+    pub(super) fn push_control(&mut self, command: ControlCommand) {
         if let Some(engine) = &self.engine {
             let pushed = engine.shared.commands.push_control(command);
             pushed.expect("the broker is running");
@@ -239,6 +239,7 @@ impl World {
     /// Looks at what the broker let go of, whether it was allowed to, and at where groups are.
     pub(super) fn observe(&mut self) {
         self.observe_groups();
+        self.observe_apart();
         let Some(engine) = &self.engine else { return };
         let now_ms = engine.shared.published.time_ms();
         for view in self.views() {
