@@ -13,15 +13,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use towpath_proto::v1;
 use towpath_proto::v1::commit_service_client::CommitServiceClient;
 use uuid::Uuid;
 
+use crate::backoff::Backoff;
 use crate::client::{Repetition, Shared};
+use crate::group::Committer;
 use crate::subscriber::LaneHold;
 use crate::time::later;
-use crate::{Delivery, DeliveryOutcome, Error, GroupConsumer, Record, Schedule, ToGroupOffsets};
+use crate::{
+    Delivery, DeliveryOutcome, Error, ErrorKind, GroupConsumer, GroupOffset, Record, Schedule,
+    ToGroupOffsets,
+};
 use operation::{Member, Operation};
 use plan::Plan;
 
@@ -148,9 +153,20 @@ impl Commit {
         self.settle(delivery, DeliveryOutcome::Nack { delay, reason })
     }
 
+    /// A record was not handled, which is nobody's fault; as [`Delivery::release`].
+    pub fn release(self, delivery: Delivery) -> Self {
+        self.settle(delivery, DeliveryOutcome::Release)
+    }
+
     /// A record cannot be handled; as [`Delivery::dead_letter`].
     pub fn dead_letter(self, delivery: Delivery, reason: impl Into<String>) -> Self {
         self.settle(delivery, DeliveryOutcome::dead_letter(reason))
+    }
+
+    /// Says what became of a record; as [`Delivery::settle`].
+    pub fn settle(mut self, delivery: Delivery, outcome: DeliveryOutcome) -> Self {
+        self.holds.extend(delivery.hold_lane(&outcome));
+        self.with(Operation::Settle { delivery, outcome })
     }
 
     /// A consumer of a group has handled a record or a batch and all before it, or all below offsets; as
@@ -160,14 +176,10 @@ impl Commit {
         consumer: &GroupConsumer,
         handled: &T,
     ) -> Self {
-        self.with(Operation::Offsets {
-            member: Member::Consumer(consumer.committer()),
-            offsets: handled.to_group_offsets(),
-        })
+        self.offsets_by(consumer.committer(), handled.to_group_offsets())
     }
 
-    /// Settles records by the numbers of the protocol. They are acked, nacked or go to the dead letters;
-    /// to release them changes nothing that lasts, and is refused.
+    /// Settles records by the numbers of the protocol.
     pub fn settle_pulled(self, pulled: PulledRecords, outcome: DeliveryOutcome) -> Self {
         self.with(Operation::SettlePulled { pulled, outcome })
     }
@@ -224,6 +236,42 @@ impl Commit {
         }
     }
 
+    /// As [`Commit::send`], but goes on while the broker is out of reach, and somebody wants to know.
+    pub(crate) async fn send_until_known(
+        mut self,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Committed, CommitError> {
+        let mut backoff = Backoff::new();
+        loop {
+            let failed = match self.send().await {
+                Ok(committed) => return Ok(committed),
+                Err(failed) => failed,
+            };
+            let is_out_of_reach = matches!(
+                failed.error().kind(),
+                ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Unavailable
+            );
+            if !is_out_of_reach || !is_wanted() {
+                return Err(failed);
+            }
+            self = failed.into_commit();
+            sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Whether nothing would happen.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// As [`Commit::offsets`], for a consumer that is used elsewhere meanwhile.
+    pub(crate) fn offsets_by(self, committer: Committer, offsets: Vec<GroupOffset>) -> Self {
+        self.with(Operation::Offsets {
+            member: Member::Consumer(committer),
+            offsets,
+        })
+    }
+
     async fn carry_out(&self, plan: Plan) -> Result<Committed, (Option<usize>, Error)> {
         let deadline = later(Instant::now(), self.give_up_after);
         let limits = self.client.limits(self.give_up_after).await;
@@ -242,11 +290,6 @@ impl Commit {
         let answer = answer.map_err(|error| plan.explain(error))?;
         let committed = Committed::read(&plan, self.operations.len(), &answer);
         committed.map_err(|error| (None, error))
-    }
-
-    fn settle(mut self, delivery: Delivery, outcome: DeliveryOutcome) -> Self {
-        self.holds.extend(delivery.hold_lane(&outcome));
-        self.with(Operation::Settle { delivery, outcome })
     }
 
     fn with(mut self, operation: Operation) -> Self {

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use crate::client::Shared;
 use crate::error::Effects;
 use crate::reader::warn_of;
 use crate::{Error, Gap, GapReason};
@@ -34,7 +35,7 @@ use seat::{Seat, Wanted};
 
 pub use builder::GroupConsumerBuilder;
 pub(crate) use committing::Committer;
-pub use for_each::{ByKey, ForEachError};
+pub use for_each::{ByKey, ByPartition, ForEachError};
 pub use item::{
     AssignedPartition, Assignment, GroupBatch, GroupItem, GroupRecord, GroupRecords, Revoking,
     StoppedPartition,
@@ -69,6 +70,8 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 #[must_use = "joins no group before it is asked to"]
 pub struct GroupConsumer {
+    /// For commits.
+    client: Arc<Shared>,
     seat: Arc<Seat>,
     /// Becomes the task when the consumer is first asked for something.
     connection: Option<Connection>,
@@ -84,9 +87,15 @@ pub struct GroupConsumer {
 }
 
 impl GroupConsumer {
-    fn new(seat: Arc<Seat>, connection: Connection, options: &GroupOptions) -> Self {
+    fn new(
+        client: Arc<Shared>,
+        seat: Arc<Seat>,
+        connection: Connection,
+        options: &GroupOptions,
+    ) -> Self {
         let shutdown = GroupShutdownHandle::default();
         Self {
+            client,
             seat,
             connection: Some(connection),
             task: None,

@@ -113,7 +113,7 @@ pub use commit::{Commit, CommitError, Committed, PulledRecords};
 pub use error::{Error, ErrorKind, SendError};
 pub use event::Event;
 pub use group::{
-    AssignedPartition, Assignment, ByKey, ForEachError, GroupBatch, GroupConsumer,
+    AssignedPartition, Assignment, ByKey, ByPartition, ForEachError, GroupBatch, GroupConsumer,
     GroupConsumerBuilder, GroupItem, GroupOffset, GroupRecord, GroupRecords, GroupShutdownHandle,
     Revoking, StoppedPartition, ToGroupOffsets,
 };
@@ -130,9 +130,9 @@ pub use record::{Header, ReceivedRecord, Record};
 pub use schedule::{Due, Schedule, ScheduleCall, Scheduled};
 pub use shutdown::{Drain, ShutdownHandle};
 pub use subscriber::{
-    CaughtUpWatch, DeliveredRecord, Delivery, DeliveryGap, DeliveryOutcome, IntoDeliveryOutcome,
-    Parallel, Parallelism, Subscriber, SubscriberBuilder, SubscriberItem, SubscriberShutdownHandle,
-    SubscriptionCaughtUp,
+    CaughtUpWatch, DeliveredRecord, Delivery, DeliveryGap, DeliveryOutcome, IntoDeliveryCommit,
+    IntoDeliveryOutcome, Parallel, Parallelism, Subscriber, SubscriberBuilder, SubscriberItem,
+    SubscriberShutdownHandle, SubscriptionCaughtUp,
 };
 
 pub use bytes::Bytes;

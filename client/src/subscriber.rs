@@ -2,7 +2,8 @@
 //!
 //! `receiving` is the pure part: what the consumer has, whose turn it is, what is to be said of it.
 //! `connection` is a task that keeps a stream and is the only one to talk. The subscriber and its
-//! deliveries meet it at the `seat`. `for_each` runs a handler over the deliveries.
+//! deliveries meet it at the `seat`. `for_each` runs a handler over the deliveries, `for_each_commit` one
+//! whose commits settle them.
 
 mod builder;
 mod caught_up;
@@ -10,6 +11,7 @@ mod committing;
 mod connection;
 mod delivery;
 mod for_each;
+mod for_each_commit;
 mod gap;
 mod outcome;
 mod receiving;
@@ -25,6 +27,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::Error;
+use crate::client::Shared;
 use crate::error::Effects;
 use connection::Connection;
 use delivery::Lease;
@@ -36,6 +39,7 @@ pub use caught_up::{CaughtUpWatch, SubscriberItem, SubscriptionCaughtUp};
 pub(crate) use committing::{LaneHold, NamedDelivery};
 pub use delivery::{DeliveredRecord, Delivery};
 pub use for_each::{Parallel, Parallelism};
+pub use for_each_commit::IntoDeliveryCommit;
 pub use gap::DeliveryGap;
 pub use outcome::{DeliveryOutcome, IntoDeliveryOutcome};
 pub use shutdown::SubscriberShutdownHandle;
@@ -101,6 +105,8 @@ pub use shutdown::SubscriberShutdownHandle;
 #[derive(Debug)]
 #[must_use = "receives nothing before it is asked to"]
 pub struct Subscriber {
+    /// For commits.
+    client: Arc<Shared>,
     seat: Arc<Seat>,
     /// Becomes the task when the subscriber is first asked for something.
     connection: Option<Connection>,
@@ -110,8 +116,9 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    const fn new(seat: Arc<Seat>, connection: Connection) -> Self {
+    const fn new(client: Arc<Shared>, seat: Arc<Seat>, connection: Connection) -> Self {
         Self {
+            client,
             seat,
             connection: Some(connection),
             task: None,

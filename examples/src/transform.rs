@@ -2,8 +2,7 @@
 //! of the order.
 
 use towpath_client::{
-    Client, Commit, CommitError, DeliveredRecord, ErrorReason, Event, NewSubscription, Start,
-    Subscriber,
+    ByKey, Commit, DeliveredRecord, DeliveryOutcome, Event, NewSubscription, Start, Subscriber,
 };
 
 use crate::Error;
@@ -22,28 +21,12 @@ pub fn invoicing(name: &str, start: Start) -> NewSubscription {
 /// # Errors
 ///
 /// What cannot be gone on with. Orders that were begun with are delivered again.
-pub async fn transform(client: &Client, mut orders: Subscriber) -> Result<(), Error> {
-    while let Some(order) = orders.next_delivery().await? {
-        let invoice = invoice_of(&order);
-        let commit = match invoice {
-            Ok(invoice) => client.commit().append(INVOICES_TOPIC, invoice).ack(order),
-            Err(error) => client.commit().dead_letter(order, error.to_string()),
-        };
-        send(commit).await?;
-    }
-    Ok(())
-}
-
-/// Lets a commit happen once, also when its answer is lost.
-async fn send(mut commit: Commit) -> Result<(), CommitError> {
-    while let Err(failed) = commit.send().await {
-        match failed.error().reason() {
-            _ if failed.may_have_happened() => commit = failed.into_commit(),
-            // It has happened, or the order comes again: here or with another worker.
-            Some(ErrorReason::LeaseExpired) => return Ok(()),
-            _ => return Err(failed),
-        }
-    }
+pub async fn transform(orders: Subscriber) -> Result<(), Error> {
+    let handler = async |order: DeliveredRecord, commit: Commit| match invoice_of(&order) {
+        Ok(invoice) => (commit.append(INVOICES_TOPIC, invoice), DeliveryOutcome::Ack),
+        Err(error) => (commit, DeliveryOutcome::dead_letter(error.to_string())),
+    };
+    orders.for_each_commit(ByKey(16), handler).await?;
     Ok(())
 }
 

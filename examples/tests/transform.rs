@@ -107,7 +107,7 @@ async fn work_in_short_lives(url: String, breaks: Arc<AtomicU32>) -> Result<(), 
         let subscriber = client.subscriber(NAME).max_in_flight(4).build();
         let life = Duration::from_millis(fastrand::u64(20..2_000));
         // What it ends with, if it does before it is dropped, does not matter: another one comes.
-        drop(timeout(life, transform(&client, subscriber)).await);
+        drop(timeout(life, transform(subscriber)).await);
     }
 }
 

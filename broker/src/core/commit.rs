@@ -81,7 +81,7 @@ pub struct CommitSettlement {
     pub operation: usize,
     /// The subscription.
     pub subscription: SubscriptionId,
-    /// Acks, nacks or deaths.
+    /// Acks, nacks, releases or deaths.
     pub settlement: Settlement,
 }
 
@@ -149,16 +149,34 @@ pub enum CommitRefusalCause {
 }
 
 impl CommitWish {
-    /// The settlements in the order in which they are carried out: acks first, then failures from the last
-    /// record on, since each gives back what its consumer has behind it of its key.
-    pub fn settlements_in_order(&self) -> Vec<&CommitSettlement> {
-        let mut settlements: Vec<_> = self.settlements.iter().collect();
-        settlements.sort_by_key(|it| {
-            let is_ack = it.settlement.outcome == DeliveryOutcome::Ack;
-            let first = it.settlement.ranges.iter().map(|range| range.start).min();
-            (!is_ack, Reverse(first))
+    /// What is settled, in the order in which it is carried out: acks first, then what is given back or
+    /// dead, range by range from the last record on, since each record gives back what its consumer has
+    /// behind it of its key.
+    pub fn settlements_in_order(&self) -> Vec<(SubscriptionId, Settlement)> {
+        let (acks, others): (Vec<_>, Vec<_>) = self
+            .settlements
+            .iter()
+            .partition(|it| it.settlement.outcome == DeliveryOutcome::Ack);
+        let acks = acks.into_iter();
+        let acks = acks.map(|it| (it.subscription, it.settlement.clone()));
+        let mut others: Vec<_> = others
+            .into_iter()
+            .flat_map(|it| {
+                let ranges = it.settlement.ranges.iter();
+                ranges.map(move |range| (it, *range))
+            })
+            .collect();
+        others.sort_by_key(|(_, range)| Reverse(range.start));
+        let others = others.into_iter().map(|(it, range)| {
+            let settlement = Settlement {
+                delivery: it.settlement.delivery,
+                partition: it.settlement.partition,
+                ranges: vec![range],
+                outcome: it.settlement.outcome.clone(),
+            };
+            (it.subscription, settlement)
         });
-        settlements
+        acks.chain(others).collect()
     }
 
     /// The refusal of all of it because some of its batches cannot be appended.

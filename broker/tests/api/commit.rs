@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use tonic::Status;
 use tonic::transport::Channel;
+use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::v1::append_records::Expectation;
 use towpath_proto::v1::commit_service_client::CommitServiceClient;
@@ -16,7 +17,7 @@ use towpath_proto::v1::settlement::Outcome;
 
 use crate::consumer::{Consumer, ack, nack, settlement};
 use crate::group_member::Member;
-use crate::harness::{TestBroker, all_values, record, soon, source};
+use crate::harness::{TestBroker, all_values, record, refusal, soon, source};
 
 fn client(broker: &TestBroker) -> CommitServiceClient<Channel> {
     CommitServiceClient::new(broker.channel.clone())
@@ -143,6 +144,36 @@ async fn inputs_are_settled_with_what_was_made_of_them() {
 }
 
 #[tokio::test]
+async fn what_is_released_comes_again_as_it_was() {
+    let broker = TestBroker::start().await;
+    broker.create("orders", 1).await;
+    broker.create("notes", 1).await;
+    crate::consumer::create(&broker).await;
+    broker.publish("orders", 0, &["a", "b"]).await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive(2).await;
+    let release = || Outcome::Release(v1::Release {});
+    let operations = vec![
+        append("notes", 0, &["not now"]),
+        settle(&consumer, (0, 0), release()),
+        settle(&consumer, (0, 1), ack()),
+    ];
+    commit(&broker, operations).await.unwrap();
+    let again = vec![
+        append("notes", 0, &["again"]),
+        settle(&consumer, (0, 0), release()),
+    ];
+    refusal(commit(&broker, again).await, ErrorReason::LeaseExpired);
+    assert_eq!(all_of(&broker, "notes").await, ["not now"]);
+
+    consumer.has = BTreeMap::new();
+    consumer.credit(2).await;
+    consumer.receive_values(&["a"]).await;
+    assert_eq!(consumer.has[&(0, 0)].attempt, 1, "it counts no attempt");
+    consumer.ack_all().await;
+}
+
+#[tokio::test]
 async fn a_commit_that_is_sent_again_is_refused_as_a_whole() {
     let broker = TestBroker::start().await;
     broker.create("orders", 1).await;
@@ -157,7 +188,7 @@ async fn a_commit_that_is_sent_again_is_refused_as_a_whole() {
     ];
     commit(&broker, operations.clone()).await.unwrap();
     let again = commit(&broker, operations).await;
-    let problem = crate::harness::refusal(again, towpath_proto::reason::ErrorReason::LeaseExpired);
+    let problem = refusal(again, ErrorReason::LeaseExpired);
     crate::harness::check_facts(&problem, &[("operation", "1"), ("subscription", "billing")]);
     assert_eq!(all_of(&broker, "invoices").await, ["a1"], "once");
 }
@@ -179,8 +210,8 @@ async fn a_group_comes_further_with_what_was_made_of_its_records() {
     ];
     commit(&broker, operations.clone()).await.unwrap();
     let again = commit(&broker, operations).await;
-    let reason = towpath_proto::reason::ErrorReason::ExpectedOffsetMismatch;
-    let problem = crate::harness::refusal(again, reason);
+    let reason = ErrorReason::ExpectedOffsetMismatch;
+    let problem = refusal(again, reason);
     let facts = [
         ("operation", "1"),
         ("committed_offset", "2"),

@@ -138,8 +138,9 @@ impl GroupConsumerBuilder {
     pub fn build(self) -> GroupConsumer {
         let membership = Membership::new(self.options.clone(), new_member_id());
         let seat = Arc::new(Seat::new(membership));
+        let client = Arc::clone(&self.client);
         let connection = Connection::new(self.client, Arc::clone(&seat), self.give_up_after);
-        GroupConsumer::new(seat, connection, &self.options)
+        GroupConsumer::new(client, seat, connection, &self.options)
     }
 }
 

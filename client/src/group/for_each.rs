@@ -1,12 +1,13 @@
 //! A handler over the records of a group: keys side by side, each key in order, commits behind it.
 //!
-//! `work` is the pure part: what waits for which key, what is finished, how far a commit may go.
+//! `work` is the pure part: what waits for which key, what is finished, how far a commit may go. `commit` is
+//! the form in which what handlers write and how far the group is are one.
 
+mod commit;
 mod work;
 
 use std::collections::BTreeMap;
 use std::future::pending;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -22,6 +23,8 @@ use super::{COMMIT_INTERVAL, GroupConsumer, GroupOffset};
 use crate::{Error, ErrorReason};
 use work::{LaneKey, Ticket, Work};
 
+pub use commit::ByPartition;
+
 /// How long the last commit may take.
 const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -29,7 +32,7 @@ const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByKey(pub usize);
 
-/// Why [`GroupConsumer::for_each`] ended before it was told to.
+/// Why [`GroupConsumer::for_each`] or [`GroupConsumer::for_each_commit`] ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForEachError<E> {
@@ -44,6 +47,16 @@ pub enum ForEachError<E> {
         /// What the handler said.
         #[source]
         error: E,
+    },
+    /// What the handler wanted to happen was refused, and nothing of it happened. The record is not
+    /// committed: whoever reads the partition next gets it again.
+    #[error("the commit was refused on {record}")]
+    Commit {
+        /// The record.
+        record: Address,
+        /// Why.
+        #[source]
+        error: Error,
     },
 }
 
@@ -73,37 +86,62 @@ impl GroupConsumer {
     pub async fn for_each<F, Fut, E>(
         self,
         parallel: ByKey,
-        handler: F,
+        mut handler: F,
     ) -> Result<(), ForEachError<E>>
     where
         F: FnMut(GroupRecord) -> Fut,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Send + 'static,
     {
-        let count = NonZeroUsize::new(parallel.0).unwrap_or(NonZeroUsize::MIN);
-        ForEach {
-            work: Work::new(self.limits),
-            consumer: self,
-            handler,
-            count: count.get(),
-            running: JoinSet::new(),
-            committing: None,
-            commit_at: None,
-            stopped: BTreeMap::new(),
-            is_ending: false,
-            outcome: Ok(()),
-        }
-        .run()
-        .await
+        let handler = move |record| {
+            let handling = handler(record);
+            async move {
+                let handled = handling.await;
+                handled.map(|()| Done::ToCommit).map_err(Failure::Handler)
+            }
+        };
+        ForEach::new(self, Lanes::ByKey, parallel.0, handler)
+            .run()
+            .await
     }
 }
 
-/// A record that was handled, and what came of it.
-type Handled<E> = (Ticket, Address, Result<(), E>);
+/// What is handled one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lanes {
+    /// Each key, and what has none, of a partition.
+    ByKey,
+    /// Each partition.
+    ByPartition,
+}
+
+/// A record was handled.
+#[derive(Debug)]
+enum Done {
+    /// The group is to come as far.
+    ToCommit,
+    /// The group is as far.
+    Committed,
+}
+
+/// Why a record was not handled.
+#[derive(Debug)]
+enum Failure<E> {
+    /// The handler said so.
+    Handler(E),
+    /// What it wanted to happen was refused.
+    Commit(Error),
+    /// The partition is not this consumer's any more.
+    NotOwned(Assignment),
+}
+
+/// A record, and what came of it.
+type Handled<E> = (Ticket, Address, Result<Done, Failure<E>>);
 
 struct ForEach<F, E> {
     consumer: GroupConsumer,
     handler: F,
+    lanes: Lanes,
     count: usize,
     work: Work<GroupRecord>,
     running: JoinSet<Handled<E>>,
@@ -130,9 +168,25 @@ enum Step<E> {
 impl<F, Fut, E> ForEach<F, E>
 where
     F: FnMut(GroupRecord) -> Fut,
-    Fut: Future<Output = Result<(), E>> + Send + 'static,
+    Fut: Future<Output = Result<Done, Failure<E>>> + Send + 'static,
     E: Send + 'static,
 {
+    fn new(consumer: GroupConsumer, lanes: Lanes, count: usize, handler: F) -> Self {
+        Self {
+            work: Work::new(consumer.limits),
+            consumer,
+            handler,
+            lanes,
+            count: count.max(1),
+            running: JoinSet::new(),
+            committing: None,
+            commit_at: None,
+            stopped: BTreeMap::new(),
+            is_ending: false,
+            outcome: Ok(()),
+        }
+    }
+
     async fn run(mut self) -> Result<(), ForEachError<E>> {
         loop {
             self.start_handlers();
@@ -242,7 +296,10 @@ where
             let key = LaneKey {
                 topic: assignment.topic.clone(),
                 partition: assignment.partition,
-                key: record.key_bytes(),
+                key: match self.lanes {
+                    Lanes::ByKey => record.key_bytes(),
+                    Lanes::ByPartition => None,
+                },
             };
             let bytes = u64::try_from(record.encoded_len()).unwrap_or(u64::MAX);
             self.work
@@ -252,13 +309,25 @@ where
 
     fn take_handled(&mut self, handled: Result<Handled<E>, JoinError>) {
         match handled {
-            Ok((ticket, _, Ok(()))) => {
+            Ok((ticket, _, Ok(done))) => {
+                if matches!(done, Done::Committed) {
+                    self.work.note_committed(&ticket);
+                }
                 self.work.finish(ticket);
                 self.commit_soon();
             }
-            Ok((ticket, record, Err(error))) => {
+            Ok((ticket, record, Err(failure))) => {
                 self.work.fail(ticket);
-                self.end(Err(ForEachError::Handler { record, error }));
+                match failure {
+                    Failure::Handler(error) => {
+                        self.end(Err(ForEachError::Handler { record, error }));
+                    }
+                    Failure::Commit(error) => {
+                        self.end(Err(ForEachError::Commit { record, error }));
+                    }
+                    // Who has it by now handles the record.
+                    Failure::NotOwned(assignment) => self.work.lose(&assignment),
+                }
             }
             Err(error) => {
                 if let Ok(panic) = error.try_into_panic() {

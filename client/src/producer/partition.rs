@@ -3,9 +3,11 @@
 //!
 //! A pure state machine: time comes in as an argument, what is to be told goes out through
 //! [`Effects`]. Its one rule for safety: **a sequence number is used for other records only when every
-//! sending of it was answered by a refusal that left it unspent.** A batch whose last sending was
-//! not answered is *in doubt*: it keeps its number and is sent again, before anything behind it,
-//! until the broker says what became of it.
+//! sending of it was answered by a refusal that left it unspent.** A batch with a sending that was
+//! not answered is *in doubt*: it keeps its number, and so does everything before it. It is sent
+//! again, before anything behind it, until the broker says that it is written or its number spent. A
+//! refusal that does neither tells nothing of the sending that may still be on its way over an old
+//! connection, however final it sounds.
 
 mod expiry;
 mod recoil;
@@ -50,7 +52,7 @@ pub(super) struct PartitionQueue {
     open: Option<OpenBatch>,
     /// Closed and without a sequence number.
     waiting: VecDeque<ClosedBatch>,
-    /// Numbered from `first_sequence` on. Those in doubt come first.
+    /// Numbered from `first_sequence` on.
     unanswered: VecDeque<SentBatch>,
     first_sequence: Sequence,
     /// How many of `unanswered`, from the first on, were sent on this stream.
@@ -79,7 +81,7 @@ struct SentBatch {
     sending: Sending,
     /// It was sent on an earlier stream and not answered there.
     is_in_doubt: bool,
-    /// The broker refuses it for good.
+    /// The broker refused its last sending for good.
     verdict: Option<Error>,
 }
 
@@ -252,15 +254,9 @@ impl PartitionQueue {
 
     /// The stream is gone: what it has not answered is in doubt.
     pub(super) fn lose_stream(&mut self, now: Instant, effects: &mut Effects) {
-        let on_the_wire = |sent: &SentBatch| sent.sending == Sending::OnTheWire;
-        let doubtful_count = self
-            .unanswered
-            .iter()
-            .rposition(on_the_wire)
-            .map_or(0, |it| it + 1);
-        for sent in self.unanswered.range_mut(..doubtful_count) {
-            sent.is_in_doubt = true;
+        for sent in &mut self.unanswered {
             if sent.sending == Sending::OnTheWire {
+                sent.is_in_doubt = true;
                 sent.sending = Sending::Due;
             }
         }
@@ -386,6 +382,7 @@ impl PartitionQueue {
         self.sent_count = 0;
         for sent in &mut self.unanswered {
             sent.sending = Sending::Due;
+            sent.verdict = None;
         }
     }
 

@@ -89,7 +89,8 @@ impl SubscriberBuilder {
         let consumer_id = fastrand::u128(..).to_le_bytes();
         let receiving = Receiving::new(self.options, consumer_id);
         let seat = Arc::new(Seat::new(receiving));
+        let client = Arc::clone(&self.client);
         let connection = Connection::new(self.client, Arc::clone(&seat), self.give_up_after);
-        Subscriber::new(seat, connection)
+        Subscriber::new(client, seat, connection)
     }
 }

@@ -67,8 +67,16 @@ impl Connection {
     }
 
     /// Connects again and again until the consumer goes or must.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(self) {
         let _end = FinishOnDrop(Arc::clone(&self.seat));
+        let seat = Arc::clone(&self.seat);
+        tokio::select! {
+            () = self.keep_streams() => {}
+            never = seat.end_drains() => match never {},
+        }
+    }
+
+    async fn keep_streams(mut self) {
         let seat = Arc::clone(&self.seat);
         let patience = async {
             seat.left().await;

@@ -65,7 +65,7 @@ impl Subscriber {
     /// Why no more records come, as the items of the stream; and as [`Subscriber::confirmed`], if it ended
     /// before all that handlers returned was confirmed.
     pub async fn for_each<F, Fut>(
-        mut self,
+        self,
         parallelism: impl Into<Parallelism> + Send,
         mut handler: F,
     ) -> Result<(), Error>
@@ -73,7 +73,22 @@ impl Subscriber {
         F: FnMut(DeliveredRecord) -> Fut,
         Fut: Future<Output: IntoDeliveryOutcome> + Send + 'static,
     {
-        let parallelism = parallelism.into();
+        self.run(parallelism.into(), |delivery| {
+            let (record, lease) = Delivery::into_parts(delivery);
+            settle(lease, handler(record))
+        })
+        .await
+    }
+
+    /// Runs what `begin` returns for each delivery as a task of its own, until the subscriber is shut down.
+    pub(super) async fn run<Fut>(
+        mut self,
+        parallelism: Parallelism,
+        mut begin: impl FnMut(Delivery) -> Fut,
+    ) -> Result<(), Error>
+    where
+        Fut: Future<Output = ()> + Send + 'static,
+    {
         let count = parallelism.count();
         if matches!(parallelism, Parallelism::ByKey(_)) {
             self.seat.with(Receiving::go_by_key);
@@ -94,8 +109,7 @@ impl Subscriber {
                 Some(_) = running.join_next() => {}
                 next = self.next_delivery(), if has_room => match next {
                     Ok(Some(delivery)) => {
-                        let (record, lease) = Delivery::into_parts(delivery);
-                        running.spawn(settle(lease, handler(record)));
+                        running.spawn(begin(delivery));
                     }
                     Ok(None) => outcome = Some(Ok(())),
                     Err(error) => outcome = Some(Err(error)),

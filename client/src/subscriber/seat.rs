@@ -1,10 +1,12 @@
 //! Where a subscriber, its deliveries and its connection meet.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::receiving::{Receiving, Taken, Ticket};
@@ -23,6 +25,8 @@ pub(super) struct Seat {
     caught_up: Notify,
     /// Set when the consumer goes.
     left: CancellationToken,
+    /// Told when the consumer is to go by a time, or by an earlier one.
+    drained: Notify,
 }
 
 /// A record, with the right to settle it; none after the last.
@@ -58,6 +62,7 @@ impl Seat {
             requested: Notify::new(),
             caught_up: Notify::new(),
             left: CancellationToken::new(),
+            drained: Notify::new(),
         }
     }
 
@@ -119,6 +124,29 @@ impl Seat {
                 }
             }
             told.await;
+        }
+    }
+
+    /// Takes no more, and goes when the rest is settled, or at this time.
+    pub(super) fn drain(&self, until: Instant) {
+        self.with(|it| it.drain(until));
+        self.drained.notify_one();
+    }
+
+    /// Ends the time of a drain, however the connection is. For ever.
+    pub(super) async fn end_drains(&self) -> Infallible {
+        loop {
+            let until = self.look(Receiving::drained_at);
+            let over = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => self.with(|it| it.pass_drain(Instant::now())),
+                () = self.drained.notified() => {}
+            }
         }
     }
 

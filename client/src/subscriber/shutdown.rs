@@ -30,7 +30,7 @@ impl SubscriberShutdownHandle {
         match drain {
             Drain::FinishWithin(time) => {
                 let until = later(Instant::now(), time);
-                self.seat.with(|it| it.drain(until));
+                self.seat.drain(until);
             }
             Drain::StopNow => self.seat.with(Receiving::leave),
         }

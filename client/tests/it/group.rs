@@ -1,5 +1,7 @@
 //! A consumer of a group and its connection: alive while its owner is busy, the same member after a cut.
 
+mod for_each_commit;
+
 use std::time::Duration;
 
 use tokio::sync::mpsc;

@@ -4,6 +4,7 @@
 mod caught_up;
 mod ending;
 mod for_each;
+mod for_each_commit;
 mod outages;
 
 use std::time::Duration;

@@ -48,8 +48,7 @@ async fn run(client: &Client) -> Result<(), Error> {
     let mut workers = 0;
     while backlog(&admin, &name).await?.0 > 0 {
         let subscriber = client.subscriber(&name).build();
-        let worker = client.clone();
-        let working = tokio::spawn(async move { transform(&worker, subscriber).await });
+        let working = tokio::spawn(transform(subscriber));
         workers += 1;
         sleep(LIFE).await;
         // It may be anywhere: before it has written, or before it knows that it has.

@@ -2880,8 +2880,8 @@ pub struct SettleRecords {
     /// Name of the subscription. Default: empty, which is refused.
     #[prost(string, tag = "1")]
     pub subscription: ::prost::alloc::string::String,
-    /// What became of which records: they are acked, nacked or dead letters. LEASE_EXPIRED if the consumer does
-    /// not have all of them any more, also because they are settled. Each record at most once in a request.
+    /// What became of which records: they are acked, nacked, released or dead letters. LEASE_EXPIRED if the
+    /// consumer does not have all of them any more, also because they are settled. Each record at most once in a request.
     /// Default: absent, which is refused.
     #[prost(message, optional, tag = "2")]
     pub settlement: ::core::option::Option<Settlement>,

@@ -51,14 +51,14 @@ impl Settlements {
         let counts = settlement.ranges.iter().map(|it| it.end.since(it.start));
         let count = counts.fold(0, u64::saturating_add);
         match settlement.outcome {
-            DeliveryOutcome::Ack => {}
+            DeliveryOutcome::Ack | DeliveryOutcome::Release => {}
             DeliveryOutcome::Nack { .. } | DeliveryOutcome::DeadLetter { .. } => {
                 self.failed_count = self.failed_count.saturating_add(count);
             }
-            DeliveryOutcome::Release | DeliveryOutcome::Start | DeliveryOutcome::Extend => {
-                let message = "a commit acks, nacks or dead-letters";
+            DeliveryOutcome::Start | DeliveryOutcome::Extend => {
+                let message = "a commit acks, nacks, releases or dead-letters";
                 return Err(Problem::invalid_field(within("outcome"), message)
-                    .with_hint("the others change nothing that lasts: send them with Settle"));
+                    .with_hint("the others settle nothing: send them with Settle"));
             }
         }
         self.settled_count = self.settled_count.saturating_add(count);

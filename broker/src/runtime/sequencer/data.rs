@@ -531,11 +531,8 @@ impl Sequencer {
         let now_ms = self.time.now_ms();
         let mut rows = self.state.commit_rows(wish, now_ms);
         self.apply_rows(&rows);
-        for settlement in wish.settlements_in_order() {
-            let id = settlement.subscription;
-            let settled = self
-                .state
-                .settle_deliveries(id, &settlement.settlement, now_ms);
+        for (id, settlement) in wish.settlements_in_order() {
+            let settled = self.state.settle_deliveries(id, &settlement, now_ms);
             let (expired, mut decision) = settled;
             debug_assert!(expired.is_empty(), "checked before: {settlement:?}");
             let of_it = std::mem::take(&mut decision.rows);

@@ -143,7 +143,7 @@ async fn what_makes_no_sense_is_told_by_its_field() {
         ),
         (
             vec![settled(&|it| {
-                let outcome = Some(Outcome::Release(v1::Release {}));
+                let outcome = Some(Outcome::Start(v1::Start {}));
                 it.settlement.as_mut().unwrap().outcome = outcome;
             })],
             "operations[0].settle.settlement.outcome",

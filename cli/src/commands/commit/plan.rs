@@ -234,8 +234,8 @@ fn read_settle(settle: JsonSettle) -> Result<Kind, String> {
     });
     let ranges: Vec<_> = ranges.collect::<Result<_, _>>()?;
     let (outcome, reason) = (settle.outcome, settle.reason);
-    if reason.is_some() && outcome == JsonOutcome::Ack {
-        return Err("an ack has no reason".to_owned());
+    if reason.is_some() && matches!(outcome, JsonOutcome::Ack | JsonOutcome::Release) {
+        return Err("only a nack or a dead_letter has a reason".to_owned());
     }
     if settle.delay_ms.is_some() && outcome != JsonOutcome::Nack {
         return Err("only a nack has a delay_ms".to_owned());
@@ -247,6 +247,7 @@ fn read_settle(settle: JsonSettle) -> Result<Kind, String> {
             delay: settle.delay_ms.map(Duration::from_millis),
             reason,
         },
+        JsonOutcome::Release => DeliveryOutcome::Release,
         JsonOutcome::DeadLetter => DeliveryOutcome::DeadLetter { reason },
     };
     let partition = PartitionId::new(settle.partition);

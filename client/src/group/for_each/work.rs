@@ -164,6 +164,14 @@ impl<R> Work<R> {
         self.fail(ticket);
     }
 
+    /// The group is committed up to and including a record that is being handled.
+    pub(super) fn note_committed(&mut self, ticket: &Ticket) {
+        let end = ticket.offset.next();
+        if let Some(partition) = self.partition_of(ticket) {
+            partition.committed = partition.committed.max(end);
+        }
+    }
+
     /// A record was begun and is not done: nothing is committed beyond it.
     pub(super) fn fail(&mut self, ticket: Ticket) {
         if let Some(partition) = self.partition_of(&ticket) {

@@ -18,14 +18,23 @@ use crate::{ErrorKind, ErrorReason};
 
 #[test]
 fn records_are_written_once_and_in_order_whatever_breaks() {
-    for_seeds(400, |random| {
-        let mut world = World::new(random, &Fault::ALL);
-        for _ in 0..300 {
-            world.step();
-        }
-        world.heal();
-        world.check();
-    });
+    for_seeds(400, live);
+}
+
+/// What an old connection carried was refused for good over the new one, and written after what had
+/// gone on under another identity.
+#[test]
+fn regression_late_write_behind_a_refusal_for_good() {
+    live(fastrand::Rng::with_seed(8_442_643_163_269_245_670));
+}
+
+fn live(random: fastrand::Rng) {
+    let mut world = World::new(random, &Fault::ALL);
+    for _ in 0..300 {
+        world.step();
+    }
+    world.heal();
+    world.check();
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl PartitionQueue {
         let Some(first) = self.unanswered.front() else {
             return false;
         };
-        first.is_in_doubt
+        self.unanswered.iter().any(|sent| sent.is_in_doubt)
             && self.recoil.is_none()
             && self.on_the_wire_count() == 0
             && resend_end(first.batch.opened_at, rules) <= now

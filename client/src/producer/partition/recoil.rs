@@ -92,18 +92,25 @@ impl PartitionQueue {
 
     /// Whether, and why, no later batch can be numbered under the present identity.
     fn disagreement(&self, said: Option<Error>) -> Option<Error> {
-        // A number can neither be used again nor left out if its batch may have been written.
-        let failed_in_doubt = |sent: &SentBatch| {
-            let error = sent.verdict.clone()?;
-            (sent.is_in_doubt || error.may_have_happened()).then_some(error)
+        let last_in_doubt = self.unanswered.iter().rposition(|sent| sent.is_in_doubt);
+        // A number can neither be used again nor left out if its batch may have been written. Nor can
+        // one before it, since it would carry the batch over the old connection.
+        let keeps_number = |(index, sent): (usize, &SentBatch)| {
+            let error = sent.verdict.as_ref().filter(|_| !sent.is_in_doubt)?;
+            let is_before_doubt = last_in_doubt.is_some_and(|last| index < last);
+            (is_before_doubt || error.may_have_happened()).then(|| error.clone())
         };
-        said.or_else(|| self.unanswered.iter().find_map(failed_in_doubt))
+        said.or_else(|| self.unanswered.iter().enumerate().find_map(keeps_number))
     }
 
     /// Fails what may have been written and goes on with the rest under a new identity.
     pub(super) fn give_identity_up(&mut self, error: &Error, effects: &mut Effects) {
+        // Behind a number that nobody uses any more the broker takes nothing, over no connection.
+        let unwritten = self.unanswered.iter().position(SentBatch::is_unwritten);
+        let unwritten_from = unwritten.unwrap_or(self.unanswered.len());
         while let Some(sent) = self.unanswered.pop_back() {
-            let failure = match (sent.verdict, sent.is_in_doubt) {
+            let is_in_doubt = sent.is_in_doubt && self.unanswered.len() < unwritten_from;
+            let failure = match (sent.verdict, is_in_doubt) {
                 (Some(verdict), true) => verdict.in_doubt(),
                 (Some(verdict), false) => verdict,
                 (None, true) => error.clone().in_doubt(),
@@ -129,7 +136,23 @@ impl PartitionQueue {
                 }
             }
         }
+        // What is refused for good and in doubt is told at once, but stays: an old connection may still
+        // carry it, and what is written before that is known would be overtaken by it.
+        for sent in &self.unanswered {
+            if let Some(verdict) = sent.verdict.clone().filter(|_| sent.is_in_doubt) {
+                effects.settle(&sent.batch, Err(verdict.clone().in_doubt()));
+                self.last_refusal = Some(verdict);
+            }
+        }
         self.restart();
+    }
+}
+
+impl SentBatch {
+    /// Whether every sending of it was refused, so that it certainly is not written.
+    fn is_unwritten(&self) -> bool {
+        let verdict = self.verdict.as_ref();
+        !self.is_in_doubt && !verdict.is_some_and(Error::may_have_happened)
     }
 }
 

@@ -219,7 +219,7 @@ fn what_is_in_doubt_keeps_its_number_whatever_is_refused() {
 }
 
 #[test]
-fn a_refusal_for_good_of_what_is_in_doubt_leaves_the_doubt() {
+fn a_refusal_for_good_of_what_is_in_doubt_is_told_and_lets_nothing_pass() {
     let mut subject = Subject::new();
     let mut receipts = subject.push(&[1; 3]);
     subject.check_sent(&[(0, 0, 3)]);
@@ -230,7 +230,57 @@ fn a_refusal_for_good_of_what_is_in_doubt_leaves_the_doubt() {
     check_outcomes(&mut receipts, &[in_doubt; 3]);
     subject.push(&[1; 3]);
     subject.pass(Duration::from_millis(20));
+    subject.check_sent(&[(0, 0, 3), (0, 1, 3)]);
+    // The broker has read the old connection meanwhile.
+    subject.accept(0, 3).unwrap();
+    subject.accept(1, 3).unwrap();
+    assert!(subject.queue.is_empty(), "empty");
+}
+
+#[test]
+fn a_batch_that_is_refused_for_good_ten_minutes_long_ends_its_identity() {
+    let mut subject = Subject::new();
+    subject.push(&[1; 3]);
+    subject.check_sent(&[(0, 0, 3)]);
+    subject.lose_stream();
+    for _ in 0..2 {
+        subject.check_sent(&[(0, 0, 3)]);
+        subject.refuse(0, ErrorReason::InvalidArgument).unwrap();
+        subject.pass(Duration::from_mins(5));
+    }
+    let mut receipts = subject.push(&[1; 3]);
     subject.check_sent(&[(1, 0, 3)]);
+    subject.accept(0, 3).unwrap();
+    check_outcomes(&mut receipts, &[Some(Ok(0)), Some(Ok(1)), Some(Ok(2))]);
+}
+
+#[test]
+fn doubt_behind_a_refusal_ends_after_ten_minutes_too() {
+    let mut subject = Subject::new();
+    subject.send_three();
+    subject.refuse(0, ErrorReason::Overloaded).unwrap();
+    subject.lose_stream();
+    subject.pass(Duration::from_mins(10));
+    subject.push(&[1; 3]);
+    subject.check_sent(&[(1, 0, 3)]);
+}
+
+#[test]
+fn nothing_behind_a_refusal_for_good_is_in_doubt() {
+    let mut subject = Subject::new();
+    let mut receipts = subject.send_three();
+    subject.refuse(0, ErrorReason::InvalidArgument).unwrap();
+    // The others are unanswered, but the broker cannot have taken them without the first.
+    subject.lose_stream();
+    let refused = Some(Err((Some(ErrorReason::InvalidArgument), false)));
+    check_outcomes(&mut receipts[..3], &[refused; 3]);
+    subject.pass(Duration::from_millis(20));
+    subject.check_sent(&[(1, 0, 3), (1, 1, 3)]);
+    subject.accept(0, 3).unwrap();
+    check_outcomes(
+        &mut receipts[3..6],
+        &[Some(Ok(0)), Some(Ok(1)), Some(Ok(2))],
+    );
 }
 
 #[test]

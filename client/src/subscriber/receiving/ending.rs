@@ -86,8 +86,15 @@ impl Receiving {
         }
     }
 
+    /// Goes if the time of the drain is over.
+    pub(in crate::subscriber) fn pass_drain(&mut self, now: Instant) {
+        if self.drained_at().is_some_and(|at| at <= now) {
+            self.leave();
+        }
+    }
+
     /// When the drain is over at the latest.
-    pub(super) const fn drained_at(&self) -> Option<Instant> {
+    pub(in crate::subscriber) const fn drained_at(&self) -> Option<Instant> {
         match self.ending {
             Ending::Draining(until) => Some(until),
             Ending::No | Ending::Leaving | Ending::Left => None,

@@ -20,9 +20,7 @@ impl Receiving {
         if self.extend_at.is_some_and(|at| at <= now) {
             self.extend(now);
         }
-        if self.drained_at().is_some_and(|at| at <= now) {
-            self.leave();
-        }
+        self.pass_drain(now);
     }
 
     /// Leases begin anew by this time, and are to be extended before they end.

@@ -8,22 +8,33 @@ use crate::core::{CommitDecision, CommitRefusalCause, CommitSettlement, CommitWi
 impl Bench {
     /// Settles records that consumers have, as a commit does: what was decided together holds together.
     pub(super) fn commit(&mut self, outcomes: &[(Place, DeliveryOutcome)]) {
-        let settlements = outcomes.iter().enumerate();
-        let settlements = settlements.map(|(operation, (place, outcome))| {
+        let mut settlements: Vec<CommitSettlement> = Vec::new();
+        for (operation, (place, outcome)) in outcomes.iter().enumerate() {
             let delivery = self.held[place].delivery;
-            self.settlement(operation, *place, delivery, outcome.clone())
-        });
+            let one = self.settlement(operation, *place, delivery, outcome.clone());
+            let is_alike = |it: &&mut CommitSettlement| {
+                let (it, one) = (&it.settlement, &one.settlement);
+                (it.delivery, it.partition, &it.outcome)
+                    == (one.delivery, one.partition, &one.outcome)
+            };
+            // What is said alike of one delivery is said at once.
+            match settlements.iter_mut().find(is_alike) {
+                Some(known) => known.settlement.ranges.extend(one.settlement.ranges),
+                None => settlements.push(one),
+            }
+        }
         let wish = CommitWish {
-            settlements: settlements.collect(),
+            settlements,
             ..CommitWish::default()
         };
         let decision = self.state.decide_commit(&wish, Lsn::new(1), self.now_ms);
         assert_eq!(decision, Ok(CommitDecision::Commit(Vec::new())), "{wish:?}");
-        for it in wish.settlements_in_order() {
-            let range = it.settlement.ranges[0];
-            let place = (it.settlement.partition, range.start.get());
-            assert!(self.held.contains_key(&place), "{place:?} of {wish:?}");
-            self.say_only(place, it.settlement.outcome.clone());
+        for (_, settlement) in wish.settlements_in_order() {
+            for range in &settlement.ranges {
+                let place = (settlement.partition, range.start.get());
+                assert!(self.held.contains_key(&place), "{place:?} of {wish:?}");
+                self.say_only(place, settlement.outcome.clone());
+            }
         }
         self.step();
     }
@@ -88,12 +99,13 @@ fn outcomes(random: &mut fastrand::Rng, held: Vec<Place>) -> Vec<(Place, Deliver
     let chosen = chosen.into_iter().take(count);
     let outcomes = chosen.map(|place| {
         let reason = "no".to_owned();
-        let outcome = match random.u8(..6) {
+        let outcome = match random.u8(..7) {
             0 => DeliveryOutcome::Nack {
                 delay_ms: None,
                 reason,
             },
             1 => DeliveryOutcome::DeadLetter { reason },
+            2 => DeliveryOutcome::Release,
             _ => DeliveryOutcome::Ack,
         };
         (place, outcome)
@@ -122,6 +134,25 @@ fn a_failure_takes_nothing_from_others_of_its_commit() {
     };
     assert_eq!([row(0), row(1), row(2)], [Some(true), Some(true), None]);
     assert!(bench.held().is_empty(), "the last is behind them");
+}
+
+#[test]
+fn a_release_takes_nothing_from_others_of_its_commit() {
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[1, 1, 1, 1]);
+    bench.connect(1, 100);
+    assert_eq!(bench.held().len(), 4);
+    let reason = "no".to_owned();
+    let dead = DeliveryOutcome::DeadLetter { reason };
+    bench.commit(&[
+        ((0, 0), DeliveryOutcome::Ack),
+        ((0, 1), dead.clone()),
+        ((0, 2), DeliveryOutcome::Release),
+        ((0, 3), dead),
+    ]);
+    let waiting = &bench.subscription().partitions[0].waiting;
+    let has_row = |offset| waiting.get(Offset::new(offset)).is_some();
+    assert_eq!([1, 2, 3].map(has_row), [true, false, true], "rows");
 }
 
 #[test]

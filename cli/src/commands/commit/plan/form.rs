@@ -79,6 +79,7 @@ pub(super) struct JsonRange {
 pub(super) enum JsonOutcome {
     Ack,
     Nack,
+    Release,
     DeadLetter,
 }
 

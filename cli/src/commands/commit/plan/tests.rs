@@ -56,15 +56,19 @@ fn what_is_wrong_is_told_with_its_path_and_line() {
     );
     check(
         &settle("\"ranges\": [], \"outcome\": \"ack\", \"reason\": \"why\""),
-        "an ack has no reason",
+        "only a nack or a dead_letter has a reason",
     );
     check(
         &settle("\"ranges\": [], \"outcome\": \"dead_letter\", \"delay_ms\": 7"),
         "only a nack has a delay_ms",
     );
     check(
-        &settle("\"ranges\": [], \"outcome\": \"release\""),
-        "unknown variant `release`, expected one of `ack`, `nack`, `dead_letter`",
+        &settle("\"ranges\": [], \"outcome\": \"release\", \"reason\": \"why\""),
+        "only a nack or a dead_letter has a reason",
+    );
+    check(
+        &settle("\"ranges\": [], \"outcome\": \"extend\""),
+        "unknown variant `extend`, expected one of `ack`, `nack`, `release`, `dead_letter`",
     );
     check(
         &within("{\"offsets\": {\"group\": \"g\", \"member_id\": \"0f\", \"offsets\": []}}"),
