@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use towpath_proto::compression::CodecSet;
 use towpath_storage::{
     DiskRead, Frame, Lsn, Offset, OffsetRange, PartitionLog, ReadCursor, ReadLimit, TailRead,
 };
 
 use super::{GapCause, Place, ReadFailure, Reading};
 use crate::memory::Unread;
+use crate::plain::decompressed_bytes;
 use crate::runtime::published::TopicView;
 
 /// Payloads taken from one partition before the next one has its turn.
@@ -148,15 +150,18 @@ impl Lane {
 
     /// Takes frames of entries up to `lsn_max`, the first of which [`Lane::look`] has seen. None if
     /// they have left memory since.
-    pub(super) fn take(&mut self, lsn_max: Lsn) -> Vec<Frame> {
+    pub(super) fn take(&mut self, lsn_max: Lsn, accepted: CodecSet) -> Vec<Frame> {
         let taken: Vec<_> = if self.ahead.is_empty() {
-            self.take_from_tail(lsn_max)
+            let mut frames = self.take_from_tail(lsn_max);
+            frames.truncate(count_of_turn(&frames, TURN_BYTES, accepted));
+            frames
         } else {
             let later = |frame: &Frame| frame.header.lsn > lsn_max;
             let count = self.ahead.iter().position(later);
-            self.ahead
-                .drain(..count.unwrap_or(self.ahead.len()))
-                .collect()
+            let count = count.unwrap_or(self.ahead.len());
+            let seen = self.ahead.iter().take(count);
+            let count = count_of_turn(seen, BLOCK_BYTES_MAX, accepted);
+            self.ahead.drain(..count).collect()
         };
         if let Some(last) = taken.last() {
             self.next = last.header.next_offset();
@@ -222,6 +227,23 @@ impl Lane {
         }
         Ahead::Gap(range(self.next, loss.end), GapCause::Lost)
     }
+}
+
+/// How many frames are taken at once: as many as that takes memory for, when they are decompressed whose
+/// codec is not accepted, and at least one. Frames that are told as they are count nothing: they were read
+/// within a bound.
+fn count_of_turn<'a>(
+    frames: impl IntoIterator<Item = &'a Frame>,
+    bytes_max: usize,
+    accepted: CodecSet,
+) -> usize {
+    let mut bytes = 0;
+    let fits = |frame: &&Frame| {
+        let is_first = bytes == 0;
+        bytes += 1 + decompressed_bytes(frame, accepted);
+        is_first || bytes <= bytes_max
+    };
+    frames.into_iter().take_while(fits).count()
 }
 
 fn seen(lsn: Lsn, lsn_max: Lsn) -> Ahead {

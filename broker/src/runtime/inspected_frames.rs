@@ -1,10 +1,12 @@
-//! Frames that were read from the disk to be inspected: what was found in them is delivered soon, and they
-//! need not be read again for that.
+//! Frames that were read from the disk or decompressed to be inspected: what was found in them is delivered
+//! soon, and that need not be done again then.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use towpath_storage::{Frame, Offset, PartitionRef};
+
+use crate::plain::{NotPlain, plain};
 
 /// Payloads that are kept, of all partitions together.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -30,17 +32,31 @@ impl InspectedFrames {
         let mut kept = self.lock();
         for frame in frames {
             let place = (partition, frame.header.base_offset);
-            if kept.frames.insert(place, frame.clone()).is_none() {
-                kept.payload_bytes += frame.payload.len();
-                kept.order.push_back(place);
+            // One that was decompressed stays so.
+            if kept.plain_of(place, frame).is_none() {
+                kept.insert(place, frame.clone());
             }
         }
-        while kept.payload_bytes > BYTES_MAX
-            && let Some(place) = kept.order.pop_front()
-        {
-            let gone = kept.frames.remove(&place);
-            kept.payload_bytes -= gone.map_or(0, |frame| frame.payload.len());
+        kept.bound();
+    }
+
+    /// A frame of a partition as its records stand. One that must be decompressed for that is kept.
+    ///
+    /// # Errors
+    /// [`NotPlain`].
+    pub fn plain(&self, partition: PartitionRef, frame: Frame) -> Result<Frame, NotPlain> {
+        if frame.header.codec == 0 {
+            return Ok(frame);
         }
+        let place = (partition, frame.header.base_offset);
+        if let Some(kept) = self.lock().plain_of(place, &frame) {
+            return Ok(kept);
+        }
+        let frame = plain(frame)?;
+        let mut kept = self.lock();
+        kept.insert(place, frame.clone());
+        kept.bound();
+        Ok(frame)
     }
 
     /// The frame that holds an offset and those behind it without a gap, of about so many bytes; none if it
@@ -64,6 +80,33 @@ impl InspectedFrames {
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    /// What is kept of a frame, decompressed. Compaction may have left records out of it since.
+    fn plain_of(&self, place: (PartitionRef, Offset), frame: &Frame) -> Option<Frame> {
+        let of = |frame: &Frame| (frame.header.lsn, frame.header.record_count);
+        let kept = self.frames.get(&place)?;
+        let is_it = kept.header.codec == 0 && of(kept) == of(frame);
+        is_it.then(|| kept.clone())
+    }
+
+    fn insert(&mut self, place: (PartitionRef, Offset), frame: Frame) {
+        self.payload_bytes += frame.payload.len();
+        match self.frames.insert(place, frame) {
+            Some(before) => self.payload_bytes -= before.payload.len(),
+            None => self.order.push_back(place),
+        }
+    }
+
+    fn bound(&mut self) {
+        while self.payload_bytes > BYTES_MAX
+            && let Some(place) = self.order.pop_front()
+        {
+            let gone = self.frames.remove(&place);
+            self.payload_bytes -= gone.map_or(0, |frame| frame.payload.len());
+        }
     }
 }
 
