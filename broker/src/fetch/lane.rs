@@ -256,3 +256,50 @@ fn seen(lsn: Lsn, lsn_max: Lsn) -> Ahead {
 fn range(start: Offset, end: Offset) -> OffsetRange {
     OffsetRange { start, end }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use towpath_proto::compression::{Compression, compress};
+    use towpath_storage::FrameHeader;
+
+    use super::*;
+
+    fn frame(codec: u8, payload: Bytes) -> Frame {
+        let header = FrameHeader {
+            payload_bytes: u32::try_from(payload.len()).expect("bytes"),
+            payload_crc: 0,
+            codec,
+            record_count: 1,
+            base_offset: Offset::ZERO,
+            lsn: Lsn::new(1),
+            append_time_ms: 0,
+            sparse: None,
+        };
+        Frame::dense(header, payload)
+    }
+
+    #[test]
+    fn a_turn_has_no_more_than_it_has_memory_to_decompress() {
+        let plain = frame(0, vec![0; 1_000].into());
+        let compressed = compress(&vec![0; 1_000], Compression::Lz4).expect("smaller");
+        let small = frame(1, compressed);
+        let damaged = frame(2, Bytes::from_static(b"it does not say how large it is"));
+        let count = |frames: &[&Frame], bytes_max, accepted: &[i32]| {
+            let frames = frames.iter().copied();
+            count_of_turn(frames, bytes_max, CodecSet::from_numbers(accepted))
+        };
+        assert_eq!(count(&[], 1, &[]), 0);
+        assert_eq!(count(&[&small; 5], 3_100, &[]), 3, "as many as fit");
+        assert_eq!(count(&[&small; 5], 10, &[]), 1, "at least one");
+        assert_eq!(count(&[&small; 5], 10, &[1]), 5, "told as they are");
+        assert_eq!(count(&[&small; 5], 3_100, &[2]), 3, "another codec");
+        assert_eq!(count(&[&plain; 5], 10, &[]), 5, "plain ones");
+        let mixed = [&plain, &small, &plain, &damaged, &plain];
+        assert_eq!(
+            count(&mixed, 3_100, &[]),
+            3,
+            "the largest that there may be"
+        );
+    }
+}

@@ -147,10 +147,8 @@ impl Sources {
         series.put(&["repeated_event"], load(&engine.repeated_events));
         series.put(&["stale_entity_version"], load(&engine.stale_records));
         text.one(&all::APPEND_MARKED, load(&engine.marked_records));
-        self.write_codecs(text, &all::APPEND_COMPRESSED_BYTES, |it| {
-            &it.compressed_bytes
-        });
-        self.write_codecs(text, &all::APPEND_DECOMPRESSED_BYTES, |it| &it.plain_bytes);
+        self.write_codecs(text, &all::APPEND_COMPRESSED_BYTES, |it| &it.compressed);
+        self.write_codecs(text, &all::APPEND_DECOMPRESSED_BYTES, |it| &it.plain);
         let mut series = text.family(&all::FSYNC_DURATION);
         let durations = engine.sync_duration.snapshot();
         series.put_histogram(&[], Unit::Nanoseconds, &durations);
@@ -182,9 +180,7 @@ impl Sources {
     }
 
     fn write_topics(&self, text: &mut Exposition) {
-        self.write_codecs(text, &all::DELIVER_DECOMPRESSED_BYTES, |it| {
-            &it.told_plain_bytes
-        });
+        self.write_codecs(text, &all::DELIVER_DECOMPRESSED_BYTES, |it| &it.told_plain);
         let table = self.published().topics();
         let topics: Vec<_> = table.topics().map(|it| (it.name().as_str(), it)).collect();
         let mut write = |family, number: &dyn Fn(&TopicView) -> u64| {

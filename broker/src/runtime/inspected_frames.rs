@@ -112,6 +112,7 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    use towpath_proto::compression::{Compression, compress};
     use towpath_storage::{FrameHeader, Lsn, TopicId};
 
     use super::*;
@@ -173,5 +174,46 @@ mod tests {
         frames.keep(partition(1), &[frame(0, quarter + 1)]);
         assert_eq!(read(&frames, 0, 0, BYTES_MAX), [0, 10], "two had to go");
         assert_eq!(read(&frames, 1, 0, BYTES_MAX), [0], "the new one");
+    }
+
+    #[test]
+    fn a_frame_is_decompressed_once_while_it_is_kept() {
+        let frames = InspectedFrames::default();
+        let batch = vec![7; 10_000];
+        let compressed = compress(&batch, Compression::Lz4).expect("smaller");
+        let stored = |record_count: u32| {
+            let frame = frame(0, 0);
+            let header = FrameHeader {
+                codec: 1,
+                record_count,
+                ..frame.header
+            };
+            Frame::dense(header, compressed.clone())
+        };
+        let held = || frames.lock().payload_bytes;
+        frames.keep(partition(0), &[stored(10)]);
+        assert_eq!(held(), compressed.len(), "as it was read");
+        let plain = |record_count| {
+            let found = frames.plain(partition(0), stored(record_count));
+            let payload = found.expect("whole").payload;
+            assert_eq!(payload, batch, "the records");
+            payload.as_ptr()
+        };
+        let first = plain(10);
+        assert_eq!(held(), batch.len(), "one of the two is kept");
+        assert_eq!(plain(10), first, "the same bytes");
+        frames.keep(partition(0), &[stored(10)]);
+        assert_eq!(plain(10), first, "it stays when the frame is read again");
+        let read = frames.read(partition(0), Offset::ZERO, 1);
+        assert_eq!(read[0].payload.as_ptr(), first, "for those who deliver");
+        assert_ne!(plain(9), first, "compaction has left a record out");
+        assert_ne!(plain(10), first, "the newest counts");
+        frames.keep(partition(0), &[frame(10, BYTES_MAX)]);
+        assert_eq!(read_bases(&frames), [10], "it goes like any other");
+    }
+
+    fn read_bases(frames: &InspectedFrames) -> Vec<u64> {
+        let kept = frames.lock();
+        kept.frames.keys().map(|(_, base)| base.get()).collect()
     }
 }

@@ -140,11 +140,11 @@ pub(crate) struct CompressionMetrics {
 #[derive(Debug, Default)]
 pub(crate) struct CodecMetrics {
     /// As they came.
-    pub(crate) compressed_bytes: AtomicU64,
+    pub(crate) compressed: AtomicU64,
     /// The same, decompressed to be checked.
-    pub(crate) plain_bytes: AtomicU64,
+    pub(crate) plain: AtomicU64,
     /// Decompressed for readers that did not name the codec.
-    pub(crate) told_plain_bytes: AtomicU64,
+    pub(crate) told_plain: AtomicU64,
 }
 
 impl CompressionMetrics {
@@ -161,16 +161,16 @@ impl CompressionMetrics {
         let counters = self.of(codec);
         let compressed_bytes = compressed_bytes as u64;
         counters
-            .compressed_bytes
+            .compressed
             .fetch_add(compressed_bytes, Ordering::Relaxed);
         counters
-            .plain_bytes
+            .plain
             .fetch_add(plain_bytes as u64, Ordering::Relaxed);
     }
 
     /// Counts a batch that was decompressed for a reader.
     pub(crate) fn note_told_plain(&self, codec: Codec, plain_bytes: usize) {
-        let counter = &self.of(codec).told_plain_bytes;
+        let counter = &self.of(codec).told_plain;
         counter.fetch_add(plain_bytes as u64, Ordering::Relaxed);
     }
 }
