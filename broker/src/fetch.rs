@@ -14,12 +14,15 @@ mod wait;
 
 use std::sync::Arc;
 
+use towpath_proto::compression::CodecSet;
 use towpath_storage::{
     Frame, LogReader, Lsn, Offset, OffsetRange, PartitionLog, ReadLimit, TailRead, with_causes,
 };
 
 use crate::memory::Unread;
+use crate::plain::NotPlain;
 use crate::runtime::inspected_frames::InspectedFrames;
+use crate::runtime::metrics::EngineMetrics;
 use crate::runtime::published::{PublishedState, TopicView};
 use crate::runtime::read_pool::ReadPool;
 use crate::runtime::sequencer::Shared as EngineShared;
@@ -37,6 +40,7 @@ pub(crate) struct Reading {
     reader: LogReader,
     pool: ReadPool,
     inspected: Arc<InspectedFrames>,
+    metrics: Arc<EngineMetrics>,
 }
 
 /// A topic that is read, and where in each partition reading begins.
@@ -67,6 +71,8 @@ pub(crate) struct FetchOptions {
     pub(crate) drain: Drain,
     /// What it may hold.
     pub(crate) memory: Arc<Unread>,
+    /// Codecs of which frames are told as they are; others are decompressed.
+    pub(crate) accepted: CodecSet,
 }
 
 /// What a fetch tells next.
@@ -190,6 +196,7 @@ impl Reading {
             reader,
             pool,
             inspected: Arc::clone(&shared.inspected),
+            metrics: Arc::clone(&shared.metrics),
         }
     }
 
@@ -227,7 +234,7 @@ impl Reading {
         }
     }
 
-    /// The frames from an offset on that a subscription has looked at before.
+    /// The frames from an offset on that a subscription has looked at before, as their records stand.
     pub(crate) async fn frames_at(
         &self,
         log: &Arc<PartitionLog>,
@@ -260,7 +267,9 @@ impl Reading {
             return Ok(Readable::Gone(log_start));
         }
         let until = match log.read_tail(offset, limit) {
-            TailRead::Frames(frames) if !frames.is_empty() => return Ok(Readable::Frames(frames)),
+            TailRead::Frames(frames) if !frames.is_empty() => {
+                return self.plain(log, frames, bytes_max).await;
+            }
             // What was inspected was durable.
             TailRead::Frames(_) | TailRead::AtEnd => return Err(ReadFailure::Stopped),
             TailRead::OnDisk { until } => until,
@@ -269,17 +278,52 @@ impl Reading {
             .inspected
             .read(log.partition(), offset, limit.bytes_max);
         if !kept.is_empty() {
-            return Ok(Readable::Frames(kept));
+            return self.plain(log, kept, bytes_max).await;
         }
         let reading = Arc::clone(log);
         let read = self.run(move |reader| reader.read(&reading, None, offset, until, limit));
         let read = read.await?;
         let log_start = log.log_start();
         match (read.frames.is_empty(), read.loss) {
-            (false, _) => Ok(Readable::Frames(read.frames)),
+            (false, _) => self.plain(log, read.frames, bytes_max).await,
             (true, _) if offset < log_start => Ok(Readable::Gone(log_start)),
             (true, Some(lost)) => Err(ReadFailure::Lost(lost)),
             (true, None) => Err(ReadFailure::Stopped),
+        }
+    }
+
+    /// Frames of a partition as their records stand, the first of them and more of about so many bytes.
+    async fn plain(
+        &self,
+        log: &PartitionLog,
+        frames: Vec<Frame>,
+        bytes_max: usize,
+    ) -> Result<Readable, ReadFailure> {
+        if frames.iter().all(|frame| frame.header.codec == 0) {
+            return Ok(Readable::Frames(frames));
+        }
+        let (inspected, partition) = (Arc::clone(&self.inspected), log.partition());
+        let made = self.pool.run(move || {
+            let (mut made, mut bytes) = (Vec::with_capacity(frames.len()), 0);
+            for frame in frames {
+                match inspected.plain(partition, frame) {
+                    Ok(frame) => {
+                        bytes += frame.payload.len();
+                        made.push(frame);
+                    }
+                    Err(NotPlain { range }) if made.is_empty() => return Err(range),
+                    Err(_) => break,
+                }
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            Ok(made)
+        });
+        match made.await {
+            Some(Ok(made)) => Ok(Readable::Frames(made)),
+            Some(Err(lost)) => Err(ReadFailure::Lost(lost)),
+            None => Err(ReadFailure::Stopped),
         }
     }
 

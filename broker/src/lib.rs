@@ -14,6 +14,7 @@ mod fetch;
 mod filter;
 mod memory;
 mod metrics;
+pub mod plain;
 pub mod runtime;
 mod server;
 mod shutdown;

@@ -121,7 +121,7 @@ pub use key::{
     KeyGap, KeyGapReason, KeyItem, KeyReader, KeyReaderBuilder, KeyRecord, LatestRecord,
 };
 pub use position::Position;
-pub use producer::{Producer, ProducerBuilder, Receipt};
+pub use producer::{Compression, ParseCompressionError, Producer, ProducerBuilder, Receipt};
 pub use reader::{
     Batch, BatchRecords, CaughtUp, Gap, GapReason, KeyState, Reader, ReaderBuilder, ReaderItem,
     Source, Start,

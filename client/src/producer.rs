@@ -6,6 +6,7 @@
 mod admission;
 mod batch;
 mod builder;
+mod compression;
 mod driver;
 mod effects;
 mod lane;
@@ -38,6 +39,7 @@ use room::{closed, no_room};
 use topic::{Lifetime, OpenTopic, Placed};
 
 pub use builder::ProducerBuilder;
+pub use compression::{Compression, ParseCompressionError};
 pub(crate) use life::Lives;
 pub use receipt::Receipt;
 

@@ -10,6 +10,7 @@ mod generated;
 
 pub mod address;
 pub mod batch;
+pub mod compression;
 pub mod dead_letter;
 pub mod ids;
 pub mod limits;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::batch::{BatchError, Fault};
+use crate::compression::DecompressError;
 use crate::reason::ErrorReason;
 use crate::status::code_of;
 use crate::v1;
@@ -154,6 +155,25 @@ impl From<BatchError> for Problem {
             None => Self::new(ErrorReason::InvalidArgument, error.to_string()),
         };
         problem.with(FIELD, error.field_path())
+    }
+}
+
+/// Makes the refusal of a batch that cannot be decompressed.
+impl From<DecompressError> for Problem {
+    fn from(error: DecompressError) -> Self {
+        let problem = match error {
+            DecompressError::Malformed { .. } => {
+                Self::new(ErrorReason::InvalidArgument, error.to_string()).with_hint(
+                    "compress each batch to one frame of the codec, without a dictionary",
+                )
+            }
+            DecompressError::TooLarge { size_bytes_max } => {
+                Self::new(ErrorReason::BatchTooLarge, error.to_string())
+                    .with("size_bytes_max", size_bytes_max)
+                    .with_hint("the bound holds for the batch before it is compressed")
+            }
+        };
+        problem.with(FIELD, "compressed_batch")
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod codec;
 mod commit;
+mod encoded;
 mod fetch;
 mod join;
 mod produce;
@@ -14,6 +15,7 @@ mod receive;
 
 pub use codec::{BufferedCodec, BufferedEncoder, ControlCodec, DataCodec, FetchCodec};
 pub use commit::{AppendRecords, CommitRequest, Operation, ScheduleRecord, operation};
+pub use encoded::{EncodedBatch, EncodingFault};
 pub use fetch::{FetchResponse, FetchedBatch, fetch_response};
 pub use join::{JoinResponse, join_response};
 pub use produce::{ProduceBatch, ProduceRequest, produce_request};
@@ -22,6 +24,8 @@ pub use receive::{Delivered, PullResponse, ReceiveResponse, receive_response};
 
 /// Number of the field that holds the batch, in every message that carries one.
 const BATCH_TAG: u32 = 15;
+/// Number of the field that holds it compressed, where it may be.
+const COMPRESSED_BATCH_TAG: u32 = 16;
 
 #[cfg(test)]
 mod tests;

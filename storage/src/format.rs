@@ -20,11 +20,11 @@ use crate::vfs::BLOCK_BYTES;
 
 /// The version of a data folder. One of a newer version is refused untouched; one of an older version
 /// becomes one of this version when it is opened, before anything else in it is written. Version 2 may
-/// have runs.
-pub const FORMAT_VERSION: u32 = 2;
+/// have runs, version 3 payloads with a codec.
+pub const FORMAT_VERSION: u32 = 3;
 
-/// The version of journal headers, segment headers and checkpoint footers, which folders of version 1 and
-/// 2 have alike.
+/// The version of journal headers, segment headers and checkpoint footers, which folders of all these
+/// versions have alike.
 pub const STRUCTURE_VERSION: u32 = 1;
 
 /// Frames and entries start at multiples of this many bytes.

@@ -30,8 +30,10 @@ pub enum Keep {
     Nothing,
     /// Some stay.
     Only {
-        /// Their bytes, encoded as the frame's payload is.
+        /// Their bytes, encoded as payloads are.
         payload: Bytes,
+        /// How these were compressed; 0 if they are plain.
+        codec: u8,
         /// The offset of each minus the frame's base offset: rising, below the frame's offset count.
         deltas: Vec<u32>,
     },

@@ -304,6 +304,7 @@ impl Stepper {
             }),
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload_crc: towpath_proto::batch::crc(&payload),
+            codec: None,
             record_count,
             expected: None,
         };
@@ -340,6 +341,7 @@ impl Stepper {
             producer: None,
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload_crc: towpath_proto::batch::crc(&payload),
+            codec: None,
             record_count: 1,
             expected: None,
         };

@@ -92,6 +92,7 @@ impl Programs {
             }),
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload_crc: towpath_proto::batch::crc(&payload),
+            codec: None,
             record_count: 1,
             expected: None,
         };

@@ -103,6 +103,7 @@ pub(super) async fn read(
     }
     Ok(Some(Box::new(CarriedFacts {
         batches: facts,
+        plain: None,
         snapshot,
     })))
 }

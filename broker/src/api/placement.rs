@@ -177,6 +177,7 @@ impl Placement {
                 producer: None,
                 payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
                 payload_crc: batch::crc(&payload),
+                codec: None,
                 record_count,
                 expected: None,
             };

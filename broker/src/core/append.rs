@@ -1,5 +1,6 @@
 //! Deciding on a batch: who sent it, whether it is new, and where it goes.
 
+use towpath_proto::compression::Codec;
 use towpath_proto::ids;
 use towpath_proto::names::SubscriptionName;
 use towpath_proto::reason::ErrorReason;
@@ -27,6 +28,8 @@ pub struct AppendRequest {
     pub payload_bytes: u32,
     /// CRC-32 of the encoded batch.
     pub payload_crc: u32,
+    /// How it was compressed, in which case length and CRC are of what that made of it.
+    pub codec: Option<Codec>,
     /// Number of records, at least 1.
     pub record_count: u32,
     /// The offset that the first record is to get, or the batch is refused; none for whichever it gets.
@@ -39,7 +42,7 @@ impl AppendRequest {
         FrameHeader {
             payload_bytes: self.payload_bytes,
             payload_crc: self.payload_crc,
-            codec: 0,
+            codec: self.codec.map_or(0, Codec::number),
             record_count: self.record_count,
             base_offset: partition.end,
             lsn,

@@ -67,6 +67,7 @@ fn request(partition: PartitionRef, sequence: Option<u64>) -> AppendRequest {
         }),
         payload_bytes: 100,
         payload_crc: 7,
+        codec: None,
         record_count: 3,
         expected: None,
     }

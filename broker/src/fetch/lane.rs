@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use towpath_proto::compression::CodecSet;
 use towpath_storage::{
     DiskRead, Frame, Lsn, Offset, OffsetRange, PartitionLog, ReadCursor, ReadLimit, TailRead,
 };
 
 use super::{GapCause, Place, ReadFailure, Reading};
 use crate::memory::Unread;
+use crate::plain::decompressed_bytes;
 use crate::runtime::published::TopicView;
 
 /// Payloads taken from one partition before the next one has its turn.
@@ -148,15 +150,18 @@ impl Lane {
 
     /// Takes frames of entries up to `lsn_max`, the first of which [`Lane::look`] has seen. None if
     /// they have left memory since.
-    pub(super) fn take(&mut self, lsn_max: Lsn) -> Vec<Frame> {
+    pub(super) fn take(&mut self, lsn_max: Lsn, accepted: CodecSet) -> Vec<Frame> {
         let taken: Vec<_> = if self.ahead.is_empty() {
-            self.take_from_tail(lsn_max)
+            let mut frames = self.take_from_tail(lsn_max);
+            frames.truncate(count_of_turn(&frames, TURN_BYTES, accepted));
+            frames
         } else {
             let later = |frame: &Frame| frame.header.lsn > lsn_max;
             let count = self.ahead.iter().position(later);
-            self.ahead
-                .drain(..count.unwrap_or(self.ahead.len()))
-                .collect()
+            let count = count.unwrap_or(self.ahead.len());
+            let seen = self.ahead.iter().take(count);
+            let count = count_of_turn(seen, BLOCK_BYTES_MAX, accepted);
+            self.ahead.drain(..count).collect()
         };
         if let Some(last) = taken.last() {
             self.next = last.header.next_offset();
@@ -224,6 +229,23 @@ impl Lane {
     }
 }
 
+/// How many frames are taken at once: as many as that takes memory for, when they are decompressed whose
+/// codec is not accepted, and at least one. Frames that are told as they are count nothing: they were read
+/// within a bound.
+fn count_of_turn<'a>(
+    frames: impl IntoIterator<Item = &'a Frame>,
+    bytes_max: usize,
+    accepted: CodecSet,
+) -> usize {
+    let mut bytes = 0;
+    let fits = |frame: &&Frame| {
+        let is_first = bytes == 0;
+        bytes += 1 + decompressed_bytes(frame, accepted);
+        is_first || bytes <= bytes_max
+    };
+    frames.into_iter().take_while(fits).count()
+}
+
 fn seen(lsn: Lsn, lsn_max: Lsn) -> Ahead {
     if lsn > lsn_max {
         return Ahead::End;
@@ -233,4 +255,51 @@ fn seen(lsn: Lsn, lsn_max: Lsn) -> Ahead {
 
 fn range(start: Offset, end: Offset) -> OffsetRange {
     OffsetRange { start, end }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use towpath_proto::compression::{Compression, compress};
+    use towpath_storage::FrameHeader;
+
+    use super::*;
+
+    fn frame(codec: u8, payload: Bytes) -> Frame {
+        let header = FrameHeader {
+            payload_bytes: u32::try_from(payload.len()).expect("bytes"),
+            payload_crc: 0,
+            codec,
+            record_count: 1,
+            base_offset: Offset::ZERO,
+            lsn: Lsn::new(1),
+            append_time_ms: 0,
+            sparse: None,
+        };
+        Frame::dense(header, payload)
+    }
+
+    #[test]
+    fn a_turn_has_no_more_than_it_has_memory_to_decompress() {
+        let plain = frame(0, vec![0; 1_000].into());
+        let compressed = compress(&vec![0; 1_000], Compression::Lz4).expect("smaller");
+        let small = frame(1, compressed);
+        let damaged = frame(2, Bytes::from_static(b"it does not say how large it is"));
+        let count = |frames: &[&Frame], bytes_max, accepted: &[i32]| {
+            let frames = frames.iter().copied();
+            count_of_turn(frames, bytes_max, CodecSet::from_numbers(accepted))
+        };
+        assert_eq!(count(&[], 1, &[]), 0);
+        assert_eq!(count(&[&small; 5], 3_100, &[]), 3, "as many as fit");
+        assert_eq!(count(&[&small; 5], 10, &[]), 1, "at least one");
+        assert_eq!(count(&[&small; 5], 10, &[1]), 5, "told as they are");
+        assert_eq!(count(&[&small; 5], 3_100, &[2]), 3, "another codec");
+        assert_eq!(count(&[&plain; 5], 10, &[]), 5, "plain ones");
+        let mixed = [&plain, &small, &plain, &damaged, &plain];
+        assert_eq!(
+            count(&mixed, 3_100, &[]),
+            3,
+            "the largest that there may be"
+        );
+    }
 }

@@ -9,6 +9,7 @@ use towpath_storage::{Lsn, Offset, OffsetRange};
 use super::lane::{Ahead, Lane};
 use super::wait::{Waited, Waiter};
 use super::{FetchEvent, FetchOptions, GapCause, Place, ReadFailure, Reading, Source};
+use crate::plain::{NotPlain, codec_of, is_unaccepted, plain};
 use crate::runtime::published::TopicView;
 
 /// Memory of what is read ahead while merging. Beyond it, what is needed last is read twice.
@@ -105,7 +106,10 @@ impl Fetch {
             if let Some(event) = self.events.pop_front() {
                 self.waiter.note_told();
                 self.count(&event);
-                return Some(event);
+                match self.readable(event) {
+                    Some(event) => return Some(event),
+                    None => continue,
+                }
             }
             if self.open_count == 0 && !self.options.is_standing {
                 return None;
@@ -130,6 +134,48 @@ impl Fetch {
             let delivered = topic.view.delivered();
             delivered.add(record_count, frame.payload.len() as u64);
         }
+    }
+
+    /// An event as its reader can take it: with a codec that it has named, or plain. None if there is none
+    /// of it.
+    fn readable(&mut self, event: FetchEvent) -> Option<FetchEvent> {
+        let (place, frame) = match event {
+            FetchEvent::Frame(place, frame)
+                if is_unaccepted(&frame.header, self.options.accepted) =>
+            {
+                (place, frame)
+            }
+            event => return Some(event),
+        };
+        let codec = codec_of(&frame.header);
+        match plain(frame) {
+            Ok(frame) => {
+                if let Some(codec) = codec {
+                    let compressions = &self.reading.metrics.compressions;
+                    compressions.note_told_plain(codec, frame.payload.len());
+                }
+                Some(FetchEvent::Frame(place, frame))
+            }
+            Err(NotPlain { range }) => {
+                self.note_lost(place, range);
+                None
+            }
+        }
+    }
+
+    /// Notes that a frame which was read cannot be told: reading goes on behind it as behind damage.
+    fn note_lost(&mut self, place: Place, range: OffsetRange) {
+        let Some(number) = self.number_of(place) else {
+            return;
+        };
+        self.events.retain(|event| event.place() != Some(place));
+        self.unseen.retain(|it| *it != number);
+        self.seen.retain(|Reverse((_, it))| *it != number);
+        if let Some(lane) = self.lanes.get_mut(number) {
+            self.ahead_bytes -= lane.ahead_bytes();
+            lane.drop_ahead();
+        }
+        self.note_gap(number, range, GapCause::Lost);
     }
 
     /// Reads nothing yet of these topics: [`Fetch::begin`] says what.
@@ -239,7 +285,7 @@ impl Fetch {
             return;
         };
         let (place, held) = (lane.place, lane.ahead_bytes());
-        let frames = lane.take(lsn_max).into_iter();
+        let frames = lane.take(lsn_max, self.options.accepted).into_iter();
         self.ahead_bytes = self.ahead_bytes + lane.ahead_bytes() - held;
         for frame in frames {
             let hole = frame.hole_behind();

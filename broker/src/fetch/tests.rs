@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use towpath_proto::compression::CodecSet;
 use towpath_storage::vfs::sim::{OperationKind, SimDisk, SimOptions, Trace};
 use towpath_storage::{
     Environment, Lsn, Offset, OffsetRange, PartitionBounds, PartitionLog, PartitionRef, SimEntropy,
@@ -81,6 +82,7 @@ impl Running {
             producer: None,
             payload_bytes,
             payload_crc: crc32fast::hash(&payload),
+            codec: None,
             record_count: 1,
             expected: None,
         };
@@ -107,6 +109,7 @@ fn merging() -> FetchOptions {
         heartbeat_interval: Duration::from_secs(5),
         drain: Drain::new(Duration::ZERO),
         memory: memory(),
+        accepted: CodecSet::default(),
     }
 }
 

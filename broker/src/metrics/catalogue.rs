@@ -65,6 +65,9 @@ families! {
     APPEND_LEFT_OUT = Counter "towpath_append_left_out_records_total" ["reason"] "Records that were not written because of what their topic had already.";
     APPEND_MARKED = Counter "towpath_append_marked_records_total" [] "Records that were written with a mark, since their entity had a greater version.";
 
+    APPEND_COMPRESSED_BYTES = Counter "towpath_append_compressed_bytes_total" ["codec"] "Bytes of batches that came compressed.";
+    APPEND_DECOMPRESSED_BYTES = Counter "towpath_append_decompressed_bytes_total" ["codec"] "Bytes of the same batches, decompressed to be checked.";
+
     FSYNC_DURATION = Histogram "towpath_fsync_duration_seconds" [] "Time that one round took to become durable: encoding, writing and syncing.";
     FSYNC_BATCH_RECORDS = Histogram "towpath_fsync_batch_records" [] "Records that one sync made durable, of rounds with records.";
 
@@ -76,6 +79,8 @@ families! {
 
     DELIVER_RECORDS = Counter "towpath_deliver_records_total" ["topic"] "Records handed to readers and members of groups, batches counted whole.";
     DELIVER_BYTES = Counter "towpath_deliver_bytes_total" ["topic"] "Bytes of batches handed to readers and members of groups.";
+
+    DELIVER_DECOMPRESSED_BYTES = Counter "towpath_deliver_decompressed_bytes_total" ["codec"] "Bytes of batches that were decompressed for readers which do not name their codec.";
 
     GROUP_LAG_RECORDS = Gauge "towpath_group_lag_records" ["group", "topic", "partition"] "Records between the committed offset and the end.";
     GROUP_LAG_SECONDS = Gauge "towpath_group_lag_seconds" ["group", "topic", "partition"] "Age of the next record that the group has not committed; 0 without lag.";

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
+use towpath_proto::compression::Codec;
 use towpath_storage::{Offset, PartitionLog};
 
 use super::catalogue as all;
+use super::catalogue::Family;
 use super::exposition::{Exposition, Number, Unit};
 use super::groups::{self, AppendTimes, Groups, WatchedGroup, WatchedPartition};
 use super::subscriptions::{self, Subscriptions};
 use super::{GroupsInFlight, Refusals, RpcMetrics};
 use crate::fetch::Reading;
 use crate::memory::Budget;
+use crate::runtime::metrics::CodecMetrics;
 use crate::runtime::published::{PartitionHandle, PublishedState, TopicView};
 use crate::runtime::sequencer::Shared;
 
@@ -144,11 +147,26 @@ impl Sources {
         series.put(&["repeated_event"], load(&engine.repeated_events));
         series.put(&["stale_entity_version"], load(&engine.stale_records));
         text.one(&all::APPEND_MARKED, load(&engine.marked_records));
+        self.write_codecs(text, &all::APPEND_COMPRESSED_BYTES, |it| &it.compressed);
+        self.write_codecs(text, &all::APPEND_DECOMPRESSED_BYTES, |it| &it.plain);
         let mut series = text.family(&all::FSYNC_DURATION);
         let durations = engine.sync_duration.snapshot();
         series.put_histogram(&[], Unit::Nanoseconds, &durations);
         let mut series = text.family(&all::FSYNC_BATCH_RECORDS);
         series.put_histogram(&[], Unit::One, &engine.sync_records.snapshot());
+    }
+
+    fn write_codecs(
+        &self,
+        text: &mut Exposition,
+        family: &'static Family,
+        number: impl Fn(&CodecMetrics) -> &AtomicU64,
+    ) {
+        let mut series = text.family(family);
+        for codec in Codec::ALL {
+            let of_codec = self.engine.metrics.compressions.of(codec);
+            series.put(&[codec.as_str()], load(number(of_codec)));
+        }
     }
 
     fn write_schedules(&self, text: &mut Exposition) {
@@ -162,6 +180,7 @@ impl Sources {
     }
 
     fn write_topics(&self, text: &mut Exposition) {
+        self.write_codecs(text, &all::DELIVER_DECOMPRESSED_BYTES, |it| &it.told_plain);
         let table = self.published().topics();
         let topics: Vec<_> = table.topics().map(|it| (it.name().as_str(), it)).collect();
         let mut write = |family, number: &dyn Fn(&TopicView) -> u64| {

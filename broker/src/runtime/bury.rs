@@ -14,6 +14,7 @@ use towpath_storage::{
 
 use super::command::{DataCommand, Permits};
 use super::command_queue::CommandQueue;
+use super::inspected_frames::InspectedFrames;
 use super::published::PublishedState;
 use crate::core::{AppendRequest, BurialFailure, BurialWish, BuriedRecord, SubscriptionId};
 
@@ -70,6 +71,7 @@ pub(super) struct Undertaker<'a> {
     pub(super) reader: &'a LogReader,
     pub(super) published: &'a PublishedState,
     pub(super) commands: &'a CommandQueue,
+    pub(super) inspected: &'a InspectedFrames,
 }
 
 impl Undertaker<'_> {
@@ -101,6 +103,7 @@ impl Undertaker<'_> {
             // INVARIANT: a wish holds few records, each far smaller than the numbers that there are.
             payload_bytes: u32::try_from(made.payload.len()).unwrap_or(u32::MAX),
             payload_crc: batch::crc(&made.payload),
+            codec: None,
             record_count: u32::try_from(made.records.len()).unwrap_or(u32::MAX),
             expected: None,
         };
@@ -184,13 +187,14 @@ impl Undertaker<'_> {
                 read.frames
             }
         };
-        let frame = frames.first();
-        let frame = frame.ok_or_else(|| format!("the record at offset {offset} cannot be read"))?;
+        let unreadable = || format!("the record at offset {offset} cannot be read");
+        let frame = frames.into_iter().next().ok_or_else(unreadable)?;
+        let frame = self.inspected.plain(log.partition(), frame);
+        let frame = frame.map_err(|_not_plain| unreadable())?;
         let mut records = Records::new(&frame.payload).map_while(Result::ok);
         let place = frame.place_of(offset);
         let record = place.and_then(|place| records.nth(place as usize));
-        let record =
-            record.ok_or_else(|| format!("the record at offset {offset} cannot be read"))?;
+        let record = record.ok_or_else(unreadable)?;
         let start = record.position();
         Ok(frame.payload.slice(start..start + record.bytes().len()))
     }

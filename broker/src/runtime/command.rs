@@ -234,6 +234,9 @@ pub enum DataCommand {
 pub struct CarriedFacts {
     /// Of each batch of a command, in their order; without records for a topic that does not look at them.
     pub batches: Vec<BatchFacts>,
+    /// The bytes of its one batch before they were compressed, if they were: what is left out or marked is so
+    /// in these.
+    pub plain: Option<Bytes>,
     /// Where it was looked up.
     pub snapshot: IndexSnapshot,
 }
@@ -345,6 +348,14 @@ pub struct Permits {
 }
 
 impl Permits {
+    /// Gives back what is held of each kind beyond so many bytes.
+    pub fn keep_only(&mut self, bytes: usize) {
+        for held in &mut self.held {
+            let beyond = held.num_permits().saturating_sub(bytes);
+            drop(held.split(beyond));
+        }
+    }
+
     /// Counts the batches as answered, at a time of the boot clock: just before they are, so that who
     /// has the answer finds it counted.
     pub(super) fn note_answered(&mut self, now: Duration) {

@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use towpath_proto::batch::Records;
+use towpath_proto::compression::{Codec, Compression, compress};
 use towpath_storage::{
     Frame, Keep, LogReader, Lsn, Offset, RewriteStep, RunSet, SegmentFiles, SegmentRef,
     SegmentRewrite, StorageError, TopicId, remove_segment, with_causes,
@@ -17,6 +18,7 @@ use super::command_queue::CommandQueue;
 use super::index_view::IndexView;
 use super::metrics::EngineMetrics;
 use crate::core::{CompactedSegment, CompactionPlan, KeyHead, TombstoneRule, record_hash};
+use crate::plain::{codec_of, plain};
 
 /// Payloads that are rewritten at once.
 const STEP_BYTES: usize = 256 * 1024;
@@ -233,6 +235,15 @@ impl Compactor {
     }
 }
 
+/// What is left of a batch with the codec that it had: plain it might take more room than all of it did.
+fn compressed_again(codec: Option<Codec>, payload: Bytes) -> (u8, Bytes) {
+    let compressed = codec.and_then(|codec| {
+        let compressed = compress(&payload, Compression::of(codec))?;
+        Some((codec.number(), compressed))
+    });
+    compressed.unwrap_or((0, payload))
+}
+
 /// Says what of a frame is kept.
 struct Judge<'a> {
     /// Of a checkpoint at or above the frame's segment.
@@ -248,6 +259,11 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn judge(&mut self, frame: &Frame) -> Result<Keep, StorageError> {
+        let codec = codec_of(&frame.header);
+        // It is looked at once, so nothing of it is kept.
+        let Ok(frame) = &plain(frame.clone()) else {
+            return Ok(Keep::All);
+        };
         let base = frame.header.base_offset;
         let mut records = Records::new(&frame.payload);
         let (mut payload, mut deltas) = (BytesMut::new(), Vec::new());
@@ -275,10 +291,14 @@ impl Judge<'_> {
         Ok(match deltas.len() {
             count if count == frame.header.record_count as usize => Keep::All,
             0 => Keep::Nothing,
-            _ => Keep::Only {
-                payload: payload.freeze(),
-                deltas,
-            },
+            _ => {
+                let (codec, payload) = compressed_again(codec, payload.freeze());
+                Keep::Only {
+                    payload,
+                    codec,
+                    deltas,
+                }
+            }
         })
     }
 

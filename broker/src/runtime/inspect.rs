@@ -24,6 +24,7 @@ use crate::core::{
     PartitionFilters, SubscriptionId,
 };
 use crate::filter::{FilterInput, Steps};
+use crate::plain::NotPlain;
 
 /// Payloads that are looked at in one go.
 const READ_BYTES: usize = 256 * 1024;
@@ -107,6 +108,7 @@ impl InspectWorker {
                 reader: &self.reader,
                 published: &self.published,
                 commands: &self.commands,
+                inspected: &self.inspected,
             }
             .bury(*job),
             InspectWork::Schedule(job) => Timekeeper {
@@ -161,8 +163,15 @@ impl InspectWorker {
         while !has_enough(&found, &steps) {
             match self.read(log, &mut cursor, next) {
                 Ok(frames) => {
-                    for frame in &frames {
-                        next = inspect_frame(job, judges, frame, next, &mut found, &mut steps);
+                    for frame in frames {
+                        let frame = match self.inspected.plain(log.partition(), frame) {
+                            Ok(frame) => frame,
+                            Err(NotPlain { range }) => {
+                                fail(&mut found, InspectFailure::Lost(range));
+                                return found;
+                            }
+                        };
+                        next = inspect_frame(job, judges, &frame, next, &mut found, &mut steps);
                         if has_enough(&found, &steps) {
                             break;
                         }
@@ -170,7 +179,7 @@ impl InspectWorker {
                 }
                 Err(Stop::End) => break,
                 Err(Stop::Failed(failure)) => {
-                    found.failure = found.records.is_empty().then_some(failure);
+                    fail(&mut found, failure);
                     break;
                 }
             }
@@ -216,7 +225,12 @@ impl InspectWorker {
     }
 }
 
-/// Adds the records of a frame from `next` on, and returns where to go on.
+/// What was found before a failure counts; the next piece of work comes to it again.
+fn fail(found: &mut Inspected, failure: InspectFailure) {
+    found.failure = found.records.is_empty().then_some(failure);
+}
+
+/// Adds the records of a plain frame from `next` on, and returns where to go on.
 fn inspect_frame(
     job: &InspectJob,
     judges: &Judges,

@@ -1,10 +1,12 @@
-//! Frames that were read from the disk to be inspected: what was found in them is delivered soon, and they
-//! need not be read again for that.
+//! Frames that were read from the disk or decompressed to be inspected: what was found in them is delivered
+//! soon, and that need not be done again then.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use towpath_storage::{Frame, Offset, PartitionRef};
+
+use crate::plain::{NotPlain, plain};
 
 /// Payloads that are kept, of all partitions together.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -30,17 +32,31 @@ impl InspectedFrames {
         let mut kept = self.lock();
         for frame in frames {
             let place = (partition, frame.header.base_offset);
-            if kept.frames.insert(place, frame.clone()).is_none() {
-                kept.payload_bytes += frame.payload.len();
-                kept.order.push_back(place);
+            // One that was decompressed stays so.
+            if kept.plain_of(place, frame).is_none() {
+                kept.insert(place, frame.clone());
             }
         }
-        while kept.payload_bytes > BYTES_MAX
-            && let Some(place) = kept.order.pop_front()
-        {
-            let gone = kept.frames.remove(&place);
-            kept.payload_bytes -= gone.map_or(0, |frame| frame.payload.len());
+        kept.bound();
+    }
+
+    /// A frame of a partition as its records stand. One that must be decompressed for that is kept.
+    ///
+    /// # Errors
+    /// [`NotPlain`].
+    pub fn plain(&self, partition: PartitionRef, frame: Frame) -> Result<Frame, NotPlain> {
+        if frame.header.codec == 0 {
+            return Ok(frame);
         }
+        let place = (partition, frame.header.base_offset);
+        if let Some(kept) = self.lock().plain_of(place, &frame) {
+            return Ok(kept);
+        }
+        let frame = plain(frame)?;
+        let mut kept = self.lock();
+        kept.insert(place, frame.clone());
+        kept.bound();
+        Ok(frame)
     }
 
     /// The frame that holds an offset and those behind it without a gap, of about so many bytes; none if it
@@ -67,8 +83,36 @@ impl InspectedFrames {
     }
 }
 
+impl Kept {
+    /// What is kept of a frame, decompressed. Compaction may have left records out of it since.
+    fn plain_of(&self, place: (PartitionRef, Offset), frame: &Frame) -> Option<Frame> {
+        let of = |frame: &Frame| (frame.header.lsn, frame.header.record_count);
+        let kept = self.frames.get(&place)?;
+        let is_it = kept.header.codec == 0 && of(kept) == of(frame);
+        is_it.then(|| kept.clone())
+    }
+
+    fn insert(&mut self, place: (PartitionRef, Offset), frame: Frame) {
+        self.payload_bytes += frame.payload.len();
+        match self.frames.insert(place, frame) {
+            Some(before) => self.payload_bytes -= before.payload.len(),
+            None => self.order.push_back(place),
+        }
+    }
+
+    fn bound(&mut self) {
+        while self.payload_bytes > BYTES_MAX
+            && let Some(place) = self.order.pop_front()
+        {
+            let gone = self.frames.remove(&place);
+            self.payload_bytes -= gone.map_or(0, |frame| frame.payload.len());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use towpath_proto::compression::{Compression, compress};
     use towpath_storage::{FrameHeader, Lsn, TopicId};
 
     use super::*;
@@ -130,5 +174,46 @@ mod tests {
         frames.keep(partition(1), &[frame(0, quarter + 1)]);
         assert_eq!(read(&frames, 0, 0, BYTES_MAX), [0, 10], "two had to go");
         assert_eq!(read(&frames, 1, 0, BYTES_MAX), [0], "the new one");
+    }
+
+    #[test]
+    fn a_frame_is_decompressed_once_while_it_is_kept() {
+        let frames = InspectedFrames::default();
+        let batch = vec![7; 10_000];
+        let compressed = compress(&batch, Compression::Lz4).expect("smaller");
+        let stored = |record_count: u32| {
+            let frame = frame(0, 0);
+            let header = FrameHeader {
+                codec: 1,
+                record_count,
+                ..frame.header
+            };
+            Frame::dense(header, compressed.clone())
+        };
+        let held = || frames.lock().payload_bytes;
+        frames.keep(partition(0), &[stored(10)]);
+        assert_eq!(held(), compressed.len(), "as it was read");
+        let plain = |record_count| {
+            let found = frames.plain(partition(0), stored(record_count));
+            let payload = found.expect("whole").payload;
+            assert_eq!(payload, batch, "the records");
+            payload.as_ptr()
+        };
+        let first = plain(10);
+        assert_eq!(held(), batch.len(), "one of the two is kept");
+        assert_eq!(plain(10), first, "the same bytes");
+        frames.keep(partition(0), &[stored(10)]);
+        assert_eq!(plain(10), first, "it stays when the frame is read again");
+        let read = frames.read(partition(0), Offset::ZERO, 1);
+        assert_eq!(read[0].payload.as_ptr(), first, "for those who deliver");
+        assert_ne!(plain(9), first, "compaction has left a record out");
+        assert_ne!(plain(10), first, "the newest counts");
+        frames.keep(partition(0), &[frame(10, BYTES_MAX)]);
+        assert_eq!(read_bases(&frames), [10], "it goes like any other");
+    }
+
+    fn read_bases(frames: &InspectedFrames) -> Vec<u64> {
+        let kept = frames.lock();
+        kept.frames.keys().map(|(_, base)| base.get()).collect()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use towpath_proto::compression::Codec;
 use towpath_storage::{CommittedRound, RewrittenSegment, Space};
 
 use crate::core::{State, UnwrittenCause, UnwrittenRecord};
@@ -30,6 +31,8 @@ pub struct EngineMetrics {
     pub(crate) stale_records: AtomicU64,
     /// Records that were written with a mark for that. Written by the sequencer.
     pub(crate) marked_records: AtomicU64,
+    /// Compressed batches. Written by the connections.
+    pub(crate) compressions: CompressionMetrics,
     /// Scheduled records. Written by the sequencer.
     pub(crate) schedules: ScheduleMetrics,
     /// Of the disk. Written by the maintenance thread, as is all that follows.
@@ -62,6 +65,7 @@ impl EngineMetrics {
             repeated_events: AtomicU64::new(0),
             stale_records: AtomicU64::new(0),
             marked_records: AtomicU64::new(0),
+            compressions: CompressionMetrics::default(),
             schedules: ScheduleMetrics::default(),
             free_bytes: AtomicU64::new(0),
             total_bytes: AtomicU64::new(0),
@@ -122,6 +126,52 @@ impl EngineMetrics {
         let free_bytes = space.available_bytes;
         self.free_bytes.store(free_bytes, Ordering::Relaxed);
         self.total_bytes.store(space.total_bytes, Ordering::Relaxed);
+    }
+}
+
+/// Compressed batches, by codec.
+#[derive(Debug, Default)]
+pub(crate) struct CompressionMetrics {
+    lz4: CodecMetrics,
+    zstd: CodecMetrics,
+}
+
+/// Compressed batches of one codec, bytes.
+#[derive(Debug, Default)]
+pub(crate) struct CodecMetrics {
+    /// As they came.
+    pub(crate) compressed: AtomicU64,
+    /// The same, decompressed to be checked.
+    pub(crate) plain: AtomicU64,
+    /// Decompressed for readers that did not name the codec.
+    pub(crate) told_plain: AtomicU64,
+}
+
+impl CompressionMetrics {
+    /// Those of a codec.
+    pub(crate) fn of(&self, codec: Codec) -> &CodecMetrics {
+        match codec {
+            Codec::Lz4 => &self.lz4,
+            Codec::Zstd => &self.zstd,
+        }
+    }
+
+    /// Counts a batch that came.
+    pub(crate) fn note_received(&self, codec: Codec, compressed_bytes: usize, plain_bytes: usize) {
+        let counters = self.of(codec);
+        let compressed_bytes = compressed_bytes as u64;
+        counters
+            .compressed
+            .fetch_add(compressed_bytes, Ordering::Relaxed);
+        counters
+            .plain
+            .fetch_add(plain_bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a batch that was decompressed for a reader.
+    pub(crate) fn note_told_plain(&self, codec: Codec, plain_bytes: usize) {
+        let counter = &self.of(codec).told_plain;
+        counter.fetch_add(plain_bytes as u64, Ordering::Relaxed);
     }
 }
 

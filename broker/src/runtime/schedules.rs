@@ -91,6 +91,7 @@ impl Timekeeper<'_> {
                 // INVARIANT: few records are fired at a time, each far smaller than the numbers there are.
                 payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
                 payload_crc: batch::crc(&payload),
+                codec: None,
                 record_count: u32::try_from(of_batch.len()).unwrap_or(u32::MAX),
                 expected: None,
             };
@@ -142,6 +143,7 @@ impl Timekeeper<'_> {
         (fire.batches, fire.keys) = (batches, keys);
         Some(Box::new(CarriedFacts {
             batches: facts,
+            plain: None,
             snapshot,
         }))
     }

@@ -13,7 +13,7 @@ use crate::harness::{
     TestBroker, all_values, config_without_cache, record, refusal, soon, source, values,
 };
 
-fn compacted() -> v1::TopicConfig {
+pub(crate) fn compacted() -> v1::TopicConfig {
     v1::TopicConfig {
         compact: true,
         ..v1::TopicConfig::default()
@@ -49,7 +49,7 @@ async fn compact(broker: &TestBroker) -> Result<v1::CompactTopicResponse, tonic:
 }
 
 /// Compacts, and waits until a reader finds so many records.
-async fn compact_to(broker: &TestBroker, record_count: u32) {
+pub(crate) async fn compact_to(broker: &TestBroker, record_count: u32) {
     let asked = compact(broker).await.unwrap();
     assert!(asked.uncompacted_bytes > 0, "{asked:?}");
     soon(async {

@@ -3,7 +3,7 @@
 mod commits;
 mod entities;
 mod events;
-mod histories;
+pub(crate) mod histories;
 mod redriven;
 mod versions;
 
@@ -21,7 +21,12 @@ fn config_with_checkpoints() -> Config {
     config
 }
 
-async fn create(broker: &TestBroker, name: &str, partition_count: u32, config: v1::TopicConfig) {
+pub(crate) async fn create(
+    broker: &TestBroker,
+    name: &str,
+    partition_count: u32,
+    config: v1::TopicConfig,
+) {
     let request = v1::CreateTopicRequest {
         name: name.to_owned(),
         partition_count,
@@ -31,14 +36,14 @@ async fn create(broker: &TestBroker, name: &str, partition_count: u32, config: v
     soon(broker.topics().create_topic(request)).await.unwrap();
 }
 
-fn with_dedupe(window_ms: u64) -> v1::TopicConfig {
+pub(crate) fn with_dedupe(window_ms: u64) -> v1::TopicConfig {
     v1::TopicConfig {
         dedupe_window_ms: Some(window_ms),
         ..v1::TopicConfig::default()
     }
 }
 
-fn with_versions() -> v1::TopicConfig {
+pub(crate) fn with_versions() -> v1::TopicConfig {
     v1::TopicConfig {
         key_versions: true,
         ..v1::TopicConfig::default()
@@ -53,7 +58,7 @@ fn header(name: &str, value: &str) -> v1::Header {
 }
 
 /// A record of the event `id` of one source.
-fn event(id: &str, value: &str) -> v1::Record {
+pub(crate) fn event(id: &str, value: &str) -> v1::Record {
     v1::Record {
         headers: vec![header("ce-source", "/shop"), header("ce-id", id)],
         ..record(None, value)
@@ -70,7 +75,7 @@ fn batch(sequence: u64, records: Vec<v1::Record>) -> ProduceBatch {
     }
 }
 
-fn repeated(index: u32, partition: u32, offset: u64) -> v1::UnwrittenRecord {
+pub(crate) fn repeated(index: u32, partition: u32, offset: u64) -> v1::UnwrittenRecord {
     v1::UnwrittenRecord {
         index,
         cause: Some(v1::unwritten_record::Cause::RepeatedEvent(

@@ -44,6 +44,7 @@ pub(crate) fn wish(id: u8) -> v1::JoinGroup {
         skip_data_loss: false,
         rejoin: None,
         stop_at_trimmed: false,
+        accepted_codecs: Vec::new(),
     }
 }
 

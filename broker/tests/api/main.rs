@@ -11,6 +11,7 @@ mod abandoned;
 mod admin;
 mod commit;
 mod compaction;
+mod compression;
 mod connector;
 mod consumer;
 mod dead_letter;

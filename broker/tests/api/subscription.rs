@@ -382,7 +382,10 @@ async fn an_exclusive_subscription_refuses_who_does_not_wait() {
 }
 
 /// The dead letters so far, as values with their headers, when there are so many.
-async fn letters(broker: &TestBroker, count: usize) -> Vec<(String, BTreeMap<String, String>)> {
+pub(crate) async fn letters(
+    broker: &TestBroker,
+    count: usize,
+) -> Vec<(String, BTreeMap<String, String>)> {
     let request = v1::FetchRequest {
         sources: vec![source("billing.dlq")],
         follow: true,

@@ -284,7 +284,7 @@ fn a_folder_of_a_newer_format_is_refused_untouched() {
     broker.process.wait();
     let path = folder.path().join("FORMAT");
     let text = std::fs::read_to_string(&path).expect("the format file");
-    std::fs::write(&path, text.replacen("format 2", "format 999", 1)).expect("written");
+    std::fs::write(&path, text.replacen("format 3", "format 999", 1)).expect("written");
     // The lock names whoever tried last.
     let lock = folder.path().join("LOCK");
     let mut before = files_of(folder.path());

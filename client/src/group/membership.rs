@@ -22,6 +22,7 @@ use super::offset::GroupOffset;
 use crate::Error;
 use crate::error::Effects;
 use crate::flow::Cost;
+use crate::reader::accepted_codecs;
 use buffer::Buffer;
 use commits::Commits;
 use holding::{Holding, Place, Stage};
@@ -115,6 +116,7 @@ impl Membership {
             skip_data_loss: self.options.skip_data_loss,
             stop_at_trimmed: self.options.stop_at_trimmed,
             rejoin: self.joined.clone(),
+            accepted_codecs: accepted_codecs(),
         })]);
     }
 

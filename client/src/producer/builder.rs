@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use towpath_proto::limits::SDK_BATCH_BYTES;
 
-use super::Producer;
+use super::{Compression, Producer};
 use crate::client::Shared;
 
 const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -25,6 +25,7 @@ pub(super) struct ProducerOptions {
     pub(super) in_flight_bytes_max: usize,
     pub(super) batch_bytes: usize,
     pub(super) linger: Duration,
+    pub(super) compression: Compression,
     pub(super) give_up_after: Duration,
 }
 
@@ -39,6 +40,7 @@ impl ProducerBuilder {
                 in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
                 batch_bytes: SDK_BATCH_BYTES,
                 linger: Duration::ZERO,
+                compression: Compression::None,
                 give_up_after,
             },
         }
@@ -77,6 +79,12 @@ impl ProducerBuilder {
     /// Sets how long a batch that is not full waits for more records. Default: not at all.
     pub fn linger(mut self, duration: Duration) -> Self {
         self.options.linger = duration;
+        self
+    }
+
+    /// Sets how batches are compressed. Sizes of this builder are those before that. Default: not at all.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.options.compression = compression;
         self
     }
 

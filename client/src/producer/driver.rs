@@ -15,6 +15,7 @@ use towpath_proto::names::TopicName;
 use towpath_proto::v1::ProduceResponse;
 use tracing::debug;
 
+use super::compression::Compression;
 use super::lane::{Lane, Verdict};
 use super::requests::Requests;
 use super::shared_lane::SharedLane;
@@ -38,6 +39,7 @@ pub(super) struct Driver {
     pub(super) topic_id: TopicId,
     /// The only broker that is written to: another one's topics have the same ids.
     pub(super) broker_id: Arc<str>,
+    pub(super) compression: Compression,
     /// The producer takes nothing more and ends when everything has its outcome.
     pub(super) closing: CancellationToken,
     /// The producer is gone: end at once.
@@ -146,6 +148,7 @@ impl Driver {
             topic: self.topic.clone(),
             topic_id: self.topic_id,
             broker_id: Arc::clone(&self.broker_id),
+            compression: self.compression,
         };
         let opening = self.client.transport.produce(self.connection, requests);
         opening.await.map_err(|status| self.client.error_of(status))

@@ -92,6 +92,7 @@ impl OpenTopic {
                 topic: name,
                 topic_id: topic.topic_id,
                 broker_id: Arc::clone(&broker_id),
+                compression: options.compression,
                 closing: lifetime.closing.clone(),
                 abort: lifetime.abort.clone(),
             };

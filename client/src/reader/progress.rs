@@ -20,7 +20,7 @@ use super::item::ReaderItem;
 use crate::{Error, ErrorReason};
 use source::SourceProgress;
 
-pub(crate) use check::check;
+pub(crate) use check::{accepted_codecs, check, received_bytes};
 pub(crate) use partition::PartitionProgress;
 
 /// What is to be handed to the reader's owner.
@@ -109,6 +109,7 @@ impl Progress {
             merge_by_lsn: self.merged,
             skip_data_loss: self.skip_data_loss,
             broker_id: self.broker_id.clone(),
+            accepted_codecs: accepted_codecs(),
         }
     }
 
@@ -157,10 +158,10 @@ impl Progress {
         Ok(Heard::Opened)
     }
 
-    fn take_batch(&mut self, batch: FetchedBatch) -> Result<Heard, Error> {
+    fn take_batch(&mut self, mut batch: FetchedBatch) -> Result<Heard, Error> {
         let (place, source) = find(&self.handles, &mut self.sources, batch.handle)?;
         let partition = PartitionId::new(batch.partition);
-        let checked = check(&batch).and_then(|()| source.check_order(&batch));
+        let checked = check(&mut batch).and_then(|()| source.check_order(&batch));
         let Err(error) = checked else {
             source.take_batch(batch, &mut self.delivery)?;
             return Ok(Heard::GoOn);

@@ -26,6 +26,8 @@ const PREFIX_BYTES: usize = 5;
 const PRODUCE_TAG: u32 = 2;
 /// Number of the field of `ProduceBatch` that holds the records.
 const RECORDS_TAG: u32 = 15;
+/// The same of records that are compressed.
+const COMPRESSED_RECORDS_TAG: u32 = 16;
 
 /// The body of a Produce call: whatever its requests are, as soon as they come.
 #[derive(Debug)]
@@ -103,11 +105,17 @@ fn put_message(request: ProduceRequest, buffer: &mut BytesMut) -> Bytes {
 }
 
 fn put_batch(mut batch: ProduceBatch, buffer: &mut BytesMut) -> Bytes {
-    let records = mem::take(&mut batch.batch);
+    let (tag, records) = match batch.compressed_batch.is_empty() {
+        true => (RECORDS_TAG, mem::take(&mut batch.batch)),
+        false => (
+            COMPRESSED_RECORDS_TAG,
+            mem::take(&mut batch.compressed_batch),
+        ),
+    };
     let records_len = match records.len() {
         // An empty field is left out.
         0 => 0,
-        len => key_len(RECORDS_TAG) + encoded_len_varint(len as u64) + len,
+        len => key_len(tag) + encoded_len_varint(len as u64) + len,
     };
     let batch_len = batch.encoded_len() + records_len;
     let message_len = key_len(PRODUCE_TAG) + encoded_len_varint(batch_len as u64) + batch_len;
@@ -117,7 +125,7 @@ fn put_batch(mut batch: ProduceBatch, buffer: &mut BytesMut) -> Bytes {
     encode_varint(batch_len as u64, buffer);
     batch.encode_raw(buffer);
     if !records.is_empty() {
-        encode_key(RECORDS_TAG, WireType::LengthDelimited, buffer);
+        encode_key(tag, WireType::LengthDelimited, buffer);
         encode_varint(records.len() as u64, buffer);
     }
     records
@@ -146,8 +154,16 @@ mod tests {
             record_count: 5,
             crc: Some(0),
             batch: vec![7; size].into(),
-            expectation: None,
-            is_batch_repeated: false,
+            ..ProduceBatch::default()
+        })
+    }
+
+    fn compressed(size: usize) -> ProduceRequest {
+        ProduceRequest::produce(ProduceBatch {
+            handle: 3,
+            codec: 2,
+            compressed_batch: vec![7; size].into(),
+            ..ProduceBatch::default()
         })
     }
 
@@ -186,6 +202,7 @@ mod tests {
         let sizes = [0, 1, 127, 128, 4095, 4096, 16_383, 200_000, 4 * 1024 * 1024];
         let mut requests = vec![open()];
         requests.extend(sizes.map(batch));
+        requests.extend(sizes.map(compressed));
         requests.push(open());
         let frames = frames(requests.clone()).await;
         assert!(messages(&frames) == requests, "messages differ");

@@ -376,6 +376,40 @@ pub struct RecordBatch {
     #[prost(message, repeated, tag = "1")]
     pub records: ::prost::alloc::vec::Vec<Record>,
 }
+/// How an encoded RecordBatch was compressed: one whole frame of the format, with nothing before or
+/// behind it and without a dictionary. docs/protocol.md has what is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Codec {
+    /// Not compressed: the records travel as a RecordBatch.
+    Unspecified = 0,
+    /// An LZ4 frame, as the command line tool `lz4` and the libraries' frame functions make it.
+    Lz4 = 1,
+    /// A Zstandard frame (RFC 8878) that needs a window of at most 8 MiB.
+    Zstd = 2,
+}
+impl Codec {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CODEC_UNSPECIFIED",
+            Self::Lz4 => "CODEC_LZ4",
+            Self::Zstd => "CODEC_ZSTD",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CODEC_UNSPECIFIED" => Some(Self::Unspecified),
+            "CODEC_LZ4" => Some(Self::Lz4),
+            "CODEC_ZSTD" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
 /// One step of a Produce stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProduceRequest {
@@ -445,13 +479,23 @@ pub struct ProduceBatch {
     /// the broker.
     #[prost(uint32, tag = "4")]
     pub record_count: u32,
-    /// CRC-32 (IEEE 802.3, as in zip) of the bytes of field 15, without its tag and length; checked by
+    /// CRC-32 (IEEE 802.3, as in zip) of the bytes of field 15 or 16, without its tag and length; checked by
     /// the broker. Default: absent, which means not checked on the way in.
     #[prost(fixed32, optional, tag = "5")]
     pub crc: ::core::option::Option<u32>,
-    /// The records. Must occur once: given twice it is refused. Default: absent, which is refused.
+    /// How `compressed_batch` was compressed; goes with that field alone. Default: unspecified, which means
+    /// that the records are in `batch`.
+    #[prost(enumeration = "Codec", tag = "7")]
+    pub codec: i32,
+    /// The records. Must occur once: given twice it is refused. Default: absent, which is refused unless
+    /// there is `compressed_batch`.
     #[prost(message, optional, tag = "15")]
     pub batch: ::core::option::Option<RecordBatch>,
+    /// The records as an encoded RecordBatch that was compressed with `codec`, instead of `batch`. As a
+    /// RecordBatch it has at most `Limits.batch_bytes_max`. It is stored like this, and given to readers
+    /// that name the codec. Default: absent, which means that the records are in `batch`.
+    #[prost(bytes = "bytes", tag = "16")]
+    pub compressed_batch: ::prost::bytes::Bytes,
     /// What the batch rests on, checked when its turn has come. If it does not hold any more, the batch is
     /// refused for good with EXPECTED_OFFSET_MISMATCH or EXPECTED_VERSION_MISMATCH and its sequence is spent.
     /// Default: none set, which means that the batch is appended in any case.
@@ -1274,6 +1318,11 @@ pub struct FetchRequest {
     /// whichever broker answers.
     #[prost(string, optional, tag = "5")]
     pub broker_id: ::core::option::Option<::prost::alloc::string::String>,
+    /// Codecs that the reader can decompress: batches that were compressed with one of them come as they are
+    /// stored, all others plain. One that the broker does not know means nothing. Default: none, which means
+    /// that every batch comes plain.
+    #[prost(enumeration = "Codec", repeated, tag = "6")]
+    pub accepted_codecs: ::prost::alloc::vec::Vec<i32>,
 }
 /// One topic to read.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1413,7 +1462,7 @@ pub struct FetchedBatch {
     /// falls within a partition. Default: 0.
     #[prost(int64, tag = "6")]
     pub append_time_ms: i64,
-    /// CRC-32 (IEEE 802.3, as in zip) of the bytes of field 15, without its tag and length.
+    /// CRC-32 (IEEE 802.3, as in zip) of the bytes of field 15 or 16, without its tag and length.
     /// Default: always set.
     #[prost(fixed32, tag = "7")]
     pub crc: u32,
@@ -1421,9 +1470,17 @@ pub struct FetchedBatch {
     /// records were removed. Default: none, which means that record i has the offset `base_offset` + i.
     #[prost(uint32, repeated, tag = "8")]
     pub offset_deltas: ::prost::alloc::vec::Vec<u32>,
-    /// The records. Default: never absent.
+    /// How `compressed_batch` was compressed: a codec that the reader named. Default: unspecified, which means
+    /// that the records are in `batch`.
+    #[prost(enumeration = "Codec", tag = "9")]
+    pub codec: i32,
+    /// The records. Default: absent only where there is `compressed_batch`.
     #[prost(message, optional, tag = "15")]
     pub batch: ::core::option::Option<RecordBatch>,
+    /// The records as an encoded RecordBatch that was compressed with `codec`, instead of `batch`.
+    /// Default: absent, which means that the records are in `batch`.
+    #[prost(bytes = "bytes", tag = "16")]
+    pub compressed_batch: ::prost::bytes::Bytes,
 }
 /// A partition was read to its end; sent once for each partition that is read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2995,6 +3052,11 @@ pub struct JoinGroup {
     /// Default: false: the Gap is all that is told, and reading goes on behind it.
     #[prost(bool, tag = "8")]
     pub stop_at_trimmed: bool,
+    /// Codecs that the member can decompress: batches that were compressed with one of them come as they are
+    /// stored, all others plain. One that the broker does not know means nothing. Default: none, which means
+    /// that every batch comes plain.
+    #[prost(enumeration = "Codec", repeated, tag = "9")]
+    pub accepted_codecs: ::prost::alloc::vec::Vec<i32>,
 }
 /// What a member remembers that joins again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -7,7 +7,7 @@ use prost::DecodeError;
 use prost::Message;
 use prost::encoding::{self, DecodeContext, WireType};
 
-use super::BATCH_TAG;
+use super::{BATCH_TAG, COMPRESSED_BATCH_TAG, EncodedBatch, EncodingFault};
 use crate::ids::Offset;
 
 /// One message of a Fetch stream; the twin of [`crate::v1::FetchResponse`].
@@ -72,18 +72,31 @@ pub struct FetchedBatch {
     pub lsn: u64,
     /// When the batch was appended, by the broker's clock, in milliseconds since the Unix epoch.
     pub append_time_ms: i64,
-    /// CRC-32 of `batch`.
+    /// CRC-32 of `batch` or `compressed_batch`.
     pub crc: u32,
     /// Offset of each record minus `base_offset`; empty when record i has `base_offset` + i.
     pub offset_deltas: Vec<u32>,
+    /// Number of the codec of `compressed_batch`, which may be unknown; 0 for none.
+    pub codec: i32,
     /// The encoded `RecordBatch`. Decoded from the network it is a slice of the receive buffer.
     pub batch: Bytes,
-    /// Field 15 occurred more than once, so that `batch` is not what the typed view would show.
+    /// The compressed `RecordBatch`, a slice as well.
+    pub compressed_batch: Bytes,
+    /// Field 15 or 16 occurred more than once, so that `batch` is not what the typed view would show.
     /// Not encoded.
     pub is_batch_repeated: bool,
 }
 
 impl FetchedBatch {
+    /// The records as they travel.
+    ///
+    /// # Errors
+    /// [`EncodingFault`].
+    pub fn encoded(&self) -> Result<EncodedBatch<'_>, EncodingFault> {
+        let bytes = (&self.batch, &self.compressed_batch);
+        EncodedBatch::new(bytes, self.codec, self.is_batch_repeated)
+    }
+
     /// Returns the offset of the record at this place in the batch; none where there is no record.
     pub fn offset_of(&self, index: u32) -> Option<Offset> {
         let delta = if self.offset_deltas.is_empty() {
@@ -116,7 +129,9 @@ impl fmt::Debug for FetchedBatch {
             .field("append_time_ms", &self.append_time_ms)
             .field("crc", &self.crc)
             .field("is_sparse", &!self.offset_deltas.is_empty())
+            .field("codec", &self.codec)
             .field("batch_bytes", &self.batch.len())
+            .field("compressed_batch_bytes", &self.compressed_batch.len())
             .field("is_batch_repeated", &self.is_batch_repeated)
             .finish()
     }
@@ -147,8 +162,14 @@ impl Message for FetchedBatch {
             encoding::fixed32::encode(7, &self.crc, buf);
         }
         encoding::uint32::encode_packed(8, &self.offset_deltas, buf);
+        if self.codec != 0 {
+            encoding::int32::encode(9, &self.codec, buf);
+        }
         if !self.batch.is_empty() {
             encoding::bytes::encode(BATCH_TAG, &self.batch, buf);
+        }
+        if !self.compressed_batch.is_empty() {
+            encoding::bytes::encode(COMPRESSED_BATCH_TAG, &self.compressed_batch, buf);
         }
     }
 
@@ -168,9 +189,14 @@ impl Message for FetchedBatch {
             6 => encoding::int64::merge(wire_type, &mut self.append_time_ms, buf, ctx),
             7 => encoding::fixed32::merge(wire_type, &mut self.crc, buf, ctx),
             8 => encoding::uint32::merge_repeated(wire_type, &mut self.offset_deltas, buf, ctx),
+            9 => encoding::int32::merge(wire_type, &mut self.codec, buf, ctx),
             BATCH_TAG => {
                 self.is_batch_repeated |= !self.batch.is_empty();
                 encoding::bytes::merge(wire_type, &mut self.batch, buf, ctx)
+            }
+            COMPRESSED_BATCH_TAG => {
+                self.is_batch_repeated |= !self.compressed_batch.is_empty();
+                encoding::bytes::merge(wire_type, &mut self.compressed_batch, buf, ctx)
             }
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
@@ -201,6 +227,12 @@ impl Message for FetchedBatch {
         }
         if !self.batch.is_empty() {
             len += encoding::bytes::encoded_len(BATCH_TAG, &self.batch);
+        }
+        if self.codec != 0 {
+            len += encoding::int32::encoded_len(9, &self.codec);
+        }
+        if !self.compressed_batch.is_empty() {
+            len += encoding::bytes::encoded_len(COMPRESSED_BATCH_TAG, &self.compressed_batch);
         }
         len
     }

@@ -7,7 +7,7 @@ use prost::DecodeError;
 use prost::Message;
 use prost::encoding::{self, DecodeContext, WireType};
 
-use super::BATCH_TAG;
+use super::{BATCH_TAG, COMPRESSED_BATCH_TAG, EncodedBatch, EncodingFault};
 use crate::v1::produce_batch::Expectation;
 
 /// One step of a Produce stream; the twin of [`crate::v1::ProduceRequest`].
@@ -59,16 +59,31 @@ pub struct ProduceBatch {
     pub sequence: u64,
     /// Number of records in the batch; 0 when the sender does not say.
     pub record_count: u32,
-    /// CRC-32 of `batch`; absent when the sender does not say.
+    /// CRC-32 of `batch` or `compressed_batch`; absent when the sender does not say.
     pub crc: Option<u32>,
     /// What the batch rests on.
     pub expectation: Option<Expectation>,
+    /// Number of the codec of `compressed_batch`, which may be unknown; 0 for none.
+    pub codec: i32,
     /// The encoded `RecordBatch`. Decoded from the network it is a slice of the receive buffer.
     pub batch: Bytes,
-    /// Field 15 occurred more than once. `batch` is then the last of them, where the typed view
+    /// The compressed `RecordBatch`, a slice as well.
+    pub compressed_batch: Bytes,
+    /// Field 15 or 16 occurred more than once. `batch` is then the last of them, where the typed view
     /// would merge them all: what the sender means is not certain, and the batch must be refused.
     /// Not encoded.
     pub is_batch_repeated: bool,
+}
+
+impl ProduceBatch {
+    /// The records as they travel.
+    ///
+    /// # Errors
+    /// [`EncodingFault`].
+    pub fn encoded(&self) -> Result<EncodedBatch<'_>, EncodingFault> {
+        let bytes = (&self.batch, &self.compressed_batch);
+        EncodedBatch::new(bytes, self.codec, self.is_batch_repeated)
+    }
 }
 
 /// Shows sizes only: keys and values belong in no log.
@@ -81,7 +96,9 @@ impl fmt::Debug for ProduceBatch {
             .field("record_count", &self.record_count)
             .field("crc", &self.crc)
             .field("expectation", &self.expectation)
+            .field("codec", &self.codec)
             .field("batch_bytes", &self.batch.len())
+            .field("compressed_batch_bytes", &self.compressed_batch.len())
             .field("is_batch_repeated", &self.is_batch_repeated)
             .finish()
     }
@@ -105,11 +122,18 @@ impl Message for ProduceBatch {
         if let Some(crc) = &self.crc {
             encoding::fixed32::encode(5, crc, buf);
         }
+        // Generated code writes the fields of a oneof where the first of its numbers belongs.
         if let Some(expectation) = &self.expectation {
             expectation.encode(buf);
         }
+        if self.codec != 0 {
+            encoding::int32::encode(7, &self.codec, buf);
+        }
         if !self.batch.is_empty() {
             encoding::bytes::encode(BATCH_TAG, &self.batch, buf);
+        }
+        if !self.compressed_batch.is_empty() {
+            encoding::bytes::encode(COMPRESSED_BATCH_TAG, &self.compressed_batch, buf);
         }
     }
 
@@ -127,9 +151,14 @@ impl Message for ProduceBatch {
             4 => encoding::uint32::merge(wire_type, &mut self.record_count, buf, ctx),
             5 => encoding::fixed32::merge(wire_type, self.crc.get_or_insert_default(), buf, ctx),
             6 | 8 => Expectation::merge(&mut self.expectation, tag, wire_type, buf, ctx),
+            7 => encoding::int32::merge(wire_type, &mut self.codec, buf, ctx),
             BATCH_TAG => {
                 self.is_batch_repeated |= !self.batch.is_empty();
                 encoding::bytes::merge(wire_type, &mut self.batch, buf, ctx)
+            }
+            COMPRESSED_BATCH_TAG => {
+                self.is_batch_repeated |= !self.compressed_batch.is_empty();
+                encoding::bytes::merge(wire_type, &mut self.compressed_batch, buf, ctx)
             }
             _ => encoding::skip_field(wire_type, tag, buf, ctx),
         }
@@ -155,8 +184,14 @@ impl Message for ProduceBatch {
         if let Some(expectation) = &self.expectation {
             len += expectation.encoded_len();
         }
+        if self.codec != 0 {
+            len += encoding::int32::encoded_len(7, &self.codec);
+        }
         if !self.batch.is_empty() {
             len += encoding::bytes::encoded_len(BATCH_TAG, &self.batch);
+        }
+        if !self.compressed_batch.is_empty() {
+            len += encoding::bytes::encoded_len(COMPRESSED_BATCH_TAG, &self.compressed_batch);
         }
         len
     }

@@ -43,6 +43,12 @@ fn any_u64() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), 1..300_u64, any::<u64>()]
 }
 
+/// A codec, known or not, and bytes.
+fn any_compressed() -> impl Strategy<Value = (i32, Bytes)> {
+    let bytes = proptest::collection::vec(any::<u8>(), 0..50).prop_map(Bytes::from);
+    (prop_oneof![Just(0), 1..4_i32, any::<i32>()], bytes)
+}
+
 prop_compose! {
     fn any_produce()(
         (handle, partition, record_count) in (any_u32(), any_u32(), any_u32()),
@@ -50,13 +56,16 @@ prop_compose! {
         crc in proptest::option::of(any_u32()),
         expectation in proptest::option::of((any::<bool>(), any_u64())),
         batch in proptest::option::of(any_records()),
+        (codec, compressed_batch) in any_compressed(),
     ) -> v1::ProduceBatch {
         use v1::produce_batch::Expectation::{ExpectedOffset, ExpectedVersion};
         let expectation = expectation.map(|(is_offset, number)| match is_offset {
             true => ExpectedOffset(number),
             false => ExpectedVersion(number),
         });
-        v1::ProduceBatch { handle, partition, sequence, record_count, crc, expectation, batch }
+        v1::ProduceBatch {
+            handle, partition, sequence, record_count, crc, expectation, codec, batch, compressed_batch,
+        }
     }
 }
 
@@ -67,9 +76,11 @@ prop_compose! {
         append_time_ms in any::<i64>(),
         offset_deltas in proptest::collection::vec(any_u32(), 0..4),
         batch in proptest::option::of(any_records()),
+        (codec, compressed_batch) in any_compressed(),
     ) -> v1::FetchedBatch {
         v1::FetchedBatch {
-            handle, partition, base_offset, record_count, lsn, append_time_ms, crc, offset_deltas, batch,
+            handle, partition, base_offset, record_count, lsn, append_time_ms, crc, offset_deltas, codec,
+            batch, compressed_batch,
         }
     }
 }
@@ -314,6 +325,14 @@ fn a_batch_field_that_occurs_twice_is_noticed() {
         !FetchedBatch::decode(&once[..]).unwrap().is_batch_repeated,
         "fetch, once"
     );
+    let compressed = b"\x82\x01\x01z";
+    for (count, is_repeated) in [(1, false), (2, true)] {
+        let bytes = compressed.repeat(count);
+        let produce = produce_of(&request_of(&[&bytes]));
+        assert_eq!(produce.is_batch_repeated, is_repeated, "compressed");
+        let fetched = FetchedBatch::decode(&bytes[..]).unwrap();
+        assert_eq!(fetched.is_batch_repeated, is_repeated, "fetch, compressed");
+    }
 }
 
 #[test]
@@ -329,7 +348,7 @@ fn a_batch_after_an_open_begins_afresh() {
 
 #[test]
 fn fields_of_a_newer_version_are_skipped() {
-    let newer = b"\x08\x05\x3a\x01x\x82\x01\x02zz";
+    let newer = b"\x08\x05\x52\x01x\x8a\x01\x02zz";
     let batch = produce_of(&request_of(&[newer]));
     assert_eq!(
         (batch.handle, batch.batch.len()),

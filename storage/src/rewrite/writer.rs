@@ -120,8 +120,12 @@ impl SegmentWriter {
         match keep {
             Keep::All if frame.is_gone() => self.push_gone(&frame.header)?,
             Keep::All => self.push_frame(frame)?,
-            Keep::Only { payload, deltas } if !deltas.is_empty() => {
-                self.push_frame(&reduced(frame, payload, &deltas))?;
+            Keep::Only {
+                payload,
+                codec,
+                deltas,
+            } if !deltas.is_empty() => {
+                self.push_frame(&reduced(frame, (codec, payload), &deltas))?;
                 return Ok(before - deltas.len() as u64);
             }
             Keep::Nothing | Keep::Only { .. } => {
@@ -259,7 +263,7 @@ impl SegmentWriter {
 ///
 /// # Panics
 /// If the deltas do not rise, or are not among the offsets that the frame covers.
-fn reduced(frame: &Frame, payload: bytes::Bytes, deltas: &[u32]) -> Frame {
+fn reduced(frame: &Frame, (codec, payload): (u8, bytes::Bytes), deltas: &[u32]) -> Frame {
     let offset_count = frame.header.offset_count();
     // INVARIANT: what is kept was there.
     assert!(
@@ -275,6 +279,7 @@ fn reduced(frame: &Frame, payload: bytes::Bytes, deltas: &[u32]) -> Frame {
     let header = FrameHeader {
         payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
         payload_crc: crc32fast::hash(&payload),
+        codec,
         record_count: u32::try_from(deltas.len()).unwrap_or(u32::MAX),
         sparse: (!is_dense).then(|| Sparse {
             offset_count,

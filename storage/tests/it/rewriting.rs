@@ -59,6 +59,7 @@ fn keep(frame: &Frame, is_kept: impl Fn(u64, u64) -> bool) -> Keep {
     let deltas = kept.iter().map(|(at, _)| u32::try_from(at - base).unwrap());
     Keep::Only {
         payload,
+        codec: 0,
         deltas: deltas.collect(),
     }
 }

@@ -3,7 +3,7 @@
 import queue
 
 from towpath.v1.produce_service_pb2 import OpenTopic, ProduceBatch, ProduceRequest
-from towpath.v1.record_pb2 import RecordBatch
+from towpath.v1.record_pb2 import Codec, RecordBatch
 
 from records import Record
 
@@ -42,6 +42,12 @@ class ProduceStream:
     def write(self, sequence: int, *records: Record, **fields):
         """Sends a batch, to partition 0 unless told otherwise, and returns the answer."""
         self.send(sequence, *records, **fields)
+        return self.next()
+
+    def write_compressed(self, sequence: int, codec: Codec, compressed: bytes):
+        """Sends a compressed batch to partition 0, and returns the answer."""
+        step = ProduceBatch(sequence=sequence, codec=codec, compressed_batch=compressed)
+        self.requests.put(ProduceRequest(produce=step))
         return self.next()
 
     def next(self):

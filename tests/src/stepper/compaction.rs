@@ -104,6 +104,7 @@ impl Stepper {
             producer: None,
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload_crc: towpath_proto::batch::crc(&payload),
+            codec: None,
             record_count: u32::try_from(records.len()).unwrap(),
             expected: None,
         };
@@ -152,6 +153,7 @@ impl Stepper {
                 records,
                 ..BatchFacts::default()
             }],
+            plain: None,
             snapshot,
         })
     }

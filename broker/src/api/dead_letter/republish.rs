@@ -162,6 +162,7 @@ impl Target {
                 producer: None,
                 payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
                 payload_crc: batch::crc(&payload),
+                codec: None,
                 record_count: u32::try_from(numbers.len()).unwrap_or(u32::MAX),
                 expected: None,
             };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use prost::Message;
 use tonic::Status;
 use towpath_proto::names::TopicName;
@@ -134,6 +135,10 @@ pub(in crate::api) fn batch(place: Place, frame: Frame) -> FetchedBatch {
         payload,
         deltas,
     } = frame;
+    let (batch, compressed_batch) = match header.codec {
+        0 => (payload, Bytes::new()),
+        _ => (Bytes::new(), payload),
+    };
     FetchedBatch {
         handle: handle(place.source),
         partition: place.partition,
@@ -143,7 +148,9 @@ pub(in crate::api) fn batch(place: Place, frame: Frame) -> FetchedBatch {
         append_time_ms: header.append_time_ms,
         crc: header.payload_crc,
         offset_deltas: deltas.iter().collect(),
-        batch: payload,
+        codec: header.codec.into(),
+        batch,
+        compressed_batch,
         is_batch_repeated: false,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use towpath_proto::compression::CodecSet;
 use towpath_proto::limits::PARTITIONS_PER_FETCH_MAX;
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
@@ -47,6 +48,7 @@ pub(super) fn options(
         heartbeat_interval: shared.heartbeat_interval,
         drain: shared.drain.clone(),
         memory: Arc::clone(memory),
+        accepted: CodecSet::from_numbers(&request.accepted_codecs),
     }
 }
 

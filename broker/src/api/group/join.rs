@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::stream;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
+use towpath_proto::compression::CodecSet;
 use towpath_proto::limits::{PARTITIONS_PER_GROUP_MAX, TOPICS_PER_MEMBER_MAX};
 use towpath_proto::names::{GroupName, TopicName};
 use towpath_proto::problem::Problem;
@@ -40,6 +41,8 @@ struct Asked {
     start: Option<Start>,
     skips_loss: bool,
     stops_at_trimmed: bool,
+    /// Codecs that the member can decompress.
+    accepted: CodecSet,
 }
 
 /// Takes a member in, and makes its stream.
@@ -66,6 +69,7 @@ pub(super) async fn join(
         topics,
         skips_loss,
         stops_at_trimmed,
+        accepted,
         start: _,
     } = asked;
     let delivered = shared.metrics.groups.enter(group);
@@ -93,6 +97,7 @@ pub(super) async fn join(
         heartbeat_interval: shared.heartbeat_interval,
         drain: shared.drain.clone(),
         memory: Arc::clone(memory),
+        accepted,
     };
     let fetch = Fetch::of_topics(
         shared.reading.clone(),
@@ -142,6 +147,7 @@ fn check(shared: &Shared, request: v1::JoinGroup) -> Result<Asked, Problem> {
         topics: views,
         skips_loss: request.skip_data_loss,
         stops_at_trimmed: request.stop_at_trimmed,
+        accepted: CodecSet::from_numbers(&request.accepted_codecs),
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, Streaming};
 use towpath_proto::ids;
@@ -17,7 +18,7 @@ use towpath_proto::wire::{ProduceBatch, ProduceRequest};
 use towpath_storage::{Offset, PartitionRef, ProducerId, ProducerStamp};
 
 use super::super::facts::{self, AskedRecord, BatchToRead};
-use super::check::{self, Rejection};
+use super::check::{self, CheckedBatch, IntactBatch, Rejection};
 use super::outbox::{Outbox, RejectionSink};
 use super::unreadable::RecordsField;
 use super::{InFlight, Shared, convert, status, unreadable};
@@ -231,26 +232,31 @@ impl Reader {
                 return;
             }
         };
-        let checked = if self.is_draining {
+        let received = if self.is_draining {
             Err(Rejection::for_now(status::shutting_down()))
         } else {
-            check::check(&batch)
+            check::receive(&batch)
         };
-        let facts_bytes = match &checked {
-            Ok(checked) => self.facts_bytes(batch.handle, checked.record_count),
-            Err(_) => 0,
+        // What it takes to decompress the batch is had together with the rest: who holds memory waits for
+        // no more of it.
+        let batch_bytes = match &received {
+            Ok(received) => {
+                let facts_bytes = self.facts_bytes(batch.handle, received.record_count_max);
+                received.payload.len() + received.plain_bytes_max + facts_bytes
+            }
+            Err(_) => batch.batch.len() + batch.compressed_batch.len(),
         };
-        let Some(mut permits) = self.admit(batch.batch.len() + facts_bytes).await else {
+        let Some(mut permits) = self.admit(batch_bytes).await else {
             return;
         };
-        let checked = match checked {
-            Ok(checked) => self
-                .look_at(&place, &batch)
-                .await
-                .map(|facts| (checked, facts)),
+        let checked = match received {
+            Ok(received) => self.check(&place, &batch, received).await,
             Err(rejection) => Err(rejection),
         };
-        let checked = checked.inspect(|(checked, _)| {
+        let checked = checked.inspect(|(checked, facts)| {
+            if checked.codec.is_some() {
+                self.give_back(&mut permits, &batch, checked, facts.as_deref());
+            }
             permits.tally = Some(self.shared.tally(checked.record_count.into()));
         });
         let Place { partition, stamp } = place;
@@ -260,12 +266,13 @@ impl Reader {
                 request: AppendRequest {
                     partition,
                     producer: Some(stamp),
-                    payload_bytes: u32::try_from(batch.batch.len()).unwrap_or(u32::MAX),
+                    payload_bytes: u32::try_from(checked.payload.len()).unwrap_or(u32::MAX),
                     payload_crc: checked.crc,
+                    codec: checked.codec,
                     record_count: checked.record_count,
                     expected: expected_offset(&batch),
                 },
-                payload: batch.batch,
+                payload: checked.payload,
                 facts,
                 sink: Arc::clone(&self.outbox) as Arc<dyn AppendSink>,
                 ticket,
@@ -284,6 +291,42 @@ impl Reader {
         });
     }
 
+    /// Checks a batch, and looks at its records if its topic does. What was decompressed for that is carried
+    /// on only with what was found.
+    async fn check(
+        &self,
+        place: &Place,
+        batch: &ProduceBatch,
+        received: IntactBatch,
+    ) -> Result<(CheckedBatch, Option<Box<CarriedFacts>>), Rejection> {
+        let mut checked = check::check(received)?;
+        if let (Some(codec), Some(plain)) = (checked.codec, &checked.plain) {
+            let compressions = &self.shared.metrics.engine.compressions;
+            compressions.note_received(codec, checked.payload.len(), plain.len());
+        }
+        let mut facts = self.look_at(place, batch, checked.records()).await?;
+        let plain = checked.plain.take();
+        if let Some(facts) = &mut facts {
+            facts.plain = plain;
+        }
+        Ok((checked, facts))
+    }
+
+    /// Gives back the memory that it took to look into a compressed batch and that nothing holds any more.
+    fn give_back(
+        &self,
+        permits: &mut Permits,
+        batch: &ProduceBatch,
+        checked: &CheckedBatch,
+        facts: Option<&CarriedFacts>,
+    ) {
+        let kept = facts.map_or(0, |facts| {
+            let plain_bytes = facts.plain.as_ref().map_or(0, Bytes::len);
+            plain_bytes + self.facts_bytes(batch.handle, checked.record_count)
+        });
+        permits.keep_only(checked.payload.len() + kept + OVERHEAD_BYTES);
+    }
+
     /// Memory that is needed beside a batch if its topic looks at records.
     fn facts_bytes(&self, handle: u32, record_count: u32) -> usize {
         let open = self.open.get(&handle);
@@ -295,20 +338,21 @@ impl Reader {
         &self,
         place: &Place,
         batch: &ProduceBatch,
+        records: &[u8],
     ) -> Result<Option<Box<CarriedFacts>>, Rejection> {
         let Some(OpenHandle { topic, .. }) = self.open.get(&batch.handle) else {
             return Ok(None);
         };
         let expected = match batch.expectation {
             Some(Expectation::ExpectedVersion(version)) => {
-                check::check_version(&topic.settings().config, &batch.batch)?;
+                check::check_version(&topic.settings().config, records)?;
                 Some(version)
             }
             Some(Expectation::ExpectedOffset(_)) | None => None,
         };
         let to_read = BatchToRead {
             topic,
-            payload: &batch.batch,
+            payload: records,
             numbered: Some((place.partition, place.stamp)),
             is_redriven: false,
         };

@@ -70,6 +70,7 @@ fn request(life: ProducerLife, number: u32, sequence: u64) -> AppendRequest {
         }),
         payload_bytes: 100,
         payload_crc: 7,
+        codec: None,
         record_count: 1,
         expected: None,
     }

@@ -272,6 +272,7 @@ impl Bench {
             producer: None,
             payload_bytes: 10,
             payload_crc: 0,
+            codec: None,
             record_count,
             expected: None,
         };

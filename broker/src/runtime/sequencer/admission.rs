@@ -126,7 +126,9 @@ impl Sequencer {
             }
             let admission = rows.admit(request.partition, facts, self.time.now_ms())?;
             not_held = not_held.or(admission.not_held);
-            admitted.appends.push(edit(request, payload, &admission));
+            admitted
+                .appends
+                .push(edit(request, payload, None, &admission));
             admitted.marked_count += admission.marked.len();
             admitted.unwritten.push(admission.unwritten);
         }
@@ -150,6 +152,7 @@ impl Sequencer {
     ) -> Result<Decided, AppendRefusal> {
         let (lsn, now_ms) = (self.next_lsn, self.time.now_ms());
         let partition = request.partition;
+        let plain = facts.plain.as_ref();
         let Some(facts) = facts.batches.first() else {
             return self.append_unwatched(request, payload.clone(), draft);
         };
@@ -167,7 +170,7 @@ impl Sequencer {
         {
             rows.push(UnwrittenRecord::row(partition, stamp, unwritten, now_ms));
         }
-        let Some((mut request, payload)) = edit(request, payload, &admission) else {
+        let Some((mut request, payload)) = edit(request, payload, plain, &admission) else {
             let Some(stamp) = request.producer else {
                 return Ok(Decided::Answer(AppendAnswer::Rejected));
             };
@@ -225,10 +228,12 @@ impl Sequencer {
     }
 }
 
-/// A batch as it is written; none if nothing is left of it.
+/// A batch as it is written; none if nothing is left of it. One that came compressed and is changed is
+/// written plain: compressing it again is not for the sequencer.
 fn edit(
     request: &AppendRequest,
     payload: &Bytes,
+    plain: Option<&Bytes>,
     admission: &Admission,
 ) -> Option<(AppendRequest, Bytes)> {
     let Admission {
@@ -247,7 +252,7 @@ fn edit(
         .iter()
         .map(|(number, version)| (*number, version.to_string()))
         .collect();
-    let edited = batch::edit(payload, |number| {
+    let edited = batch::edit(plain.unwrap_or(payload), |number| {
         if unwritten
             .binary_search_by_key(&number, |it| it.index)
             .is_ok()
@@ -262,6 +267,7 @@ fn edit(
     let request = AppendRequest {
         payload_bytes: u32::try_from(edited.len()).unwrap_or(u32::MAX),
         payload_crc: batch::crc(&edited),
+        codec: None,
         record_count: *written_count,
         ..*request
     };

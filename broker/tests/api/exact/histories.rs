@@ -10,7 +10,7 @@ use super::{config_with_checkpoints, create, with_versions};
 use crate::harness::{TestBroker, check_facts, record, refusal, soon};
 
 /// The value of a key's newest record.
-pub(super) async fn latest(broker: &TestBroker, topic: &str, key: &str) -> Option<String> {
+pub(crate) async fn latest(broker: &TestBroker, topic: &str, key: &str) -> Option<String> {
     let request = v1::GetLatestRequest {
         topic: topic.to_owned(),
         key: key.to_owned().into(),

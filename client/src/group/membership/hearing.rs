@@ -15,7 +15,7 @@ use crate::flow::Cost;
 use crate::group::item::{
     AssignedPartition, Assignment, GroupBatch, GroupItem, Revoking, StoppedPartition,
 };
-use crate::reader::check;
+use crate::reader::{check, received_bytes};
 use crate::record::Origin;
 use crate::{Batch, CaughtUp, Error, ErrorReason, Gap, GapReason};
 
@@ -214,11 +214,11 @@ impl Membership {
         }
     }
 
-    fn take_batch(&mut self, batch: FetchedBatch) -> Result<(), Error> {
+    fn take_batch(&mut self, mut batch: FetchedBatch) -> Result<(), Error> {
         let place = (batch.handle, batch.partition);
         let cost = Cost {
             records: batch.record_count.into(),
-            bytes: u64::try_from(batch.batch.len()).unwrap_or(u64::MAX),
+            bytes: received_bytes(&batch),
         };
         let topic = self.topic(place.0)?;
         let is_leaving = self.is_leaving;
@@ -227,7 +227,7 @@ impl Membership {
             self.buffer.refund(cost);
             return Ok(());
         };
-        if let Err(error) = check_batch(holding, &batch) {
+        if let Err(error) = check_batch(holding, &mut batch) {
             return self.take_damaged(place, Offset::new(batch.base_offset), error);
         }
         let wanted = holding.take(&batch);
@@ -349,7 +349,7 @@ impl Membership {
     }
 }
 
-fn check_batch(holding: &Holding, batch: &FetchedBatch) -> Result<(), Error> {
+fn check_batch(holding: &Holding, batch: &mut FetchedBatch) -> Result<(), Error> {
     check(batch)?;
     if holding.is_beyond_next(batch) {
         return Err(Error::corrupt("records are missing before a batch")

@@ -1,21 +1,40 @@
 //! Checking a batch when it arrives, so that going through its records cannot fail.
 
+use bytes::Bytes;
 use towpath_proto::batch::{self, BatchLimits};
-use towpath_proto::wire::FetchedBatch;
+use towpath_proto::compression::{Codec, decompress};
+use towpath_proto::limits::BATCH_BYTES_MAX;
+use towpath_proto::wire::{EncodedBatch, EncodingFault, FetchedBatch};
 
 use crate::Error;
 
-/// Checks a batch from end to end: checksum, form, number of records and their offsets.
-pub(crate) fn check(batch: &FetchedBatch) -> Result<(), Error> {
-    if batch.is_batch_repeated {
-        return Err(Error::corrupt("a batch came with its records twice"));
-    }
-    let crc = batch::crc(&batch.batch);
+/// Checks a batch from end to end: checksum, form, number of records and their offsets. One that is
+/// compressed becomes plain.
+pub(crate) fn check(batch: &mut FetchedBatch) -> Result<(), Error> {
+    let EncodedBatch { codec, bytes } = batch.encoded().map_err(|fault| {
+        let text = match fault {
+            EncodingFault::Repeated | EncodingFault::Both => "a batch came with its records twice",
+            EncodingFault::WithoutBytes
+            | EncodingFault::WithoutCodec
+            | EncodingFault::UnknownCodec { .. } => {
+                "a batch came with a codec that was not asked for"
+            }
+        };
+        Error::corrupt(text).because(fault)
+    })?;
+    let crc = batch::crc(bytes);
     if crc != batch.crc {
         let text = "a batch does not match its checksum";
         return Err(Error::corrupt(text)
             .with("crc", batch.crc)
             .with("computed", crc));
+    }
+    if let Some(codec) = codec {
+        batch.batch = decompress(codec, bytes, BATCH_BYTES_MAX)
+            .map_err(|error| Error::corrupt("a batch cannot be decompressed").because(error))?;
+        batch.compressed_batch = Bytes::new();
+        batch.codec = 0;
+        batch.crc = batch::crc(&batch.batch);
     }
     let summary = batch::walk(&batch.batch, &BatchLimits::NONE)
         .map_err(|error| Error::corrupt("a batch is malformed").because(error))?;
@@ -30,10 +49,25 @@ pub(crate) fn check(batch: &FetchedBatch) -> Result<(), Error> {
     Ok(())
 }
 
+/// Bytes of the records of a batch as it came.
+pub(crate) fn received_bytes(batch: &FetchedBatch) -> u64 {
+    let bytes = batch
+        .batch
+        .len()
+        .saturating_add(batch.compressed_batch.len());
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// Numbers of the codecs that [`check`] decompresses.
+pub(crate) fn accepted_codecs() -> Vec<i32> {
+    Codec::ALL.map(|codec| codec.number().into()).into()
+}
+
 #[cfg(test)]
 mod tests {
-    use bytes::{Bytes, BytesMut};
+    use bytes::BytesMut;
     use towpath_proto::batch::NewRecord;
+    use towpath_proto::compression::{Compression, compress};
 
     use super::*;
 
@@ -60,19 +94,79 @@ mod tests {
     fn check_refused(change: impl FnOnce(&mut FetchedBatch), expected: &str) {
         let mut batch = batch_of(&["a", "b"]);
         change(&mut batch);
-        let error = check(&batch).unwrap_err();
+        let error = check(&mut batch).unwrap_err();
         assert_eq!(error.message(), expected, "{error}");
         assert_eq!(error.kind(), crate::ErrorKind::Corrupt, "{error}");
     }
 
     #[test]
     fn sound_batches_pass() {
-        check(&batch_of(&["a", "b"])).unwrap();
-        let sparse = FetchedBatch {
+        check(&mut batch_of(&["a", "b"])).unwrap();
+        let mut sparse = FetchedBatch {
             offset_deltas: vec![3, 7],
             ..batch_of(&["a", "b"])
         };
-        check(&sparse).unwrap();
+        check(&mut sparse).unwrap();
+    }
+
+    fn compressed(compression: Compression) -> FetchedBatch {
+        let plain = batch_of(&["a"; 100]);
+        let compressed_batch = compress(&plain.batch, compression).expect("smaller");
+        FetchedBatch {
+            crc: batch::crc(&compressed_batch),
+            codec: compression.codec().number().into(),
+            batch: Bytes::new(),
+            compressed_batch,
+            ..plain
+        }
+    }
+
+    #[test]
+    fn a_compressed_batch_becomes_plain() {
+        let plain = batch_of(&["a"; 100]);
+        for compression in [Compression::Lz4, Compression::Zstd { level: 1 }] {
+            let mut batch = compressed(compression);
+            assert!(
+                received_bytes(&batch) < received_bytes(&plain),
+                "as it came"
+            );
+            check(&mut batch).unwrap();
+            assert_eq!(batch, plain);
+            let number = i32::from(compression.codec().number());
+            assert!(accepted_codecs().contains(&number), "it was asked for");
+        }
+    }
+
+    #[test]
+    fn damage_of_compressed_batches_is_seen() {
+        let right = || compressed(Compression::Lz4);
+        let text = "a batch does not match its checksum";
+        check_refused(|batch| *batch = FetchedBatch { crc: 1, ..right() }, text);
+        let cut = |batch: &mut FetchedBatch| {
+            *batch = right();
+            batch.compressed_batch.truncate(30);
+            batch.crc = batch::crc(&batch.compressed_batch);
+        };
+        check_refused(cut, "a batch cannot be decompressed");
+        let both = |batch: &mut FetchedBatch| {
+            batch.codec = 1;
+            batch.compressed_batch = right().compressed_batch;
+        };
+        check_refused(both, "a batch came with its records twice");
+        let text = "a batch came with a codec that was not asked for";
+        check_refused(|batch| batch.codec = 1, text);
+        for codec in [0, 3] {
+            check_refused(|batch| *batch = FetchedBatch { codec, ..right() }, text);
+        }
+        let text = "a batch has not as many records as it says";
+        let record_count = 99;
+        let fewer = |batch: &mut FetchedBatch| {
+            *batch = FetchedBatch {
+                record_count,
+                ..right()
+            }
+        };
+        check_refused(fewer, text);
     }
 
     #[test]

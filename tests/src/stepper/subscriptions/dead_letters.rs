@@ -205,6 +205,7 @@ impl Stepper {
             producer: None,
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload_crc: towpath_proto::batch::crc(&payload),
+            codec: None,
             record_count: u32::try_from(letters.len()).unwrap(),
             expected: None,
         };

@@ -280,6 +280,7 @@ fn append_of(item: Item, payload: &[u8], record_count: usize) -> AppendRequest {
         producer: None,
         payload_bytes: u32::try_from(payload.len()).unwrap(),
         payload_crc: towpath_proto::batch::crc(payload),
+        codec: None,
         record_count: u32::try_from(record_count).unwrap(),
         expected: None,
     }

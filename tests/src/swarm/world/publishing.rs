@@ -182,6 +182,7 @@ impl World {
         }
         Some(Box::new(CarriedFacts {
             batches: all,
+            plain: None,
             snapshot,
         }))
     }
@@ -407,6 +408,7 @@ fn append(item: Item, random: &mut Rng) -> (AppendRequest, Bytes) {
         producer: None,
         payload_bytes: u32::try_from(bytes.len()).unwrap(),
         payload_crc: towpath_proto::batch::crc(&bytes),
+        codec: None,
         record_count: random.u32(1..5),
         expected: None,
     };

@@ -57,6 +57,7 @@ impl World {
             }),
             payload_bytes: u32::try_from(batch.payload.len()).unwrap(),
             payload_crc: towpath_proto::batch::crc(&batch.payload),
+            codec: None,
             record_count: batch.record_count,
             expected: None,
         };

@@ -1,0 +1,177 @@
+//! Compressed batches where the broker needs their records.
+
+use super::*;
+use crate::compaction::{compact_to, compacted};
+use crate::consumer::{self, Consumer, dead, nack};
+use crate::exact::histories::latest;
+use crate::exact::{create, event, repeated, with_dedupe, with_versions};
+use crate::harness::batch_of;
+use crate::subscription::letters;
+
+/// A record of an event that compresses well.
+fn padded_event(id: &str, value: &str) -> v1::Record {
+    let mut record = event(id, value);
+    record.headers.extend(padded(None, "").headers);
+    record
+}
+
+#[tokio::test]
+async fn a_subscription_delivers_single_records_of_compressed_batches() {
+    for config in configs() {
+        let broker = TestBroker::start_with(config).await;
+        broker.create("orders", 1).await;
+        consumer::create(&broker).await;
+        let mut producer = broker.producer_of("orders", 1).await;
+        for (sequence, compression) in (0..).zip(COMPRESSIONS) {
+            let value = |number: u64| (3 * sequence + number).to_string();
+            let records = [("a", 0), ("b", 1), ("a", 2)]
+                .map(|(key, number)| padded(Some(key), &value(number)));
+            producer
+                .produce(batch(compression, sequence, records.into()))
+                .await;
+            producer.accepted().await;
+        }
+        let mut consumer = Consumer::open(&broker, 1).await;
+        consumer.receive(6).await;
+        assert!(consumer.settle((0, 0), nack("try again")).await);
+        consumer.receive_values(&["0", "1", "4"]).await;
+        assert!(consumer.settle((0, 0), dead("no such customer")).await);
+        let found = letters(&broker, 4).await;
+        let values: Vec<_> = found.iter().map(|(value, _)| value.as_str()).collect();
+        assert_eq!(values, ["0", "2", "3", "5"], "it and those behind it");
+        assert!(
+            found
+                .iter()
+                .all(|(_, headers)| headers["padding"].len() == 100)
+        );
+        consumer.ack_all().await;
+        broker.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_filter_sees_the_records_of_compressed_batches() {
+    let broker = TestBroker::start_with(config_without_cache()).await;
+    broker.create("orders", 1).await;
+    let mut wish = consumer::wish();
+    if let Some(config) = &mut wish.config {
+        config.filter = "key == 'b'".to_owned();
+    }
+    consumer::create_as(&broker, wish).await.unwrap();
+    let mut producer = broker.producer_of("orders", 1).await;
+    let records = ["a", "b", "c", "b"].map(|key| padded(Some(key), key));
+    producer
+        .produce(batch(Compression::Zstd { level: 3 }, 0, records.into()))
+        .await;
+    producer.accepted().await;
+    let mut consumer = Consumer::open(&broker, 1).await;
+    consumer.receive_values(&["b", "b"]).await;
+}
+
+#[tokio::test]
+async fn repeated_events_are_left_out_of_a_compressed_batch() {
+    for compression in COMPRESSIONS {
+        let broker = TestBroker::start().await;
+        create(&broker, "orders", 1, with_dedupe(60_000)).await;
+        let mut producer = broker.producer_of("orders", 1).await;
+        let first = [padded_event("1", "a"), padded_event("2", "b")];
+        let first = batch(compression, 0, first.into());
+        producer.produce(first.clone()).await;
+        assert_eq!(producer.accepted().await.unwritten, []);
+        let second = ["2", "3", "1"].map(|id| padded_event(id, id));
+        let second = batch(compression, 1, second.into());
+        producer.produce(second.clone()).await;
+        let accepted = producer.accepted().await;
+        let left_out = [repeated(0, 0, 1), repeated(2, 0, 0)];
+        assert_eq!(accepted.unwritten, left_out);
+        assert_eq!((accepted.base_offset, accepted.record_count), (2, 1));
+        let found = read(&broker, "orders", &Codec::ALL).await;
+        assert_eq!(found[0].compressed_batch, first.compressed_batch, "whole");
+        assert_eq!(found[1].codec, 0, "what is left is plain");
+        assert_eq!(values(&found[1]), ["3"]);
+        let broker = broker.restart().await;
+        let mut producer = broker.producer_of("orders", 1).await;
+        producer.produce(second).await;
+        let again = producer.accepted().await;
+        assert!(
+            again.is_duplicate && again.unwritten == left_out,
+            "{again:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn keys_of_a_compressed_batch_have_versions_and_are_found() {
+    let broker = TestBroker::start().await;
+    create(&broker, "accounts", 1, with_versions()).await;
+    let mut producer = broker.producer_of("accounts", 1).await;
+    let records = ["1", "2"].map(|value| padded(Some("alice"), value));
+    let compressed = batch(Compression::Lz4, 0, records.into());
+    let expecting = |version, sequence| ProduceBatch {
+        sequence,
+        expectation: Some(v1::produce_batch::Expectation::ExpectedVersion(version)),
+        ..compressed.clone()
+    };
+    producer.produce(expecting(0, 0)).await;
+    producer.accepted().await;
+    let found = latest(&broker, "accounts", "alice").await;
+    assert_eq!(found.as_deref(), Some("2"));
+    producer.produce(expecting(1, 1)).await;
+    producer.refused().await;
+    producer.produce(expecting(2, 2)).await;
+    assert_eq!(producer.accepted().await.base_offset, 2);
+    let mixed = ["alice", "bob"].map(|key| padded(Some(key), "1"));
+    producer
+        .produce(ProduceBatch {
+            expectation: Some(v1::produce_batch::Expectation::ExpectedVersion(4)),
+            ..batch(Compression::Lz4, 3, mixed.into())
+        })
+        .await;
+    let (refused, problem) = producer.refused().await;
+    assert!(refused.is_sequence_spent, "not one key: {problem}");
+}
+
+#[tokio::test]
+async fn compaction_leaves_records_out_of_a_compressed_batch_and_compresses_the_rest() {
+    for compression in COMPRESSIONS {
+        let broker = TestBroker::start_with(config_without_cache()).await;
+        create(&broker, "orders", 1, compacted()).await;
+        let mut producer = broker.producer_of("orders", 1).await;
+        let keyed = |keys: &[&str], value: &str| {
+            let records = keys.iter().map(|key| padded(Some(key), value));
+            records.collect::<Vec<_>>()
+        };
+        let batches = [
+            keyed(&["a", "b", "c", "d"], "first"),
+            keyed(&["e", "f"], "whole"),
+            keyed(&["b"], "second"),
+        ];
+        for (sequence, records) in (0..).zip(batches) {
+            producer
+                .produce(batch(compression, sequence, records))
+                .await;
+            producer.accepted().await;
+        }
+        producer
+            .produce(ProduceBatch {
+                batch: encode(vec![padded(Some("c"), "last")]).into(),
+                ..batch_of(3, &[])
+            })
+            .await;
+        producer.accepted().await;
+        compact_to(&broker, 6).await;
+        let codec = compression.codec();
+        let number = i32::from(codec.number());
+        let found = read(&broker, "orders", &[codec]).await;
+        let codecs: Vec<_> = found.iter().map(|it| it.codec).collect();
+        assert_eq!(codecs, [number, number, number, 0]);
+        let left = decompressed(&found[0], codec);
+        assert_eq!(left.offset_deltas, [0, 3], "a and d");
+        assert_eq!(values(&left), ["first"; 2]);
+        assert_eq!(values(&decompressed(&found[1], codec)), ["whole"; 2]);
+        let plain = read(&broker, "orders", &[]).await;
+        assert_eq!(plain[0], left);
+        let broker = broker.restart().await;
+        assert_eq!(read(&broker, "orders", &[]).await, plain);
+    }
+}
