@@ -1,5 +1,7 @@
 //! A life of the broker, in a process of its own, and processes that are its clients.
 
+pub(crate) mod bench;
+
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -44,7 +46,20 @@ impl BrokerProcess {
     /// [`Error::Io`] when it cannot be started; [`Error::Void`] when it is not ready in time or ended
     /// before (it has then said why on stderr).
     pub(crate) async fn start(program: &Path, data_dir: &Path) -> Result<Self> {
+        Self::start_with(program, data_dir, &[]).await
+    }
+
+    /// The same with further flags.
+    ///
+    /// # Errors
+    /// As [`BrokerProcess::start`].
+    pub(crate) async fn start_with(
+        program: &Path,
+        data_dir: &Path,
+        flags: &[&str],
+    ) -> Result<Self> {
         let mut command = serve(program, data_dir);
+        command.args(flags);
         let start = Instant::now();
         let mut child = command.spawn().map_err(Error::io("start the broker"))?;
         let meter = Meter::start(child.id())?;
