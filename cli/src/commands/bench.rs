@@ -3,6 +3,7 @@
 //! One file for each measurement. Each run has topics of its own (`trial`), is counted and timed by a
 //! `meter`, and is void unless every record is where it should be (`verify`).
 
+mod checkpoints;
 mod commit;
 mod consume;
 mod end_to_end;
@@ -83,6 +84,7 @@ pub(super) async fn run(command: &BenchCommand, session: &Session<'_>) -> Result
     command.check()?;
     let trial = Trial::prepare(command.load(), command.client_count(), session).await?;
     let measured = session.until_interrupted(watched(command, &trial)).await;
+    let checkpoints = trial.checkpoint_count().await;
     // The topics go whatever happened, unless they were to stay.
     let closed = trial.close().await;
     let measured = measured.map_err(|failure| {
@@ -96,11 +98,9 @@ pub(super) async fn run(command: &BenchCommand, session: &Session<'_>) -> Result
         }
     })?;
     closed?;
-    Ok(Outcome::of(BenchReport::new(
-        command,
-        &measured,
-        &trial.info,
-    )))
+    let checkpoints = checkpoints?;
+    let report = BenchReport::new(command, &measured, &trial.info);
+    Ok(Outcome::of(report.with_checkpoints(checkpoints)))
 }
 
 /// Says what the number of clients has to do with it that a broker was not reached.

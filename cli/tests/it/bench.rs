@@ -1,7 +1,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{TestBroker, json, json_lines, run, stdout_of, towpath};
+use crate::harness::{TestBroker, fails, json, json_lines, run, stdout_of, towpath};
 use crate::running::Running;
 use crate::serve_process::ServeProcess;
 
@@ -181,6 +181,23 @@ fn a_run_whose_records_are_not_all_there_is_void() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("void: records are missing"), "{said}");
     assert_eq!(broker.ok(&["topic", "list", "-o", "json"]), "", "topics");
+}
+
+#[test]
+fn checkpoints_are_counted_where_the_broker_tells_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data_dir = folder.path().join("data");
+    let args = ["--admin-listen", "127.0.0.1:0"];
+    let broker = ServeProcess::start_on(&data_dir, "127.0.0.1:0", &args);
+    let admin = broker.ready["admin_listen"].as_str().expect("an address");
+    let args = ["bench", "produce", "--records", "10", "--url", broker.url()];
+    let asking =
+        |address| towpath(&[&args[..], &["-o", "json", "--server-admin", address]].concat());
+    let report = json(&stdout_of(&mut asking(admin)));
+    assert!(report["checkpoints"].is_u64(), "{report}");
+    let said = fails(3, &mut asking(broker.listen()));
+    assert!(said.contains("--admin-listen"), "{said}");
+    assert_eq!(topics(broker.url()), [""; 0], "topics");
 }
 
 #[test]

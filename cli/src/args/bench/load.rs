@@ -39,6 +39,9 @@ pub(crate) struct BenchLoad {
     /// Process id of the broker, to tell its processor time and memory
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
+    /// Admin listener of the broker, to tell how many checkpoints it has written meanwhile
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) server_admin: Option<String>,
     /// Leave the topic behind
     #[arg(long)]
     pub(crate) keep_topic: bool,
@@ -62,6 +65,7 @@ impl BenchLoad {
             batch_bytes: IN_FLIGHT_BYTES / 64,
             in_flight_bytes: None,
             server_pid: None,
+            server_admin: None,
             keep_topic: false,
         }
     }

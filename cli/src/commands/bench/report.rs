@@ -40,6 +40,8 @@ pub(super) struct BenchReport {
     #[serde(flatten)]
     setting: Setting,
     client_cpu_seconds: Option<f64>,
+    /// That the broker has written since the run began, what it prepared included.
+    checkpoints: Option<u64>,
     server: Option<ServerReport>,
     version: &'static str,
     broker_version: String,
@@ -99,10 +101,21 @@ impl BenchReport {
             durability: info.durability.clone(),
             setting,
             client_cpu_seconds: elapsed.client_cpu.map(|cpu| cpu.as_secs_f64()),
+            checkpoints: None,
             server: elapsed.server.map(|usage| ServerReport::of(usage, bytes)),
             version: VERSION,
             broker_version: info.version.clone(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+impl BenchReport {
+    /// Tells how many checkpoints there were, where that is known.
+    pub(super) fn with_checkpoints(self, checkpoints: Option<u64>) -> Self {
+        Self {
+            checkpoints,
+            ..self
         }
     }
 }

@@ -9,6 +9,7 @@ use towpath_client::{
 };
 
 use super::Session;
+use super::checkpoints::checkpoint_count;
 use super::meter::{Meter, Pulse};
 use super::payload::Payload;
 use super::room::make_room;
@@ -38,6 +39,8 @@ pub(super) struct Trial<'a> {
     topic: Topic,
     /// Topics beside that one.
     others: Mutex<Vec<Topic>>,
+    /// That the broker had written before, where that can be asked.
+    checkpoints: Option<u64>,
     /// Set once there is a subscription of the topic's name.
     subscription: OnceLock<()>,
 }
@@ -47,8 +50,8 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     ///
-    /// There is no broker, it refuses the topic, the process to be looked at is not there, or this one may
-    /// not have as many connections as are needed.
+    /// There is no broker, it refuses the topic, the process or the admin listener to be looked at is not
+    /// there, or this process may not have as many connections as are needed.
     pub(super) async fn prepare(
         load: &'a BenchLoad,
         clients: u32,
@@ -61,6 +64,10 @@ impl<'a> Trial<'a> {
             return Err(Failure::new(Exit::NotFound, message));
         }
         make_room(clients)?;
+        let checkpoints = match &load.server_admin {
+            Some(address) => Some(checkpoint_count(address).await?),
+            None => None,
+        };
         let admin = session.client()?.admin();
         let info = admin.server_info().await?;
         let name = format!("bench-{:08x}", fastrand::u32(..));
@@ -74,8 +81,23 @@ impl<'a> Trial<'a> {
             admin,
             topic,
             others: Mutex::default(),
+            checkpoints,
             subscription: OnceLock::new(),
         })
+    }
+
+    /// How many checkpoints the broker has written since the run began; none where that cannot be asked.
+    ///
+    /// # Errors
+    ///
+    /// Its admin listener is not reached any more.
+    pub(super) async fn checkpoint_count(&self) -> Result<Option<u64>, Failure> {
+        let Some((address, before)) = self.load.server_admin.as_deref().zip(self.checkpoints)
+        else {
+            return Ok(None);
+        };
+        let now = checkpoint_count(address).await?;
+        Ok(Some(now.saturating_sub(before)))
     }
 
     /// Name of the topic.

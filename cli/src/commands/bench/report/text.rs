@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::setting::Setting;
 use super::{BenchReport, LatencyReport};
-use crate::output::{bytes, count, duration, rate};
+use crate::output::{bytes, count, count_of, duration, rate};
 
 impl BenchReport {
     pub(super) fn write_lines(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -86,6 +86,9 @@ impl BenchReport {
                 bytes(server.memory_bytes),
                 bytes(server.memory_bytes_max)
             )?;
+        }
+        if let Some(checkpoints) = self.checkpoints {
+            writeln!(out, "  written  {}", count_of(checkpoints, "checkpoint"))?;
         }
         match self.client_cpu_seconds {
             Some(seconds) => writeln!(out, "  clients  {seconds:.2} s of processor"),
