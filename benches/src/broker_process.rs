@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_mins(10);
 pub(crate) struct BrokerProcess {
     child: Child,
     url: String,
+    /// Where it tells its metrics, if it does.
+    admin_listen: Option<String>,
     /// When it was started.
     pub(crate) start: Instant,
     /// From its start to the line that says that it is ready.
@@ -37,6 +39,7 @@ pub(crate) struct BrokerProcess {
 #[derive(Debug, Deserialize)]
 struct Ready {
     url: String,
+    admin_listen: Option<String>,
 }
 
 impl BrokerProcess {
@@ -69,10 +72,11 @@ impl BrokerProcess {
         if line.is_empty() {
             return Err(void("the broker did not start"));
         }
-        let Ready { url } = serde_json::from_str(&line)?;
+        let Ready { url, admin_listen } = serde_json::from_str(&line)?;
         Ok(Self {
             child,
             url,
+            admin_listen,
             start,
             ready_after,
             meter,

@@ -63,9 +63,14 @@ pub async fn run<W: Write>(
     broker.end(Stop::Terminate).await
 }
 
-/// A broker that takes the connections of all clients.
+/// A broker that takes the connections of all clients, and counts checkpoints.
 async fn start(plan: &GrowthPlan, folder: &DataFolder) -> Result<BrokerProcess> {
-    let flags = ["--connection-count-max", "8192"];
+    let flags = [
+        "--connection-count-max",
+        "8192",
+        "--admin-listen",
+        "127.0.0.1:0",
+    ];
     BrokerProcess::start_with(&plan.towpath, folder.path(), &flags).await
 }
 

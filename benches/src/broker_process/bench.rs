@@ -18,6 +18,8 @@ pub(crate) struct BenchRow {
     /// None in a short run.
     pub(crate) median_second_megabytes_per_second: Option<f64>,
     pub(crate) latency_us: BenchLatencyUs,
+    /// None where the broker does not tell.
+    pub(crate) checkpoints: Option<u64>,
     pub(crate) server: Option<BenchServer>,
 }
 
@@ -43,9 +45,11 @@ impl BrokerProcess {
     /// [`Error::Void`] if it fails: it has said why on stderr.
     pub(crate) async fn bench(&self, program: &Path, arguments: &[&str]) -> Result<BenchRow> {
         let pid = self.child.id().unwrap_or_default().to_string();
+        let admin = self.admin_listen.iter();
         let output = command(program)
             .arg("bench")
             .args(arguments)
+            .args(admin.flat_map(|address| ["--server-admin", address]))
             .args(["-o", "json", "--url", &self.url, "--server-pid", &pid])
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

@@ -31,6 +31,8 @@ pub struct Growth {
     pub worst_second_megabytes_per_second: Option<f64>,
     /// The median whole second.
     pub median_second_megabytes_per_second: Option<f64>,
+    /// That were written meanwhile.
+    pub checkpoints: Option<u64>,
     /// Processor time of the broker for 10^9 bytes of values.
     pub produce_server_cpu_seconds_per_gb: Option<f64>,
     /// What one client reads of records in the broker's memory.

@@ -68,6 +68,7 @@ impl Step<'_> {
             produce_megabytes_per_second: produce.megabytes_per_second,
             worst_second_megabytes_per_second: produce.worst_second_megabytes_per_second,
             median_second_megabytes_per_second: produce.median_second_megabytes_per_second,
+            checkpoints: produce.checkpoints,
             produce_server_cpu_seconds_per_gb: server.map(|it| it.cpu_seconds_per_gigabyte),
             tail_megabytes_per_second: tail.megabytes_per_second,
             one_in_flight_records_per_second: latency.records_per_second,

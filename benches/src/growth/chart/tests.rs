@@ -17,6 +17,7 @@ fn run(at: u64, produce: f64, worst: Option<f64>) -> (GrowthSetting, Growth) {
         produce_megabytes_per_second: produce,
         worst_second_megabytes_per_second: worst,
         median_second_megabytes_per_second: worst,
+        checkpoints: Some(3),
         produce_server_cpu_seconds_per_gb: Some(0.7),
         tail_megabytes_per_second: 2.0 * produce,
         one_in_flight_records_per_second: 4_000.0,
