@@ -1,5 +1,7 @@
 //! A life of the broker, in a process of its own, and processes that are its clients.
 
+pub(crate) mod bench;
+
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -23,6 +25,8 @@ const PATIENCE: Duration = Duration::from_mins(10);
 pub(crate) struct BrokerProcess {
     child: Child,
     url: String,
+    /// Where it tells its metrics, if it does.
+    admin_listen: Option<String>,
     /// When it was started.
     pub(crate) start: Instant,
     /// From its start to the line that says that it is ready.
@@ -35,6 +39,7 @@ pub(crate) struct BrokerProcess {
 #[derive(Debug, Deserialize)]
 struct Ready {
     url: String,
+    admin_listen: Option<String>,
 }
 
 impl BrokerProcess {
@@ -44,7 +49,20 @@ impl BrokerProcess {
     /// [`Error::Io`] when it cannot be started; [`Error::Void`] when it is not ready in time or ended
     /// before (it has then said why on stderr).
     pub(crate) async fn start(program: &Path, data_dir: &Path) -> Result<Self> {
+        Self::start_with(program, data_dir, &[]).await
+    }
+
+    /// The same with further flags.
+    ///
+    /// # Errors
+    /// As [`BrokerProcess::start`].
+    pub(crate) async fn start_with(
+        program: &Path,
+        data_dir: &Path,
+        flags: &[&str],
+    ) -> Result<Self> {
         let mut command = serve(program, data_dir);
+        command.args(flags);
         let start = Instant::now();
         let mut child = command.spawn().map_err(Error::io("start the broker"))?;
         let meter = Meter::start(child.id())?;
@@ -54,10 +72,11 @@ impl BrokerProcess {
         if line.is_empty() {
             return Err(void("the broker did not start"));
         }
-        let Ready { url } = serde_json::from_str(&line)?;
+        let Ready { url, admin_listen } = serde_json::from_str(&line)?;
         Ok(Self {
             child,
             url,
+            admin_listen,
             start,
             ready_after,
             meter,

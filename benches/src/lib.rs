@@ -5,8 +5,8 @@
 //! loopback connection. [`recovery`] is how long Towpath itself takes to come back after it was killed
 //! or stopped, [`groups`] how fast its consumer groups heal, [`subscriptions`] what its durable
 //! subscriptions cost, [`keys`] what topics cost that look at records, [`schedules`] what
-//! scheduled records cost. The binaries `bare_model`, `raw_limits`, `recovery`, `groups`, `keys`, `schedules` and
-//! `subscriptions` print them as text or as JSON rows ([`report`]), so that a run of `towpath bench` can
+//! scheduled records cost, [`growth`] how figures change while one thing grows. The binaries of these names, `bare_model`
+//! and `raw_limits` print them as text or as JSON rows ([`report`]), so that a run of `towpath bench` can
 //! be paired with them.
 //!
 //! Nothing depends on this crate and nothing here is asserted in CI; `docs/benchmarks.md` says how
@@ -15,12 +15,14 @@
 
 pub mod error;
 pub mod groups;
+pub mod growth;
 pub mod host;
 pub mod keys;
 pub mod limits;
 pub mod model;
 pub mod output;
 pub mod payload;
+pub mod program;
 pub mod recovery;
 pub mod report;
 pub mod round_file;
@@ -30,6 +32,7 @@ pub mod subscriptions;
 
 mod aligned;
 mod broker_process;
+mod chart;
 mod spread;
 
 pub use error::{Error, Result};

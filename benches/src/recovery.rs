@@ -21,7 +21,7 @@ mod restart;
 mod rows;
 #[cfg(test)]
 mod testing;
-mod topics;
+pub(crate) mod topics;
 
 use std::io::Write;
 

@@ -31,6 +31,15 @@ impl Spread {
     }
 }
 
+/// A number of bytes or things among other figures.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a disk holds far fewer than 2^52 bytes"
+)]
+pub(crate) fn to_float(number: u64) -> f64 {
+    number as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ mod waiting;
 mod watch;
 
 pub use idle::{IdlePlan, run as measure_idle};
+pub(crate) use idle::{create, create_topics};
 pub use in_flight::{InFlightPlan, run as measure_in_flight};
 pub use rows::{
     Idle, IdleMedian, IdleSetting, InFlight, InFlightMedian, InFlightSetting, Waiting,

@@ -32,7 +32,10 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::output::Format;
 
-pub(crate) use bench::{BenchArgs, BenchCommand, BenchLoad, BenchMode, BenchSubscription};
+pub(crate) use bench::{
+    BenchArgs, BenchCommand, BenchCommit, BenchConsume, BenchEndToEnd, BenchLoad, BenchPlace,
+    BenchSource, BenchSubscription,
+};
 pub(crate) use commit::CommitArgs;
 pub(crate) use consume::{AckWhen, CommitWhen, ConsumeArgs, Exec};
 pub(crate) use demo::DemoArgs;

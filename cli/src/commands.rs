@@ -36,6 +36,7 @@ use session::Session;
 pub(crate) async fn run(cli: Cli, output: &Output, start: Instant) -> Result<Outcome, Failure> {
     start_logging(match &cli.command {
         Command::Serve(_) => LogUse::Broker,
+        Command::Bench(_) => LogUse::Measurement,
         Command::Demo(_) | Command::Completions(_) | Command::Man(_) | Command::Version => {
             LogUse::Quiet
         }

@@ -9,7 +9,7 @@ use clap::Parser;
 use towpath_benches::host::Machine;
 use towpath_benches::recovery::{self, Chart, DataFolder, Plan, Recovery};
 use towpath_benches::report::{Format, Report};
-use towpath_benches::{Error, Result, output};
+use towpath_benches::{Error, Result, program};
 
 #[derive(Debug, Parser)]
 #[command(about = "Measure how long Towpath takes to come back after a kill and after a stop")]
@@ -23,18 +23,14 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    output::run(run(&cli.plan, cli.output))
+    program::run(run(cli.plan, cli.output))
 }
 
-async fn run(plan: &Plan, format: Format) -> Result<()> {
+async fn run(plan: Plan, format: Format) -> Result<()> {
     let folder = DataFolder::create(&plan.dir, plan.room_bytes(), plan.keep)?;
     let machine = Machine::describe(Some(folder.path()))?;
     let mut report = Report::<_, Recovery>::start(std::io::stdout(), format, machine)?;
-    // What is given up leaves neither a broker nor a folder.
-    tokio::select! {
-        measured = Box::pin(recovery::run(plan, &folder, &mut report)) => measured?,
-        _ = tokio::signal::ctrl_c() => return Err(Error::Interrupted),
-    }
+    recovery::run(&plan, &folder, &mut report).await?;
     let chart = Chart::of(report.runs()).to_string();
     report.finish()?;
     match &plan.svg {

@@ -5,14 +5,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use towpath_benches::host::Machine;
-use towpath_benches::recovery::DataFolder;
-use towpath_benches::report::{Format, Report};
+use towpath_benches::Result;
+use towpath_benches::program::{self, ROOM_BYTES};
+use towpath_benches::report::Format;
 use towpath_benches::schedules::{self, SchedulesPlan};
-use towpath_benches::{Error, Result, output};
-
-/// The broker's journal, and what it leaves free before it refuses to write.
-const ROOM_BYTES: u64 = 2 << 30;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -27,25 +23,11 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome = tokio::runtime::Runtime::new()
-        .map_err(Error::io("start the runtime"))
-        .and_then(|runtime| runtime.block_on(run(&cli)));
-    output::exit_code(outcome)
+    program::run(run(Cli::parse()))
 }
 
-async fn run(cli: &Cli) -> Result<()> {
-    // What is given up leaves neither a broker nor a folder.
-    tokio::select! {
-        measured = Box::pin(measure(cli)) => measured,
-        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
-    }
-}
-
-async fn measure(cli: &Cli) -> Result<()> {
-    let folder = DataFolder::create(&cli.plan.dir, ROOM_BYTES, false)?;
-    let machine = Machine::describe(Some(folder.path()))?;
-    let mut report = Report::start(std::io::stdout(), cli.output, machine)?;
+async fn run(cli: Cli) -> Result<()> {
+    let (folder, mut report) = program::prepare(&cli.plan.dir, ROOM_BYTES, cli.output)?;
     schedules::run(&cli.plan, &folder, &mut report).await?;
     report.finish()
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Looking;
 use crate::report::{LatencyUs, Measured};
-use crate::spread::Spread;
+use crate::spread::{Spread, to_float};
 
 /// What is measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,7 +60,7 @@ impl Measured for Keys {
             setting: setting.clone(),
             records_per_second: spread(|it| it.records_per_second)?,
             server_cpu_us_per_record: spread(|it| it.server_cpu_us_per_record)?,
-            memory_bytes: spread(|it| number(it.memory_bytes))?,
+            memory_bytes: spread(|it| to_float(it.memory_bytes))?,
         })
     }
 
@@ -74,8 +74,8 @@ impl Measured for Keys {
             format_setting(setting),
             self.records_per_second,
             self.server_cpu_us_per_record,
-            number(self.memory_bytes) / 1e6,
-            number(self.index_bytes) / 1e6,
+            to_float(self.memory_bytes) / 1e6,
+            to_float(self.index_bytes) / 1e6,
             latency("latest", &self.latest_us),
             latency("history", &self.history_us)
         )
@@ -97,9 +97,4 @@ fn format_setting(setting: &KeysSetting) -> String {
         "{}  {:<8}  {} records of {} keys",
         setting.benchmark, setting.looking, setting.records, setting.keys
     )
-}
-
-#[expect(clippy::cast_precision_loss, reason = "figures of a measurement")]
-fn number(count: u64) -> f64 {
-    count as f64
 }

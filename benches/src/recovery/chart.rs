@@ -2,14 +2,12 @@
 //!
 //! Written by hand: dots, lines and two kinds of axis need no plotting library.
 
-mod axis;
-
 use std::fmt;
 
-use super::rows::to_float;
 use super::{Recovery, RecoverySetting, Stop};
-use crate::spread::Spread;
-use axis::Axis;
+use crate::chart::{Axis, grid};
+use crate::size::format_bytes;
+use crate::spread::{Spread, to_float};
 
 /// The runs of a report; displays as SVG.
 #[derive(Debug)]
@@ -84,6 +82,7 @@ impl fmt::Display for Chart<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let y = Axis::linear(self.figures(|run| run.ready_ms), ROWS);
         let sizes = self.sizes_bytes().into_iter();
+        let sizes = sizes.map(|size| (size, format_size(size)));
         let stored = Axis::log(self.figures(stored_bytes), sizes, STORED_COLUMNS);
         let replayed = Axis::linear(self.figures(replayed_megabytes), REPLAYED_COLUMNS);
         writeln!(
@@ -119,31 +118,8 @@ fn legend(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, r#"<text x="310" y="48">line: median</text>"#)
 }
 
-fn grid(f: &mut fmt::Formatter<'_>, x: &Axis, y: &Axis, label: &str) -> fmt::Result {
-    let ((left, right), (bottom, top)) = (x.pixels, y.pixels);
-    for (value, text) in &y.marks {
-        let at = y.at(*value);
-        writeln!(
-            f,
-            r##"<path d="M{left} {at:.1}H{right}" stroke="#ddd"/><text x="{}" y="{:.1}" text-anchor="end">{text}</text>"##,
-            left - 8.0,
-            at + 4.0
-        )?;
-    }
-    for (value, text) in &x.marks {
-        let at = x.at(*value);
-        writeln!(
-            f,
-            r##"<path d="M{at:.1} {top}V{bottom}" stroke="#ddd"/><text x="{at:.1}" y="{}" text-anchor="middle">{text}</text>"##,
-            bottom + 18.0
-        )?;
-    }
-    let middle = f64::midpoint(left, right);
-    writeln!(
-        f,
-        r#"<text x="{middle}" y="{}" text-anchor="middle">{label}</text>"#,
-        bottom + 40.0
-    )
+fn format_size(bytes: u64) -> String {
+    format_bytes(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 fn stored_bytes(run: &Recovery) -> f64 {

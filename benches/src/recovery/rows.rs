@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::page_cache::PageCache;
 use crate::report::{Measured, format_neighbours};
 use crate::size::format_bytes;
-use crate::spread::Spread;
+use crate::spread::{Spread, to_float};
 
 /// How the broker ended before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -155,15 +155,6 @@ fn format_setting(setting: &RecoverySetting) -> String {
 fn format_journal(journal_bytes: f64, referenced_bytes: f64) -> String {
     let (journal, referenced) = (journal_bytes / 1e6, referenced_bytes / 1e6);
     format!("journal {journal:>4.0} MB, referenced {referenced:>4.0} MB")
-}
-
-/// A number of bytes or entries among other figures.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a disk holds far fewer than 2^52 bytes"
-)]
-pub(super) fn to_float(number: u64) -> f64 {
-    number as f64
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ const REMOVAL_INTERVAL: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// Those of the broker.
-pub(super) async fn create(client: &Client, partitions: u32) -> Result<()> {
+pub(crate) async fn create(client: &Client, partitions: u32) -> Result<()> {
     let admin = client.admin();
     admin
         .create_topic(NewTopic::new(STORED).partitions(partitions))
@@ -44,7 +44,7 @@ pub(super) async fn create(client: &Client, partitions: u32) -> Result<()> {
 ///
 /// # Errors
 /// Those of the broker, such as a full disk.
-pub(super) async fn fill(client: &Client, size_bytes: u64) -> Result<u64> {
+pub(crate) async fn fill(client: &Client, size_bytes: u64) -> Result<u64> {
     let admin = client.admin();
     loop {
         let topic = admin.topic(STORED).await?;

@@ -7,6 +7,7 @@
 //! ```
 
 use std::io::Write;
+use std::ops::Range;
 use std::time::Duration;
 
 use clap::Args;
@@ -60,7 +61,9 @@ pub async fn run<W: Write>(
     let program = &plan.broker.towpath;
     let mut broker = BrokerProcess::start(program, folder.path()).await?;
     let empty_bytes = broker.memory_bytes()?;
-    create(plan, &broker.client()?.admin()).await?;
+    let admin = broker.client()?.admin();
+    create_topics(&admin, plan.topics).await?;
+    create(&admin, 0..plan.subscriptions, plan.topics).await?;
     let setting = IdleSetting {
         benchmark: "subscriptions idle",
         subscriptions: plan.subscriptions,
@@ -88,17 +91,29 @@ pub async fn run<W: Write>(
     Ok(())
 }
 
-async fn create(plan: &IdlePlan, admin: &Admin) -> Result<()> {
-    for topic in 0..plan.topics {
+/// Makes the topics that subscriptions share, each of one partition.
+///
+/// # Errors
+/// Those of the broker.
+pub(crate) async fn create_topics(admin: &Admin, topics: u32) -> Result<()> {
+    for topic in 0..topics {
         let topic = NewTopic::new(topic_name(topic)).partitions(1);
         admin.create_topic(topic).await?;
     }
+    Ok(())
+}
+
+/// Makes the subscriptions with these numbers of so many topics.
+///
+/// # Errors
+/// Those of the broker.
+pub(crate) async fn create(admin: &Admin, numbers: Range<u32>, topics: u32) -> Result<()> {
     let mut creating = JoinSet::new();
-    for first in 0..CREATING_MAX.min(plan.subscriptions) {
-        let (plan, admin) = (plan.clone(), admin.clone());
+    for first in numbers.clone().take(CREATING_MAX as usize) {
+        let (end, admin) = (numbers.end, admin.clone());
         creating.spawn(async move {
-            for number in (first..plan.subscriptions).step_by(CREATING_MAX as usize) {
-                let topic = topic_name(number % plan.topics);
+            for number in (first..end).step_by(CREATING_MAX as usize) {
+                let topic = topic_name(number % topics);
                 let new = NewSubscription::new(subscription_name(number), topic, Start::End);
                 admin.create_subscription(new).await?;
             }

@@ -1,25 +1,36 @@
 //! `towpath bench`.
 
-use std::num::NonZeroU32;
+mod commit;
+mod consume;
+mod load;
+mod subscription;
+
 use std::num::NonZeroU64;
 
-use clap::{Args, Subcommand, ValueEnum};
-use towpath_client::SubscriptionMode;
+use clap::{Args, Subcommand};
 
 use super::number::parse_count;
-use super::size::parse_size;
 use crate::failure::Failure;
 
-/// Largest value that fits into a record of the broker's default size with room for the rest.
-const SIZE_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) use commit::BenchCommit;
+pub(crate) use consume::{BenchConsume, BenchEndToEnd, BenchPlace};
+pub(crate) use load::BenchLoad;
+pub(crate) use subscription::{BenchSource, BenchSubscription};
+
+/// Values that hold a number or a time of eight bytes.
+const MARKED_SIZE_BYTES_MIN: usize = 8;
+/// Half of what a broker's tail cache holds by default: so much certainly stays there.
+const TAIL_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// Which of the measurements.
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   towpath bench produce --records 1000000 --size 1KiB
   towpath bench consume --records 1000000 --size 1KiB --partitions 8 --clients 2
+  towpath bench end-to-end --records 600000 --size 1KiB --rate 20000
   towpath bench group --records 1000000 --size 1KiB --partitions 8 --clients 4
   towpath bench subscription --records 1000000 --size 100 --mode shared --clients 4
+  towpath bench commit --records 100000 --size 100 --clients 64
   towpath bench latency --records 10000 --size 1KiB
   towpath bench latency --records 600000 --size 1KiB --rate 20000 --clients 4 -o json
 ")]
@@ -29,21 +40,44 @@ pub(crate) struct BenchArgs {
     pub(crate) command: BenchCommand,
 }
 
-/// One measurement. Each has a topic of its own, checks what became of every record, and says so.
+/// One measurement. Each has topics of its own, checks what became of every record, and says so.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// How fast records are made durable
     #[command(before_help = "Examples:
   towpath bench produce --records 1000000 --size 1KiB
   towpath bench produce --records 5000000 --size 100 --partitions 16 --clients 4 -o json
+  towpath bench produce --records 5000000 --size 100 --partitions 1000 --clients 1000
 ")]
     Produce(BenchLoad),
     /// How fast records are read back
     #[command(before_help = "Examples:
   towpath bench consume --records 1000000 --size 1KiB
-  towpath bench consume --records 5000000 --size 100 --partitions 8 --clients 2 -o json
+  towpath bench consume --records 30000 --size 1KiB --from tail --passes 100
+  towpath bench consume --records 5000000 --size 100 --partitions 8 --clients 2 --from disk -o json
 ")]
-    Consume(BenchLoad),
+    Consume {
+        /// The load.
+        #[command(flatten)]
+        load: BenchLoad,
+        /// How it is read.
+        #[command(flatten)]
+        consume: BenchConsume,
+    },
+    /// How fast, and how long after it was due, a record has come to a reader that follows
+    #[command(before_help = "Examples:
+  towpath bench end-to-end --records 1000000 --size 1KiB             as fast as it goes
+  towpath bench end-to-end --records 600000 --size 1KiB --rate 20000 at a fixed rate
+  towpath bench end-to-end --records 600000 --rate 20000 --partitions 8 --clients 4 --readers 2
+")]
+    EndToEnd {
+        /// The load.
+        #[command(flatten)]
+        load: BenchLoad,
+        /// Its readers.
+        #[command(flatten)]
+        end_to_end: BenchEndToEnd,
+    },
     /// How fast records are read by a consumer group of which every client is a member
     #[command(before_help = "Examples:
   towpath bench group --records 1000000 --size 1KiB --partitions 8 --clients 4
@@ -63,6 +97,20 @@ pub(crate) enum BenchCommand {
         #[command(flatten)]
         subscription: BenchSubscription,
     },
+    /// How fast records of a durable subscription become others, each by an atomic commit
+    #[command(before_help = "Examples:
+  towpath bench commit --records 10000 --size 100                    one commit in flight
+  towpath bench commit --records 100000 --size 100 --clients 64      one in flight each
+  towpath bench commit --records 100000 --size 100 --in-flight 64 --appends 1 -o json
+")]
+    Commit {
+        /// The load.
+        #[command(flatten)]
+        load: BenchLoad,
+        /// The commits.
+        #[command(flatten)]
+        commit: BenchCommit,
+    },
     /// How long a record takes to be durable
     #[command(before_help = "Examples:
   towpath bench latency --records 10000 --size 1KiB                  one in flight
@@ -80,52 +128,38 @@ pub(crate) enum BenchCommand {
     },
 }
 
-/// What is written and read.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct BenchLoad {
-    /// Number of records
-    #[arg(long, value_name = "N", default_value = "100000",
-          value_parser = parse_count::<NonZeroU64>)]
-    pub(crate) records: NonZeroU64,
-    /// Size of each value: random bytes, which do not compress
-    #[arg(long, value_name = "BYTES", default_value = "1KiB", value_parser = parse_value_size)]
-    pub(crate) size: usize,
-    /// Partitions of the topic
-    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count::<NonZeroU32>)]
-    pub(crate) partitions: NonZeroU32,
-    /// Clients, each with connections of its own
-    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count::<NonZeroU32>)]
-    pub(crate) clients: NonZeroU32,
-    /// Size at which a client sends a batch [default: the SDK's]
-    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
-    pub(crate) batch_bytes: Option<usize>,
-    /// Process id of the broker, to tell its processor time and memory
-    #[arg(long, value_name = "PID")]
-    pub(crate) server_pid: Option<u32>,
-    /// Leave the topic behind
-    #[arg(long)]
-    pub(crate) keep_topic: bool,
-}
-
 impl BenchCommand {
     /// What is written and read.
     pub(crate) const fn load(&self) -> &BenchLoad {
         match self {
             Self::Produce(load)
-            | Self::Consume(load)
             | Self::Group(load)
+            | Self::Consume { load, .. }
+            | Self::EndToEnd { load, .. }
             | Self::Subscription { load, .. }
+            | Self::Commit { load, .. }
             | Self::Latency { load, .. } => load,
         }
+    }
+
+    /// How many clients there are, with those that only read.
+    pub(crate) fn client_count(&self) -> u32 {
+        let readers = match self {
+            Self::EndToEnd { end_to_end, .. } => end_to_end.readers.get(),
+            _ => 0,
+        };
+        self.load().clients.get().saturating_add(readers)
     }
 
     /// Name of the measurement.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Produce(_) => "produce",
-            Self::Consume(_) => "consume",
+            Self::Consume { .. } => "consume",
+            Self::EndToEnd { .. } => "end-to-end",
             Self::Group(_) => "group",
             Self::Subscription { .. } => "subscription",
+            Self::Commit { .. } => "commit",
             Self::Latency { .. } => "latency",
         }
     }
@@ -137,122 +171,44 @@ impl BenchCommand {
     /// They do not.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         match self {
-            Self::Consume(load) | Self::Group(load) if load.clients > load.partitions => Err(
-                Failure::usage("more clients than partitions: some would have nothing to read"),
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    /// Records a second that are due, if they are.
-    pub(crate) const fn rate(&self) -> Option<NonZeroU64> {
-        match self {
-            Self::Latency { rate, .. } => *rate,
-            Self::Produce(_) | Self::Consume(_) | Self::Group(_) | Self::Subscription { .. } => {
-                None
+            Self::Consume { load, consume } => {
+                check_readers("clients", load.clients.get(), load)?;
+                check_tail(load, consume)
             }
-        }
-    }
-
-    /// The subscription that is measured, if there is one.
-    pub(crate) const fn subscription(&self) -> Option<&BenchSubscription> {
-        match self {
-            Self::Subscription { subscription, .. } => Some(subscription),
-            _ => None,
-        }
-    }
-}
-
-/// A subscription that is measured.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct BenchSubscription {
-    /// Who gets records, and in which order
-    #[arg(long, value_enum, default_value_t = BenchMode::KeyShared)]
-    pub(crate) mode: BenchMode,
-    /// Keys that the records have, drawn at random [default: none has a key]
-    #[arg(long, value_name = "N", value_parser = parse_count::<NonZeroU32>)]
-    pub(crate) keys: Option<NonZeroU32>,
-    /// Records that each client may have that are not settled [default: the SDK's]
-    #[arg(long, value_name = "N", value_parser = parse_count::<NonZeroU64>)]
-    pub(crate) in_flight: Option<NonZeroU64>,
-}
-
-/// Modes that several clients share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BenchMode {
-    /// Any record to anyone
-    Shared,
-    /// Each key in order, to one client at a time
-    KeyShared,
-}
-
-impl BenchMode {
-    /// What the flag says.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Shared => "shared",
-            Self::KeyShared => "key-shared",
+            Self::Group(load) => check_readers("clients", load.clients.get(), load),
+            Self::EndToEnd { load, end_to_end } => {
+                check_readers("readers", end_to_end.readers.get(), load)?;
+                check_marked(load)
+            }
+            Self::Commit { load, .. } => check_marked(load),
+            Self::Produce(_) | Self::Subscription { .. } | Self::Latency { .. } => Ok(()),
         }
     }
 }
 
-impl From<BenchMode> for SubscriptionMode {
-    fn from(mode: BenchMode) -> Self {
-        match mode {
-            BenchMode::Shared => Self::Shared,
-            BenchMode::KeyShared => Self::KeyShared,
-        }
+fn check_readers(who: &str, readers: u32, load: &BenchLoad) -> Result<(), Failure> {
+    if readers <= load.partitions.get() {
+        return Ok(());
     }
+    let message = format!("more {who} than partitions: some would have nothing to read");
+    Err(Failure::usage(message).hint("--partitions says how many there are"))
 }
 
-impl BenchLoad {
-    /// How many records each client has, one number a client.
-    pub(crate) fn shares(&self) -> impl Iterator<Item = u64> {
-        let (records, clients) = (self.records.get(), u64::from(self.clients.get()));
-        (0..clients).map(move |client| records / clients + u64::from(client < records % clients))
+fn check_marked(load: &BenchLoad) -> Result<(), Failure> {
+    if load.size >= MARKED_SIZE_BYTES_MIN {
+        return Ok(());
     }
+    let message = format!("values of at least {MARKED_SIZE_BYTES_MIN} bytes are needed");
+    Err(Failure::usage(message).hint("each holds a time, or a number, by which it is known again"))
 }
 
-fn parse_value_size(text: &str) -> Result<usize, String> {
-    match parse_size(text)? {
-        size @ 1..=SIZE_BYTES_MAX => Ok(size),
-        _ => Err(format!("expected a size from 1 to {SIZE_BYTES_MAX} bytes")),
+fn check_tail(load: &BenchLoad, consume: &BenchConsume) -> Result<(), Failure> {
+    let written = load.records.get().saturating_mul(load.size as u64);
+    if consume.from != Some(BenchPlace::Tail) || written <= TAIL_BYTES_MAX {
+        return Ok(());
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(records: u64, clients: u32) -> BenchLoad {
-        BenchLoad {
-            records: NonZeroU64::new(records).expect("records"),
-            size: 1,
-            partitions: NonZeroU32::MIN,
-            clients: NonZeroU32::new(clients).expect("clients"),
-            batch_bytes: None,
-            server_pid: None,
-            keep_topic: false,
-        }
-    }
-
-    #[test]
-    fn shares_differ_by_one_at_most_and_add_up() {
-        let check = |records, clients, expected: &[u64]| {
-            let shares: Vec<_> = load(records, clients).shares().collect();
-            assert_eq!(shares, expected, "{records} for {clients}");
-        };
-        check(10, 1, &[10]);
-        check(10, 3, &[4, 3, 3]);
-        check(2, 3, &[1, 1, 0]);
-    }
-
-    #[test]
-    fn values_have_a_size_that_the_broker_takes() {
-        assert_eq!(parse_value_size("1KiB"), Ok(1_024), "with a unit");
-        assert_eq!(parse_value_size("1MiB"), Ok(1 << 20), "the largest");
-        for text in ["0", "1048577", "x"] {
-            assert!(parse_value_size(text).is_err(), "{text} was accepted");
-        }
-    }
+    let message = format!(
+        "the broker does not keep {written} bytes in memory: at most {TAIL_BYTES_MAX} are read from there"
+    );
+    Err(Failure::usage(message).hint("to read more: fewer --records, and --passes"))
 }

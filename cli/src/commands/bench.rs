@@ -1,67 +1,140 @@
 //! `towpath bench`: figures of a running broker, measured through the SDK.
 //!
-//! Each run has a topic of its own and is void unless every record is where it should be.
+//! One file for each measurement. Each run has topics of its own (`trial`), is counted and timed by a
+//! `meter`, and is void unless every record is where it should be (`verify`).
 
+mod checkpoints;
+mod commit;
 mod consume;
+mod end_to_end;
 mod group;
 mod keys;
+mod latencies;
 mod latency;
-mod ledger;
+mod meter;
 mod payload;
+mod place;
 mod produce;
 mod report;
+mod room;
+mod seconds;
 mod stopwatch;
 mod subscription;
 mod trial;
 mod usage;
+mod verify;
+mod writer;
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
 
 use super::{Outcome, Session};
 use crate::args::BenchCommand;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
+use latencies::Latencies;
+use meter::Meter;
 use report::BenchReport;
+use seconds::WholeSeconds;
 use stopwatch::Elapsed;
 use trial::Trial;
 
-/// Longest latency that is told apart from longer ones.
-const LATENCY_MAX: Duration = Duration::from_mins(10);
-/// Digits that a latency is exact to.
-const LATENCY_DIGITS: u8 = 3;
+/// Connections that each of many clients has: for short calls, and to write or to read.
+const CONNECTIONS_PER_CLIENT: u64 = 2;
+/// Connections that a broker takes by default.
+const BROKER_CONNECTIONS: u64 = 1_024;
 
 /// What a measurement gives.
 #[derive(Debug)]
 struct Measured {
     elapsed: Elapsed,
-    latencies: Latencies,
+    /// Of what was counted; none if it was too short.
+    seconds: Option<WholeSeconds>,
+    /// In nanoseconds.
+    latencies: Histogram<u64>,
     /// What it took before, where that is told apart.
     joining: Option<Duration>,
+    /// Where the broker had the records that were read.
+    place: Option<&'static str>,
+}
+
+impl Measured {
+    /// What was measured until now.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was: the run is void.
+    fn of(meter: &Meter, latencies: Latencies) -> Result<Self, Failure> {
+        let (elapsed, seconds) = meter.stop()?;
+        Ok(Self {
+            elapsed,
+            seconds,
+            latencies: latencies.total()?,
+            joining: None,
+            place: None,
+        })
+    }
 }
 
 /// Measures what the arguments say.
 pub(super) async fn run(command: &BenchCommand, session: &Session<'_>) -> Result<Outcome, Failure> {
     command.check()?;
-    let trial = Trial::prepare(command.load(), session).await?;
-    let measured = session.until_interrupted(measure(command, &trial)).await;
-    // The topic goes whatever happened, unless it was to stay.
+    let trial = Trial::prepare(command.load(), command.client_count(), session).await?;
+    let measured = session.until_interrupted(watched(command, &trial)).await;
+    let checkpoints = trial.checkpoint_count().await;
+    // The topics go whatever happened, unless they were to stay.
     let closed = trial.close().await;
-    let report = BenchReport::new(command, &measured?, &trial.info);
+    let measured = measured.map_err(|failure| {
+        let failure = with_advice(failure, command);
+        match &closed {
+            Ok(()) => failure,
+            Err(_) => failure.hint(format!(
+                "what begins with {} was left behind: towpath topic list",
+                trial.topic()
+            )),
+        }
+    })?;
     closed?;
-    Ok(Outcome::of(report))
+    let checkpoints = checkpoints?;
+    let report = BenchReport::new(command, &measured, &trial.info);
+    Ok(Outcome::of(report.with_checkpoints(checkpoints)))
+}
+
+/// Says what the number of clients has to do with it that a broker was not reached.
+fn with_advice(failure: Failure, command: &BenchCommand) -> Failure {
+    let connections = u64::from(command.client_count()) * CONNECTIONS_PER_CLIENT;
+    if failure.exit() != Exit::Unreachable || connections < BROKER_CONNECTIONS {
+        return failure;
+    }
+    failure.hint(format!(
+        "{connections} connections are needed, and a broker takes {BROKER_CONNECTIONS} by default: \
+         towpath serve --connection-count-max {}",
+        connections.next_power_of_two() * 2
+    ))
+}
+
+/// Measures unless nothing comes any more.
+async fn watched(command: &BenchCommand, trial: &Trial<'_>) -> Result<Measured, Failure> {
+    tokio::select! {
+        biased;
+        measured = measure(command, trial) => measured,
+        failure = trial.pulse.stands_still() => Err(failure),
+    }
 }
 
 async fn measure(command: &BenchCommand, trial: &Trial<'_>) -> Result<Measured, Failure> {
     match command {
         BenchCommand::Produce(_) => produce::measure(trial).await,
-        BenchCommand::Consume(_) => consume::measure(trial).await,
+        BenchCommand::Consume { consume, .. } => consume::measure(trial, consume).await,
+        BenchCommand::EndToEnd { end_to_end, .. } => end_to_end::measure(trial, end_to_end).await,
         BenchCommand::Group(_) => group::measure(trial).await,
         BenchCommand::Subscription { subscription, .. } => {
             subscription::measure(trial, subscription).await
         }
+        BenchCommand::Commit { commit, .. } => commit::measure(trial, commit).await,
         BenchCommand::Latency { rate: None, .. } => latency::measure_one_in_flight(trial).await,
         BenchCommand::Latency {
             rate: Some(rate), ..
@@ -69,40 +142,18 @@ async fn measure(command: &BenchCommand, trial: &Trial<'_>) -> Result<Measured, 
     }
 }
 
-impl Measured {
-    const fn of(elapsed: Elapsed, latencies: Latencies) -> Self {
-        Self {
-            elapsed,
-            latencies,
-            joining: None,
-        }
-    }
-}
-
-/// Latencies of many records.
-#[derive(Debug)]
-struct Latencies {
-    /// In nanoseconds.
-    histogram: Histogram<u64>,
-}
-
-impl Latencies {
-    fn new() -> Result<Self, Failure> {
-        let max = u64::try_from(LATENCY_MAX.as_nanos()).unwrap_or(u64::MAX);
-        let histogram = Histogram::new_with_bounds(1, max, LATENCY_DIGITS).map_err(|error| {
-            Failure::new(Exit::Failed, "cannot count latencies").because(&error)
+/// Waits for all clients; what each of them gives, in the order in which they end.
+///
+/// # Errors
+///
+/// That of the first one that fails; the others go on until the set is dropped.
+async fn join_all<T: 'static>(tasks: &mut JoinSet<Result<T, Failure>>) -> Result<Vec<T>, Failure> {
+    let mut all = Vec::with_capacity(tasks.len());
+    while let Some(joined) = tasks.join_next().await {
+        let given = joined.map_err(|error| {
+            Failure::new(Exit::Failed, "a client of the measurement has ended").because(&error)
         })?;
-        Ok(Self { histogram })
+        all.push(given?);
     }
-
-    fn record(&mut self, latency: Duration) {
-        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.histogram.saturating_record(nanos);
-    }
-
-    fn add(&mut self, other: &Self) -> Result<(), Failure> {
-        self.histogram
-            .add(&other.histogram)
-            .map_err(|error| Failure::new(Exit::Failed, "cannot add latencies").because(&error))
-    }
+    Ok(all)
 }

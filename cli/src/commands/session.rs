@@ -10,7 +10,7 @@ use crate::output::Output;
 
 /// How long a command tries to reach the broker before it gives up: long enough for one that is just
 /// being restarted.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
 /// What every command works with.
 #[derive(Debug)]
@@ -58,6 +58,15 @@ impl<'a> Session<'a> {
     /// What was given is not the URL of a broker.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         client_of(self.url)
+    }
+
+    /// The same, one of many: it has as few connections as a client can have.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::client`].
+    pub(super) fn client_of_many(&self) -> Result<Client, Failure> {
+        build(builder_of(self.url).data_connections(1))
     }
 
     /// The same, for a command that the user gives only so long.

@@ -14,6 +14,8 @@ pub(crate) enum LogUse {
     Broker,
     /// A command: only what explains why it takes long or fails.
     Command,
+    /// A command that, when it fails, drops producers with all that is under way, and says why.
+    Measurement,
     /// A command that tells by itself what matters, or breaks things on purpose.
     Quiet,
 }
@@ -30,6 +32,7 @@ pub(crate) fn start_logging(log_use: LogUse) -> Result<(), Failure> {
     let default = match log_use {
         LogUse::Broker => "info",
         LogUse::Command => "warn",
+        LogUse::Measurement => "warn,towpath_client::producer=off",
         LogUse::Quiet => "error",
     };
     let directives = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
@@ -47,7 +50,7 @@ pub(crate) fn start_logging(log_use: LogUse) -> Result<(), Failure> {
     drop(match (log_use, is_terminal) {
         (LogUse::Broker, false) => builder.json().flatten_event(true).try_init(),
         (LogUse::Broker, true) => builder.try_init(),
-        (LogUse::Command | LogUse::Quiet, _) => {
+        (LogUse::Command | LogUse::Measurement | LogUse::Quiet, _) => {
             builder.without_time().with_target(false).try_init()
         }
     });

@@ -23,7 +23,8 @@ struct Line {
 }
 
 impl Progress {
-    pub(super) fn hidden() -> Self {
+    /// Counts, and shows nothing.
+    pub(crate) fn hidden() -> Self {
         Self::of(ProgressBar::hidden())
     }
 

@@ -1,6 +1,9 @@
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{TestBroker, json};
+use crate::harness::{TestBroker, fails, json, json_lines, run, stdout_of, towpath};
+use crate::running::Running;
+use crate::serve_process::ServeProcess;
 
 #[track_caller]
 fn check(broker: &TestBroker, args: &[&str], bytes: u64) -> Value {
@@ -37,7 +40,7 @@ fn every_measurement_tells_its_figures_and_leaves_nothing_behind() {
         "--clients",
         "2",
     ];
-    for command in ["produce", "consume", "group", "latency"] {
+    for command in ["produce", "consume", "group", "latency", "end-to-end"] {
         let report = check(&broker, &[&[command][..], &load].concat(), 100_000);
         assert_eq!(
             (&report["bench"], &report["records"]),
@@ -56,13 +59,36 @@ fn every_measurement_tells_its_figures_and_leaves_nothing_behind() {
             (&7.into(), &50.into())
         );
     }
-    let paced = [&["latency"][..], &load, &["--rate", "20000"]].concat();
-    let report = check(&broker, &paced, 100_000);
-    assert_eq!(report["rate"], 20_000, "{report}");
-    assert!(
-        report["records_per_second"].as_f64() < Some(25_000.0),
-        "{report}"
+    let readers = ["--readers", "2", "--rate", "20000"];
+    for paced in [
+        [&["latency"][..], &load, &readers[2..]].concat(),
+        [&["end-to-end"][..], &load, &readers].concat(),
+    ] {
+        let report = check(&broker, &paced, 100_000);
+        assert_eq!(report["rate"], 20_000, "{report}");
+        assert!(
+            report["records_per_second"].as_f64() < Some(25_000.0),
+            "{report}"
+        );
+    }
+    let options = ["--mode", "shared", "--in-flight", "5", "--appends", "4"];
+    let commits = [&["commit"][..], &load, &options].concat();
+    let report = check(&broker, &commits, 400_000);
+    assert_eq!(
+        (&report["appends"], &report["in_flight"]),
+        (&4.into(), &5.into())
     );
+    for (place, passes, bytes) in [("tail", "3", 300_000), ("disk", "1", 100_000)] {
+        let options = ["--from", place, "--passes", passes];
+        let report = check(
+            &broker,
+            &[&["consume"][..], &load, &options].concat(),
+            bytes,
+        );
+        let read_from = report["read_from"].as_str().expect("a place");
+        let is_memory = read_from == "the broker's memory";
+        assert_eq!(is_memory, place == "tail", "{report}");
+    }
     assert_eq!(broker.ok(&["topic", "list", "-o", "json"]), "", "topics");
     assert_eq!(broker.ok(&["group", "list", "-o", "json"]), "", "groups");
 }
@@ -97,7 +123,95 @@ fn a_load_that_makes_no_sense_is_refused() {
         2,
         &["bench", "consume", "--partitions", "1", "--clients", "2"],
     );
+    broker.fails(2, &["bench", "end-to-end", "--readers", "2"]);
+    for command in ["end-to-end", "commit"] {
+        let said = broker.fails(2, &["bench", command, "--size", "7"]);
+        assert!(said.contains("at least 8 bytes"), "{said}");
+    }
+    let said = broker.fails(2, &["bench", "consume", "--from", "tail"]);
+    assert!(said.contains("--passes"), "{said}");
     broker.fails(2, &["bench", "produce", "--size", "2MiB"]);
     broker.fails(2, &["bench", "produce", "--records", "0"]);
     broker.fails(4, &["bench", "produce", "--server-pid", "4294967295"]);
+}
+
+/// Names of a broker's topics.
+fn topics(url: &str) -> Vec<String> {
+    let list = ["topic", "list", "-o", "json", "--url", url];
+    let topics = json_lines(&stdout_of(&mut towpath(&list)));
+    let name = |topic: Value| topic["name"].as_str().expect("a name").to_owned();
+    topics.into_iter().map(name).collect()
+}
+
+/// Runs a measurement that does not end by itself, until it has a topic; returns that.
+fn begin(url: &str, args: &[&str]) -> (Running, String) {
+    let before = topics(url);
+    let running = Running::start(&[&["bench"], args, &["--url", url]].concat());
+    loop {
+        let mut now = topics(url).into_iter();
+        if let Some(topic) = now.find(|topic| !before.contains(topic)) {
+            return (running, topic);
+        }
+    }
+}
+
+const FOR_EVER: [&str; 2] = ["--records", "1000000000"];
+
+#[test]
+fn a_run_that_is_interrupted_leaves_nothing_behind() {
+    let broker = TestBroker::start();
+    for command in ["latency", "produce", "end-to-end"] {
+        let (running, _topic) = begin(&broker.url(), &[&[command][..], &FOR_EVER].concat());
+        running.signal(Signal::INT);
+        let (code, said) = running.wait();
+        assert_eq!(code, Some(130), "{command}: {said}");
+        assert_eq!(broker.ok(&["topic", "list", "-o", "json"]), "", "{command}");
+    }
+}
+
+#[test]
+fn a_run_whose_records_are_not_all_there_is_void() {
+    let broker = TestBroker::start();
+    let passes = ["consume", "--records", "10", "--passes", "1000000000"];
+    let (running, topic) = begin(&broker.url(), &passes);
+    // Also before the run has written anything.
+    let trim = ["topic", "trim", &topic, "--before", "1", "-p", "0", "--yes"];
+    while run(&mut broker.command(&trim)).status.code() != Some(0) {}
+    let (code, said) = running.wait();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("void: records are missing"), "{said}");
+    assert_eq!(broker.ok(&["topic", "list", "-o", "json"]), "", "topics");
+}
+
+#[test]
+fn checkpoints_are_counted_where_the_broker_tells_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data_dir = folder.path().join("data");
+    let args = ["--admin-listen", "127.0.0.1:0"];
+    let broker = ServeProcess::start_on(&data_dir, "127.0.0.1:0", &args);
+    let admin = broker.ready["admin_listen"].as_str().expect("an address");
+    let args = ["bench", "produce", "--records", "10", "--url", broker.url()];
+    let asking =
+        |address| towpath(&[&args[..], &["-o", "json", "--server-admin", address]].concat());
+    let report = json(&stdout_of(&mut asking(admin)));
+    assert!(report["checkpoints"].is_u64(), "{report}");
+    let said = fails(3, &mut asking(broker.listen()));
+    assert!(said.contains("--admin-listen"), "{said}");
+    assert_eq!(topics(broker.url()), [""; 0], "topics");
+}
+
+#[test]
+fn a_broker_that_goes_away_ends_the_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = ServeProcess::start(&folder.path().join("data"));
+    let commands = ["latency", "end-to-end"].map(|command| {
+        let args = [&[command][..], &FOR_EVER].concat();
+        begin(broker.url(), &args)
+    });
+    broker.process.signal(Signal::KILL);
+    for (running, _topic) in commands {
+        let (code, said) = running.wait();
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("was left behind"), "{said}");
+    }
 }

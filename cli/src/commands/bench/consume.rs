@@ -1,47 +1,78 @@
 //! How fast records are read back.
 
+use std::sync::Arc;
+
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use towpath_client::{Client, PartitionId, Source};
+use towpath_client::{PartitionId, Reader, Source};
 
-use super::trial::{Trial, expect_count, value_count};
-use super::{Latencies, Measured, produce};
+use super::latencies::{Latencies, Recorder};
+use super::meter::Meter;
+use super::place;
+use super::trial::Trial;
+use super::verify::Reading;
+use super::writer::Content;
+use super::{Measured, join_all, produce};
+use crate::args::BenchConsume;
+use crate::commands::session::GIVE_UP_AFTER;
 use crate::failure::Failure;
-use crate::output::Progress;
 
-/// Writes all records, then reads them: the partitions are dealt out to the clients. The latency is
-/// how long a client waited for a batch.
-pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
+/// Writes all records, then reads them, as often as is asked for: the partitions are dealt out to the
+/// clients. The latency is how long a client waited for a batch.
+pub(super) async fn measure(
+    trial: &Trial<'_>,
+    options: &BenchConsume,
+) -> Result<Measured, Failure> {
     let load = trial.load;
-    produce::prepare(trial, None).await?;
+    let written = produce::prepare(trial, Content::default()).await?;
+    let place = place::prepare(trial, options.from).await?;
     let clients = trial.clients()?;
-    let progress = trial.progress("consumed");
-    let stopwatch = trial.stopwatch();
-    let mut readers = JoinSet::new();
-    for (index, client) in (0..).zip(clients) {
-        let partitions = (index..load.partitions.get()).step_by(load.clients.get() as usize);
-        let source = Source::new(trial.topic()).partitions(partitions.map(PartitionId::new));
-        readers.spawn(read(client, source, load.size, progress.clone()));
+    let passes = options.passes.get();
+    let meter = trial.meter("consumed", load.records.get() * u64::from(passes));
+    let latencies = Latencies::new(load.clients.get())?;
+    meter.start();
+    for _ in 0..passes {
+        let reading = Reading::new(
+            load.partitions.get(),
+            load.records.get(),
+            load.clients.get(),
+        );
+        let reading = Arc::new(reading);
+        let mut readers = JoinSet::new();
+        for (number, client) in clients.iter().enumerate() {
+            let source = share_of(trial, number, clients.len());
+            let reader = client.reader([source]).give_up_after(GIVE_UP_AFTER).build();
+            let recorder = latencies.recorder(number);
+            readers.spawn(read(reader, Arc::clone(&reading), meter.clone(), recorder));
+        }
+        join_all(&mut readers).await?;
+        reading
+            .fingerprint()
+            .expect("the clients have read", written)?;
     }
-    let latencies = produce::join_all(readers).await?;
-    let elapsed = stopwatch.stop();
-    expect_count("the clients have read", progress.done(), load.records.get())?;
-    Ok(Measured::of(elapsed, latencies))
+    let mut measured = Measured::of(&meter, latencies)?;
+    measured.place = Some(place);
+    Ok(measured)
+}
+
+/// The partitions of the reader with this number, of so many.
+pub(super) fn share_of(trial: &Trial<'_>, number: usize, readers: usize) -> Source {
+    let first = u32::try_from(number).unwrap_or(u32::MAX);
+    let partitions = (first..trial.load.partitions.get()).step_by(readers);
+    Source::new(trial.topic()).partitions(partitions.map(PartitionId::new))
 }
 
 async fn read(
-    client: Client,
-    source: Source,
-    value_bytes: usize,
-    progress: Progress,
-) -> Result<Latencies, Failure> {
-    let mut latencies = Latencies::new()?;
-    let mut reader = client.reader([source]).build();
+    mut reader: Reader,
+    reading: Arc<Reading>,
+    meter: Meter,
+    recorder: Recorder,
+) -> Result<(), Failure> {
     let mut asked = Instant::now();
     while let Some(batch) = reader.next_batch().await? {
-        latencies.record(asked.elapsed());
-        progress.advance(value_count(&batch, value_bytes));
+        recorder.record_since(asked);
+        meter.advance(reading.note(&batch, |_| ())?);
         asked = Instant::now();
     }
-    Ok(latencies)
+    Ok(())
 }

@@ -1,31 +1,19 @@
 //! How fast records are read by the members of a consumer group.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use towpath_client::{Client, GroupConsumer, GroupItem, Start};
 
-use super::stopwatch::Stopwatch;
-use super::trial::{Trial, expect_count, value_count};
-use super::{Latencies, Measured, produce};
-use crate::exit::Exit;
+use super::latencies::{Latencies, Recorder};
+use super::meter::Meter;
+use super::trial::Trial;
+use super::verify::{Reading, expect_count};
+use super::writer::Content;
+use super::{Measured, join_all, produce};
+use crate::commands::session::GIVE_UP_AFTER;
 use crate::failure::Failure;
-use crate::output::Progress;
-
-/// What the members have read together.
-#[derive(Debug, Clone)]
-struct Count {
-    progress: Progress,
-    /// Records that are still to come, with those that the writers were made ready with.
-    missing: Arc<AtomicU64>,
-    /// Set once everything was read.
-    reached: CancellationToken,
-    /// Runs since the first member was assigned its partitions.
-    stopwatch: Arc<OnceLock<Stopwatch>>,
-}
 
 /// Writes all records, then reads them as a group of which every client is a member. Joining is told
 /// apart: the broker waits for further members before it assigns anything, so that it takes the same time
@@ -33,33 +21,32 @@ struct Count {
 /// for a batch.
 pub(super) async fn measure(trial: &Trial<'_>) -> Result<Measured, Failure> {
     let load = trial.load;
-    produce::prepare(trial, None).await?;
+    let written = produce::prepare(trial, Content::default()).await?;
     let clients = trial.clients()?;
-    let count = Count {
-        progress: trial.progress("consumed"),
-        missing: Arc::new(AtomicU64::new(trial.record_count())),
-        reached: CancellationToken::new(),
-        stopwatch: Arc::default(),
-    };
+    let reading = Reading::new(
+        load.partitions.get(),
+        load.records.get(),
+        load.clients.get(),
+    );
+    let reading = Arc::new(reading);
+    let meter = trial.meter("consumed", load.records.get());
+    let latencies = Latencies::new(load.clients.get())?;
     let begun = Instant::now();
     let mut members = JoinSet::new();
-    for client in clients {
+    for (number, client) in clients.into_iter().enumerate() {
         let member = join(&client, trial.topic());
-        members.spawn(read(member, load.size, load.server_pid, count.clone()));
+        let recorder = latencies.recorder(number);
+        members.spawn(read(member, Arc::clone(&reading), meter.clone(), recorder));
     }
-    let latencies = produce::join_all(members).await?;
-    let joined = count.stopwatch.get().ok_or_else(nobody_assigned)?;
-    let joining = Some(joined.started_at() - begun);
-    let elapsed = joined.stop();
-    let read = count.progress.done();
-    expect_count("the members have read", read, load.records.get())?;
+    join_all(&mut members).await?;
+    let mut measured = Measured::of(&meter, latencies)?;
+    measured.joining = Some(meter.start() - begun);
+    reading
+        .fingerprint()
+        .expect("the members have read", written)?;
     let lag = trial.delete_group(trial.topic()).await?;
     expect_count("the group has left", lag, 0)?;
-    Ok(Measured {
-        elapsed,
-        latencies,
-        joining,
-    })
+    Ok(measured)
 }
 
 /// A member of the group that has the topic's name, with what the SDK lets be on its way.
@@ -68,39 +55,35 @@ fn join(client: &Client, topic: &str) -> GroupConsumer {
         .group(topic)
         .topics([topic])
         .start(Start::Beginning)
+        .give_up_after(GIVE_UP_AFTER)
         .build()
 }
 
 async fn read(
     mut member: GroupConsumer,
-    value_bytes: usize,
-    server_pid: Option<u32>,
-    count: Count,
-) -> Result<Latencies, Failure> {
-    let mut latencies = Latencies::new()?;
+    reading: Arc<Reading>,
+    meter: Meter,
+    recorder: Recorder,
+) -> Result<(), Failure> {
     if is_assigned(&mut member).await? {
-        count.stopwatch.get_or_init(|| Stopwatch::start(server_pid));
+        meter.start();
     }
     let mut asked = Instant::now();
     loop {
         let batch = tokio::select! {
             biased;
-            () = count.reached.cancelled() => break,
+            () = reading.complete() => break,
             batch = member.next_batch() => batch?,
         };
         let Some(batch) = batch else { break };
-        latencies.record(asked.elapsed());
-        count.progress.advance(value_count(&batch, value_bytes));
+        recorder.record_since(asked);
+        meter.advance(reading.note(&batch, |_| ())?);
         // Its answer is waited for at the end.
         drop(member.commit(&batch));
-        let read = u64::from(batch.record_count());
-        if count.missing.fetch_sub(read, Ordering::Relaxed) <= read {
-            count.reached.cancel();
-        }
         asked = Instant::now();
     }
     member.close().await;
-    Ok(latencies)
+    Ok(())
 }
 
 /// Waits until a member has partitions; false if it never gets any.
@@ -111,8 +94,4 @@ async fn is_assigned(member: &mut GroupConsumer) -> Result<bool, Failure> {
         }
     }
     Ok(false)
-}
-
-fn nobody_assigned() -> Failure {
-    Failure::new(Exit::Failed, "void: no member was assigned a partition")
 }

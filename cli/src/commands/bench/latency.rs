@@ -6,17 +6,19 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use towpath_client::{Error, Position, Producer, Receipt, Record};
+use towpath_client::{Error, Position, Producer, Receipt};
 
-use super::produce::join_all;
-use super::trial::{Trial, Writer};
-use super::{Latencies, Measured};
+use super::latencies::{Latencies, Recorder};
+use super::meter::Meter;
+use super::trial::Trial;
+use super::verify::{Acknowledged, Fingerprint};
+use super::writer::{Content, Writer};
+use super::{Measured, join_all};
 use crate::failure::Failure;
-use crate::output::Progress;
 
 use pace::{Pace, send_paced};
 
@@ -27,34 +29,36 @@ const LEAD: Duration = Duration::from_millis(50);
 
 /// Each client sends a record, waits until it is durable, and sends the next.
 pub(super) async fn measure_one_in_flight(trial: &Trial<'_>) -> Result<Measured, Failure> {
-    let writers = trial.writers(None).await?;
-    let progress = trial.progress("acknowledged");
-    let stopwatch = trial.stopwatch();
+    let writers = trial.writers(Content::default()).await?;
+    let meter = trial.meter("acknowledged", trial.load.records.get());
+    let latencies = Latencies::new(trial.load.clients.get())?;
+    meter.start();
     let mut senders = JoinSet::new();
-    for writer in writers {
-        senders.spawn(send_one_by_one(writer, progress.clone()));
+    for (number, writer) in writers.into_iter().enumerate() {
+        let recorder = latencies.recorder(number);
+        senders.spawn(send_one_by_one(writer, meter.clone(), recorder));
     }
-    let latencies = join_all(senders).await?;
-    let elapsed = stopwatch.stop();
+    join_all(&mut senders).await?;
+    let measured = Measured::of(&meter, latencies)?;
     trial.verify().await?;
-    Ok(Measured::of(elapsed, latencies))
+    Ok(measured)
 }
 
-async fn send_one_by_one(writer: Writer, progress: Progress) -> Result<Latencies, Failure> {
-    let Writer {
-        producer,
-        mut payload,
-        records,
-    } = writer;
-    let mut latencies = Latencies::new()?;
-    for _ in 0..records {
+async fn send_one_by_one(
+    mut writer: Writer,
+    meter: Meter,
+    recorder: Recorder,
+) -> Result<(), Failure> {
+    let mut acknowledged = Acknowledged::default();
+    for _ in 0..writer.records {
+        let (mark, record) = writer.next_record();
         let sent = Instant::now();
-        producer.send(Record::new(payload.next_value())).await?;
-        latencies.record(sent.elapsed());
-        progress.advance(1);
+        let position = writer.producer.send(record).await?;
+        recorder.record_since(sent);
+        acknowledged.note(&position, mark)?;
+        meter.advance(1);
     }
-    producer.close().await?;
-    Ok(latencies)
+    Ok(writer.producer.close().await?)
 }
 
 /// Each client sends its records when they are due, whatever became of the ones before. A latency
@@ -63,52 +67,79 @@ pub(super) async fn measure_at_rate(
     trial: &Trial<'_>,
     rate: NonZeroU64,
 ) -> Result<Measured, Failure> {
-    let writers = trial.writers(None).await?;
+    let writers = trial.writers(Content::default()).await?;
+    let meter = trial.meter("acknowledged", trial.load.records.get());
+    let latencies = Latencies::new(trial.load.clients.get())?;
+    meter.start();
+    write_at_rate(writers, rate, &meter, &latencies).await?;
+    let mut measured = Measured::of(&meter, latencies)?;
+    measured.elapsed.time = measured.elapsed.time.saturating_sub(LEAD);
+    trial.verify().await?;
+    Ok(measured)
+}
+
+/// Sends all records when they are due; everything is acknowledged when this returns. The first is due a
+/// little later than now.
+pub(super) async fn write_at_rate(
+    writers: Vec<Writer>,
+    rate: NonZeroU64,
+    meter: &Meter,
+    latencies: &Latencies,
+) -> Result<Fingerprint, Failure> {
     let writer_count = writers.len();
-    let progress = trial.progress("acknowledged");
     let mut settling = JoinSet::new();
-    let stopwatch = trial.stopwatch();
     let start = Instant::now() + LEAD;
     for (index, writer) in writers.into_iter().enumerate() {
         let producer = writer.producer.clone();
         let pace = Pace::of_client(start, rate, index, writer_count);
         let (sender, sent) = mpsc::channel(RECORDS_AHEAD);
         send_paced(writer, pace, sender)?;
-        settling.spawn(settle(producer, sent, progress.clone()));
+        let recorder = latencies.recorder(index);
+        settling.spawn(settle(producer, sent, meter.clone(), recorder));
     }
-    let latencies = join_all(settling).await?;
-    let mut elapsed = stopwatch.stop();
-    elapsed.time = elapsed.time.saturating_sub(LEAD);
-    trial.verify().await?;
-    Ok(Measured::of(elapsed, latencies))
+    let mut written = Fingerprint::default();
+    for of_client in join_all(&mut settling).await? {
+        written.add(of_client);
+    }
+    Ok(written)
 }
 
-/// A record on its way since it was due, or why it could not be sent.
-type Due = (Instant, Result<Receipt, Error>);
+/// A record on its way.
+#[derive(Debug)]
+struct Sent {
+    due: Instant,
+    mark: u64,
+    /// Or why it could not be sent.
+    receipt: Result<Receipt, Error>,
+}
 
 async fn settle(
     producer: Producer,
-    mut sent: mpsc::Receiver<Due>,
-    progress: Progress,
-) -> Result<Latencies, Failure> {
-    let mut latencies = Latencies::new()?;
-    let mut waiting = FuturesUnordered::new();
+    mut sent: mpsc::Receiver<Sent>,
+    meter: Meter,
+    recorder: Recorder,
+) -> Result<Fingerprint, Failure> {
+    let mut acknowledged = Acknowledged::default();
+    let mut waiting = FuturesOrdered::new();
     loop {
         tokio::select! {
             biased;
             Some(outcome) = waiting.next() => {
-                let (due, result): (Instant, Result<Position, Error>) = outcome;
-                result?;
-                latencies.record(due.elapsed());
-                progress.advance(1);
+                let (mark, position): (u64, Result<Position, Error>) = outcome;
+                acknowledged.note(&position?, mark)?;
+                meter.advance(1);
             }
-            Some((due, receipt)) = sent.recv() => {
-                let receipt = receipt?;
-                waiting.push(async move { (due, receipt.await) });
+            Some(Sent { due, mark, receipt }) = sent.recv() => {
+                let (receipt, recorder) = (receipt?, recorder.clone());
+                waiting.push_back(async move {
+                    let position = receipt.await;
+                    recorder.record_since(due);
+                    (mark, position)
+                });
             }
             else => break,
         }
     }
     producer.close().await?;
-    Ok(latencies)
+    Ok(acknowledged.fingerprint())
 }

@@ -1,9 +1,10 @@
 //! Values that neither compress nor stay in a cache: slices of random bytes, in turn.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use towpath_client::Record;
 
 use super::keys::Keys;
+use super::verify::mark_of;
 
 /// Bytes that values are cut from: well beyond the caches of a processor.
 const REGION_BYTES: u64 = 64 * 1024 * 1024;
@@ -47,9 +48,25 @@ impl Payload {
         Self { keys, ..self }
     }
 
-    /// A record with the next value.
-    pub(super) fn next_record(&mut self) -> Record {
-        let record = Record::new(self.next_value());
+    /// A record with the next value, and the mark by which it is known.
+    pub(super) fn next_record(&mut self) -> (u64, Record) {
+        let value = self.next_value();
+        let mark = mark_of(&value);
+        (mark, self.record_of(value))
+    }
+
+    /// A record with the next value, of at least eight bytes, that has this mark. The value is copied.
+    pub(super) fn marked_record(&mut self, mark: u64) -> Record {
+        let value = self.next_value();
+        let bytes = mark.to_le_bytes();
+        let mut marked = BytesMut::with_capacity(value.len());
+        marked.extend_from_slice(&bytes);
+        marked.extend_from_slice(value.get(bytes.len()..).unwrap_or_default());
+        self.record_of(marked.freeze())
+    }
+
+    fn record_of(&mut self, value: Bytes) -> Record {
+        let record = Record::new(value);
         match &mut self.keys {
             Some(keys) => record.key(keys.next_key()),
             None => record,
@@ -57,7 +74,7 @@ impl Payload {
     }
 
     /// The next value.
-    pub(super) fn next_value(&mut self) -> Bytes {
+    fn next_value(&mut self) -> Bytes {
         if self.position == self.region.len() {
             self.position = 0;
         }

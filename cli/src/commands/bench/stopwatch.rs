@@ -41,7 +41,7 @@ impl Stopwatch {
         self.start
     }
 
-    pub(super) fn stop(self) -> Elapsed {
+    pub(super) fn stop(&self) -> Elapsed {
         let time = self.start.elapsed();
         let own = usage_of(std::process::id());
         let cpu_between = |before: Usage, after: Usage| after.cpu.saturating_sub(before.cpu);

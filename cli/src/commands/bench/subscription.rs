@@ -1,6 +1,5 @@
 //! How fast the records of a durable subscription are handled and acked, each by itself.
 
-use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -9,12 +8,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use towpath_client::{Client, Delivery, Error, NewSubscription, Start, Subscriber};
 
-use super::ledger::Ledger;
-use super::trial::{Trial, expect_count};
-use super::{Latencies, Measured, produce};
-use crate::args::{BenchMode, BenchSubscription};
+use super::latencies::{Latencies, Recorder};
+use super::meter::Meter;
+use super::trial::Trial;
+use super::verify::{Fingerprint, Ledger, expect_count};
+use super::writer::Content;
+use super::{Measured, join_all, produce};
+use crate::args::{BenchSource, BenchSubscription};
+use crate::commands::session::GIVE_UP_AFTER;
 use crate::failure::Failure;
-use crate::output::Progress;
 
 /// The confirmation of one ack of so many is waited for, to take its latency.
 pub(super) const SAMPLE_RECORDS: u64 = 64;
@@ -33,37 +35,65 @@ pub(super) async fn measure(
     trial: &Trial<'_>,
     options: &BenchSubscription,
 ) -> Result<Measured, Failure> {
-    produce::prepare(trial, options.keys).await?;
+    let (ledger, written) = prepare(trial, options.source).await?;
+    let meter = trial.meter("acked", trial.load.records.get());
+    let latencies = Latencies::new(trial.load.clients.get())?;
+    let clients = trial.clients()?;
+    meter.start();
+    let mut consumers = JoinSet::new();
+    for (number, client) in clients.into_iter().enumerate() {
+        let subscriber = subscriber(&client, trial.topic(), options);
+        let recorder = latencies.recorder(number);
+        consumers.spawn(handle(
+            subscriber,
+            Arc::clone(&ledger),
+            meter.clone(),
+            recorder,
+        ));
+    }
+    join_all(&mut consumers).await?;
+    let measured = Measured::of(&meter, latencies)?;
+    expect_settled(trial, &ledger, written).await?;
+    Ok(measured)
+}
+
+/// Writes all records and subscribes to them.
+pub(super) async fn prepare(
+    trial: &Trial<'_>,
+    source: BenchSource,
+) -> Result<(Arc<Ledger>, Fingerprint), Failure> {
+    let content = Content {
+        keys: source.keys,
+        ..Content::default()
+    };
+    let written = produce::prepare(trial, content).await?;
     let subscription = NewSubscription::new(trial.topic(), trial.topic(), Start::Beginning);
     trial
-        .subscribe(subscription.mode(options.mode.into()))
+        .subscribe(subscription.mode(source.mode.into()))
         .await?;
-    let ordered_keys = match options.mode {
-        BenchMode::Shared => 0,
-        BenchMode::KeyShared => options.keys.map_or(0, NonZeroU32::get),
-    };
-    let ledger = Arc::new(Ledger::new(
-        &trial.described().await?,
-        ordered_keys as usize,
-    ));
-    let progress = trial.progress("acked");
-    let clients = trial.clients()?;
-    let stopwatch = trial.stopwatch();
-    let mut consumers = JoinSet::new();
-    for client in clients {
-        let subscriber = subscriber(&client, trial.topic(), options);
-        consumers.spawn(handle(subscriber, Arc::clone(&ledger), progress.clone()));
-    }
-    let latencies = produce::join_all(consumers).await?;
-    let elapsed = stopwatch.stop();
-    progress.done();
+    let ledger = Ledger::new(&trial.described().await?, source.ordered_keys());
+    Ok((Arc::new(ledger), written))
+}
+
+/// Whether everything that was written was handled, and the subscription has nothing left.
+///
+/// # Errors
+///
+/// It was not: the run is void.
+pub(super) async fn expect_settled(
+    trial: &Trial<'_>,
+    ledger: &Ledger,
+    written: Fingerprint,
+) -> Result<(), Failure> {
+    ledger
+        .fingerprint()
+        .expect("the clients have handled", written)?;
     let left = trial.subscription_lag().await?;
-    expect_count("the subscription still has", left, 0)?;
-    Ok(Measured::of(elapsed, latencies))
+    expect_count("the subscription still has", left, 0)
 }
 
 fn subscriber(client: &Client, name: &str, options: &BenchSubscription) -> Subscriber {
-    let builder = client.subscriber(name);
+    let builder = client.subscriber(name).give_up_after(GIVE_UP_AFTER);
     match options.in_flight {
         Some(records) => builder.max_in_flight(records.get()).build(),
         None => builder.build(),
@@ -73,12 +103,13 @@ fn subscriber(client: &Client, name: &str, options: &BenchSubscription) -> Subsc
 async fn handle(
     mut subscriber: Subscriber,
     ledger: Arc<Ledger>,
-    progress: Progress,
-) -> Result<Latencies, Failure> {
+    meter: Meter,
+    recorder: Recorder,
+) -> Result<(), Failure> {
     let (samples, taken) = mpsc::unbounded_channel();
     let mut sampling = JoinSet::new();
-    sampling.spawn(sample(taken));
-    let mut count = 0;
+    sampling.spawn(sample(taken, recorder));
+    let (mut count, mut told) = (0, 0);
     while let Some(delivery) = next(&mut subscriber, &ledger).await? {
         let noted = ledger.note(&delivery);
         count += 1;
@@ -89,16 +120,18 @@ async fn handle(
             })),
             _ => delivery.ack(),
         }
-        if count % PROGRESS_RECORDS == 0 {
-            progress.advance(PROGRESS_RECORDS);
+        if count - told == PROGRESS_RECORDS {
+            meter.advance(count - told);
+            told = count;
         }
         noted?;
     }
     drop(samples);
     subscriber.confirmed().await?;
-    let latencies = produce::join_all(sampling).await?;
+    meter.advance(count - told);
+    join_all(&mut sampling).await?;
     subscriber.close().await;
-    Ok(latencies)
+    Ok(())
 }
 
 /// The next record; none once all were handled.
@@ -110,11 +143,13 @@ async fn next(subscriber: &mut Subscriber, ledger: &Ledger) -> Result<Option<Del
     }
 }
 
-async fn sample(mut taken: mpsc::UnboundedReceiver<Sample>) -> Result<Latencies, Failure> {
-    let mut latencies = Latencies::new()?;
+async fn sample(
+    mut taken: mpsc::UnboundedReceiver<Sample>,
+    recorder: Recorder,
+) -> Result<(), Failure> {
     while let Some(Sample { said_at, confirmed }) = taken.recv().await {
         confirmed.await?;
-        latencies.record(said_at.elapsed());
+        recorder.record_since(said_at);
     }
-    Ok(latencies)
+    Ok(())
 }

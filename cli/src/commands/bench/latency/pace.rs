@@ -10,12 +10,14 @@ use rustix::thread::set_current_timer_slack;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use towpath_client::Record;
 use tracing::debug;
 
-use super::Due;
-use crate::commands::bench::trial::Writer;
+use super::Sent;
+use crate::commands::bench::writer::Writer;
 use crate::failure::Failure;
+
+/// Of a thread, of which there may be a thousand.
+const STACK_BYTES: usize = 256 * 1024;
 
 /// When the records of one client are due.
 #[derive(Debug, Clone, Copy)]
@@ -63,38 +65,34 @@ const fn rate_of(rate: NonZeroU64) -> f64 {
 ///
 /// The operating system has no thread.
 pub(super) fn send_paced(
-    writer: Writer,
+    mut writer: Writer,
     pace: Pace,
-    sender: mpsc::Sender<Due>,
+    sender: mpsc::Sender<Sent>,
 ) -> Result<(), Failure> {
     let runtime = Handle::current();
-    let Writer {
-        producer,
-        mut payload,
-        records,
-    } = writer;
     let send = move || {
         // Sleeps end when they should instead of up to 50 us later.
         if let Err(error) = set_current_timer_slack(NonZeroU64::new(1)) {
             debug!(%error, "timers stay inexact");
         }
-        for index in 0..records {
+        for index in 0..writer.records {
             let due = pace.due(index);
             sleep_until(due);
-            let record = Record::new(payload.next_value());
-            let receipt = match producer.try_enqueue(record) {
+            let (mark, record) = writer.next_record_due(due);
+            let receipt = match writer.producer.try_enqueue(record) {
                 Ok(receipt) => Ok(receipt),
                 // No room: it waits, and that counts.
-                Err(error) => runtime.block_on(producer.enqueue(error.into_record())),
+                Err(error) => runtime.block_on(writer.producer.enqueue(error.into_record())),
             };
             let receipt = receipt.map_err(Into::into);
-            if sender.blocking_send((due, receipt)).is_err() {
+            if sender.blocking_send(Sent { due, mark, receipt }).is_err() {
                 return;
             }
         }
     };
     std::thread::Builder::new()
         .name("pace".to_owned())
+        .stack_size(STACK_BYTES)
         .spawn(send)
         .map_err(|error| Failure::io("cannot start a thread", &error))?;
     Ok(())

@@ -5,36 +5,52 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 use towpath_client::{DeliveredRecord, Offset, PartitionId, Topic};
 
-use super::keys::Keys;
-use crate::exit::Exit;
+use super::fingerprint::{Fingerprint, mark_of};
+use super::void;
+use crate::commands::bench::keys::Keys;
 use crate::failure::Failure;
 
 const WORD_BITS: u64 = u64::BITS as u64;
 
 /// What the clients of a subscription have handled together.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(in crate::commands::bench) struct Ledger {
     /// One bit for each record of each partition.
     handled: Vec<Vec<AtomicU64>>,
+    /// Of each partition: the number of its first record, counting those of all partitions.
+    first_numbers: Vec<u64>,
     /// Of each key, which has one partition: one past the offset of its last record. None where records may
     /// come in any order.
     next_of_key: Vec<AtomicU64>,
     missing: AtomicU64,
+    /// Of records with a value.
+    count: AtomicU64,
+    sum: AtomicU64,
     /// Set once everything was handled.
     complete: CancellationToken,
 }
 
 impl Ledger {
     /// Nothing was handled of a topic. `ordered_keys` is how many keys have to come in order.
-    pub(super) fn new(topic: &Topic, ordered_keys: usize) -> Self {
+    pub(in crate::commands::bench) fn new(topic: &Topic, ordered_keys: usize) -> Self {
         let ends = topic.partitions.iter().map(|it| it.end_offset);
         Self::of(ends, topic.record_count, ordered_keys)
     }
 
     fn of(ends: impl Iterator<Item = Offset>, records: u64, ordered_keys: usize) -> Self {
         let words = |end: Offset| usize::try_from(end.get().div_ceil(WORD_BITS)).unwrap_or(0);
+        let mut number = 0;
+        let (mut handled, mut first_numbers) = (Vec::new(), Vec::new());
+        for end in ends {
+            handled.push(zeros(words(end)));
+            first_numbers.push(number);
+            number += end.get();
+        }
         Self {
-            handled: ends.map(|end| zeros(words(end))).collect(),
+            handled,
+            first_numbers,
+            count: AtomicU64::new(0),
+            sum: AtomicU64::new(0),
             next_of_key: zeros(ordered_keys),
             missing: AtomicU64::new(records),
             complete: CancellationToken::new(),
@@ -46,19 +62,40 @@ impl Ledger {
     /// # Errors
     ///
     /// It was before, or comes out of its order: the run is void.
-    pub(super) fn note(&self, record: &DeliveredRecord) -> Result<(), Failure> {
+    pub(in crate::commands::bench) fn note(&self, record: &DeliveredRecord) -> Result<(), Failure> {
         let (partition, offset) = (record.partition(), record.offset());
         let key = record.key().and_then(Keys::number_of);
         if record.attempt() != 1 || !self.is_first(partition, offset) {
-            return Err(void("was delivered twice", record));
+            return Err(void(format!("{} was delivered twice", record.address())));
         }
         if !key.is_none_or(|key| self.is_in_order(key, offset)) {
-            return Err(void("came behind a later one of its key", record));
+            let what = format!("{} came behind a later one of its key", record.address());
+            return Err(void(what));
+        }
+        if let Some(value) = record.value() {
+            let mut noted = Fingerprint::default();
+            noted.note(partition, offset, mark_of(value));
+            self.count.fetch_add(noted.count, Ordering::Relaxed);
+            self.sum.fetch_add(noted.sum, Ordering::Relaxed);
         }
         if self.missing.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.complete.cancel();
         }
         Ok(())
+    }
+
+    /// The number of a record, counting those of all partitions from 0.
+    pub(in crate::commands::bench) fn number_of(&self, record: &DeliveredRecord) -> u64 {
+        let first = self.first_numbers.get(record.partition().get() as usize);
+        first.copied().unwrap_or_default() + record.offset().get()
+    }
+
+    /// What was handled.
+    pub(in crate::commands::bench) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint {
+            count: self.count.load(Ordering::Relaxed),
+            sum: self.sum.load(Ordering::Relaxed),
+        }
     }
 
     /// Notes that a record was seen; false if it was before, or should not be there.
@@ -78,18 +115,13 @@ impl Ledger {
     }
 
     /// Waits until everything was handled.
-    pub(super) async fn complete(&self) {
+    pub(in crate::commands::bench) async fn complete(&self) {
         self.complete.cancelled().await;
     }
 }
 
 fn zeros(count: usize) -> Vec<AtomicU64> {
     (0..count).map(|_| AtomicU64::new(0)).collect()
-}
-
-fn void(what: &str, record: &DeliveredRecord) -> Failure {
-    let message = format!("void: {} {what}", record.address());
-    Failure::new(Exit::Failed, message)
 }
 
 #[cfg(test)]

@@ -1,18 +1,17 @@
 //! From values to places on the image.
 
-use crate::recovery::rows::to_float;
-use crate::size::format_bytes;
+use crate::spread::to_float;
 
 /// A linear or logarithmic scale with its marks.
 #[derive(Debug)]
-pub(super) struct Axis {
+pub(crate) struct Axis {
     scale: fn(f64) -> f64,
     start: f64,
     end: f64,
     /// Where start and end are drawn; the vertical axis runs against the image's.
-    pub(super) pixels: (f64, f64),
+    pub(crate) pixels: (f64, f64),
     /// Values with what is written beside them.
-    pub(super) marks: Vec<(f64, String)>,
+    pub(crate) marks: Vec<(f64, String)>,
 }
 
 /// Most marks of a linear axis, apart from 0.
@@ -21,7 +20,7 @@ const MARKS_MAX: f64 = 6.0;
 impl Axis {
     /// From 0 to the first mark that is not below any of the values; marks are whole numbers, 1, 2 or 5
     /// times a power of ten apart.
-    pub(super) fn linear(values: impl Iterator<Item = f64>, pixels: (f64, f64)) -> Self {
+    pub(crate) fn linear(values: impl Iterator<Item = f64>, pixels: (f64, f64)) -> Self {
         let max = values.fold(MARKS_MAX, f64::max);
         let power = 10_f64.powf((max / MARKS_MAX).log10().floor());
         let factor = [1.0, 2.0, 5.0]
@@ -41,29 +40,28 @@ impl Axis {
         }
     }
 
-    /// Logarithmic, a little wider than the values, with a mark at each of some sizes in bytes.
-    pub(super) fn log(
+    /// Logarithmic, a little wider than the values, with a mark at each of some numbers.
+    pub(crate) fn log(
         values: impl Iterator<Item = f64>,
-        sizes_bytes: impl Iterator<Item = u64>,
+        marks: impl Iterator<Item = (u64, String)>,
         pixels: (f64, f64),
     ) -> Self {
         let (min, max) = values.fold((f64::MAX, 1.0), |(min, max), value| {
             (f64::min(min, value), f64::max(max, value))
         });
-        let label = |bytes| format_bytes(usize::try_from(bytes).unwrap_or(usize::MAX));
         Self {
             scale: f64::log10,
             start: min.min(max) / MARGIN,
             end: max * MARGIN,
             pixels,
-            marks: sizes_bytes
-                .map(|bytes| (to_float(bytes), label(bytes)))
+            marks: marks
+                .map(|(number, text)| (to_float(number), text))
                 .collect(),
         }
     }
 
     /// The place of a value.
-    pub(super) fn at(&self, value: f64) -> f64 {
+    pub(crate) fn at(&self, value: f64) -> f64 {
         let [value, start, end] = [value, self.start, self.end].map(self.scale);
         let (first, last) = self.pixels;
         first + (value - start) / (end - start) * (last - first)
@@ -92,11 +90,12 @@ mod tests {
 
     #[test]
     fn equal_ratios_are_equally_far_apart_on_a_logarithmic_axis() {
-        let sizes = [1_u64 << 20, 1 << 30];
-        let axis = Axis::log([1e3, 1e9].into_iter(), sizes.into_iter(), (10.0, 110.0));
+        let marks = [(1_u64 << 20, "small"), (1 << 30, "large")];
+        let marks = marks.map(|(number, text)| (number, text.to_owned()));
+        let axis = Axis::log([1e3, 1e9].into_iter(), marks.into_iter(), (10.0, 110.0));
         let middle = axis.at(1e6);
         assert!((middle - 60.0).abs() < 1e-6, "{middle}");
         assert!((axis.at(1e7) - axis.at(1e6) - (axis.at(1e9) - axis.at(1e8))).abs() < 1e-6);
-        assert_eq!(axis.marks[1].1, "1 GiB");
+        assert_eq!(axis.marks[1].1, "large");
     }
 }
