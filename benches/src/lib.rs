@@ -5,14 +5,15 @@
 //! loopback connection. [`recovery`] is how long Towpath itself takes to come back after it was killed
 //! or stopped, [`groups`] how fast its consumer groups heal, [`subscriptions`] what its durable
 //! subscriptions cost, [`keys`] what topics cost that look at records, [`schedules`] what
-//! scheduled records cost. The binaries `bare_model`, `raw_limits`, `recovery`, `groups`, `keys`, `schedules` and
-//! `subscriptions` print them as text or as JSON rows ([`report`]), so that a run of `towpath bench` can
+//! scheduled records cost. [`compare`] sets Towpath beside other brokers. The binaries `bare_model`, `raw_limits`, `recovery`, `groups`, `keys`, `schedules`,
+//! `subscriptions` and `compare` print them as text or as JSON rows ([`report`]), so that a run of `towpath bench` can
 //! be paired with them.
 //!
 //! Nothing depends on this crate and nothing here is asserted in CI; `docs/benchmarks.md` says how
 //! to run it.
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod error;
 pub mod groups;
 pub mod host;
