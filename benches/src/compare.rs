@@ -24,6 +24,7 @@ mod work;
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 pub use chart::Chart;
 pub use plan::{PeerName, Plan};
@@ -32,11 +33,18 @@ pub use summary::Median;
 pub use text::Comparison;
 pub use work::{Class, Job, Work};
 
-use crate::host::{Machine, Meter, memory_bytes_max};
+use tokio::time::sleep;
+
+use crate::host::{Machine, Meter, memory_bytes_max, process_ticks};
 use crate::{Error, Result};
 use peer::{Peer, Room};
 use tools::Tools;
 
+/// How often is looked whether the servers rest, and how many times at most.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const LOOKS_MAX: u32 = 25;
+/// Processor time of all servers in that interval when they rest, in clock ticks.
+const RESTING_TICKS: u64 = 4;
 /// The system that all others are compared with.
 const TOWPATH: &str = "towpath";
 
@@ -97,6 +105,7 @@ async fn measure<W: Write>(
     report: &mut Comparison<W>,
 ) -> Result<()> {
     let amount = plan.amount(job);
+    let servers: Vec<u32> = systems.iter().filter_map(|system| system.pid()).collect();
     let mut able: Vec<&mut Box<dyn Peer>> = Vec::new();
     for system in systems {
         let prepared = match system.lacks(job) {
@@ -112,6 +121,7 @@ async fn measure<W: Write>(
         let mut still_able = Vec::new();
         for system in able {
             let name = report.next_name();
+            come_to_rest(&servers).await;
             match run_once(system, job, plan, round, &name).await {
                 Ok(run) => {
                     report.add(Row::Run(run))?;
@@ -129,6 +139,27 @@ async fn measure<W: Write>(
     Ok(())
 }
 
+/// Waits until what earlier runs left behind is written and the servers have nothing to do.
+async fn come_to_rest(servers: &[u32]) {
+    rustix::fs::sync();
+    // One that has ended is met when it is to run.
+    let spent = || -> u64 {
+        servers
+            .iter()
+            .map(|pid| process_ticks(*pid).unwrap_or(0))
+            .sum()
+    };
+    let mut before = spent();
+    for _ in 0..LOOKS_MAX {
+        sleep(LOOK_INTERVAL).await;
+        let now = spent();
+        if now.saturating_sub(before) <= RESTING_TICKS {
+            break;
+        }
+        before = now;
+    }
+}
+
 async fn run_once(
     system: &mut Box<dyn Peer>,
     job: &Job,
@@ -136,8 +167,6 @@ async fn run_once(
     round: u32,
     name: &str,
 ) -> Result<Run> {
-    // What was written before is not to be written back during this run.
-    rustix::fs::sync();
     let meter = Meter::start_with_children(system.pid())?;
     let done = system.run(job, plan.amount(job), name).await?;
     let usage = meter.stop()?;

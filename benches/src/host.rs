@@ -176,7 +176,7 @@ impl HostTicks {
 }
 
 /// User and system time of a process with all its threads, in clock ticks.
-fn process_ticks(pid: u32) -> Result<u64> {
+pub(crate) fn process_ticks(pid: u32) -> Result<u64> {
     ticks_with_children(pid).map(|(own, _children)| own)
 }
 

@@ -76,6 +76,6 @@ fn earlier_rows_give_a_table_and_a_chart() {
     assert!(
         std::fs::read_to_string(&chart)
             .expect("a chart")
-            .contains("Towpath is ahead 3.00 x")
+            .contains("Towpath is 3.00 x as fast")
     );
 }

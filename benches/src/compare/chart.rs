@@ -118,8 +118,8 @@ fn draw_panel(f: &mut fmt::Formatter<'_>, panel: &[Median], top: f64) -> fmt::Re
             at(figure.min),
             at(figure.max)
         )?;
-        let ahead = median.towpath_ahead.map_or_else(String::new, |it| {
-            format!(", Towpath is ahead {:.2} x", it.median)
+        let ahead = median.towpath_times_as_fast.map_or_else(String::new, |it| {
+            format!(", Towpath is {:.2} x as fast", it.median)
         });
         writeln!(
             f,

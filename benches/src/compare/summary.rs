@@ -25,7 +25,7 @@ pub struct Median {
     /// Of each round: Towpath's records a second divided by this system's, or this system's median
     /// time by Towpath's. Above 1 Towpath is the faster.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) towpath_ahead: Option<Spread>,
+    pub(crate) towpath_times_as_fast: Option<Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) server_cpu_seconds_per_gb: Option<Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,11 @@ fn median(runs: &[Run], job: &Job, system: &str, class: Class) -> Option<Median>
         megabytes_per_second: spread(|run| Some(run.megabytes_per_second))?,
         p50_us: spread(|run| run.done.latency_us.map(|it| it.p50)),
         p99_us: spread(|run| run.done.latency_us.map(|it| it.p99)),
-        towpath_ahead: Spread::of(rounds.iter().filter_map(|run| towpath_ahead(runs, run))),
+        towpath_times_as_fast: Spread::of(
+            rounds
+                .iter()
+                .filter_map(|run| towpath_times_as_fast(runs, run)),
+        ),
         server_cpu_seconds_per_gb: spread(|run| run.server_cpu_seconds_per_gb),
         server_cpu_us_per_record: spread(|run| run.server_cpu_us_per_record),
         server_memory_megabytes_max: spread(|run| run.server_memory_bytes_max.map(megabytes)),
@@ -92,7 +96,7 @@ fn median(runs: &[Run], job: &Job, system: &str, class: Class) -> Option<Median>
 }
 
 /// How far Towpath is ahead of a run in the run's own round; none of Towpath itself.
-fn towpath_ahead(runs: &[Run], run: &Run) -> Option<f64> {
+fn towpath_times_as_fast(runs: &[Run], run: &Run) -> Option<f64> {
     let towpath = runs
         .iter()
         .find(|it| it.system == TOWPATH && it.round == run.round && it.job == run.job)?;

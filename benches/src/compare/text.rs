@@ -96,7 +96,7 @@ fn heads(job: &Job) -> [String; 7] {
     } else {
         "server us CPU/record"
     };
-    let ahead = "Towpath is ahead x";
+    let ahead = "Towpath is x as fast";
     [
         "system",
         "acked when in",
@@ -170,7 +170,7 @@ fn format_median(median: &Median) -> String {
         median.class.to_string(),
         figure,
         more,
-        optional(&median.towpath_ahead, 2),
+        optional(&median.towpath_times_as_fast, 2),
         optional(cpu, 2),
         median
             .server_memory_megabytes_max

@@ -15,8 +15,8 @@ fn ahead(job: &Job, rounds: &[(u32, u32)]) -> Spread {
     let medians = medians(&runs);
     assert_eq!(medians.len(), 2, "one for each system");
     assert_eq!(medians[0].rounds, rounds.len());
-    assert!(medians[1].towpath_ahead.is_none(), "of itself");
-    medians[0].towpath_ahead.unwrap()
+    assert!(medians[1].towpath_times_as_fast.is_none(), "of itself");
+    medians[0].towpath_times_as_fast.unwrap()
 }
 
 #[test]
@@ -65,5 +65,8 @@ fn classes_and_jobs_are_kept_apart_and_in_order() {
         (1000, TOWPATH, Class::Fsync),
     ];
     assert_eq!(kinds, expected);
-    assert_eq!(medians[2].towpath_ahead.map(|it| it.median), Some(0.5));
+    assert_eq!(
+        medians[2].towpath_times_as_fast.map(|it| it.median),
+        Some(0.5)
+    );
 }

@@ -81,5 +81,5 @@ fn json_rows_name_work_class_and_figures() {
     assert_eq!(rows[1]["class"], "page-cache");
     assert_eq!(rows[1]["work"], "produce");
     assert_eq!(rows[3]["row"], "median");
-    assert_eq!(rows[3]["towpath_ahead"]["median"], 2.0);
+    assert_eq!(rows[3]["towpath_times_as_fast"]["median"], 2.0);
 }
