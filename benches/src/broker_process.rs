@@ -91,6 +91,16 @@ impl BrokerProcess {
         Ok(Client::connect(&self.url)?)
     }
 
+    /// Where it listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its process id, unless it has ended.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Measures what it costs from now on.
     ///
     /// # Errors

@@ -6,12 +6,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
 /// The machine a run was made on.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Machine {
     /// Name of the processor.
     pub processor: String,
@@ -22,7 +22,7 @@ pub struct Machine {
     /// Kernel release.
     pub kernel: String,
     /// Type of the file system that was measured, for example `ext4`, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_system: Option<String>,
 }
 
@@ -70,6 +70,8 @@ pub struct Meter {
     start: Instant,
     server_pid: Option<u32>,
     server_ticks: u64,
+    /// What counts as the client.
+    client: fn() -> Result<u64>,
     client_ticks: u64,
     host: HostTicks,
 }
@@ -80,10 +82,27 @@ impl Meter {
     /// # Errors
     /// Those of `/proc`: the server may have ended.
     pub fn start(server_pid: Option<u32>) -> Result<Self> {
+        Self::start_with(server_pid, || process_ticks(std::process::id()))
+    }
+
+    /// The same, with all processes that this one starts and that end before [`Meter::stop`] as
+    /// clients.
+    ///
+    /// # Errors
+    /// As [`Meter::start`].
+    pub(crate) fn start_with_children(server_pid: Option<u32>) -> Result<Self> {
+        Self::start_with(server_pid, || {
+            let (own, children) = ticks_with_children(std::process::id())?;
+            Ok(own + children)
+        })
+    }
+
+    fn start_with(server_pid: Option<u32>, client: fn() -> Result<u64>) -> Result<Self> {
         Ok(Self {
             server_pid,
             server_ticks: server_pid.map_or(Ok(0), process_ticks)?,
-            client_ticks: process_ticks(std::process::id())?,
+            client,
+            client_ticks: client()?,
             host: HostTicks::read()?,
             start: Instant::now(),
         })
@@ -96,7 +115,7 @@ impl Meter {
     pub fn stop(&self) -> Result<Usage> {
         let seconds = self.start.elapsed().as_secs_f64();
         let server_ticks = self.server_pid.map_or(Ok(0), process_ticks)? - self.server_ticks;
-        let client_ticks = process_ticks(std::process::id())? - self.client_ticks;
+        let client_ticks = (self.client)()? - self.client_ticks;
         let host = HostTicks::read()?.since(&self.host);
         let other_ticks = host.busy.saturating_sub(server_ticks + client_ticks);
         Ok(Usage {
@@ -157,20 +176,36 @@ impl HostTicks {
 }
 
 /// User and system time of a process with all its threads, in clock ticks.
-fn process_ticks(pid: u32) -> Result<u64> {
+pub(crate) fn process_ticks(pid: u32) -> Result<u64> {
+    ticks_with_children(pid).map(|(own, _children)| own)
+}
+
+/// The same, and beside it that of its children that have ended.
+fn ticks_with_children(pid: u32) -> Result<(u64, u64)> {
     parse_process_ticks(&read(&format!("/proc/{pid}/stat"))?)
         .ok_or_else(|| Error::Report(format!("/proc/{pid}/stat has an unknown form")))
 }
 
 /// The name in parentheses may hold anything, so fields count from the last `)`.
-fn parse_process_ticks(stat: &str) -> Option<u64> {
+fn parse_process_ticks(stat: &str) -> Option<(u64, u64)> {
     let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields
+    let mut ticks = fields
         .split_whitespace()
-        .skip(FIELDS_BETWEEN_NAME_AND_UTIME);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+        .skip(FIELDS_BETWEEN_NAME_AND_UTIME)
+        .map_while(|field| field.parse::<u64>().ok());
+    let mut user_and_system = || Some(ticks.next()? + ticks.next()?);
+    Some((user_and_system()?, user_and_system()?))
+}
+
+/// Most resident memory that a process has had.
+///
+/// # Errors
+/// Those of `/proc`: it may have ended.
+pub(crate) fn memory_bytes_max(pid: u32) -> Result<u64> {
+    let status = read(&format!("/proc/{pid}/status"))?;
+    let kib = field(&status, "VmHWM").and_then(first_number);
+    kib.map(|kib| kib * 1024)
+        .ok_or_else(|| Error::Report(format!("/proc/{pid}/status does not tell its memory")))
 }
 
 const FIELDS_BETWEEN_NAME_AND_UTIME: usize = 11;
@@ -220,8 +255,8 @@ mod tests {
 
     #[test]
     fn process_time_is_found_behind_a_name_with_spaces_and_parentheses() {
-        let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 100 0 0 0 31 11 0 0 20 0 1 0 5 6 7";
-        assert_eq!(parse_process_ticks(stat), Some(42));
+        let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 100 0 0 0 31 11 2 3 20 0 1 0 5 6 7";
+        assert_eq!(parse_process_ticks(stat), Some((42, 5)));
         assert_eq!(parse_process_ticks("7 (a) S 1"), None);
     }
 

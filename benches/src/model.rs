@@ -19,7 +19,7 @@ pub mod server;
 mod fetch;
 mod outgoing;
 mod produce;
-mod server_process;
+pub(crate) mod server_process;
 mod service;
 mod watermark;
 mod wire;

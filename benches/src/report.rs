@@ -18,7 +18,7 @@ mod text;
 
 pub use figures::{Figures, LatencyUs, Setting};
 pub use median::Median;
-pub(crate) use text::format_neighbours;
+pub(crate) use text::{format_machine, format_neighbours};
 
 /// The figures of one run.
 pub trait Measured: Debug + Serialize {

@@ -45,7 +45,10 @@ pub fn run<W: Write>(plan: &LoopbackPlan, report: &mut Report<W>) -> Result<()> 
 }
 
 /// Sends to a thread of this process, so processor time is that of both ends.
-fn measure(write_bytes: usize, write_count: usize) -> Result<Figures> {
+///
+/// # Errors
+/// Those of the sockets; [`Error::Void`] when bytes are missing.
+pub(crate) fn measure(write_bytes: usize, write_count: usize) -> Result<Figures> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::io("listen"))?;
     let address = listener.local_addr().map_err(Error::io("listen"))?;
     let filler = payload::region();

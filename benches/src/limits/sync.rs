@@ -46,7 +46,11 @@ pub fn run<W: Write>(plan: &SyncPlan, report: &mut Report<W>) -> Result<()> {
     Ok(())
 }
 
-fn measure(
+/// Appends, each with its sync.
+///
+/// # Errors
+/// Those of the file system.
+pub(crate) fn measure(
     options: &RoundFileOptions,
     append_bytes: usize,
     count: u64,

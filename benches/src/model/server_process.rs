@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 /// A running server; it is killed when this is dropped, and ends by itself when its parent does.
 #[derive(Debug)]
-pub(super) struct ServerProcess {
+pub(crate) struct ServerProcess {
     child: Child,
     listening: Listening,
 }
@@ -23,7 +23,7 @@ impl ServerProcess {
     /// # Errors
     /// [`Error::Io`] when it cannot be started; [`Error::Void`] when it ended before it listened (it
     /// has then said why on stderr).
-    pub(super) fn start(program: &Path, file: &RoundFileOptions) -> Result<Self> {
+    pub(crate) fn start(program: &Path, file: &RoundFileOptions) -> Result<Self> {
         let child = Command::new(program)
             .args(["serve", "--until-stdin-closes", "--listen", "127.0.0.1:0"])
             .arg("--dir")
@@ -53,11 +53,11 @@ impl ServerProcess {
         Ok(server)
     }
 
-    pub(super) fn listening(&self) -> Listening {
+    pub(crate) fn listening(&self) -> Listening {
         self.listening
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 

@@ -1,7 +1,7 @@
 //! One run: what was measured and what came out.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Measured, Median, text};
 use crate::host::Usage;
@@ -137,7 +137,7 @@ impl Measured for Figures {
 }
 
 /// Quantiles of one run in microseconds.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct LatencyUs {
     /// Median.
     pub p50: f64,

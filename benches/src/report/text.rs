@@ -23,7 +23,8 @@ pub(crate) fn format_neighbours(steal_percent: f64, others_percent: f64) -> Stri
     format!("steal {steal_percent:.0} %  others {others_percent:.0} %")
 }
 
-fn format_machine(machine: &Machine) -> String {
+/// Where it was measured.
+pub(crate) fn format_machine(machine: &Machine) -> String {
     let Machine {
         processor,
         cores,

@@ -1,4 +1,4 @@
-module towpath/compare/subscriptions
+module towpath/benches/compare/load
 
 go 1.26.0
 
