@@ -43,7 +43,11 @@ pub(super) fn facts_of(
         batches.push(facts);
     }
     let snapshot = snapshot.clone();
-    Ok(Box::new(CarriedFacts { batches, snapshot }))
+    Ok(Box::new(CarriedFacts {
+        batches,
+        plain: None,
+        snapshot,
+    }))
 }
 
 /// What names a request.
@@ -127,6 +131,7 @@ pub(super) fn append(
         payload_bytes: u32::try_from(payload.len()).unwrap(),
         payload_crc: towpath_proto::batch::crc(&payload),
         record_count: u32::try_from(entities.len()).unwrap(),
+        codec: None,
         expected: None,
     };
     (request, payload)
