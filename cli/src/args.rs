@@ -32,7 +32,9 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::output::Format;
 
-pub(crate) use bench::{BenchArgs, BenchCommand, BenchLoad, BenchMode, BenchSubscription};
+pub(crate) use bench::{
+    BenchArgs, BenchCommand, BenchLoad, BenchMode, BenchSubscription, BenchValues,
+};
 pub(crate) use commit::CommitArgs;
 pub(crate) use consume::{AckWhen, CommitWhen, ConsumeArgs, Exec};
 pub(crate) use demo::DemoArgs;

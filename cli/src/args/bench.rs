@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::num::NonZeroU64;
 
 use clap::{Args, Subcommand, ValueEnum};
-use towpath_client::SubscriptionMode;
+use towpath_client::{Compression, SubscriptionMode};
 
 use super::number::parse_count;
 use super::size::parse_size;
@@ -36,6 +36,7 @@ pub(crate) enum BenchCommand {
     #[command(before_help = "Examples:
   towpath bench produce --records 1000000 --size 1KiB
   towpath bench produce --records 5000000 --size 100 --partitions 16 --clients 4 -o json
+  towpath bench produce --values json --compression zstd:1
 ")]
     Produce(BenchLoad),
     /// How fast records are read back
@@ -87,9 +88,16 @@ pub(crate) struct BenchLoad {
     #[arg(long, value_name = "N", default_value = "100000",
           value_parser = parse_count::<NonZeroU64>)]
     pub(crate) records: NonZeroU64,
-    /// Size of each value: random bytes, which do not compress
+    /// Size of each value
     #[arg(long, value_name = "BYTES", default_value = "1KiB", value_parser = parse_value_size)]
     pub(crate) size: usize,
+    /// What values are: random bytes, which do not compress, or orders in JSON, which do
+    #[arg(long, value_enum, default_value_t = BenchValues::Random, hide_possible_values = true,
+          value_name = "random|json")]
+    pub(crate) values: BenchValues,
+    /// How batches are compressed: none, lz4, zstd, or zstd:1 to zstd:19
+    #[arg(long, value_name = "CODEC", default_value_t)]
+    pub(crate) compression: Compression,
     /// Partitions of the topic
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count::<NonZeroU32>)]
     pub(crate) partitions: NonZeroU32,
@@ -177,6 +185,25 @@ pub(crate) struct BenchSubscription {
     pub(crate) in_flight: Option<NonZeroU64>,
 }
 
+/// What values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchValues {
+    /// Random bytes
+    Random,
+    /// Orders in JSON
+    Json,
+}
+
+impl BenchValues {
+    /// What the flag says.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// Modes that several clients share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BenchMode {
@@ -228,6 +255,8 @@ mod tests {
         BenchLoad {
             records: NonZeroU64::new(records).expect("records"),
             size: 1,
+            values: BenchValues::Random,
+            compression: Compression::None,
             partitions: NonZeroU32::MIN,
             clients: NonZeroU32::new(clients).expect("clients"),
             batch_bytes: None,

@@ -7,6 +7,7 @@ mod group;
 mod keys;
 mod latency;
 mod ledger;
+mod orders;
 mod payload;
 mod produce;
 mod report;

@@ -32,6 +32,9 @@ pub(super) struct BenchReport {
     latency_of: String,
     durability: String,
     size_bytes: usize,
+    /// What values are.
+    values: &'static str,
+    compression: String,
     partitions: u32,
     clients: u32,
     /// None where the SDK decides.
@@ -91,6 +94,8 @@ impl BenchReport {
             latency_of: latency_of(command),
             durability: info.durability.clone(),
             size_bytes: load.size,
+            values: load.values.name(),
+            compression: load.compression.to_string(),
             partitions: load.partitions.get(),
             clients: load.clients.get(),
             batch_bytes: load.batch_bytes,
@@ -238,6 +243,11 @@ impl BenchReport {
             self.processors,
             self.version,
             self.broker_version
+        )?;
+        writeln!(
+            out,
+            "  values   {}, compression {}",
+            self.values, self.compression
         )?;
         if let Some(mode) = self.mode {
             let keys = self

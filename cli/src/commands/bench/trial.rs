@@ -92,11 +92,13 @@ impl<'a> Trial<'a> {
     ///
     /// The broker does not take the record that each is made ready with.
     pub(super) async fn writers(&self, keys: Option<NonZeroU32>) -> Result<Vec<Writer>, Failure> {
-        let payload = Payload::new(self.load.size, self.load.records.get());
+        let payload = Payload::new(self.load.values, self.load.size, self.load.records.get());
         let mut writers = Vec::new();
         for (index, (client, records)) in self.clients()?.iter().zip(self.load.shares()).enumerate()
         {
-            let builder = client.producer(self.topic());
+            let builder = client
+                .producer(self.topic())
+                .compression(self.load.compression);
             let producer = match self.load.batch_bytes {
                 Some(bytes) => builder.batch_bytes(bytes).build(),
                 None => builder.build(),
