@@ -34,7 +34,7 @@ use crate::output::Format;
 
 pub(crate) use bench::{
     BenchArgs, BenchCommand, BenchCommit, BenchConsume, BenchEndToEnd, BenchLoad, BenchPlace,
-    BenchSource, BenchSubscription,
+    BenchSource, BenchSubscription, BenchValues,
 };
 pub(crate) use commit::CommitArgs;
 pub(crate) use consume::{AckWhen, CommitWhen, ConsumeArgs, Exec};

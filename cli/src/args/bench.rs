@@ -14,7 +14,7 @@ use crate::failure::Failure;
 
 pub(crate) use commit::BenchCommit;
 pub(crate) use consume::{BenchConsume, BenchEndToEnd, BenchPlace};
-pub(crate) use load::BenchLoad;
+pub(crate) use load::{BenchLoad, BenchValues};
 pub(crate) use subscription::{BenchSource, BenchSubscription};
 
 /// Values that hold a number or a time of eight bytes.
@@ -48,6 +48,7 @@ pub(crate) enum BenchCommand {
   towpath bench produce --records 1000000 --size 1KiB
   towpath bench produce --records 5000000 --size 100 --partitions 16 --clients 4 -o json
   towpath bench produce --records 5000000 --size 100 --partitions 1000 --clients 1000
+  towpath bench produce --values json --compression zstd:1
 ")]
     Produce(BenchLoad),
     /// How fast records are read back

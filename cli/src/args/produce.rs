@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use towpath_client::{Due, Offset, PartitionId, ProducerName, TopicName};
+use towpath_client::{Compression, Due, Offset, PartitionId, ProducerName, TopicName};
 
 use super::due::DueArgs;
 use super::duration::parse_duration;
@@ -30,6 +30,7 @@ const CORRELATION_ID: &str = "ce-correlationid";
   towpath produce accounts v -k a --expect-version 3    only as the fourth record of its key
   towpath consume orders -e -o json | towpath produce copy --input json
   relay | towpath produce orders --producer-name relay-1     shuts its predecessor out
+  towpath produce orders -f orders.ndjson --compression zstd     smaller on the way and on disk
   towpath produce reminders 'pay!' --delay 24h --schedule-id order-42     delivered in a day
 ")]
 pub(crate) struct ProduceArgs {
@@ -102,6 +103,9 @@ pub(crate) struct ProduceArgs {
     /// Id to cancel or to move the record by while it is not due; only one of the topic has it at a time
     #[arg(long, value_name = "ID")]
     pub(crate) schedule_id: Option<String>,
+    /// How batches are compressed, which consumers need not know: none, lz4, zstd, or zstd:1 to zstd:19
+    #[arg(long, value_name = "CODEC", default_value_t)]
+    pub(crate) compression: Compression,
     /// How long the outcome of a record is waited for while the broker is out of reach
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     pub(crate) give_up_after: Duration,

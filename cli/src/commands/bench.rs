@@ -12,6 +12,7 @@ mod keys;
 mod latencies;
 mod latency;
 mod meter;
+mod orders;
 mod payload;
 mod place;
 mod produce;

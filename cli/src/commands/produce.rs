@@ -85,6 +85,7 @@ async fn schedule(
 fn producer_of(args: &ProduceArgs, client: &Client) -> Producer {
     let producer = client
         .producer(args.topic.as_str())
+        .compression(args.compression)
         .give_up_after(args.give_up_after);
     match &args.producer_name {
         Some(name) => producer.name(name.as_str()).build(),

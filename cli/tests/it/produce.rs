@@ -310,3 +310,50 @@ fn an_unknown_topic_is_told_before_anything_is_read() {
     assert_eq!(producing.wait().0, Some(4), "exit code");
     drop(writer);
 }
+
+#[test]
+fn compressed_records_are_read_as_they_were_written() {
+    let broker = TestBroker::with_topic("orders", 1);
+    broker.ok(&[
+        "subscription",
+        "create",
+        "billing",
+        "--topic",
+        "orders",
+        "--from",
+        "beginning",
+    ]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("orders.txt");
+    let lines: Vec<_> = (0..200).map(|it| format!("order {it} is paid")).collect();
+    std::fs::write(&path, lines.join("\n") + "\n").expect("written");
+    let file = path.to_str().expect("a path");
+    for compression in ["lz4", "zstd", "zstd:19"] {
+        let flags = [
+            "produce",
+            "orders",
+            "-f",
+            file,
+            "--compression",
+            compression,
+        ];
+        broker.ok(&flags);
+    }
+    let expected: Vec<_> = [&lines, &lines, &lines].into_iter().flatten().collect();
+    for reader in [
+        &["consume", "orders", "-e"][..],
+        &[
+            "consume",
+            "orders",
+            "-e",
+            "--group",
+            "g",
+            "--from",
+            "beginning",
+        ],
+        &["consume", "--subscription", "billing", "-e"],
+    ] {
+        let read = broker.ok(reader);
+        assert!(read.lines().eq(expected.iter().copied()), "{reader:?}");
+    }
+}

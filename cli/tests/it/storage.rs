@@ -18,6 +18,17 @@ fn a_dump_tells_what_the_folder_of_a_stopped_broker_holds() {
         &url,
     ]));
     stdout_of(&mut towpath(&["produce", "t", "hello", "--url", &url]));
+    let value = "hello ".repeat(100);
+    let compressed = [
+        "produce",
+        "t",
+        &value,
+        "--compression",
+        "zstd",
+        "--url",
+        &url,
+    ];
+    stdout_of(&mut towpath(&compressed));
     broker.process.signal(Signal::TERM);
     broker.process.wait();
 
@@ -39,6 +50,9 @@ fn a_dump_tells_what_the_folder_of_a_stopped_broker_holds() {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
     let journal = dump(&["--only", "journal"]);
+    for codec in [" codec=0", " codec=2"] {
+        assert!(journal.contains(codec), "{codec} in {journal}");
+    }
     assert!(journal.starts_with("folder path="), "{journal}");
     assert!(
         journal.contains("\njournal_end ") && !journal.contains("\nsegment "),

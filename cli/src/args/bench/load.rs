@@ -2,7 +2,8 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use towpath_client::Compression;
 
 use crate::args::number::parse_count;
 use crate::args::size::parse_size;
@@ -21,9 +22,16 @@ pub(crate) struct BenchLoad {
     #[arg(long, value_name = "N", default_value = "100000",
           value_parser = parse_count::<NonZeroU64>)]
     pub(crate) records: NonZeroU64,
-    /// Size of each value: random bytes, which do not compress
+    /// Size of each value
     #[arg(long, value_name = "BYTES", default_value = "1KiB", value_parser = parse_value_size)]
     pub(crate) size: usize,
+    /// What values are: random bytes, which do not compress, or orders in JSON, which do
+    #[arg(long, value_enum, default_value_t = BenchValues::Random, hide_possible_values = true,
+          value_name = "random|json")]
+    pub(crate) values: BenchValues,
+    /// How batches are compressed: none, lz4, zstd, or zstd:1 to zstd:19
+    #[arg(long, value_name = "CODEC", default_value_t)]
+    pub(crate) compression: Compression,
     /// Partitions of the topic
     #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count::<NonZeroU32>)]
     pub(crate) partitions: NonZeroU32,
@@ -47,6 +55,25 @@ pub(crate) struct BenchLoad {
     pub(crate) keep_topic: bool,
 }
 
+/// What values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchValues {
+    /// Random bytes
+    Random,
+    /// Orders in JSON
+    Json,
+}
+
+impl BenchValues {
+    /// What the flag says.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Json => "json",
+        }
+    }
+}
+
 impl BenchLoad {
     /// How many records each client has, one number a client.
     pub(crate) fn shares(&self) -> impl Iterator<Item = u64> {
@@ -60,6 +87,8 @@ impl BenchLoad {
         Self {
             records: NonZeroU64::new(records).unwrap_or(NonZeroU64::MIN),
             size,
+            values: BenchValues::Random,
+            compression: Compression::None,
             partitions: NonZeroU32::MIN,
             clients: NonZeroU32::MIN,
             batch_bytes: IN_FLIGHT_BYTES / 64,

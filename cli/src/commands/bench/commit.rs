@@ -28,7 +28,7 @@ pub(super) async fn measure(trial: &Trial<'_>, options: &BenchCommit) -> Result<
     let load = trial.load;
     let (ledger, written) = subscription::prepare(trial, options.source).await?;
     let output = trial.add_topic("out").await?;
-    let payload = Payload::new(load.size, load.records.get());
+    let payload = Payload::new(load.values, load.size, load.records.get());
     let meter = trial.meter("committed", load.records.get());
     let latencies = Latencies::new(load.clients.get())?;
     let clients = trial.clients()?;

@@ -1,10 +1,13 @@
-//! Values that neither compress nor stay in a cache: slices of random bytes, in turn.
+//! Values that do not stay in a cache: slices of random bytes, which do not compress either, or of orders
+//! in JSON, in turn.
 
 use bytes::{Bytes, BytesMut};
 use towpath_client::Record;
 
 use super::keys::Keys;
+use super::orders::Orders;
 use super::verify::mark_of;
+use crate::args::BenchValues;
 
 /// Bytes that values are cut from: well beyond the caches of a processor.
 const REGION_BYTES: u64 = 64 * 1024 * 1024;
@@ -22,10 +25,14 @@ pub(super) struct Payload {
 
 impl Payload {
     /// Draws the bytes for so many values of this size, which is not 0.
-    pub(super) fn new(size: usize, records: u64) -> Self {
+    pub(super) fn new(values: BenchValues, size: usize, records: u64) -> Self {
         let count = (REGION_BYTES / size as u64).clamp(1, records.max(1));
         let mut region = vec![0; usize::try_from(count).unwrap_or(1) * size];
-        fastrand::Rng::with_seed(SEED).fill(&mut region);
+        let mut random = fastrand::Rng::with_seed(SEED);
+        match values {
+            BenchValues::Random => random.fill(&mut region),
+            BenchValues::Json => Orders::new(random).fill(&mut region, size),
+        }
         Self {
             region: region.into(),
             size,
@@ -90,7 +97,7 @@ mod tests {
 
     #[test]
     fn values_come_round_and_differ() {
-        let mut payload = Payload::new(1_000, 3);
+        let mut payload = Payload::new(BenchValues::Random, 1_000, 3);
         let values: Vec<_> = (0..4).map(|_| payload.next_value()).collect();
         assert_eq!(values[0].len(), 1_000, "size");
         assert_ne!(values[0], values[1], "neighbours");
@@ -105,10 +112,16 @@ mod tests {
     #[test]
     fn no_more_is_drawn_than_a_region() {
         assert_eq!(
-            Payload::new(1 << 20, 1_000).region.len(),
+            Payload::new(BenchValues::Random, 1 << 20, 1_000)
+                .region
+                .len(),
             64 << 20,
             "region"
         );
-        assert_eq!(Payload::new(100, 7).region.len(), 700, "few records");
+        assert_eq!(
+            Payload::new(BenchValues::Json, 100, 7).region.len(),
+            700,
+            "few records"
+        );
     }
 }

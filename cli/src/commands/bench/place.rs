@@ -49,7 +49,7 @@ async fn fill(trial: &Trial<'_>) -> Result<(), Failure> {
     let share = (0, load.records.get());
     let content = (
         Content::default(),
-        super::payload::Payload::new(load.size, load.records.get()),
+        super::payload::Payload::new(load.values, load.size, load.records.get()),
     );
     let writer = Writer::connect(&client, &topic, &load, share, content).await?;
     let meter = trial.meter("written behind them", load.records.get());

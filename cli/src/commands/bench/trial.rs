@@ -161,7 +161,7 @@ impl<'a> Trial<'a> {
     ///
     /// The broker does not take the record that each is made ready with.
     pub(super) async fn writers(&self, content: Content) -> Result<Vec<Writer>, Failure> {
-        let payload = Payload::new(self.load.size, self.load.records.get());
+        let payload = Payload::new(self.load.values, self.load.size, self.load.records.get());
         let clients = self.clients()?.into_iter().zip(self.load.shares());
         let writers = clients.enumerate().map(|(number, (client, records))| {
             let payload = payload.clone();

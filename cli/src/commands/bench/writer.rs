@@ -46,6 +46,7 @@ impl Writer {
         let producer = client
             .producer(topic)
             .batch_bytes(load.batch_bytes)
+            .compression(load.compression)
             .max_in_flight_bytes(load.in_flight_bytes())
             .build();
         producer.send(Record::tombstone("ready")).await?;

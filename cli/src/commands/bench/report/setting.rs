@@ -12,6 +12,9 @@ use crate::commands::bench::subscription::SAMPLE_RECORDS;
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Setting {
     pub(super) size_bytes: usize,
+    /// What values are.
+    pub(super) values: &'static str,
+    pub(super) compression: String,
     pub(super) partitions: u32,
     pub(super) clients: u32,
     pub(super) batch_bytes: usize,
@@ -36,6 +39,8 @@ impl Setting {
         let load = command.load();
         let setting = Self {
             size_bytes: load.size,
+            values: load.values.name(),
+            compression: load.compression.to_string(),
             partitions: load.partitions.get(),
             clients: load.clients.get(),
             batch_bytes: load.batch_bytes,

@@ -110,6 +110,11 @@ impl BenchReport {
             self.version,
             self.broker_version
         )?;
+        writeln!(
+            out,
+            "  values   {}, compression {}",
+            setting.values, setting.compression
+        )?;
         let special = setting.special();
         if !special.is_empty() {
             writeln!(out, "  asked    {special}")?;
