@@ -10,8 +10,11 @@ use crate::host::Meter;
 const TAIL_RECORDS: u64 = 30_000;
 /// How often they are read.
 const TAIL_PASSES: u64 = 40;
-/// Clients that read from memory at most, of the broker's and the machine's two ends.
+/// Clients that read from memory.
 const READERS: u64 = 1;
+
+/// So that the first record of each partition, for which a file is made, does not weigh in the median.
+const LATENCY_RECORDS_PER_CLIENT: u64 = 50;
 
 /// What is measured.
 #[derive(Debug)]
@@ -50,15 +53,10 @@ impl Step<'_> {
         let passes = TAIL_PASSES.to_string();
         let from_tail = ["consume", "--from", "tail", "--passes", &passes];
         let tail = self
-            .bench(
-                broker,
-                &from_tail,
-                TAIL_RECORDS,
-                partitions,
-                clients.min(READERS),
-            )
+            .bench(broker, &from_tail, TAIL_RECORDS, partitions, READERS)
             .await?;
-        let latency_records = self.plan.latency_records.max(clients);
+        let latency_records = self.plan.latency_records;
+        let latency_records = latency_records.max(clients * LATENCY_RECORDS_PER_CLIENT);
         let latency = self
             .bench(broker, &["latency"], latency_records, partitions, clients)
             .await?;
