@@ -94,6 +94,9 @@ pub const SCHEDULE_PAST_MS_MAX: i64 = 5_000;
 /// Longest id of a scheduled record.
 pub const SCHEDULE_ID_BYTES_MAX: usize = 128;
 
+/// Most records of one batch, call or commit to topics that look at records: its entry holds rows about each.
+pub const RECORDS_LOOKED_AT_MAX: u32 = 32_768;
+
 /// Items on a page of a list whose reader does not say.
 pub const PAGE_SIZE_DEFAULT: u32 = 100;
 /// Most items on a page of a list.
@@ -124,6 +127,7 @@ pub fn published() -> v1::Limits {
         producer_names_max: PRODUCER_NAMES_MAX,
         operations_per_commit_max: OPERATIONS_PER_COMMIT_MAX,
         commit_bytes_max: COMMIT_BYTES_MAX as u64,
+        records_looked_at_max: RECORDS_LOOKED_AT_MAX,
         scheduled_per_topic_max: SCHEDULED_PER_TOPIC_MAX,
         scheduled_bytes_per_topic_max: SCHEDULED_BYTES_PER_TOPIC_MAX,
         scheduled_max: SCHEDULED_MAX,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 use towpath_proto::batch::{RecordView, Records};
-use towpath_proto::limits::{BATCH_BYTES_MAX, HEADERS_PER_RECORD_MAX};
+use towpath_proto::limits::{BATCH_BYTES_MAX, HEADERS_PER_RECORD_MAX, RECORDS_LOOKED_AT_MAX};
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_storage::{PartitionRef, ProducerStamp, RowKey};
@@ -25,8 +25,6 @@ const EVENT_ID: &str = "ce-id";
 const EVENT_SOURCE: &str = "ce-source";
 /// Longest id and source of an event, bytes.
 const EVENT_NAME_BYTES_MAX: usize = 1024;
-/// Most records of one entry that are looked at: it holds rows about each of them.
-const RECORDS_MAX: usize = 32_768;
 /// Memory of what is known of one record, about.
 const FACTS_BYTES: usize = 512;
 /// What the mark of an old record adds to it at most: name and value, with what encoding them adds.
@@ -79,7 +77,7 @@ pub(super) async fn read(
     }
     let reader = Reader::new(shared);
     let mut facts = Vec::with_capacity(batches.len());
-    let mut count_left = RECORDS_MAX;
+    let mut count_left = RECORDS_LOOKED_AT_MAX as usize;
     for (number, batch) in batches.iter().enumerate() {
         let read = reader.read(
             batch,
@@ -179,7 +177,7 @@ impl Reader {
             let record = record?;
             if facts.records.len() == count_max {
                 let message = format!(
-                    "topics that look at records take at most {RECORDS_MAX} of them at once"
+                    "topics that look at records take at most {RECORDS_LOOKED_AT_MAX} of them at once"
                 );
                 return Err(Problem::invalid_field(field(number), message)
                     .with_hint("write fewer records at once to this topic"));

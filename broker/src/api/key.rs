@@ -34,7 +34,7 @@ impl KeyApi {
     ) -> Result<v1::GetLatestResponse, Problem> {
         let shared = &self.shared;
         shared.refuse_when_draining()?;
-        let name = KeyName::new(shared, &request.topic, request.key)?;
+        let name = KeyName::new(shared, &request.topic, None, request.key)?;
         if !name.topic.settings().config.has_key_heads() {
             let message = format!("topic \"{}\" does not look at keys", name.topic.name());
             return Err(Problem::invalid_field("topic", message).with_hint(
@@ -55,7 +55,7 @@ impl KeyApi {
             .await?;
         let record = match record {
             ReadRecord::Found(record) => Some(*record),
-            ReadRecord::Trimmed => None,
+            ReadRecord::Trimmed | ReadRecord::Compacted => None,
             ReadRecord::Damaged(problem) => return Err(problem),
         };
         Ok(v1::GetLatestResponse {

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
+use towpath_proto::v1::key_gap::Reason;
+use towpath_proto::v1::key_service_client::KeyServiceClient;
 use towpath_proto::wire::fetch_response::Response as Fetched;
 use towpath_proto::wire::join_response::Response as Joined;
 
 use crate::consumer::{self, Consumer};
 use crate::group_member::{self, Member};
 use crate::harness::{
-    TestBroker, all_values, config_without_cache, record, refusal, soon, source, values,
+    TestBroker, all_values, config_without_cache, position, record, refusal, soon, source, values,
 };
 
 pub(crate) fn compacted() -> v1::TopicConfig {
@@ -72,8 +74,12 @@ async fn count_records(broker: &TestBroker) -> u32 {
 /// Batches with holes at the beginning, in the middle and at the end, and one of which nothing is left:
 /// what stays of 0 to 9 are 1, 4, 8 and 9.
 async fn with_holes() -> TestBroker {
+    with_holes_in(compacted()).await
+}
+
+async fn with_holes_in(config: v1::TopicConfig) -> TestBroker {
     let broker = TestBroker::start_with(config_without_cache()).await;
-    create(&broker, compacted()).await.unwrap();
+    create(&broker, config).await.unwrap();
     let batches: [&[(&str, &str)]; 4] = [
         &[("a", "0"), ("b", "1"), ("c", "2")],
         &[("d", "3"), ("e", "4"), ("d", "5")],
@@ -86,6 +92,46 @@ async fn with_holes() -> TestBroker {
     consumer::publish(&broker, &[("a", "10")]).await;
     compact_to(&broker, 5).await;
     broker
+}
+
+/// The versions of key "d" that are told, and those that are gone.
+async fn history(broker: &TestBroker) -> (Vec<u64>, Vec<(u64, u64, Reason)>) {
+    let request = v1::ReadKeyRequest {
+        topic: "orders".to_owned(),
+        key: "d".into(),
+        ..v1::ReadKeyRequest::default()
+    };
+    let mut client = KeyServiceClient::new(broker.channel.clone());
+    let mut responses = soon(client.read_key(request)).await.unwrap().into_inner();
+    let (mut versions, mut gaps) = (Vec::new(), Vec::new());
+    while let Some(response) = soon(responses.message()).await.unwrap() {
+        versions.extend(response.records.iter().map(|it| it.version));
+        let gap = response.gap;
+        gaps.extend(gap.map(|it| (it.first_version, it.last_version, it.reason())));
+    }
+    (versions, gaps)
+}
+
+#[tokio::test]
+async fn versions_that_compaction_removed_are_told_from_trimmed_ones() {
+    let config = v1::TopicConfig {
+        key_versions: true,
+        ..compacted()
+    };
+    let broker = with_holes_in(config).await;
+    let compacted = |first| (first, 3, Reason::Compacted);
+    assert_eq!(history(&broker).await, (vec![4], vec![compacted(1)]));
+    let trim = v1::TrimTopicRequest {
+        name: "orders".to_owned(),
+        before: Some(position(v1::position::Position::Offset(4))),
+        ..v1::TrimTopicRequest::default()
+    };
+    soon(broker.topics().trim_topic(trim)).await.unwrap();
+    let trimmed = (1, 1, Reason::Trimmed);
+    assert_eq!(
+        history(&broker).await,
+        (vec![4], vec![trimmed, compacted(2)])
+    );
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ async fn latest(
         let message = match latest.current_version {
             0 => "the key has no record".to_owned(),
             version => format!(
-                "the newest record of the key, version {version}, is gone: retention or a trim has removed it"
+                "the newest record of the key, version {version}, is gone: retention, a trim or compaction has removed it"
             ),
         };
         return Err(Failure::new(Exit::NotFound, message));
@@ -83,6 +83,7 @@ async fn latest(
 fn tell_gap(gap: &KeyGap, output: &Output) {
     let why = match gap.reason {
         KeyGapReason::Trimmed => "retention or a trim has removed them",
+        KeyGapReason::Compacted => "compaction has removed them, the key has newer records",
         _ => "they are damaged on the broker's disk",
     };
     let (first, last) = (gap.versions.start, gap.versions.end.saturating_sub(1));

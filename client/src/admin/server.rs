@@ -86,6 +86,8 @@ pub struct Limits {
     pub operations_per_commit_max: u32,
     /// Largest sum of the records of one commit.
     pub commit_bytes_max: usize,
+    /// Most records of one batch or commit to topics that look at records.
+    pub records_looked_at_max: u32,
 }
 
 impl Default for Limits {
@@ -147,6 +149,7 @@ impl Limits {
                 own.operations_per_commit_max,
             ),
             commit_bytes_max: size(limits.commit_bytes_max, own.commit_bytes_max),
+            records_looked_at_max: count(limits.records_looked_at_max, own.records_looked_at_max),
         }
     }
 

@@ -49,6 +49,8 @@ pub struct KeyGap {
 pub enum KeyGapReason {
     /// Retention or a request moved the log start offset past them.
     Trimmed,
+    /// Compaction let go of them: the key has newer records.
+    Compacted,
     /// They were acknowledged but are damaged.
     DataLoss,
 }
@@ -85,6 +87,7 @@ impl KeyGapReason {
     pub(super) const fn from_proto(reason: v1::key_gap::Reason) -> Self {
         match reason {
             v1::key_gap::Reason::Trimmed => Self::Trimmed,
+            v1::key_gap::Reason::Compacted => Self::Compacted,
             // One of a later version is taken for the worst.
             v1::key_gap::Reason::Damaged | v1::key_gap::Reason::Unspecified => Self::DataLoss,
         }

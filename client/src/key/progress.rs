@@ -28,6 +28,8 @@ pub(super) struct Progress {
     wish: Wish,
     /// The version that the key had when it was asked first.
     current_version: Option<u64>,
+    /// Which life of the topic's name it was asked of, and of which broker: another one has other records.
+    origin: Option<(u64, String)>,
     /// The version that comes next; of meaning only with a current version.
     next: u64,
     /// A stream was asked for, and has not answered yet: its first answer tells the version.
@@ -57,6 +59,7 @@ impl Progress {
             next: wish.from_version.max(1),
             wish,
             current_version: None,
+            origin: None,
             is_first: true,
             skips_newer: false,
             items: VecDeque::new(),
@@ -92,6 +95,8 @@ impl Progress {
             },
             newest_first: self.wish.is_newest_first,
             record_count_max: record_count_max.unwrap_or(0),
+            topic_id: self.origin.as_ref().map(|(topic_id, _)| *topic_id),
+            broker_id: self.origin.as_ref().map(|(_, broker)| broker.clone()),
         }
     }
 
@@ -106,6 +111,10 @@ impl Progress {
         response: v1::ReadKeyResponse,
     ) -> Result<bool, Error> {
         if std::mem::take(&mut self.is_first) {
+            let origin = (response.topic_id, response.broker_id);
+            if *self.origin.get_or_insert_with(|| origin.clone()) != origin {
+                return Err(recreated());
+            }
             self.begin(response.current_version)?;
         }
         let before = self.next;
@@ -138,11 +147,7 @@ impl Progress {
                 self.is_over |= current < lowest;
                 Ok(())
             }
-            Some(known) if current < known => {
-                let text = "the topic was deleted and created again while a key of it was read";
-                let problem = Problem::new(ErrorReason::TopicNotFound, text);
-                Err(Error::from_problem(&problem))
-            }
+            Some(known) if current < known => Err(recreated()),
             Some(_) => {
                 self.skips_newer = self.wish.is_newest_first;
                 Ok(())
@@ -202,6 +207,11 @@ impl Progress {
             self.is_over |= *left == 0;
         }
     }
+}
+
+fn recreated() -> Error {
+    let text = "the topic was deleted and created again while a key of it was read";
+    Error::from_problem(&Problem::new(ErrorReason::TopicNotFound, text))
 }
 
 fn left_out() -> Error {

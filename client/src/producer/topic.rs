@@ -27,8 +27,6 @@ use crate::{Error, Topic};
 /// How long a batch in doubt is sent again so that later ones can follow it: longer than any
 /// connection that may still carry it, much shorter than the broker remembers a producer.
 const RESEND_FOR: Duration = Duration::from_mins(10);
-/// Most records of a batch: a topic that looks at them one by one takes no more at once.
-const RECORDS_PER_BATCH_MAX: u32 = 32_768;
 /// What a record of the largest size adds to a batch beside itself, at most.
 const RECORD_OVERHEAD_BYTES: usize = 16;
 
@@ -184,7 +182,10 @@ fn rules(options: &ProducerOptions, limits: &Limits) -> Rules {
     Rules {
         size: BatchSize {
             bytes_max: options.batch_bytes.min(limits.batch_bytes_max),
-            records_max: limits.records_per_batch_max.min(RECORDS_PER_BATCH_MAX),
+            // Whether the topic looks at records may change.
+            records_max: limits
+                .records_per_batch_max
+                .min(limits.records_looked_at_max),
         },
         window: limits.producer_window_batches as usize,
         linger: options.linger,

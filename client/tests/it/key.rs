@@ -136,6 +136,34 @@ async fn a_history_ends_with_what_there_was_when_it_began() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_topic_that_was_created_again_is_not_gone_on_with() {
+    for is_newest_first in [false, true] {
+        let (broker, client) = accounts(&["a", "b", "c"]).await;
+        on_read(&broker, [OnReadKey::EndAfter(1)]);
+        let mut builder = alice(&client);
+        if is_newest_first {
+            builder = builder.newest_first();
+        }
+        let mut reader = builder.build();
+        reader.next_item().await.unwrap().unwrap();
+        broker.state().log.create("accounts", 2);
+        let config = v1::TopicConfig {
+            key_versions: true,
+            ..v1::TopicConfig::default()
+        };
+        broker.set_config("accounts", config);
+        let producer = client.producer("accounts").build();
+        for value in ["other", "other", "other", "other"] {
+            let record = Record::new(value).key("alice");
+            producer.send(record).await.unwrap();
+        }
+        let ended = reader.next_item().await.unwrap().unwrap_err();
+        assert_eq!(ended.reason(), Some(ErrorReason::TopicNotFound), "{ended}");
+        assert!(reader.next_item().await.is_none(), "ended");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_gone_is_told() {
     let (broker, client) = accounts(&["a", "b", "c"]).await;
     on_read(&broker, [OnReadKey::Trim(2)]);

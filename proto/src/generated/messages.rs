@@ -73,6 +73,10 @@ pub struct Limits {
     /// Largest sum of encoded records in one Commit. Default: 0; the broker's own default is 8 MiB.
     #[prost(uint64, tag = "22")]
     pub commit_bytes_max: u64,
+    /// Most records of one batch, call or commit to topics that look at records: that have a dedupe window, key
+    /// versions or versions of entities, or are compacted. Default: 0; the broker's own default is 32,768.
+    #[prost(uint32, tag = "30")]
+    pub records_looked_at_max: u32,
     /// Most scheduled records of one topic. Default: 0; the broker's own default is 2,000,000.
     #[prost(uint64, tag = "40")]
     pub scheduled_per_topic_max: u64,
@@ -3548,6 +3552,14 @@ pub struct ReadKeyRequest {
     /// Ends after so many records. Default: 0, which means no end before the last.
     #[prost(uint64, tag = "5")]
     pub record_count_max: u64,
+    /// Reads only the topic with this id: what a resuming reader was told first. TOPIC_NOT_FOUND if the topic was
+    /// deleted and created again. Default: absent, which means whatever has the name.
+    #[prost(uint64, optional, tag = "6")]
+    pub topic_id: ::core::option::Option<u64>,
+    /// Reads only from the broker with this id: what a resuming reader was told first. TOPIC_NOT_FOUND from any
+    /// other. Default: absent, which means whichever broker answers.
+    #[prost(string, optional, tag = "7")]
+    pub broker_id: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Some of a key's history. The first one tells how long it is.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3562,6 +3574,13 @@ pub struct ReadKeyResponse {
     /// Versions behind `records` that cannot be read any more. Default: absent, which means none.
     #[prost(message, optional, tag = "3")]
     pub gap: ::core::option::Option<KeyGap>,
+    /// Which life of the topic's name this is. Only in the first response. Default: 0, which means that it was
+    /// told.
+    #[prost(uint64, tag = "4")]
+    pub topic_id: u64,
+    /// Which broker this is. Only in the first response. Default: empty, which means that it was told.
+    #[prost(string, tag = "5")]
+    pub broker_id: ::prost::alloc::string::String,
 }
 /// A record of a key.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3617,6 +3636,8 @@ pub mod key_gap {
         Trimmed = 1,
         /// They are on disk and cannot be read: the partition is damaged there.
         Damaged = 2,
+        /// Compaction let go of them: the key has newer records.
+        Compacted = 3,
     }
     impl Reason {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -3628,6 +3649,7 @@ pub mod key_gap {
                 Self::Unspecified => "REASON_UNSPECIFIED",
                 Self::Trimmed => "REASON_TRIMMED",
                 Self::Damaged => "REASON_DAMAGED",
+                Self::Compacted => "REASON_COMPACTED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3636,6 +3658,7 @@ pub mod key_gap {
                 "REASON_UNSPECIFIED" => Some(Self::Unspecified),
                 "REASON_TRIMMED" => Some(Self::Trimmed),
                 "REASON_DAMAGED" => Some(Self::Damaged),
+                "REASON_COMPACTED" => Some(Self::Compacted),
                 _ => None,
             }
         }

@@ -44,7 +44,8 @@ impl History {
         request: v1::ReadKeyRequest,
     ) -> Result<Self, Problem> {
         shared.refuse_when_draining()?;
-        let name = KeyName::new(shared, &request.topic, request.key)?;
+        shared.check_broker(request.broker_id.as_deref())?;
+        let name = KeyName::new(shared, &request.topic, request.topic_id, request.key)?;
         if !name.topic.settings().config.has_key_versions {
             let message = format!("keys of topic \"{}\" have no history", name.topic.name());
             return Err(Problem::invalid_field("topic", message).with_hint(
@@ -92,6 +93,8 @@ impl History {
         let mut response = v1::ReadKeyResponse::default();
         if !self.is_told {
             response.current_version = self.current_version;
+            response.topic_id = self.name.topic.id().get();
+            response.broker_id = self.shared.identity.broker_id.to_string();
             self.is_told = true;
         }
         let mut bytes = 0;
@@ -146,6 +149,7 @@ impl History {
         Ok(match read {
             ReadRecord::Found(record) => Ok(*record),
             ReadRecord::Trimmed => Err(Reason::Trimmed),
+            ReadRecord::Compacted => Err(Reason::Compacted),
             ReadRecord::Damaged(_) => Err(Reason::Damaged),
         })
     }
@@ -167,7 +171,7 @@ impl History {
     async fn gap(&mut self, version: u64, reason: Reason) -> Result<v1::KeyGap, Problem> {
         let (mut first, mut last) = (version, version);
         self.pass(version);
-        if reason == Reason::Trimmed {
+        if reason != Reason::Damaged {
             // Record by record it would take long where a million are gone: whole pages have no row at all.
             while let Some(next) = self.next_version()
                 && last - first < GAP_VERSIONS

@@ -33,9 +33,21 @@ pub(super) struct FoundKey {
 }
 
 impl KeyName {
-    pub(super) fn new(shared: &Shared, topic: &str, key: Bytes) -> Result<Self, Problem> {
+    /// Names a key of a topic, or of that life of the topic's name.
+    ///
+    /// # Errors
+    /// There is no such topic.
+    pub(super) fn new(
+        shared: &Shared,
+        topic: &str,
+        topic_id: Option<u64>,
+        key: Bytes,
+    ) -> Result<Self, Problem> {
         let name = convert::topic_name("topic", topic)?;
         let topic = shared.topic(&name)?;
+        if topic_id.is_some_and(|id| id != topic.id().get()) {
+            return Err(status::topic_gone(&name));
+        }
         let hash = facts::Reader::new(shared).key_hash(&key);
         Ok(Self { topic, key, hash })
     }
@@ -99,6 +111,8 @@ pub(super) enum ReadRecord {
     Found(Box<v1::KeyRecord>),
     /// Retention or a trim let go of it.
     Trimmed,
+    /// Compaction let go of it.
+    Compacted,
     /// It cannot be read, and this is why.
     Damaged(Problem),
 }
@@ -161,7 +175,12 @@ impl Records {
             self.frames = (partition, frames);
         }
         let Some((frame, record)) = dead_letter::scan::find(&self.frames.1, offset) else {
-            return self.trimmed();
+            // A hole in what is still there.
+            self.trimmed()?;
+            return Ok(match offset < handle.log().log_start() {
+                true => ReadRecord::Trimmed,
+                false => ReadRecord::Compacted,
+            });
         };
         // A copy: a slice would keep all that was read with it in memory.
         let record = v1::Record::decode(Bytes::copy_from_slice(&record));

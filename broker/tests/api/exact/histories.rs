@@ -213,6 +213,76 @@ async fn trimmed_versions_are_told() {
 }
 
 #[tokio::test]
+async fn a_history_is_of_one_life_of_its_topic() {
+    const VERSIONS: u64 = 100;
+    const VALUE_BYTES: usize = 64 * 1024;
+    let broker = TestBroker::start_with(config_with_checkpoints()).await;
+    let fill = async |letter: &str| {
+        create(&broker, "accounts", 1, with_versions()).await;
+        for _ in 0..VERSIONS {
+            let request = v1::PublishRequest {
+                topic: "accounts".to_owned(),
+                records: vec![record(Some("a"), &letter.repeat(VALUE_BYTES))],
+                partition: None,
+            };
+            soon(broker.produce().publish(request)).await.unwrap();
+        }
+    };
+    fill("o").await;
+    let mut client = KeyServiceClient::new(broker.channel.clone());
+    let mut responses = soon(client.read_key(of("a"))).await.unwrap().into_inner();
+    let first = soon(responses.message()).await.unwrap().unwrap();
+    assert!(
+        first.topic_id > 0 && !first.broker_id.is_empty(),
+        "{first:?}"
+    );
+    let delete = v1::DeleteTopicRequest {
+        name: "accounts".to_owned(),
+        ..v1::DeleteTopicRequest::default()
+    };
+    soon(broker.topics().delete_topic(delete)).await.unwrap();
+    fill("n").await;
+    // It is told to its end, or ends with its topic.
+    let mut told = first.records.len();
+    loop {
+        match soon(responses.message()).await {
+            Ok(Some(response)) => {
+                assert_eq!(response.gap, None);
+                for it in response.records {
+                    let value = it.record.unwrap().value.unwrap();
+                    assert_eq!(value.first(), Some(&b'o'), "version {}", it.version);
+                    told += 1;
+                }
+            }
+            Ok(None) => {
+                assert_eq!(told as u64, VERSIONS, "told");
+                break;
+            }
+            ended => {
+                refusal(ended, ErrorReason::TopicNotFound);
+                break;
+            }
+        }
+    }
+    // Nor does one that goes on find another one in its place.
+    let resume = |topic_id, broker_id: &str| v1::ReadKeyRequest {
+        from_version: 2,
+        topic_id: Some(topic_id),
+        broker_id: Some(broker_id.to_owned()),
+        ..of("a")
+    };
+    let old = resume(first.topic_id, &first.broker_id);
+    refusal(read(&broker, old).await, ErrorReason::TopicNotFound);
+    let new = soon(client.read_key(of("a"))).await.unwrap().into_inner();
+    let new = { new }.message().await.unwrap().unwrap();
+    assert_ne!(new.topic_id, first.topic_id, "another life");
+    let stranger = resume(new.topic_id, "00000000-0000-4000-8000-000000000000");
+    refusal(read(&broker, stranger).await, ErrorReason::TopicNotFound);
+    let known = resume(new.topic_id, &new.broker_id);
+    assert_eq!(read(&broker, known).await.unwrap().0, VERSIONS, "itself");
+}
+
+#[tokio::test]
 async fn only_topics_that_look_at_keys_are_read_by_key() {
     let broker = TestBroker::start().await;
     broker.create("accounts", 1).await;

@@ -37,6 +37,7 @@ fn response(current: u64, versions: &[u64], gap: Option<v1::KeyGap>) -> v1::Read
         current_version: current,
         records: versions.iter().copied().map(record).collect(),
         gap,
+        ..v1::ReadKeyResponse::default()
     }
 }
 
@@ -167,7 +168,7 @@ fn an_answer_that_leaves_versions_out_is_refused() {
     let incomplete = v1::ReadKeyResponse {
         current_version: 1,
         records: vec![nameless],
-        gap: None,
+        ..v1::ReadKeyResponse::default()
     };
     check_refused(false, &[incomplete]);
 }
@@ -201,6 +202,26 @@ fn a_history_that_is_shorter_than_before_is_another_one() {
         .take(&topic(), response(2, &[2], None))
         .unwrap_err();
     assert_eq!(error.reason(), Some(ErrorReason::TopicNotFound), "{error}");
+}
+
+#[test]
+fn a_history_of_another_topic_or_broker_is_another_one() {
+    let of = |topic_id, broker_id: &str| v1::ReadKeyResponse {
+        topic_id,
+        broker_id: broker_id.to_owned(),
+        ..response(3, &[], Some(gap(1, 1)))
+    };
+    for (topic_id, broker_id) in [(8, "one"), (7, "two")] {
+        let mut progress = Progress::new(Wish::all(Bytes::new()));
+        assert_eq!(progress.request("accounts").topic_id, None, "any");
+        progress.take(&topic(), of(7, "one")).unwrap();
+        let request = progress.request("accounts");
+        let asked = (request.topic_id, request.broker_id.as_deref());
+        assert_eq!(asked, (Some(7), Some("one")), "the same");
+        let answered = progress.take(&topic(), of(topic_id, broker_id));
+        let reason = answered.unwrap_err().reason();
+        assert_eq!(reason, Some(ErrorReason::TopicNotFound));
+    }
 }
 
 #[test]

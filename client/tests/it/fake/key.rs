@@ -52,7 +52,8 @@ impl KeyService for Keys {
             Some(OnReadKey::CutAfter(count) | OnReadKey::EndAfter(count)) => told.truncate(count),
             Some(OnReadKey::LeaveOut) => {
                 told[1].current_version = told[0].current_version;
-                told.remove(0);
+                told[1].topic_id = told[0].topic_id;
+                told[1].broker_id = told.remove(0).broker_id;
             }
             Some(OnReadKey::Refuse(_) | OnReadKey::Trim(_)) | None => {}
         }
@@ -96,8 +97,9 @@ fn history(
     request: &v1::ReadKeyRequest,
     on_read: Option<OnReadKey>,
 ) -> Result<Vec<v1::ReadKeyResponse>, Problem> {
-    let memory = &state.log.find(&request.topic, None)?.memory;
-    let records = memory.keys.get(&request.key[..]);
+    state.check_broker(request.broker_id.as_deref())?;
+    let topic = state.log.find(&request.topic, request.topic_id)?;
+    let records = topic.memory.keys.get(&request.key[..]);
     let records = records.map_or(&[][..], |it| &it[..]);
     let gone = match on_read {
         Some(OnReadKey::Trim(last)) => last,
@@ -134,5 +136,7 @@ fn history(
         told.push(v1::ReadKeyResponse::default());
     }
     told[0].current_version = records.len() as u64;
+    told[0].topic_id = topic.topic_id;
+    told[0].broker_id = state.broker_id();
     Ok(told)
 }
