@@ -15,7 +15,7 @@ pub struct Chart<'a> {
 
 const WIDTH: f64 = 960.0;
 /// Where bars begin, and where the longest line ends.
-const BARS: (f64, f64) = (190.0, 760.0);
+const BARS: (f64, f64) = (190.0, 720.0);
 const BAR_HEIGHT: f64 = 16.0;
 const ROW_HEIGHT: f64 = 22.0;
 const PANEL_HEAD: f64 = 34.0;
