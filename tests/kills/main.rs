@@ -17,6 +17,7 @@
 mod churning;
 mod figures;
 mod flights;
+mod forwards;
 mod grounded;
 mod killing;
 mod lives;

@@ -13,6 +13,9 @@ mod delivery_tests;
 mod entity;
 #[cfg(test)]
 mod entity_tests;
+mod forward;
+#[cfg(test)]
+mod forward_tests;
 mod group_check;
 #[cfg(test)]
 mod group_tests;
@@ -27,6 +30,7 @@ use std::fmt;
 pub use check::check;
 pub use delivery::{Deed, DeliveryEvent, LetterState, Unit, Word};
 pub use entity::{EntityEvent, PassEvent};
+pub use forward::{ForwardEvent, Source};
 pub use schedule::ScheduleEvent;
 
 /// One partition of one life of a topic.
@@ -208,6 +212,22 @@ pub enum Event {
         /// What it does.
         event: PassEvent,
     },
+    /// Something about a commit that handles records.
+    Forward {
+        /// Which; each has a number of its own.
+        commit: u64,
+        /// What.
+        event: ForwardEvent,
+    },
+    /// At the end somebody counts as done with a partition, and what commits append was read.
+    ForwardsEnd {
+        /// Who: see [`Source::lane`].
+        lane: u64,
+        /// Which partition.
+        place: Place,
+        /// One past its last record.
+        end: u64,
+    },
     /// It was seen, or acknowledged, that a partition starts here. From now on nobody gets what is below.
     Starts {
         /// Where.
@@ -384,6 +404,8 @@ pub enum Rule {
     /// 30: versions of a key that are not dense, or a record that was accepted although its key had another
     /// version than it expected, or refused although it had that one.
     Versions,
+    /// 31: a record for which commits appended more than one, or none.
+    Once,
 }
 
 /// A broken rule and where.

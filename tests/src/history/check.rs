@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Event, FINAL_READER, GapReason, Item, Place, Rule, Violation, delivery_check, entity,
+    Event, FINAL_READER, GapReason, Item, Place, Rule, Violation, delivery_check, entity, forward,
     group_check, schedule,
 };
 
@@ -20,6 +20,7 @@ pub fn check(history: &[Event]) -> Vec<Violation> {
     violations.extend(delivery_check::check_deliveries(history));
     violations.extend(schedule::check_schedules(history));
     violations.extend(entity::check_entities(history));
+    violations.extend(forward::check_forwards(history));
     violations.extend(check_starts(history));
     violations.sort_by_key(|violation| violation.rule);
     violations

@@ -4,6 +4,7 @@ mod apart;
 mod consuming;
 mod ending;
 mod following;
+mod forwarding;
 mod group_ending;
 mod group_watch;
 mod grouping;
@@ -99,6 +100,10 @@ pub struct Counts {
     pub entities: u64,
     /// Requests that were refused since a key had another version than expected.
     pub mismatches: u64,
+    /// Commits that handled records and were acknowledged.
+    pub forwarded: u64,
+    /// Such commits that came too late.
+    pub late_forwards: u64,
     /// File operations that change the disk.
     pub operations: u64,
 }
@@ -127,6 +132,8 @@ impl Counts {
             reminders: self.reminders + other.reminders,
             entities: self.entities + other.entities,
             mismatches: self.mismatches + other.mismatches,
+            forwarded: self.forwarded + other.forwarded,
+            late_forwards: self.late_forwards + other.late_forwards,
             operations: self.operations + other.operations,
         }
     }

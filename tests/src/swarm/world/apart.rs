@@ -8,27 +8,30 @@ use towpath_proto::names::TopicName;
 use towpath_storage::{Offset, TopicId};
 
 use super::World;
+use super::forwarding::{Forwarding, RESULTS, SOURCES};
 use super::keeping::{CUSTOMERS, Keeping};
 use super::scheduling::{REMINDERS, Scheduling};
 use crate::history::Place;
 
 /// The topics that they have for themselves.
-const TOPICS: [&str; 2] = [REMINDERS, CUSTOMERS];
+const TOPICS: [&str; 4] = [REMINDERS, CUSTOMERS, SOURCES, RESULTS];
 
 /// Who there is.
 #[derive(Debug, Default)]
 pub(super) struct Apart {
     pub(super) scheduling: Option<Scheduling>,
     pub(super) keeping: Option<Keeping>,
+    pub(super) forwarding: Option<Forwarding>,
 }
 
 impl Apart {
-    /// Those of a seed: nine of sixteen have nobody. What has been found before was found by those.
+    /// Those of a seed: seven of sixteen have nobody. What has been found before was found by those.
     pub(super) fn of(seed: u64) -> Self {
         let number = seed % 16;
         Self {
             scheduling: [1, 9, 14].contains(&number).then(Scheduling::default),
             keeping: Self::keeping(number, seed / 16),
+            forwarding: [5, 15].contains(&number).then(Forwarding::default),
         }
     }
 
@@ -44,7 +47,7 @@ impl Apart {
     }
 
     fn is_absent(&self) -> bool {
-        self.scheduling.is_none() && self.keeping.is_none()
+        self.scheduling.is_none() && self.keeping.is_none() && self.forwarding.is_none()
     }
 
     /// Whether nobody else works on a topic.
@@ -59,6 +62,7 @@ impl World {
         let is_turn = !self.apart.is_absent() && self.random.u8(..5) < 2;
         match (&self.apart.scheduling, &self.apart.keeping) {
             _ if !is_turn => {}
+            (None, None) => self.act_on_forwards(),
             (Some(_), Some(_)) if self.random.bool() => self.act_on_keys(),
             (Some(_), _) => self.act_on_schedules(),
             (None, _) => self.act_on_keys(),
@@ -69,6 +73,7 @@ impl World {
     pub(super) fn take_apart_answers(&mut self) {
         self.take_schedule_answers();
         self.take_key_answers();
+        self.take_forward_answers();
     }
 
     pub(super) fn observe_apart(&mut self) {
@@ -78,11 +83,13 @@ impl World {
     pub(super) fn reopen_apart(&mut self) {
         self.reopen_schedules();
         self.reopen_keys();
+        self.reopen_forwards();
     }
 
     pub(super) fn finish_apart(&mut self) {
         // Days pass with what is scheduled: nothing else may wait for an answer then.
         self.finish_keys();
+        self.finish_forwards();
         self.finish_schedules();
     }
 
