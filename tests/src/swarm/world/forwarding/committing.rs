@@ -368,6 +368,7 @@ fn to_append(
         payload_bytes: u32::try_from(payload.len()).unwrap(),
         payload_crc: towpath_proto::batch::crc(&payload),
         record_count,
+        codec: None,
         expected: None,
     };
     (request, payload)
