@@ -250,7 +250,7 @@ impl Driver {
         let frame = FrameHeader {
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             payload_crc: crc32fast::hash(&payload),
-            codec: 0,
+            codec: codec_of(&payload),
             record_count,
             base_offset: self.state.end(partition),
             lsn,
@@ -486,6 +486,7 @@ impl Driver {
             );
             for frame in frames {
                 offset = frame.header.next_offset();
+                assert_eq!(frame.header.codec, codec_of(&frame.payload), "codec");
                 take(Walked::Frame(frame));
             }
             if let Some(lost) = loss {
@@ -496,6 +497,15 @@ impl Driver {
             }
         }
         assert_eq!(offset, log.end(), "a read reaches the end");
+    }
+}
+
+/// How a payload was compressed, which is the same to storage: larger ones are said to be.
+pub(crate) fn codec_of(payload: &[u8]) -> u8 {
+    match payload.len() {
+        ..400 => 0,
+        even if even.is_multiple_of(2) => 1,
+        _ => 2,
     }
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use towpath_storage::vfs::sim::{Fault, Injection, OperationKind, SimDisk, SimOptions};
 use towpath_storage::{Frame, Keep, Offset, StorageError, remove_unnamed_generations};
 
-use crate::driver::{Batch, Driver, P0, Walked};
+use crate::driver::{Batch, Driver, P0, Walked, codec_of};
 use crate::tamper::paths;
 
 const RECORD_BYTES: usize = 8;
@@ -58,8 +58,8 @@ fn keep(frame: &Frame, is_kept: impl Fn(u64, u64) -> bool) -> Keep {
     let payload: Bytes = kept.iter().flat_map(|(_, it)| it.to_le_bytes()).collect();
     let deltas = kept.iter().map(|(at, _)| u32::try_from(at - base).unwrap());
     Keep::Only {
+        codec: codec_of(&payload),
         payload,
-        codec: 0,
         deltas: deltas.collect(),
     }
 }
