@@ -85,7 +85,7 @@ impl<W: Write> Comparison<W> {
     }
 }
 
-fn heads(job: &Job) -> [String; 7] {
+fn heads(job: &Job) -> [String; 8] {
     let (figure, more) = match job.work {
         Work::Latency => ("p50 us", "p99 us"),
         Work::Clients => ("records/s", "p99 us"),
@@ -105,13 +105,14 @@ fn heads(job: &Job) -> [String; 7] {
         ahead,
         cpu,
         "memory MB",
+        "others %",
     ]
     .map(str::to_owned)
 }
 
-fn columns([system, class, figure, more, ahead, cpu, memory]: &[String; 7]) -> String {
+fn columns([system, class, figure, more, ahead, cpu, memory, others]: &[String; 8]) -> String {
     let line = format!(
-        "  {system:<13} {class:<13} {figure:<34} {more:<26} {ahead:<26} {cpu:<22} {memory}"
+        "  {system:<13} {class:<13} {figure:<34} {more:<26} {ahead:<26} {cpu:<22} {memory:<10} {others}"
     );
     line.trim_end().to_owned()
 }
@@ -175,6 +176,7 @@ fn format_median(median: &Median) -> String {
         median
             .server_memory_megabytes_max
             .map_or_else(|| "-".to_owned(), |it| format!("{:.0}", it.max)),
+        median.others_percent.format(0),
     ])
 }
 

@@ -29,7 +29,10 @@ fn every_figure_says_its_class_and_its_unit() {
         .skip_while(|line| *line != "produce 1 KiB")
         .collect();
     for (line, parts) in [
-        (1, ["acked when in", "records/s", "MB/s", "server s CPU/GB"]),
+        (
+            1,
+            ["acked when in", "records/s", "server s CPU/GB", "others %"],
+        ),
         (2, ["towpath", "fsync", "3000 (3000 to 3000)", "3.1"]),
         (
             3,
