@@ -33,9 +33,9 @@ A plan:
     after_help = "Records are as `consume -o json` prints them. An expected_offset is that of the first record, and
 needs a partition; an expected_version is that of the key before the first record, 0 for a new key,
 and needs records of one key. \"repeated\" behind a place says that the event was there already.
-An outcome is ack, nack (with reason, delay_ms), release or dead_letter (with reason); is_dead_letter
-says that partition and ranges are those of the dead-letter topic. Deliveries are what
-SubscriptionService.Pull answers, ids of members what `group get` shows. A scheduled record is
+An outcome is ack, nack (with reason, delay_ms), release or dead_letter (with reason);
+is_dead_letter says that partition and ranges are those of the dead-letter topic. Deliveries are
+what SubscriptionService.Pull answers, ids of members what `group get` shows. A scheduled record is
 delivered after delay_ms, or at a time such as \"at\": \"2026-12-24T18:00:00Z\".
 
 Exit code 6 says that something of it does not hold any more: nothing was done."
