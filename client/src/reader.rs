@@ -28,7 +28,7 @@ use progress::{Heard, Progress};
 pub use batch::{Batch, BatchRecords};
 pub use builder::ReaderBuilder;
 pub use item::{CaughtUp, Gap, GapReason, ReaderItem};
-pub(crate) use progress::{PartitionProgress, accepted_codecs, check, received_bytes};
+pub(crate) use progress::{PartitionProgress, check, received_bytes};
 pub use source::{Source, Start};
 pub use state::KeyState;
 

@@ -370,8 +370,8 @@ impl DataCommand {
     pub fn cost_bytes(&self) -> usize {
         const OVERHEAD_BYTES: usize = 256;
         match self {
-            Self::Append { payload, facts, .. } => {
-                payload.len() + OVERHEAD_BYTES + row_bytes_of(facts.as_deref())
+            Self::Append { facts, .. } => {
+                self.batch_bytes_max() + OVERHEAD_BYTES + row_bytes_of(facts.as_deref())
             }
             Self::Reject { .. } | Self::BuryFailed { .. } => OVERHEAD_BYTES,
             Self::Bury { burial, .. } => burial.payload.len() + OVERHEAD_BYTES,
@@ -392,6 +392,17 @@ impl DataCommand {
                 appends + row_bytes_of(facts.as_deref())
             }
         }
+    }
+
+    /// Bytes of its batches as they are written at most. One that was compressed is written plain if some of
+    /// its records are left out.
+    pub(super) fn batch_bytes_max(&self) -> usize {
+        let payloads = self.appends().map(|(_, payload)| payload.len());
+        let plain = match self {
+            Self::Append { facts, .. } => facts.as_ref().and_then(|facts| facts.plain.as_ref()),
+            _ => None,
+        };
+        payloads.sum::<usize>().max(plain.map_or(0, Bytes::len))
     }
 
     /// Room that the rows about its records take in an entry at most, bytes; none if nothing looks at them.

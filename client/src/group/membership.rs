@@ -22,7 +22,6 @@ use super::offset::GroupOffset;
 use crate::Error;
 use crate::error::Effects;
 use crate::flow::Cost;
-use crate::reader::accepted_codecs;
 use buffer::Buffer;
 use commits::Commits;
 use holding::{Holding, Place, Stage};
@@ -116,7 +115,9 @@ impl Membership {
             skip_data_loss: self.options.skip_data_loss,
             stop_at_trimmed: self.options.stop_at_trimmed,
             rejoin: self.joined.clone(),
-            accepted_codecs: accepted_codecs(),
+            // What is on its way to a member is bounded in bytes as they are sent, and what it has taken is
+            // kept decompressed: plain, both are the same.
+            accepted_codecs: Vec::new(),
         })]);
     }
 

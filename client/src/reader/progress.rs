@@ -20,7 +20,8 @@ use super::item::ReaderItem;
 use crate::{Error, ErrorReason};
 use source::SourceProgress;
 
-pub(crate) use check::{accepted_codecs, check, received_bytes};
+use check::accepted_codecs;
+pub(crate) use check::{check, received_bytes};
 pub(crate) use partition::PartitionProgress;
 
 /// What is to be handed to the reader's owner.

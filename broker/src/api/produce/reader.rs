@@ -400,7 +400,9 @@ impl Reader {
     /// None if the broker is gone.
     async fn admit(&self, batch_bytes: usize) -> Option<Permits> {
         let bytes = batch_bytes + OVERHEAD_BYTES;
-        let of_stream = InFlight::take(&self.in_flight, bytes).await?;
+        // What a stream has may be less than what a batch takes that is to be decompressed.
+        let of_stream = bytes.min(self.shared.in_flight.bytes_per_stream_max);
+        let of_stream = InFlight::take(&self.in_flight, of_stream).await?;
         let of_all = InFlight::take(&self.shared.in_flight.all, bytes).await?;
         let held: Vec<OwnedSemaphorePermit> = vec![of_stream, of_all];
         Some(Permits { held, tally: None })

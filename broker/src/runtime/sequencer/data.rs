@@ -658,9 +658,8 @@ fn room_of(command: &DataCommand) -> u64 {
         DataCommand::Publish { .. } => command.record_row_bytes().unwrap_or(0) as u64,
         DataCommand::Append { .. } | DataCommand::Bury { .. } => 0,
     };
-    let appends = command.appends();
-    let appends = appends.map(|(_, payload)| payload.len() as u64 + ENTRY_OVERHEAD_BYTES);
-    rows + appends.sum::<u64>()
+    let overhead_bytes = command.appends().count() as u64 * ENTRY_OVERHEAD_BYTES;
+    rows + overhead_bytes + command.batch_bytes_max() as u64
 }
 
 pub(super) fn accepted(line: &DirectoryLine) -> AcceptedBatch {

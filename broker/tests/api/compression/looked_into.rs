@@ -101,6 +101,30 @@ async fn repeated_events_are_left_out_of_a_compressed_batch() {
 }
 
 #[tokio::test]
+async fn what_is_written_plain_has_room_in_the_journal_for_that() {
+    let mut config = config_without_cache();
+    config.engine.storage.journal_file_bytes = Some(1024 * 1024);
+    for compression in COMPRESSIONS {
+        let broker = TestBroker::start_with(config.clone()).await;
+        create(&broker, "orders", 1, with_dedupe(60_000)).await;
+        let mut producer = broker.producer_of("orders", 1).await;
+        let long = "x".repeat(900_000);
+        for sequence in 0..4 {
+            // A few kilobytes as it comes, and two megabytes and a half without the one that is repeated.
+            let ids = [0, 3 * sequence + 1, 3 * sequence + 2, 3 * sequence + 3];
+            let records = ids.map(|id| event(&id.to_string(), &long));
+            producer
+                .produce(batch(compression, sequence, records.into()))
+                .await;
+            let accepted = producer.accepted().await;
+            let new = if sequence == 0 { 4 } else { 3 };
+            assert_eq!(accepted.record_count, new, "batch {sequence}");
+        }
+        broker.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn keys_of_a_compressed_batch_have_versions_and_are_found() {
     let broker = TestBroker::start().await;
     create(&broker, "accounts", 1, with_versions()).await;

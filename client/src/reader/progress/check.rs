@@ -59,7 +59,7 @@ pub(crate) fn received_bytes(batch: &FetchedBatch) -> u64 {
 }
 
 /// Numbers of the codecs that [`check`] decompresses.
-pub(crate) fn accepted_codecs() -> Vec<i32> {
+pub(super) fn accepted_codecs() -> Vec<i32> {
     Codec::ALL.map(|codec| codec.number().into()).into()
 }
 
