@@ -176,7 +176,11 @@ impl History {
             while let Some(next) = self.next_version()
                 && last - first < GAP_VERSIONS
             {
-                if self.place(next).await?.is_some() && self.read(next).await? != Err(reason) {
+                let is_like = match self.place(next).await? {
+                    None => reason == Reason::Trimmed,
+                    Some(_) => self.read(next).await? == Err(reason),
+                };
+                if !is_like {
                     break;
                 }
                 (first, last) = (first.min(next), last.max(next));
