@@ -299,7 +299,7 @@ impl CommitCommand {
             let counts = it.settlement.ranges.iter();
             let count: u64 = counts.map(|range| range.end.since(range.start)).sum();
             let bytes_each = match it.settlement.outcome {
-                DeliveryOutcome::Ack => SETTLED_ROW_BYTES,
+                DeliveryOutcome::Ack | DeliveryOutcome::Release => SETTLED_ROW_BYTES,
                 _ => FAILED_ROW_BYTES,
             };
             usize::try_from(count)
