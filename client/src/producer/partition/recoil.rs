@@ -140,8 +140,7 @@ impl PartitionQueue {
         // carry it, and what is written before that is known would be overtaken by it.
         for sent in &self.unanswered {
             if let Some(verdict) = sent.verdict.clone().filter(|_| sent.is_in_doubt) {
-                effects.settle(&sent.batch, Err(verdict.clone().in_doubt()));
-                self.last_refusal = Some(verdict);
+                effects.settle(&sent.batch, Err(verdict.in_doubt()));
             }
         }
         self.restart();
