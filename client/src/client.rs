@@ -169,7 +169,12 @@ impl Shared {
         loop {
             let recovery = self.outage.recovery();
             let Ok(outcome) = timeout_at(deadline, call(self.transport.control())).await else {
-                return Err(last_error.unwrap_or_else(|| self.timed_out(patience, repetition)));
+                // What an earlier try was answered with says nothing about the one that is under way.
+                return Err(match (last_error, repetition) {
+                    (None, _) => self.timed_out(patience, repetition),
+                    (Some(error), Repetition::Harmless) => error,
+                    (Some(error), _) => error.in_doubt(),
+                });
             };
             let error = match outcome {
                 Ok(response) => {

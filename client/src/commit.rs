@@ -24,8 +24,8 @@ use crate::group::Committer;
 use crate::subscriber::LaneHold;
 use crate::time::later;
 use crate::{
-    Delivery, DeliveryOutcome, Error, ErrorKind, GroupConsumer, GroupOffset, Record, Schedule,
-    ToGroupOffsets,
+    Delivery, DeliveryOutcome, Error, ErrorKind, ErrorReason, GroupConsumer, GroupOffset, Record,
+    RetryAdvice, Schedule, ToGroupOffsets,
 };
 use operation::{Member, Operation};
 use plan::Plan;
@@ -242,21 +242,38 @@ impl Commit {
         is_wanted: impl Fn() -> bool,
     ) -> Result<Committed, CommitError> {
         let mut backoff = Backoff::new();
+        let mut is_in_doubt = false;
         loop {
             let failed = match self.send().await {
                 Ok(committed) => return Ok(committed),
                 Err(failed) => failed,
             };
+            let error = failed.error();
             let is_out_of_reach = matches!(
-                failed.error().kind(),
+                error.kind(),
                 ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Unavailable
             );
-            if !is_out_of_reach || !is_wanted() {
+            // Of a commit that the disk failed under, the next life of the broker knows.
+            let is_unknown = error.retry_advice() == RetryAdvice::Same
+                || error.reason() == Some(ErrorReason::StorageFailed);
+            is_in_doubt |= error.may_have_happened();
+            if !(is_out_of_reach || is_unknown) {
                 return Err(failed);
+            }
+            if !is_wanted() {
+                return Err(match is_in_doubt {
+                    true => failed.in_doubt(),
+                    false => failed,
+                });
             }
             self = failed.into_commit();
             sleep(backoff.next_wait()).await;
         }
+    }
+
+    /// Number of the operation that was added last, as [`CommitError::operation`] tells it.
+    pub(crate) const fn last_operation(&self) -> Option<usize> {
+        self.operations.len().checked_sub(1)
     }
 
     /// Whether nothing would happen.

@@ -39,6 +39,12 @@ impl CommitError {
         }
     }
 
+    /// The same, of a commit that may have happened before it failed like this.
+    pub(super) fn in_doubt(mut self) -> Self {
+        self.inner.error = self.inner.error.in_doubt();
+        self
+    }
+
     /// Why it did not succeed.
     pub const fn error(&self) -> &Error {
         &self.inner.error

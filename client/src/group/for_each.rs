@@ -48,8 +48,9 @@ pub enum ForEachError<E> {
         #[source]
         error: E,
     },
-    /// What the handler wanted to happen was refused, and nothing of it happened. The record is not
-    /// committed: whoever reads the partition next gets it again.
+    /// What the handler wanted to happen was refused, and nothing of it happened, unless
+    /// [`Error::may_have_happened`]. The record is not committed then: whoever reads the partition next gets
+    /// it again.
     #[error("the commit was refused on {record}")]
     Commit {
         /// The record.

@@ -68,10 +68,16 @@ impl GroupConsumer {
                 }
                 let is_wanted = || !seat.look(Membership::is_ended);
                 let commit = commit.offsets_by(committer, offsets);
+                let own = commit.last_operation();
                 match commit.send_until_known(is_wanted).await {
                     Ok(_) => Ok(Done::Committed),
                     Err(failed) => match failed.error().reason() {
-                        Some(ErrorReason::GenerationStale) => Err(Failure::NotOwned(assignment)),
+                        // Of another group whose offsets the handler commits, it says nothing about this one.
+                        Some(ErrorReason::GenerationStale)
+                            if failed.operation().is_none() || failed.operation() == own =>
+                        {
+                            Err(Failure::NotOwned(assignment))
+                        }
                         _ => Err(Failure::Commit(failed.into())),
                     },
                 }
