@@ -231,6 +231,23 @@ async fn what_is_refused_for_now_is_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_try_without_an_answer_is_in_doubt_whatever_came_before_it() {
+    let (broker, client) = broker(&[]).await;
+    for key in [None, Some("")] {
+        let late = OnCommit::Later(Duration::from_mins(1));
+        let refused = OnCommit::Refuse(ErrorReason::Overloaded);
+        broker.state().on_commit.extend([refused, late]);
+        let mut commit = client.commit().append("bills", Record::new("a"));
+        if let Some(key) = key {
+            commit = commit.idempotency_key(key);
+        }
+        let sent = commit.give_up_after(Duration::from_secs(5)).send().await;
+        let failed = sent.unwrap_err();
+        assert!(failed.may_have_happened(), "key {key:?}: {failed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn deliveries_that_are_dropped_with_the_commit_have_failed() {
     let (broker, client) = broker(&["a", "b", "c"]).await;
     let mut subscriber = client.subscriber(NAME).build();

@@ -111,6 +111,8 @@ async fn a_commit_is_sent_until_its_outcome_is_known() {
         OnCommit::Later(PATIENCE),
         OnCommit::CommitAndCut,
         OnCommit::Cut,
+        OnCommit::Refuse(ErrorReason::StorageFailed),
+        OnCommit::Refuse(ErrorReason::Overloaded),
     ];
     broker.state().on_commit.extend(on_commits);
     bill_all(&broker, consumer, (Some(3), Some(1)))
