@@ -219,6 +219,15 @@ pub enum Event {
         /// What.
         event: ForwardEvent,
     },
+    /// It was seen where somebody is who handles all records of a partition in their order, by commits.
+    ForwardsAt {
+        /// Who: see [`Source::lane`].
+        lane: u64,
+        /// Which partition.
+        place: Place,
+        /// The next record that it handles.
+        offset: u64,
+    },
     /// At the end somebody counts as done with a partition, and what commits append was read.
     ForwardsEnd {
         /// Who: see [`Source::lane`].

@@ -51,7 +51,7 @@ struct Known {
     read: BTreeSet<Source>,
 }
 
-/// Rule 31; and 1, 2, 4, 15 and 21 for these commits.
+/// Rule 31; and 1, 2, 4, 8, 15 and 21 for these commits.
 pub(super) fn check_forwards(history: &[Event]) -> Vec<Violation> {
     let mut commits: BTreeMap<u64, Known> = BTreeMap::new();
     let mut outputs: BTreeMap<Source, BTreeSet<(Place, u64)>> = BTreeMap::new();
@@ -72,6 +72,11 @@ pub(super) fn check_forwards(history: &[Event]) -> Vec<Violation> {
                 let known = commits.entry(commit).or_default();
                 violations.extend(known.take(commit, event));
             }
+            Event::ForwardsAt {
+                lane,
+                place,
+                offset,
+            } => violations.extend(check_position(&commits, (lane, place), offset)),
             Event::ForwardsEnd { lane, place, end } => {
                 ends.insert((lane, place), end);
             }
@@ -101,6 +106,20 @@ pub(super) fn check_forwards(history: &[Event]) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// Rule 8: nobody goes on below what an acknowledged commit has handled.
+fn check_position(
+    commits: &BTreeMap<u64, Known>,
+    (lane, place): (u64, Place),
+    offset: u64,
+) -> Option<Violation> {
+    let done = commits.values().filter(|known| known.first.is_some());
+    let handled = done.flat_map(|known| &known.sources);
+    let of_it = handled.filter(|it| it.lane == lane && it.place == place);
+    let last = of_it.map(|it| it.offset).max()?;
+    let what = || format!("lane {lane} is at {offset} of {place:?}, {last} was handled");
+    (offset <= last).then(|| broken(Rule::CommitRegression, what()))
 }
 
 impl Known {

@@ -75,3 +75,16 @@ fn a_commit_is_there_as_it_was_answered() {
     let torn = [sent(1, 0), sent(1, 1), read(1, 0, 0), end(2)];
     assert_eq!(rules(&[&again[..], &torn].concat()), [Rule::TornRequest]);
 }
+
+#[test]
+fn nobody_goes_on_below_what_was_handled() {
+    let at = |offset| Event::ForwardsAt {
+        lane: 0,
+        place: PLACE,
+        offset,
+    };
+    let sent = [sent(1, 0), sent(1, 1), at(0)];
+    assert_eq!(rules(&[&sent[..], &[done(1, 0), at(2)]].concat()), []);
+    let back = [&sent[..], &[done(1, 0), at(1)]].concat();
+    assert_eq!(rules(&back), [Rule::CommitRegression]);
+}

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 use fastrand::Rng;
 use tokio::sync::oneshot;
 use towpath_broker::core::{
-    CommitOffsets, CommitRefused, CommitSettlement, ConsumerId, Generation, GroupId, MemberId,
-    SessionId, SubscriptionId, TopicConfig,
+    CommitOffsets, CommitRefused, CommitSettlement, ConsumerId, Generation, Group, GroupId,
+    MemberId, SessionId, SubscriptionId, TopicConfig,
 };
 use towpath_broker::core::{GroupEvent, SubscriptionEvent};
 use towpath_broker::runtime::command::{CommandError, Committed};
@@ -22,7 +22,7 @@ use towpath_storage::TopicId;
 
 use super::World;
 use super::following::Follower;
-use crate::history::Source;
+use crate::history::{Event, Place, Source};
 
 /// What is handled, and what comes of it: topics in which nothing else is written.
 pub(super) const SOURCES: &str = "sources";
@@ -206,6 +206,23 @@ impl World {
                 mover.owned.clear();
             }
             forwarding.followers.iter_mut().for_each(Follower::reopen);
+            self.note_forwards();
+        }
+    }
+
+    /// Notes where the group is.
+    fn note_forwards(&mut self) {
+        let groups = self.groups();
+        let partitions = groups.flat_map(Group::partitions);
+        let found: Vec<_> = partitions
+            .map(|(of, known)| (of.topic.get(), of.partition, known.committed.get()))
+            .collect();
+        for (topic, partition, offset) in found {
+            self.history.push(Event::ForwardsAt {
+                lane: GROUP_LANE,
+                place: Place { topic, partition },
+                offset,
+            });
         }
     }
 
@@ -220,7 +237,7 @@ impl World {
         let topic_number = topic.get();
         let partitions = 0..self.partition_count_of(topic);
         let ends = partitions.map(|partition| {
-            let place = crate::history::Place {
+            let place = Place {
                 topic: topic_number,
                 partition,
             };

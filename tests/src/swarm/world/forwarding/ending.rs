@@ -91,6 +91,7 @@ impl World {
                 .iter()
                 .for_each(|frame| self.note_results(place, frame));
         }
+        self.note_forwards();
         for (partition, end) in (0..).zip(ends) {
             let topic = sources.get();
             let place = Place { topic, partition };
