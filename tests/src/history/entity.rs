@@ -92,6 +92,13 @@ struct Known {
     last: Option<u64>,
 }
 
+impl Known {
+    /// Whether it may have been written, and nobody knows.
+    fn is_in_doubt(&self) -> bool {
+        !self.is_refused && !self.is_accepted && self.found.is_none()
+    }
+}
+
 #[derive(Default)]
 struct Records {
     by_number: BTreeMap<u64, Known>,

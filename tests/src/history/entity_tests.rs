@@ -96,6 +96,22 @@ fn a_tombstone_stays_for_its_grace_and_goes_with_what_it_stands_for() {
 }
 
 #[test]
+fn a_tombstone_in_doubt_may_have_let_go_of_its_key() {
+    let tombstone = sent_as(2, true, None);
+    let refused = of(2, EntityEvent::Refused { current: None });
+    let check = |then: &[Event], found: &[Event], expected: &[Rule]| {
+        let written = [sent(1), accepted(1, 0), sent(3), accepted(3, 1), tombstone];
+        let passed = passed(found, true, Some(100));
+        let history = [&written[..], then, &passed].concat();
+        assert_eq!(rules(&history), expected, "{then:?} {found:?}");
+    };
+    check(&[], &[], &[]);
+    check(&[], &[read(3, 1)], &[]);
+    check(&[], &[read(1, 0)], &[Rule::KeyBack]);
+    check(&[refused], &[], &[Rule::KeyLost]);
+}
+
+#[test]
 fn where_all_records_stay_each_is_found() {
     let written = [sent(1), accepted(1, 0), sent(2), accepted(2, 1)];
     let history = [&written[..], &passed(&[read(2, 1)], true, None)].concat();

@@ -1,6 +1,6 @@
 //! What readers find of each key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{EntityEvent, Known, PassEvent, broken};
 use crate::history::{Place, Rule, Violation};
@@ -103,7 +103,11 @@ impl Passes {
         match grace_ms {
             Some(grace_ms) => {
                 let times = (time_ms, i64::try_from(grace_ms).unwrap_or(i64::MAX));
-                pass.check_keys(place, is_at_once, times)
+                // Of an in-doubt tombstone nobody knows when its grace is over.
+                let in_doubt = records.values().filter(|it| it.place == place);
+                let in_doubt = in_doubt.filter(|it| it.is_tombstone && it.is_in_doubt());
+                let doubtful = in_doubt.map(|it| it.key).collect();
+                pass.check_keys(place, is_at_once, times, &doubtful)
             }
             None => pass.check_records(place),
         }
@@ -111,7 +115,14 @@ impl Passes {
 }
 
 impl Pass {
-    fn check_keys(&self, place: Place, is_at_once: bool, times: (i64, i64)) -> Vec<Violation> {
+    /// `doubtful` keys may have been let go of by a tombstone that nobody knows of.
+    fn check_keys(
+        &self,
+        place: Place,
+        is_at_once: bool,
+        times: (i64, i64),
+        doubtful: &BTreeSet<u64>,
+    ) -> Vec<Violation> {
         let (time_ms, grace_ms) = times;
         let mut violations = Vec::new();
         for (key, newest) in &self.owed {
@@ -120,7 +131,7 @@ impl Pass {
                 continue;
             }
             let is_past_grace = newest.append_time_ms.saturating_add(grace_ms) <= time_ms;
-            let may_be_gone = newest.is_tombstone && is_past_grace;
+            let may_be_gone = newest.is_tombstone && is_past_grace || doubtful.contains(key);
             let rule = match found {
                 _ if !may_be_gone => Rule::KeyLost,
                 // What it stood for has to be gone with it. A slow reader may have seen it before.
@@ -134,7 +145,7 @@ impl Pass {
     }
 
     fn check_records(&self, place: Place) -> Vec<Violation> {
-        let found: std::collections::BTreeSet<_> = self.found_records.iter().collect();
+        let found: BTreeSet<_> = self.found_records.iter().collect();
         let lost = self.owed_records.iter().filter(|it| !found.contains(it));
         let violation = |number| {
             let what = format!("{place:?}: record {number} was there, and is not any more");
