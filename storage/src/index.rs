@@ -73,29 +73,34 @@ impl IndexWriter {
         self.unsynced.take()
     }
 
-    /// Adds an entry for the frame if it is far enough from the last one. On a full disk it does not:
-    /// the index stays sparser, and what was begun is overwritten later.
+    /// Adds entries for those of the frames, in order, that are far enough from the last one, with one
+    /// write. On a full disk it does not: the index stays sparser, and what was begun is overwritten
+    /// later.
     ///
     /// # Errors
     /// [`StorageError::Io`].
-    pub(crate) fn note(
+    pub(crate) fn note<'a>(
         &mut self,
         files: &SegmentFiles,
-        header: &FrameHeader,
-        position: u64,
+        frames: impl IntoIterator<Item = (&'a FrameHeader, u64)>,
     ) -> Result<(), StorageError> {
-        if self
-            .last_position
-            .is_some_and(|last| position < last + INDEX_INTERVAL_BYTES)
-        {
+        let mut last_position = self.last_position;
+        let mut bytes = Vec::new();
+        for (header, position) in frames {
+            if last_position.is_some_and(|last| position < last + INDEX_INTERVAL_BYTES) {
+                continue;
+            }
+            let entry = IndexEntry {
+                base_offset: header.base_offset,
+                position,
+                append_time_ms: header.append_time_ms,
+            };
+            bytes.extend(entry.encode(self.segment.base));
+            last_position = Some(position);
+        }
+        if bytes.is_empty() {
             return Ok(());
         }
-        let entry = IndexEntry {
-            base_offset: header.base_offset,
-            position,
-            append_time_ms: header.append_time_ms,
-        };
-        let bytes = entry.encode(self.segment.base);
         let file = files.index(self.segment)?;
         let written = write_all_at(&*file, &bytes, self.index_bytes)
             .map_err(io_error(Operation::Write, files.index_path(self.segment)));
@@ -104,8 +109,8 @@ impl IndexWriter {
             written => written?,
         }
         self.unsynced = Some(file);
-        self.index_bytes += INDEX_ENTRY_BYTES as u64;
-        self.last_position = Some(position);
+        self.index_bytes += bytes.len() as u64;
+        self.last_position = last_position;
         Ok(())
     }
 
@@ -117,7 +122,7 @@ impl IndexWriter {
         }
         let mut walk = FrameWalk::new(files, self.segment, start, end_position)?;
         while let Some((header, position)) = walk.next_header()? {
-            self.note(files, &header, position)?;
+            self.note(files, [(&header, position)])?;
         }
         Ok(())
     }

@@ -109,9 +109,11 @@ impl Settler {
         let Some(index) = self.indexes.get_mut(&segment) else {
             return Ok(());
         };
-        for frame in frames {
-            index.note(&files, &frame.line.frame, frame.line.place.position)?;
-        }
+        let places = frames.iter().map(|frame| {
+            let line = &frame.line;
+            (&line.frame, line.place.position)
+        });
+        index.note(&files, places)?;
         if self.dirty.add(segment, log, index.take_unsynced()) > self.dirty_count_max {
             self.dirty.sync(&self.files)?;
         }
