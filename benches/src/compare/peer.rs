@@ -21,11 +21,14 @@ pub(crate) trait Peer: Send + Sync {
     /// Why it cannot do a job, if it cannot.
     fn lacks(&self, job: &Job) -> Option<&'static str>;
 
-    /// Writes what the job reads, if it is not there yet.
+    /// Writes what the job reads, if it is not there yet: nothing, unless a system says
+    /// otherwise (`towpath bench` and the model write it themselves).
     ///
     /// # Errors
     /// Those of the load program.
-    fn prepare<'a>(&'a mut self, job: &'a Job, amount: Amount) -> BoxFuture<'a, Result<()>>;
+    fn prepare<'a>(&'a mut self, _job: &'a Job, _amount: Amount) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Does the job once; `name` was used by no job before.
     ///

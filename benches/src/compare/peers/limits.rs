@@ -80,10 +80,6 @@ impl Peer for Disk {
         }
     }
 
-    fn prepare<'a>(&'a mut self, _: &'a Job, _: Amount) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-
     fn run<'a>(
         &'a mut self,
         job: &'a Job,
@@ -128,10 +124,6 @@ impl Peer for Loopback {
             Work::Produce | Work::Consume => None,
             _ => Some("it knows no records"),
         }
-    }
-
-    fn prepare<'a>(&'a mut self, _: &'a Job, _: Amount) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Ok(()) })
     }
 
     fn run<'a>(

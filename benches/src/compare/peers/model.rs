@@ -172,10 +172,6 @@ impl Peer for Model {
         }
     }
 
-    fn prepare<'a>(&'a mut self, _: &'a Job, _: Amount) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-
     fn run<'a>(
         &'a mut self,
         job: &'a Job,

@@ -95,11 +95,6 @@ impl Peer for Towpath {
         None
     }
 
-    /// `towpath bench` writes what it reads.
-    fn prepare<'a>(&'a mut self, _: &'a Job, _: Amount) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-
     fn run<'a>(
         &'a mut self,
         job: &'a Job,
