@@ -295,18 +295,14 @@ impl Stepper {
 
     fn push(&self, id: u64, partition: u32, sequence: u64, payload: Bytes, record_count: u32) {
         let topic = towpath_storage::TopicId::new(id);
+        let place = PartitionRef { topic, partition };
         let request = AppendRequest {
-            partition: PartitionRef { topic, partition },
             producer: Some(ProducerStamp {
                 id: PRODUCER,
                 epoch: 0,
                 sequence,
             }),
-            payload_bytes: u32::try_from(payload.len()).unwrap(),
-            payload_crc: towpath_proto::batch::crc(&payload),
-            codec: None,
-            record_count,
-            expected: None,
+            ..AppendRequest::plain(place, &payload, record_count as usize)
         };
         let sink = Arc::clone(&self.answers) as Arc<dyn AppendSink>;
         let ticket = Ticket {
@@ -336,15 +332,8 @@ impl Stepper {
         let id = self.model.topic(name).id;
         let topic = towpath_storage::TopicId::new(id.expect("the script waits for the topic"));
         let payload = payload(topic.get(), partition, u64::MAX, length);
-        let request = AppendRequest {
-            partition: PartitionRef { topic, partition },
-            producer: None,
-            payload_bytes: u32::try_from(payload.len()).unwrap(),
-            payload_crc: towpath_proto::batch::crc(&payload),
-            codec: None,
-            record_count: 1,
-            expected: None,
-        };
+        let place = PartitionRef { topic, partition };
+        let request = AppendRequest::plain(place, &payload, 1);
         let (answer, published) = oneshot::channel();
         let command = DataCommand::Publish {
             appends: vec![(request, payload.clone())],

@@ -80,21 +80,17 @@ impl Programs {
         let sent = (partition, *sequence);
         *sequence += 1;
         let payload = payload(life, partition, sent.1);
+        let place = PartitionRef {
+            topic: self.topic,
+            partition,
+        };
         let request = AppendRequest {
-            partition: PartitionRef {
-                topic: self.topic,
-                partition,
-            },
             producer: Some(ProducerStamp {
                 id: life.id,
                 epoch: life.epoch,
                 sequence: sent.1,
             }),
-            payload_bytes: u32::try_from(payload.len()).unwrap(),
-            payload_crc: towpath_proto::batch::crc(&payload),
-            codec: None,
-            record_count: 1,
-            expected: None,
+            ..AppendRequest::plain(place, &payload, 1)
         };
         let command = DataCommand::Append {
             request,

@@ -9,7 +9,7 @@ use towpath_proto::batch::{BatchError, BatchLimits, Fault, NewRecord};
 use towpath_proto::limits::{BATCH_BYTES_MAX, RECORDS_PER_BATCH_MAX};
 use towpath_proto::partitioner::partition_of;
 use towpath_proto::problem::{FIELD, Problem};
-use towpath_proto::{batch, v1};
+use towpath_proto::v1;
 use towpath_storage::{PartitionRef, TopicId};
 
 use super::{convert, status, unreadable};
@@ -172,15 +172,7 @@ impl Placement {
         let batches = payloads.into_iter().zip(self.batches.into_values());
         let appends = batches.map(|((partition, payload), BatchSize { record_count, .. })| {
             let payload = payload.freeze();
-            let request = AppendRequest {
-                partition,
-                producer: None,
-                payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
-                payload_crc: batch::crc(&payload),
-                codec: None,
-                record_count,
-                expected: None,
-            };
+            let request = AppendRequest::plain(partition, &payload, record_count as usize);
             (request, payload)
         });
         Ok(appends.collect())

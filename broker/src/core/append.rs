@@ -1,5 +1,6 @@
 //! Deciding on a batch: who sent it, whether it is new, and where it goes.
 
+use towpath_proto::batch;
 use towpath_proto::compression::Codec;
 use towpath_proto::ids;
 use towpath_proto::names::SubscriptionName;
@@ -37,6 +38,20 @@ pub struct AppendRequest {
 }
 
 impl AppendRequest {
+    /// A request for a plain batch without a producer, which may go to any offset.
+    pub fn plain(partition: PartitionRef, payload: &[u8], record_count: usize) -> Self {
+        Self {
+            partition,
+            producer: None,
+            // INVARIANT: a batch is far smaller than the numbers that there are.
+            payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+            payload_crc: batch::crc(payload),
+            codec: None,
+            record_count: u32::try_from(record_count).unwrap_or(u32::MAX),
+            expected: None,
+        }
+    }
+
     /// Its header behind the end of a partition.
     fn frame(&self, partition: &Partition, lsn: Lsn, append_time_ms: i64) -> FrameHeader {
         FrameHeader {

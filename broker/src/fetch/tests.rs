@@ -74,18 +74,11 @@ impl Running {
     /// Appends one record of so many bytes, which nobody looks into.
     async fn append(&self, topic: &TopicView, partition: u32, payload_bytes: u32) {
         let payload = vec![0; payload_bytes as usize];
-        let request = AppendRequest {
-            partition: PartitionRef {
-                topic: topic.id(),
-                partition,
-            },
-            producer: None,
-            payload_bytes,
-            payload_crc: crc32fast::hash(&payload),
-            codec: None,
-            record_count: 1,
-            expected: None,
+        let partition = PartitionRef {
+            topic: topic.id(),
+            partition,
         };
+        let request = AppendRequest::plain(partition, &payload, 1);
         let (answer, published) = oneshot::channel();
         let command = DataCommand::Publish {
             appends: vec![(request, payload.into())],

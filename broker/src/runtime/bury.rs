@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, message};
-use towpath_proto::batch::{self, Records};
+use towpath_proto::batch::Records;
 use towpath_proto::names::SubscriptionName;
 use towpath_proto::{dead_letter, v1};
 use towpath_storage::{
@@ -97,16 +97,7 @@ impl Undertaker<'_> {
         if made.records.is_empty() {
             return;
         }
-        let request = AppendRequest {
-            partition: job.target,
-            producer: None,
-            // INVARIANT: a wish holds few records, each far smaller than the numbers that there are.
-            payload_bytes: u32::try_from(made.payload.len()).unwrap_or(u32::MAX),
-            payload_crc: batch::crc(&made.payload),
-            codec: None,
-            record_count: u32::try_from(made.records.len()).unwrap_or(u32::MAX),
-            expected: None,
-        };
+        let request = AppendRequest::plain(job.target, &made.payload, made.records.len());
         self.push(DataCommand::Bury {
             burial: Box::new(Burial {
                 subscription,

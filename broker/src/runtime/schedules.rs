@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use towpath_proto::{batch, schedule, v1};
+use towpath_proto::{schedule, v1};
 use towpath_storage::{Direction, PartitionRef, RowRange, StorageError, with_causes};
 
 use super::bury::put_record;
@@ -85,16 +85,7 @@ impl Timekeeper<'_> {
         let (mut batches, mut keys) = (Vec::new(), Vec::new());
         for (partition, (payload, of_batch)) in payloads {
             let payload = payload.freeze();
-            let request = AppendRequest {
-                partition,
-                producer: None,
-                // INVARIANT: few records are fired at a time, each far smaller than the numbers there are.
-                payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
-                payload_crc: batch::crc(&payload),
-                codec: None,
-                record_count: u32::try_from(of_batch.len()).unwrap_or(u32::MAX),
-                expected: None,
-            };
+            let request = AppendRequest::plain(partition, &payload, of_batch.len());
             batches.push((request, payload));
             keys.push(of_batch);
         }

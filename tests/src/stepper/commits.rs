@@ -124,18 +124,11 @@ impl Stepper {
         };
         let records = vec![record];
         let payload: Bytes = v1::RecordBatch { records }.encode_to_vec().into();
-        let request = AppendRequest {
-            partition: PartitionRef {
-                topic: view.id(),
-                partition: 0,
-            },
-            producer: None,
-            payload_bytes: u32::try_from(payload.len()).unwrap(),
-            payload_crc: towpath_proto::batch::crc(&payload),
-            codec: None,
-            record_count: 1,
-            expected: None,
+        let partition = PartitionRef {
+            topic: view.id(),
+            partition: 0,
         };
+        let request = AppendRequest::plain(partition, &payload, 1);
         (CommitAppend { operation, request }, payload)
     }
 }

@@ -99,15 +99,8 @@ impl Stepper {
         known.in_doubt.clone_from(&records);
         let topic = TopicId::new(known.id.expect("the script waits for the topic"));
         let payload = encode(&records, padding);
-        let request = AppendRequest {
-            partition: PartitionRef { topic, partition },
-            producer: None,
-            payload_bytes: u32::try_from(payload.len()).unwrap(),
-            payload_crc: towpath_proto::batch::crc(&payload),
-            codec: None,
-            record_count: u32::try_from(records.len()).unwrap(),
-            expected: None,
-        };
+        let place = PartitionRef { topic, partition };
+        let request = AppendRequest::plain(place, &payload, records.len());
         let facts = self.facts_of(topic, &records)?;
         let (answer, mut published) = oneshot::channel();
         let command = DataCommand::Publish {

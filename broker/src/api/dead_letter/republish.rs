@@ -10,7 +10,7 @@ use towpath_proto::batch::BatchLimits;
 use towpath_proto::names::TopicName;
 use towpath_proto::partitioner::partition_of;
 use towpath_proto::problem::{FIELD, Problem};
-use towpath_proto::{batch, dead_letter, v1};
+use towpath_proto::{dead_letter, v1};
 use towpath_storage::PartitionRef;
 
 use super::filter::Filter;
@@ -154,18 +154,11 @@ impl Target {
         let appends = batches.into_iter();
         let appends = appends.map(|(partition, (numbers, payload))| {
             let payload = payload.freeze();
-            let request = AppendRequest {
-                partition: PartitionRef {
-                    topic: self.topic.id(),
-                    partition,
-                },
-                producer: None,
-                payload_bytes: u32::try_from(payload.len()).unwrap_or(u32::MAX),
-                payload_crc: batch::crc(&payload),
-                codec: None,
-                record_count: u32::try_from(numbers.len()).unwrap_or(u32::MAX),
-                expected: None,
+            let partition = PartitionRef {
+                topic: self.topic.id(),
+                partition,
             };
+            let request = AppendRequest::plain(partition, &payload, numbers.len());
             ((request, payload), numbers)
         });
         appends.unzip()

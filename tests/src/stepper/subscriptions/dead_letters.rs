@@ -197,18 +197,11 @@ impl Stepper {
         });
         let records = records.collect();
         let payload: Bytes = v1::RecordBatch { records }.encode_to_vec().into();
-        let request = AppendRequest {
-            partition: PartitionRef {
-                topic: view.id(),
-                partition: 0,
-            },
-            producer: None,
-            payload_bytes: u32::try_from(payload.len()).unwrap(),
-            payload_crc: towpath_proto::batch::crc(&payload),
-            codec: None,
-            record_count: u32::try_from(letters.len()).unwrap(),
-            expected: None,
+        let target = PartitionRef {
+            topic: view.id(),
+            partition: 0,
         };
+        let request = AppendRequest::plain(target, &payload, letters.len());
         let (answer, mut published) = oneshot::channel();
         let command = DataCommand::Publish {
             appends: vec![(request, payload)],

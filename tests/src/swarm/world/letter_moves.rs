@@ -272,16 +272,9 @@ impl World {
 
 /// The append of a batch of so many records.
 fn append_of(item: Item, payload: &[u8], record_count: usize) -> AppendRequest {
-    AppendRequest {
-        partition: PartitionRef {
-            topic: TopicId::new(item.place.topic),
-            partition: item.place.partition,
-        },
-        producer: None,
-        payload_bytes: u32::try_from(payload.len()).unwrap(),
-        payload_crc: towpath_proto::batch::crc(payload),
-        codec: None,
-        record_count: u32::try_from(record_count).unwrap(),
-        expected: None,
-    }
+    let partition = PartitionRef {
+        topic: TopicId::new(item.place.topic),
+        partition: item.place.partition,
+    };
+    AppendRequest::plain(partition, payload, record_count)
 }

@@ -400,17 +400,10 @@ fn first_place(
 
 fn append(item: Item, random: &mut Rng) -> (AppendRequest, Bytes) {
     let bytes = payload(item, payload_bytes(random));
-    let request = AppendRequest {
-        partition: PartitionRef {
-            topic: TopicId::new(item.place.topic),
-            partition: item.place.partition,
-        },
-        producer: None,
-        payload_bytes: u32::try_from(bytes.len()).unwrap(),
-        payload_crc: towpath_proto::batch::crc(&bytes),
-        codec: None,
-        record_count: random.u32(1..5),
-        expected: None,
+    let partition = PartitionRef {
+        topic: TopicId::new(item.place.topic),
+        partition: item.place.partition,
     };
+    let request = AppendRequest::plain(partition, &bytes, random.u32(1..5) as usize);
     (request, bytes)
 }

@@ -45,21 +45,17 @@ impl World {
     fn push(&self, producer: usize, place: Place, batch: Unanswered) {
         let Some(engine) = &self.engine else { return };
         let id = self.producers[producer].id();
+        let partition = PartitionRef {
+            topic: TopicId::new(place.topic),
+            partition: place.partition,
+        };
         let request = AppendRequest {
-            partition: PartitionRef {
-                topic: TopicId::new(place.topic),
-                partition: place.partition,
-            },
             producer: Some(ProducerStamp {
                 id,
                 epoch: 0,
                 sequence: batch.sequence,
             }),
-            payload_bytes: u32::try_from(batch.payload.len()).unwrap(),
-            payload_crc: towpath_proto::batch::crc(&batch.payload),
-            codec: None,
-            record_count: batch.record_count,
-            expected: None,
+            ..AppendRequest::plain(partition, &batch.payload, batch.record_count as usize)
         };
         let sink = Sink {
             producer: self.producers[producer].number,

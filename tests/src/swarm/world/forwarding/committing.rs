@@ -360,16 +360,9 @@ fn to_append(
     (topic, partition): (TopicId, u32),
     records: Vec<v1::Record>,
 ) -> (AppendRequest, Bytes) {
-    let record_count = u32::try_from(records.len()).unwrap();
+    let record_count = records.len();
     let payload: Bytes = v1::RecordBatch { records }.encode_to_vec().into();
-    let request = AppendRequest {
-        partition: PartitionRef { topic, partition },
-        producer: None,
-        payload_bytes: u32::try_from(payload.len()).unwrap(),
-        payload_crc: towpath_proto::batch::crc(&payload),
-        record_count,
-        codec: None,
-        expected: None,
-    };
+    let partition = PartitionRef { topic, partition };
+    let request = AppendRequest::plain(partition, &payload, record_count);
     (request, payload)
 }

@@ -122,18 +122,11 @@ pub(super) fn append(
     };
     let records = entities.iter().map(record).collect();
     let payload: Bytes = v1::RecordBatch { records }.encode_to_vec().into();
-    let request = AppendRequest {
-        partition: PartitionRef {
-            topic,
-            partition: *partition,
-        },
-        producer: None,
-        payload_bytes: u32::try_from(payload.len()).unwrap(),
-        payload_crc: towpath_proto::batch::crc(&payload),
-        record_count: u32::try_from(entities.len()).unwrap(),
-        codec: None,
-        expected: None,
+    let partition = PartitionRef {
+        topic,
+        partition: *partition,
     };
+    let request = AppendRequest::plain(partition, &payload, entities.len());
     (request, payload)
 }
 
