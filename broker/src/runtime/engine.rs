@@ -17,7 +17,7 @@ use super::metrics::EngineMetrics;
 use super::published::{PublishedState, TopicTable};
 use super::queue::WorkQueue;
 use super::sequencer::{Sequencer, SequencerLimits, Shared};
-use super::settle::{SettleProgress, SettleWorker};
+use super::settle::{SETTLE_LINGER, SettleProgress, SettleWorker};
 use crate::core::{BrokerTime, CoreLimits, State, index_filter_key_bytes};
 
 /// Numbers that the engine keeps to.
@@ -81,7 +81,7 @@ impl Engine {
             environment: environment.clone(),
             commands: Arc::new(CommandQueue::default()),
             published: Arc::new(published),
-            settle: Arc::new(WorkQueue::default()),
+            settle: Arc::new(WorkQueue::new(SETTLE_LINGER)),
             progress: Arc::new(SettleProgress::new(storage.lsn)),
             maintenance: Arc::new(WorkQueue::default()),
             inspect: Arc::new(WorkQueue::default()),

@@ -20,12 +20,18 @@ pub enum Popped<T> {
 struct Waiting<T> {
     urgent: VecDeque<T>,
     work: VecDeque<T>,
+    /// `work` waits for more.
+    is_lingering: bool,
     is_closed: bool,
 }
 
 impl<T> Waiting<T> {
     fn pop(&mut self) -> Option<T> {
         self.urgent.pop_front().or_else(|| self.work.pop_front())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.work.is_empty()
     }
 }
 
@@ -34,28 +40,52 @@ impl<T> Waiting<T> {
 pub struct WorkQueue<T> {
     waiting: Mutex<Waiting<T>>,
     arrived: Condvar,
+    /// So long work that lingers waits for more.
+    linger: Duration,
 }
 
 impl<T> Default for WorkQueue<T> {
     fn default() -> Self {
+        Self::new(Duration::ZERO)
+    }
+}
+
+impl<T> WorkQueue<T> {
+    /// A queue in which work that is pushed lingering waits so long for more.
+    pub fn new(linger: Duration) -> Self {
         let waiting = Waiting {
             urgent: VecDeque::new(),
             work: VecDeque::new(),
+            is_lingering: false,
             is_closed: false,
         };
         Self {
             waiting: Mutex::new(waiting),
             arrived: Condvar::new(),
+            linger,
         }
     }
-}
 
-impl<T> WorkQueue<T> {
     /// Adds work. After the queue was closed it is dropped.
     pub fn push(&self, work: T) {
         let mut waiting = self.lock();
         if !waiting.is_closed {
             waiting.work.push_back(work);
+            waiting.is_lingering = false;
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Adds work that waits a little for more to come, unless there is enough of it.
+    pub fn push_lingering(&self, work: T, is_enough: bool) {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return;
+        }
+        let is_first = waiting.work.is_empty();
+        waiting.work.push_back(work);
+        waiting.is_lingering = !is_enough && (is_first || waiting.is_lingering);
+        if is_first || is_enough {
             self.arrived.notify_one();
         }
     }
@@ -65,6 +95,7 @@ impl<T> WorkQueue<T> {
         let mut waiting = self.lock();
         if !waiting.is_closed {
             waiting.urgent.push_back(work);
+            waiting.is_lingering = false;
             self.arrived.notify_one();
         }
     }
@@ -82,37 +113,54 @@ impl<T> WorkQueue<T> {
         waiting.urgent.drain(..count).collect()
     }
 
-    /// Takes work, waiting for it at most `timeout`.
+    /// Takes what comes next for as long as it is such, and at most `count_max` pieces of it.
+    pub fn take_next(&self, count_max: usize, is_such: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut waiting = self.lock();
+        if !waiting.urgent.is_empty() {
+            return Vec::new();
+        }
+        let such = waiting.work.iter().take_while(|work| is_such(work));
+        let count = such.take(count_max).count();
+        waiting.work.drain(..count).collect()
+    }
+
+    /// Takes work, waiting for it at most `timeout`, or twice that if some lingers.
     pub fn pop(&self, timeout: Option<Duration>) -> Popped<T> {
         let mut waiting = self.lock();
         loop {
-            if let Some(work) = waiting.pop() {
+            let is_lingering = waiting.is_lingering && !waiting.work.is_empty();
+            if !is_lingering && let Some(work) = waiting.pop() {
                 return Popped::Work(work);
             }
             if waiting.is_closed {
                 return Popped::Closed;
             }
-            let Some(timeout) = timeout else {
-                waiting = self
-                    .arrived
-                    .wait(waiting)
-                    .unwrap_or_else(PoisonError::into_inner);
+            let linger = Some(self.linger).filter(|_| is_lingering);
+            let Some(time) = linger.into_iter().chain(timeout).min() else {
+                let waited = self.arrived.wait(waiting);
+                waiting = waited.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let (again, result) = self
-                .arrived
-                .wait_timeout(waiting, timeout)
-                .unwrap_or_else(PoisonError::into_inner);
+            let waited = self.arrived.wait_timeout(waiting, time);
+            let (again, result) = waited.unwrap_or_else(PoisonError::into_inner);
             waiting = again;
-            if result.timed_out() {
-                return waiting.pop().map_or(Popped::TimedOut, Popped::Work);
+            if !result.timed_out() {
+                continue;
+            }
+            if linger == Some(time) {
+                waiting.is_lingering = false;
+            } else if waiting.is_lingering || waiting.is_empty() {
+                return Popped::TimedOut;
             }
         }
     }
 
     /// Takes no more work; what is there can still be taken.
     pub fn close(&self) {
-        self.lock().is_closed = true;
+        let mut waiting = self.lock();
+        waiting.is_closed = true;
+        waiting.is_lingering = false;
+        drop(waiting);
         self.arrived.notify_all();
     }
 
@@ -151,6 +199,49 @@ mod tests {
         assert!(queue.take_urgent(9, is_odd).is_empty(), "none of that kind");
         assert_eq!(queue.try_pop(), Some(8));
         assert_eq!(queue.take_urgent(9, is_odd), [9], "only what is urgent");
+    }
+
+    #[test]
+    fn work_lingers_until_there_is_enough() {
+        const LONG: Duration = Duration::from_secs(3600);
+        let lingering = || {
+            let queue = WorkQueue::new(LONG);
+            queue.push_lingering(1, false);
+            queue.push_lingering(2, false);
+            assert_eq!(queue.pop(Some(Duration::ZERO)), Popped::TimedOut);
+            queue
+        };
+        let queue = lingering();
+        queue.push_lingering(3, true);
+        assert_eq!(queue.pop(None), Popped::Work(1), "enough");
+        queue.push_lingering(4, false);
+        assert_eq!(
+            queue.take_next(9, |it| *it < 4),
+            [2, 3],
+            "none behind another"
+        );
+        assert_eq!(queue.pop(None), Popped::Work(4), "what came to the rest");
+        let queue = lingering();
+        queue.push_urgent(0);
+        assert_eq!(queue.pop(None), Popped::Work(0), "urgent work came");
+        assert_eq!(queue.pop(None), Popped::Work(1));
+        let queue = lingering();
+        queue.push(3);
+        assert_eq!(queue.pop(None), Popped::Work(1), "other work came");
+        let queue = lingering();
+        assert_eq!(queue.take_next(1, |_| true), [1], "no more than asked");
+        queue.push_urgent(0);
+        assert!(queue.take_next(1, |_| true).is_empty(), "urgent work first");
+        queue.close();
+        assert_eq!(queue.pop(None), Popped::Work(0));
+        assert_eq!(queue.pop(None), Popped::Work(2), "closed");
+        let queue = lingering();
+        assert_eq!(queue.take_next(9, |_| true), [1, 2]);
+        queue.close();
+        assert_eq!(queue.pop(None), Popped::Closed, "all were taken");
+        let queue = WorkQueue::new(Duration::ZERO);
+        queue.push_lingering(1, false);
+        assert_eq!(queue.pop(None), Popped::Work(1), "its time has passed");
     }
 
     #[test]

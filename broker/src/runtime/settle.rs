@@ -17,6 +17,15 @@ use super::space::has_room;
 /// Segments that are made ready together at most: so long does the first one wait for the last.
 const BATCH_COUNT_MAX: usize = 64;
 
+/// Rounds that are settled together at most.
+const ROUND_COUNT_MAX: usize = 256;
+
+/// So long the frames of small rounds wait for those of more: woken for each of them, the thread took a
+/// fifth of the broker's processor time where one record is in flight, from those who acknowledge it.
+pub(super) const SETTLE_LINGER: Duration = Duration::from_millis(10);
+/// With so much memory unsettled nothing waits.
+pub(super) const SETTLE_BYTES: u64 = 1024 * 1024;
+
 /// A piece of the settle thread's work.
 #[derive(Debug)]
 pub enum SettleWork {
@@ -157,20 +166,43 @@ impl SettleWorker {
     /// [`StorageError`] if the broker cannot go on: the journal still holds what was not settled.
     pub fn step(&mut self, work: SettleWork) -> Result<(), StorageError> {
         match work {
-            SettleWork::Frames { frames, lsn, bytes } => {
-                self.settler.settle(&frames)?;
-                // Room in memory comes back with the frames, not with the report.
-                drop(frames);
-                if self.progress.settle(lsn, bytes) {
-                    self.commands.push_event(Event::Settled);
-                }
-            }
+            SettleWork::Frames { frames, lsn, bytes } => self.settle(frames, lsn, bytes)?,
             SettleWork::Segment(wish) => self.make_ready(wish)?,
             SettleWork::JournalFile { round_bytes } => self.prepare(round_bytes)?,
             SettleWork::GiveBack(file) => self.journal_files.give_back(file),
             SettleWork::FreeJournal { before } => self.free_journal(before),
             SettleWork::ForgetTopic(topic) => self.settler.forget_topic(topic),
             SettleWork::ForgetSegments(segments) => self.settler.forget_segments(&segments),
+        }
+        Ok(())
+    }
+
+    /// Settles the frames of a round, and those of the rounds behind it that wait: what lies together in
+    /// a segment is written together.
+    fn settle(
+        &mut self,
+        mut frames: Vec<CommittedFrame>,
+        mut last: Lsn,
+        mut pinned_bytes: u64,
+    ) -> Result<(), StorageError> {
+        let is_frames = |work: &SettleWork| matches!(work, SettleWork::Frames { .. });
+        for more in self.work.take_next(ROUND_COUNT_MAX, is_frames) {
+            if let SettleWork::Frames {
+                frames: more,
+                lsn,
+                bytes,
+            } = more
+            {
+                frames.extend(more);
+                last = lsn;
+                pinned_bytes += bytes;
+            }
+        }
+        self.settler.settle(&frames)?;
+        // Room in memory comes back with the frames, not with the report.
+        drop(frames);
+        if self.progress.settle(last, pinned_bytes) {
+            self.commands.push_event(Event::Settled);
         }
         Ok(())
     }

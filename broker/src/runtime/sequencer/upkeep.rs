@@ -11,7 +11,7 @@ use towpath_storage::{
 use super::super::command::send;
 use super::super::maintenance::{CheckpointJob, Dropped};
 use super::super::published::PartitionHandle;
-use super::super::settle::SettleWork;
+use super::super::settle::{SETTLE_BYTES, SettleWork};
 use super::draft::{Draft, TableChange};
 use super::{CONTROL_ROOM_BYTES, JournalWish, Sequencer};
 use crate::core::{SubscriptionId, Trim};
@@ -173,9 +173,10 @@ impl Sequencer {
         };
         self.shared.progress.add_unsettled(bytes);
         let (frames, lsn) = (committed.frames, committed.last_lsn);
+        let is_enough = self.shared.progress.unsettled_bytes() >= SETTLE_BYTES;
         self.shared
             .settle
-            .push(SettleWork::Frames { frames, lsn, bytes });
+            .push_lingering(SettleWork::Frames { frames, lsn, bytes }, is_enough);
     }
 
     fn change_table(&mut self, changes: Vec<TableChange>) {
