@@ -58,7 +58,7 @@ pub struct Plan {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: u64,
     /// A program of Apache Iggy's server that is to be started.
-    #[arg(long, value_name = "FILE", requires = "iggy_bench")]
+    #[arg(long, value_name = "FILE", requires = "iggy_bench", value_parser = absolute)]
     pub iggy_server: Option<PathBuf>,
     /// Where an Iggy server listens that runs already, synced as it is set; its processor time is not known.
     #[arg(
@@ -69,7 +69,7 @@ pub struct Plan {
     )]
     pub iggy_url: Option<String>,
     /// Apache Iggy's own load program.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = absolute)]
     pub iggy_bench: Option<PathBuf>,
     /// Draw the medians as an image.
     #[arg(long, value_name = "FILE")]
@@ -183,6 +183,11 @@ impl Plan {
     }
 }
 
+/// Programs are run from folders of their own.
+fn absolute(path: &str) -> std::io::Result<PathBuf> {
+    std::path::absolute(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,5 +266,8 @@ mod tests {
             parse("--towpath t --dir d --iggy-server s").is_err(),
             "no load program"
         );
+        let plan = parse("--towpath t --dir d --iggy-server s --iggy-bench b").unwrap();
+        assert!(plan.iggy_server.unwrap().is_absolute());
+        assert!(plan.iggy_bench.unwrap().is_absolute());
     }
 }

@@ -72,6 +72,8 @@ impl Towpath {
             bench.args(["--server-pid", &pid.to_string()]);
         }
         match (job.work, job.keys) {
+            // Others write through the page cache, and are read from there.
+            (Work::Consume, _) => bench.args(["--from", "cache"]),
             (Work::Subscription, None) => bench.args(["--mode", "shared"]),
             (Work::Subscription, Some(keys)) => {
                 bench.args(["--mode", "key-shared", "--keys", &keys.to_string()])
