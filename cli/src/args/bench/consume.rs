@@ -22,6 +22,8 @@ pub(crate) struct BenchConsume {
 pub(crate) enum BenchPlace {
     /// The memory of the broker, which keeps what is new: at most 32 MiB are written
     Tail,
+    /// Segments, which are read once before: the operating system has in memory what fits there
+    Cache,
     /// Segments, which nothing of is in the broker's memory; root drops the page cache as well
     Disk,
 }

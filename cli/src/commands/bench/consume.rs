@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use towpath_client::{PartitionId, Reader, Source};
+use towpath_client::{Client, PartitionId, Reader, Source};
 
 use super::latencies::{Latencies, Recorder};
 use super::meter::Meter;
 use super::place;
 use super::trial::Trial;
-use super::verify::Reading;
+use super::verify::{Fingerprint, Reading};
 use super::writer::Content;
 use super::{Measured, join_all, produce};
-use crate::args::BenchConsume;
+use crate::args::{BenchConsume, BenchPlace};
 use crate::commands::session::GIVE_UP_AFTER;
 use crate::failure::Failure;
 
@@ -27,32 +27,49 @@ pub(super) async fn measure(
     let written = produce::prepare(trial, Content::default()).await?;
     let place = place::prepare(trial, options.from).await?;
     let clients = trial.clients()?;
+    if options.from == Some(BenchPlace::Cache) {
+        let meter = trial.meter("read beforehand", load.records.get());
+        let latencies = Latencies::new(load.clients.get())?;
+        pass(trial, &clients, written, &meter, &latencies).await?;
+    }
     let passes = options.passes.get();
     let meter = trial.meter("consumed", load.records.get() * u64::from(passes));
     let latencies = Latencies::new(load.clients.get())?;
     meter.start();
     for _ in 0..passes {
-        let reading = Reading::new(
-            load.partitions.get(),
-            load.records.get(),
-            load.clients.get(),
-        );
-        let reading = Arc::new(reading);
-        let mut readers = JoinSet::new();
-        for (number, client) in clients.iter().enumerate() {
-            let source = share_of(trial, number, clients.len());
-            let reader = client.reader([source]).give_up_after(GIVE_UP_AFTER).build();
-            let recorder = latencies.recorder(number);
-            readers.spawn(read(reader, Arc::clone(&reading), meter.clone(), recorder));
-        }
-        join_all(&mut readers).await?;
-        reading
-            .fingerprint()
-            .expect("the clients have read", written)?;
+        pass(trial, &clients, written, &meter, &latencies).await?;
     }
     let mut measured = Measured::of(&meter, latencies)?;
     measured.place = Some(place);
     Ok(measured)
+}
+
+/// Reads everything once.
+async fn pass(
+    trial: &Trial<'_>,
+    clients: &[Client],
+    written: Fingerprint,
+    meter: &Meter,
+    latencies: &Latencies,
+) -> Result<(), Failure> {
+    let load = trial.load;
+    let reading = Reading::new(
+        load.partitions.get(),
+        load.records.get(),
+        load.clients.get(),
+    );
+    let reading = Arc::new(reading);
+    let mut readers = JoinSet::new();
+    for (number, client) in clients.iter().enumerate() {
+        let source = share_of(trial, number, clients.len());
+        let reader = client.reader([source]).give_up_after(GIVE_UP_AFTER).build();
+        let recorder = latencies.recorder(number);
+        readers.spawn(read(reader, Arc::clone(&reading), meter.clone(), recorder));
+    }
+    join_all(&mut readers).await?;
+    reading
+        .fingerprint()
+        .expect("the clients have read", written)
 }
 
 /// The partitions of the reader with this number, of so many.

@@ -26,6 +26,10 @@ pub(super) async fn prepare(
     match from {
         None => Ok("the newest in the broker's memory, the others in segments"),
         Some(BenchPlace::Tail) => Ok("the broker's memory"),
+        Some(BenchPlace::Cache) => {
+            fill(trial).await?;
+            Ok("segments, read once before")
+        }
         Some(BenchPlace::Disk) => {
             fill(trial).await?;
             // Only clean pages can be dropped.
