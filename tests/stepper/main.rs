@@ -182,6 +182,28 @@ fn what_has_waited_for_room_is_taken_in_rounds_and_in_order() {
     assert_eq!(payloads(&stepper), sent, "in the order of sending");
 }
 
+#[test]
+fn the_run_of_a_round_is_the_longest_of_what_it_takes() {
+    const BATCH_BYTES: usize = 8 * 1024;
+    let mut options = small_options();
+    options.sequencer.round_bytes_max = 2 * BATCH_BYTES;
+    let disk = disk();
+    let mut stepper = Stepper::open(&disk, 1, &options, Model::default()).unwrap();
+    stepper.create_topic("orders", 2).unwrap();
+    // The first fills a round and is long enough to be written once; the second is longer and comes later.
+    for (partition, count) in [(0, 2), (1, 8)] {
+        (0..count).for_each(|_| stepper.send("orders", partition, BATCH_BYTES));
+    }
+    while stepper.engine.step_round().unwrap() {}
+    while stepper.engine.step_settle().unwrap() {}
+    let before = disk.count(OperationKind::SyncData);
+    assert!(stepper.engine.step_round().unwrap(), "a round");
+    let syncs = disk.count(OperationKind::SyncData) - before;
+    assert_eq!(payloads(&stepper).len(), 2, "batches of the round");
+    assert_eq!(syncs, 2, "of its segment, and of the journal");
+    stepper.settle_down().unwrap();
+}
+
 fn payloads(stepper: &Stepper) -> Vec<Bytes> {
     let topics = stepper.engine.shared.published.topics();
     let view = topics.named(&TopicName::new("orders").unwrap()).unwrap();
