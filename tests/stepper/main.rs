@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use towpath_broker::core::{CreateTopic, TopicConfig};
+use towpath_broker::core::{CreateTopic, ScheduleTime, TopicConfig};
 use towpath_broker::runtime::command::ControlCommand;
 use towpath_proto::names::TopicName;
 use towpath_storage::vfs::sim::{
@@ -202,6 +202,32 @@ fn the_run_of_a_round_is_the_longest_of_what_it_takes() {
     assert_eq!(payloads(&stepper).len(), 2, "batches of the round");
     assert_eq!(syncs, 2, "of its segment, and of the journal");
     stepper.settle_down().unwrap();
+}
+
+#[test]
+fn short_lives_leave_few_runs_of_index_rows() {
+    let (mut disk, mut model) = (disk(), Model::default());
+    let month = ScheduleTime::After(30 * 24 * 3_600_000);
+    for life in 0..30 {
+        let mut stepper = Stepper::open(&disk, life, &small_options(), model).unwrap();
+        if life == 0 {
+            stepper.create_topic("orders", 1).unwrap();
+        }
+        // A row that the next start finds in the journal, and writes as a run.
+        stepper.begin_schedule("orders", 0, month).unwrap();
+        for _ in 0..2 {
+            stepper.pass(Duration::from_secs(2)).unwrap();
+        }
+        stepper.note_schedules();
+        let runs = disk.paths().into_iter().filter(|it| it.ends_with(".run"));
+        let run_count = runs.count();
+        assert!(run_count <= 4, "{run_count} runs in life {life}");
+        model = stepper.model.clone();
+        disk = disk.crash(&CrashMode::PowerLoss(LossMode::Everything));
+    }
+    let stepper = Stepper::open(&disk, 30, &small_options(), model).unwrap();
+    stepper.check_schedules().unwrap();
+    assert_eq!(stepper.schedule_count(), 30, "none is lost");
 }
 
 fn payloads(stepper: &Stepper) -> Vec<Bytes> {
