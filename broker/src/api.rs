@@ -41,6 +41,7 @@ use crate::runtime::index_view::IndexView;
 use crate::runtime::metrics::{EngineMetrics, Tally};
 use crate::runtime::published::{PublishedState, TopicView};
 use crate::shutdown::Drain;
+use group::Members;
 use unreadable::Explained;
 
 /// What the services share.
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     /// Turns over the partitions for records without a key.
     pub(crate) turn: AtomicU32,
+    /// Group members that are connected.
+    pub(crate) members: Arc<Members>,
     /// Numbers the connections of group members.
     pub(crate) session: AtomicU64,
 }

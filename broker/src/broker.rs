@@ -268,6 +268,7 @@ fn share(
         },
         drain: drain.clone(),
         turn: 0.into(),
+        members: Arc::default(),
         session: 1.into(),
     }
 }

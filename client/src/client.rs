@@ -170,10 +170,10 @@ impl Shared {
             let recovery = self.outage.recovery();
             let Ok(outcome) = timeout_at(deadline, call(self.transport.control())).await else {
                 // What an earlier try was answered with says nothing about the one that is under way.
-                return Err(match (last_error, repetition) {
-                    (None, _) => self.timed_out(patience, repetition),
-                    (Some(error), Repetition::Harmless) => error,
-                    (Some(error), _) => error.in_doubt(),
+                let error = last_error.unwrap_or_else(|| self.timed_out(patience, repetition));
+                return Err(match repetition {
+                    Repetition::Harmless => error,
+                    Repetition::KnownAgain | Repetition::AfterNoEffect => error.in_doubt(),
                 });
             };
             let error = match outcome {

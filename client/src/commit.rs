@@ -171,6 +171,13 @@ impl Commit {
 
     /// A consumer of a group has handled a record or a batch and all before it, or all below offsets; as
     /// [`GroupConsumer::commit`], but that it is refused if the group is so far already.
+    ///
+    /// Wait for the answer to one before the next of the same partition is sent. Of two that are under way at
+    /// once the later may come first: then the group is beyond the earlier, which is refused with
+    /// [`ErrorReason::ExpectedOffsetMismatch`](crate::ErrorReason::ExpectedOffsetMismatch), and what it was to
+    /// write is never written, nor is its record delivered again. The same happens when the earlier is refused
+    /// for another reason. [`GroupConsumer::for_each_commit`] sees to it; commits of different partitions do not
+    /// concern each other.
     pub fn offsets<T: ToGroupOffsets + ?Sized>(
         self,
         consumer: &GroupConsumer,

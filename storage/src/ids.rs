@@ -78,6 +78,17 @@ pub struct OffsetRange {
     pub end: Offset,
 }
 
+impl OffsetRange {
+    /// A range for each of its records, in their order.
+    pub fn records(self) -> impl Iterator<Item = Self> {
+        let offsets = self.start.get()..self.end.get();
+        offsets.map(|number| Self {
+            start: Offset::new(number),
+            end: Offset::new(number).advance(1),
+        })
+    }
+}
+
 impl fmt::Display for OffsetRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}..{}", self.start, self.end)

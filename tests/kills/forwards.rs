@@ -1,18 +1,20 @@
-//! Workers of a subscription and of a group that handle each record with one commit, while they and the broker
-//! are killed again and again: each record has one result for each of both and one reminder, which comes when
-//! it is due.
+//! Workers of a subscription and of two groups that handle each record with one commit, by hand and by
+//! `for_each_commit`, while they and the broker are killed again and again: each record has one result for
+//! each of them and one reminder, which comes when it is due.
 //!
 //! `FORWARD_KILLS` is how often something happens, `SEED` what happens when. Workers are tasks that are ended
 //! wherever they are; the broker is a process.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use towpath_client::{
-    Client, Error, NewSubscription, NewTopic, ReceivedRecord, Record, Schedule, Start,
+    ByPartition, Client, Commit, Error, ForEachError, GroupRecord, NewSubscription, NewTopic,
+    ReceivedRecord, Record, Schedule, Start,
 };
 use towpath_tests::process::BrokerSetup;
 
@@ -24,6 +26,9 @@ const RESULTS: &str = "results";
 const REMINDERS: &str = "reminders";
 const WORKERS: &str = "workers";
 const MOVERS: &str = "movers";
+const HANDLERS: &str = "handlers";
+/// Who makes a result of each record.
+const LANES: [&str; 3] = [WORKERS, MOVERS, HANDLERS];
 /// Workers of each kind.
 const COUNT: usize = 2;
 const KEYS: u64 = 7;
@@ -42,13 +47,15 @@ async fn each_record_is_handled_once_by_commits_through_any_kill() {
     let mut broker = setup.start();
     let client = Client::connect(setup.url()).expect("the URL of a broker");
     prepare(&client).await;
-    let mut workers: Vec<_> = (0..2 * COUNT).map(|it| start(it, &setup)).collect();
+    let mut workers: Vec<_> = (0..LANES.len() * COUNT)
+        .map(|it| start(it, &setup))
+        .collect();
     let mut written = 0;
     for _ in 0..kills {
         write(&client, written..written + WRITTEN).await;
         written += WRITTEN;
         sleep(Duration::from_millis(random.u64(PAUSE_MS))).await;
-        let which = random.usize(..3 * COUNT);
+        let which = random.usize(..(LANES.len() + 1) * COUNT);
         if let Some(worker) = workers.get_mut(which) {
             worker.abort();
             *worker = start(which, &setup);
@@ -77,9 +84,9 @@ async fn each_record_is_handled_once_by_commits_through_any_kill() {
     timeout(PATIENCE, looked).await.expect("all is handled");
     workers.iter().for_each(JoinHandle::abort);
     let results = read(&client, RESULTS).await;
-    assert_eq!(texts(&results), expected, "each has one result of both");
+    assert_eq!(texts(&results), expected, "each has one result of all");
     let reminders = read(&client, REMINDERS).await;
-    assert_eq!(texts(&reminders), expected, "each has one reminder of both");
+    assert_eq!(texts(&reminders), expected, "each has one reminder of all");
     check_due(&reminders);
     println!("{} commits through {kills} kills", expected.len());
 }
@@ -106,33 +113,31 @@ async fn write(client: &Client, numbers: std::ops::Range<u64>) {
     producer.close().await.expect("all on disk");
 }
 
-/// Starts a worker of the subscription, or of the group. It has a connection of its own, and ends when it
+/// Starts a worker of the subscription, or of a group. It has a connection of its own, and ends when it
 /// cannot know how to go on.
 fn start(number: usize, setup: &BrokerSetup) -> JoinHandle<Result<(), Error>> {
     let client = Client::connect(setup.url()).expect("the URL of a broker");
-    match number % 2 {
-        0 => tokio::spawn(work(client)),
-        _ => tokio::spawn(move_on(client)),
+    match LANES[number % LANES.len()] {
+        WORKERS => tokio::spawn(work(client)),
+        MOVERS => tokio::spawn(move_on(client)),
+        _ => tokio::spawn(handle(client)),
     }
 }
 
 /// One result of a record, and a reminder of it.
-fn forward(client: &Client, lane: &str, record: &ReceivedRecord) -> towpath_client::Commit {
+fn forward(commit: Commit, lane: &str, record: &ReceivedRecord) -> Commit {
     let text = format!("{lane} {}", record.value_str().expect("a number"));
     let delay = Duration::from_millis(fastrand::u64(DELAY_MS));
     let reminder = Schedule::new(REMINDERS, Record::new(text.clone()))
         .after(delay)
         .id(text.clone());
-    client
-        .commit()
-        .append(RESULTS, Record::new(text))
-        .schedule(reminder)
+    commit.append(RESULTS, Record::new(text)).schedule(reminder)
 }
 
 async fn work(client: Client) -> Result<(), Error> {
     let mut subscriber = client.subscriber(WORKERS).build();
     while let Some(delivery) = subscriber.next_delivery().await? {
-        let commit = forward(&client, WORKERS, &delivery);
+        let commit = forward(client.commit(), WORKERS, &delivery);
         // If it fails the record comes again, unless it has happened.
         drop(commit.ack(delivery).send().await);
     }
@@ -143,7 +148,7 @@ async fn move_on(client: Client) -> Result<(), Error> {
     let group = client.group(MOVERS).topics([SOURCES]);
     let mut consumer = group.start(Start::Beginning).build();
     while let Some(record) = consumer.next_record().await? {
-        let commit = forward(&client, MOVERS, &record);
+        let commit = forward(client.commit(), MOVERS, &record);
         let sent = commit.offsets(&consumer, &record).send().await;
         // What comes next rests on it: another consumer begins where the group is.
         drop(sent?);
@@ -151,10 +156,23 @@ async fn move_on(client: Client) -> Result<(), Error> {
     Ok(())
 }
 
+async fn handle(client: Client) -> Result<(), Error> {
+    let group = client.group(HANDLERS).topics([SOURCES]);
+    let consumer = group.start(Start::Beginning).build();
+    let handler = async |record: GroupRecord, commit: Commit| {
+        Ok::<_, Infallible>(forward(commit, HANDLERS, &record))
+    };
+    match consumer.for_each_commit(ByPartition(3), handler).await {
+        Ok(()) => Ok(()),
+        Err(ForEachError::Consumer(error) | ForEachError::Commit { error, .. }) => Err(error),
+        Err(ForEachError::Handler { error, .. }) => match error {},
+        Err(other) => panic!("{other}"),
+    }
+}
+
 /// What there is to be of each record: how often by its text.
 fn all_of(written: u64) -> BTreeMap<String, u64> {
-    let lanes = [WORKERS, MOVERS];
-    let texts = (0..written).flat_map(|it| lanes.map(|lane| format!("{lane} {it}")));
+    let texts = (0..written).flat_map(|it| LANES.map(|lane| format!("{lane} {it}")));
     texts.map(|text| (text, 1)).collect()
 }
 
@@ -181,14 +199,21 @@ async fn read(client: &Client, topic: &str) -> Vec<ReceivedRecord> {
     records
 }
 
-/// Waits until the subscription and the group are at the end.
+/// Waits until the subscription and the groups are at the end.
 async fn await_settled(client: &Client) {
     let admin = client.admin();
     loop {
         let shown = admin.subscription(WORKERS).await.expect("a subscription");
         let open: u64 = shown.partitions.iter().map(|it| it.lag_records).sum();
-        let group = admin.group(MOVERS).await.expect("a group");
-        let behind: u64 = group.partitions.iter().map(|it| it.lag_records).sum();
+        let mut behind = 0;
+        for group in [MOVERS, HANDLERS] {
+            let group = admin.group(group).await.expect("a group");
+            behind += group
+                .partitions
+                .iter()
+                .map(|it| it.lag_records)
+                .sum::<u64>();
+        }
         if open == 0 && behind == 0 {
             return;
         }

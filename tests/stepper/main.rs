@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use towpath_broker::core::{CreateTopic, TopicConfig};
+use towpath_broker::core::{CreateTopic, ScheduleTime, TopicConfig};
 use towpath_broker::runtime::command::ControlCommand;
 use towpath_proto::names::TopicName;
 use towpath_storage::vfs::sim::{
@@ -180,6 +180,54 @@ fn what_has_waited_for_room_is_taken_in_rounds_and_in_order() {
     let sent = stepper.model.topic("orders").partitions[&0].iter();
     let sent: Vec<_> = sent.map(|batch| batch.payload.clone()).collect();
     assert_eq!(payloads(&stepper), sent, "in the order of sending");
+}
+
+#[test]
+fn the_run_of_a_round_is_the_longest_of_what_it_takes() {
+    const BATCH_BYTES: usize = 8 * 1024;
+    let mut options = small_options();
+    options.sequencer.round_bytes_max = 2 * BATCH_BYTES;
+    let disk = disk();
+    let mut stepper = Stepper::open(&disk, 1, &options, Model::default()).unwrap();
+    stepper.create_topic("orders", 2).unwrap();
+    // The first fills a round and is long enough to be written once; the second is longer and comes later.
+    for (partition, count) in [(0, 2), (1, 8)] {
+        (0..count).for_each(|_| stepper.send("orders", partition, BATCH_BYTES));
+    }
+    while stepper.engine.step_round().unwrap() {}
+    while stepper.engine.step_settle().unwrap() {}
+    let before = disk.count(OperationKind::SyncData);
+    assert!(stepper.engine.step_round().unwrap(), "a round");
+    let syncs = disk.count(OperationKind::SyncData) - before;
+    assert_eq!(payloads(&stepper).len(), 2, "batches of the round");
+    assert_eq!(syncs, 2, "of its segment, and of the journal");
+    stepper.settle_down().unwrap();
+}
+
+#[test]
+fn short_lives_leave_few_runs_of_index_rows() {
+    let (mut disk, mut model) = (disk(), Model::default());
+    let month = ScheduleTime::After(30 * 24 * 3_600_000);
+    for life in 0..30 {
+        let mut stepper = Stepper::open(&disk, life, &small_options(), model).unwrap();
+        if life == 0 {
+            stepper.create_topic("orders", 1).unwrap();
+        }
+        // A row that the next start finds in the journal, and writes as a run.
+        stepper.begin_schedule("orders", 0, month).unwrap();
+        for _ in 0..2 {
+            stepper.pass(Duration::from_secs(2)).unwrap();
+        }
+        stepper.note_schedules();
+        let runs = disk.paths().into_iter().filter(|it| it.contains(".run"));
+        let run_count = runs.count();
+        assert!(run_count <= 4, "{run_count} runs in life {life}");
+        model = stepper.model.clone();
+        disk = disk.crash(&CrashMode::PowerLoss(LossMode::Everything));
+    }
+    let stepper = Stepper::open(&disk, 30, &small_options(), model).unwrap();
+    stepper.check_schedules().unwrap();
+    assert_eq!(stepper.schedule_count(), 30, "none is lost");
 }
 
 fn payloads(stepper: &Stepper) -> Vec<Bytes> {

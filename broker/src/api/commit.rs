@@ -85,6 +85,7 @@ async fn commit(
         told: told.to_bytes(),
         ..key
     });
+    let offsets = wish.offsets.clone();
     let (answer, committed) = oneshot::channel();
     shared.push(DataCommand::Commit(Box::new(CommitCommand {
         wish,
@@ -98,6 +99,10 @@ async fn commit(
     let committed = committed.await.unwrap_or(Err(CommandError::Failed));
     let committed = committed
         .map_err(|error| status::command_failed(error, |refused| reasons.problem(refused)))?;
+    for it in &offsets {
+        let members = &shared.members;
+        members.note_committed(&it.group, it.member, &it.commits);
+    }
     let is_repeated = committed.repeated.is_some();
     let before = committed.repeated.and_then(Told::from_bytes);
     let schedules = committed.schedules;

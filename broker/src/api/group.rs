@@ -7,12 +7,14 @@
 mod join;
 mod listener;
 mod mailbox;
+mod members;
 mod seat;
 mod seek;
 mod show;
 mod teller;
 
 pub(super) use join::bounds_of;
+pub(crate) use members::Members;
 pub(super) use teller::HEARTBEATS_PER_SESSION;
 
 use std::pin::Pin;

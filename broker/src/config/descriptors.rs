@@ -14,6 +14,10 @@ const OPEN: (u64, usize) = (8, 1024);
 const DIRTY: (u64, usize) = (16, 1024);
 /// The same during recovery, when there are no connections.
 const RECOVERY_DIRTY: (u64, usize) = (4, 16 * 1024);
+/// Part of all descriptors that is for runs of index rows. There are few: at most three of each power of
+/// four of their size, 36 for a terabyte of rows however many topics these are about; and what is merged stays
+/// open for those who read it.
+const RUNS: (u64, u64) = (8, 64);
 
 impl Config {
     /// Shares what a process may have that may open `count` descriptors: segments get their part of them,
@@ -31,7 +35,9 @@ impl Config {
             Some(_) => ADMIN_COUNT,
             None => 0,
         };
-        let left = count.saturating_sub(FIXED_COUNT + admin + files as u64);
+        let (part, runs_max) = RUNS;
+        let runs = (count / part).min(runs_max);
+        let left = count.saturating_sub(FIXED_COUNT + admin + runs + files as u64);
         let connections = &mut self.limits.connection_count_max;
         *connections = at_least_one(left).min(*connections);
         self
@@ -72,13 +78,14 @@ mod tests {
         let mut config = Config::default();
         config.admin_listen = config.listen;
         let limits = config.within_descriptors(1024).limits;
-        assert_eq!(limits.connection_count_max, 728 - 9);
+        assert_eq!(limits.connection_count_max, 664 - 9);
     }
 
     #[test]
     fn few_are_shared() {
-        assert_eq!(counts(1024), [728, 128, 64, 256]);
-        assert_eq!(counts(64), [8, 8, 4, 16]);
+        assert_eq!(counts(1024), [664, 128, 64, 256]);
+        assert_eq!(counts(160), [60, 20, 10, 40]);
+        assert_eq!(counts(64), [1, 8, 4, 16]);
         assert_eq!(counts(0), [1, 1, 1, 1]);
     }
 }

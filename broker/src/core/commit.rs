@@ -150,8 +150,8 @@ pub enum CommitRefusalCause {
 
 impl CommitWish {
     /// What is settled, in the order in which it is carried out: acks first, then what is given back or
-    /// dead, range by range from the last record on, since each record gives back what its consumer has
-    /// behind it of its key.
+    /// dead, from the last record on, since each record gives back what its consumer has behind it of its
+    /// key. So records that failed come one by one: a range of them would settle the first of each key alone.
     pub fn settlements_in_order(&self) -> Vec<(SubscriptionId, Settlement)> {
         let (acks, others): (Vec<_>, Vec<_>) = self
             .settlements
@@ -162,8 +162,13 @@ impl CommitWish {
         let mut others: Vec<_> = others
             .into_iter()
             .flat_map(|it| {
+                let is_release = it.settlement.outcome == DeliveryOutcome::Release;
                 let ranges = it.settlement.ranges.iter();
-                ranges.map(move |range| (it, *range))
+                let parts = ranges.flat_map(move |range| match is_release {
+                    true => vec![*range],
+                    false => range.records().collect(),
+                });
+                parts.map(move |range| (it, range))
             })
             .collect();
         others.sort_by_key(|(_, range)| Reverse(range.start));

@@ -151,7 +151,8 @@ impl Partition {
     }
 
     fn commit(&mut self, committed: Offset) {
-        self.committed = committed;
+        // Commits beside the member's stream may be noted in another order.
+        self.committed = self.committed.max(committed);
         while let Some(mark) = self.marks.pop_front_if(|it| it.end <= committed) {
             self.bytes -= mark.bytes;
         }

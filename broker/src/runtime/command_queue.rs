@@ -38,6 +38,9 @@ pub enum Event {
     CheckpointDone,
     /// Files of what was dropped could not be removed.
     FilesLeft,
+    /// Runs of index rows were merged that a short life would leave behind: a checkpoint is to name what has
+    /// become of them.
+    RunsMerged,
     /// A checkpoint failed; its rows.
     CheckpointFailed(Vec<Row>),
     /// Whether the disk is nearly full.

@@ -1,7 +1,7 @@
 //! Frames that were read from the disk or decompressed to be inspected: what was found in them is delivered
 //! soon, and that need not be done again then.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use towpath_storage::{Frame, Offset, PartitionRef};
@@ -11,7 +11,7 @@ use crate::plain::{NotPlain, plain};
 /// Payloads that are kept, of all partitions together.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Frames of all partitions, those that were read last. They are durable, and so never change.
+/// Frames of all partitions, those that were used last. They are durable, and so never change.
 #[derive(Debug, Default)]
 pub struct InspectedFrames {
     kept: Mutex<Kept>,
@@ -20,14 +20,23 @@ pub struct InspectedFrames {
 #[derive(Debug, Default)]
 struct Kept {
     /// By their first offsets.
-    frames: BTreeMap<(PartitionRef, Offset), Frame>,
-    /// In the order in which they came.
-    order: VecDeque<(PartitionRef, Offset)>,
+    frames: BTreeMap<(PartitionRef, Offset), KeptFrame>,
+    /// By when they were used last.
+    order: BTreeMap<u64, (PartitionRef, Offset)>,
+    /// How often any was used.
+    use_count: u64,
     payload_bytes: usize,
 }
 
+#[derive(Debug)]
+struct KeptFrame {
+    frame: Frame,
+    /// Its place in the order.
+    used_at: u64,
+}
+
 impl InspectedFrames {
-    /// Keeps frames of a partition, and lets go of those that have been there for the longest.
+    /// Keeps frames of a partition, and lets go of those that nobody has used for the longest.
     pub fn keep(&self, partition: PartitionRef, frames: &[Frame]) {
         let mut kept = self.lock();
         for frame in frames {
@@ -62,18 +71,18 @@ impl InspectedFrames {
     /// The frame that holds an offset and those behind it without a gap, of about so many bytes; none if it
     /// is not kept.
     pub fn read(&self, partition: PartitionRef, offset: Offset, bytes_max: usize) -> Vec<Frame> {
-        let kept = self.lock();
+        let mut kept = self.lock();
         let before = kept.frames.range(..=(partition, offset)).next_back();
         let first = before
-            .filter(|((of, _), frame)| *of == partition && offset < frame.header.next_offset());
+            .filter(|((of, _), kept)| *of == partition && offset < kept.frame.header.next_offset());
         let mut next = first.map(|((_, base), _)| *base);
         let (mut frames, mut bytes) = (Vec::new(), 0);
         while bytes < bytes_max
-            && let Some(frame) = next.and_then(|base| kept.frames.get(&(partition, base)))
+            && let Some(frame) = next.and_then(|base| kept.take((partition, base)))
         {
             bytes += frame.payload.len();
             next = Some(frame.header.next_offset());
-            frames.push(frame.clone());
+            frames.push(frame);
         }
         frames
     }
@@ -85,27 +94,40 @@ impl InspectedFrames {
 
 impl Kept {
     /// What is kept of a frame, decompressed. Compaction may have left records out of it since.
-    fn plain_of(&self, place: (PartitionRef, Offset), frame: &Frame) -> Option<Frame> {
+    fn plain_of(&mut self, place: (PartitionRef, Offset), frame: &Frame) -> Option<Frame> {
         let of = |frame: &Frame| (frame.header.lsn, frame.header.record_count);
-        let kept = self.frames.get(&place)?;
+        let kept = &self.frames.get(&place)?.frame;
         let is_it = kept.header.codec == 0 && of(kept) == of(frame);
-        is_it.then(|| kept.clone())
+        is_it.then(|| self.take(place))?
+    }
+
+    /// Uses a frame.
+    fn take(&mut self, place: (PartitionRef, Offset)) -> Option<Frame> {
+        let kept = self.frames.get_mut(&place)?;
+        self.order.remove(&kept.used_at);
+        self.use_count += 1;
+        kept.used_at = self.use_count;
+        self.order.insert(kept.used_at, place);
+        Some(kept.frame.clone())
     }
 
     fn insert(&mut self, place: (PartitionRef, Offset), frame: Frame) {
         self.payload_bytes += frame.payload.len();
-        match self.frames.insert(place, frame) {
-            Some(before) => self.payload_bytes -= before.payload.len(),
-            None => self.order.push_back(place),
+        self.use_count += 1;
+        let used_at = self.use_count;
+        self.order.insert(used_at, place);
+        if let Some(before) = self.frames.insert(place, KeptFrame { frame, used_at }) {
+            self.order.remove(&before.used_at);
+            self.payload_bytes -= before.frame.payload.len();
         }
     }
 
     fn bound(&mut self) {
         while self.payload_bytes > BYTES_MAX
-            && let Some(place) = self.order.pop_front()
+            && let Some((_, place)) = self.order.pop_first()
         {
             let gone = self.frames.remove(&place);
-            self.payload_bytes -= gone.map_or(0, |frame| frame.payload.len());
+            self.payload_bytes -= gone.map_or(0, |kept| kept.frame.payload.len());
         }
     }
 }
@@ -164,15 +186,17 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_frames_go_when_there_are_too_many() {
+    fn those_that_nobody_uses_go_when_there_are_too_many() {
         let frames = InspectedFrames::default();
         let quarter = BYTES_MAX / 4;
-        for base in [30, 20, 10, 0, 10] {
+        for base in [0, 10, 20, 30] {
             frames.keep(partition(0), &[frame(base, quarter)]);
         }
-        assert_eq!(read(&frames, 0, 0, BYTES_MAX), [0, 10, 20, 30], "all fit");
+        assert_eq!(read(&frames, 0, 0, 1), [0], "delivered");
+        frames.keep(partition(0), &[frame(10, quarter)]);
         frames.keep(partition(1), &[frame(0, quarter + 1)]);
         assert_eq!(read(&frames, 0, 0, BYTES_MAX), [0, 10], "two had to go");
+        assert_eq!(read(&frames, 0, 20, BYTES_MAX), [0; 0], "these");
         assert_eq!(read(&frames, 1, 0, BYTES_MAX), [0], "the new one");
     }
 

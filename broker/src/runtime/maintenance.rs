@@ -54,6 +54,9 @@ pub struct MaintenanceWorker {
     index: Arc<IndexView>,
     /// Runs of index rows that are being merged.
     merge: Option<MergeJob>,
+    /// The merge was due at the start. Each start may add a run, and lives without a checkpoint of their own
+    /// merge none: so what becomes of this one waits for no other reason to be named.
+    is_merge_of_start: bool,
     compactor: Compactor,
     is_space_low: bool,
 }
@@ -62,7 +65,7 @@ impl MaintenanceWorker {
     /// Takes over its parts of the storage.
     pub fn new(
         environment: Environment,
-        checkpointer: Checkpointer,
+        mut checkpointer: Checkpointer,
         dirty: Arc<DirtySegments>,
         shared: MaintenanceShared,
     ) -> Self {
@@ -78,6 +81,7 @@ impl MaintenanceWorker {
             hash_key,
         } = shared;
         let is_space_low = false;
+        let merge = checkpointer.merge_job();
         let compactor = Compactor::new(CompactorShared {
             reader,
             files: Arc::clone(&files),
@@ -97,7 +101,8 @@ impl MaintenanceWorker {
             metrics,
             published,
             index,
-            merge: None,
+            is_merge_of_start: merge.is_some(),
+            merge,
             compactor,
             is_space_low,
         }
@@ -130,7 +135,12 @@ impl MaintenanceWorker {
         };
         match job.step(&mut keep) {
             Ok(MergeStep::Unfinished(job)) => self.merge = Some(job),
-            Ok(MergeStep::Finished(merged)) => self.checkpointer.take_merged(merged),
+            Ok(MergeStep::Finished(merged)) => {
+                self.checkpointer.take_merged(merged);
+                if std::mem::take(&mut self.is_merge_of_start) {
+                    self.commands.push_event(Event::RunsMerged);
+                }
+            }
             Err(error) => {
                 let error = with_causes(&error);
                 tracing::error!(%error, "runs of index rows not merged");

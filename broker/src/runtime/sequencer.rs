@@ -472,6 +472,7 @@ impl Sequencer {
                 }
             }
             Event::FilesLeft => self.checkpoint.add_left(self.time.now_ms()),
+            Event::RunsMerged => self.checkpoint.add_dropped(self.time.now_ms()),
             Event::CheckpointFailed(rows) => {
                 self.state.give_back(&rows);
                 self.checkpoint.fail(self.time.now_ms());

@@ -12,12 +12,16 @@ use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::v1::append_records::Expectation;
 use towpath_proto::v1::commit_service_client::CommitServiceClient;
+use towpath_proto::v1::join_request::Request;
 use towpath_proto::v1::operation::Operation as Kind;
+use towpath_proto::v1::position::Position;
 use towpath_proto::v1::settlement::Outcome;
 
 use crate::consumer::{Consumer, ack, nack, settlement};
 use crate::group_member::Member;
 use crate::harness::{TestBroker, all_values, record, refusal, soon, source};
+use crate::scrape::{Scrape, scraped_config};
+use crate::trim::{before, trim};
 
 fn client(broker: &TestBroker) -> CommitServiceClient<Channel> {
     CommitServiceClient::new(broker.channel.clone())
@@ -220,15 +224,48 @@ async fn a_group_comes_further_with_what_was_made_of_its_records() {
     crate::harness::check_facts(&problem, &facts);
     assert_eq!(all_of(&broker, "invoices").await, ["a1"], "once");
 
+    let group = group(&broker).await;
+    let committed = group.partitions.iter().map(|it| it.committed_offset);
+    assert_eq!(committed.collect::<Vec<_>>(), [2, 1]);
+}
+
+async fn group(broker: &TestBroker) -> v1::Group {
     let request = v1::GetGroupRequest {
         name: "billing".to_owned(),
     };
-    let shown = soon(crate::group_member::groups(&broker).get_group(request)).await;
-    let group = shown.unwrap().into_inner().group.unwrap();
-    let committed: Vec<_> = group
-        .partitions
-        .iter()
-        .map(|it| it.committed_offset)
-        .collect();
-    assert_eq!(committed, [2, 1]);
+    let shown = soon(crate::group_member::groups(broker).get_group(request)).await;
+    shown.unwrap().into_inner().group.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_group_passes_over_and_has_in_flight_is_counted() {
+    let broker = TestBroker::start_with(scraped_config()).await;
+    broker.create("orders", 1).await;
+    for value in ["a", "b", "c"] {
+        broker.publish("orders", 0, &[value]).await;
+    }
+    let mut member = Member::join(&broker, 1).await;
+    member.owns(1).await;
+    member.send(Request::Leave(v1::LeaveGroup {})).await;
+    while member.try_next().await.unwrap().is_some() {}
+    let orders = v1::TrimTopicRequest {
+        name: "orders".to_owned(),
+        ..before(Position::Offset(2))
+    };
+    trim(&broker, orders).await;
+    let mut member = Member::join(&broker, 2).await;
+    member.owns(1).await;
+    let in_flight = "towpath_group_in_flight_records{group=\"billing\"}";
+    Scrape::until(&broker, |it| it.number(in_flight) == 1).await;
+
+    let stale = offsets(&member, 1, &[(0, 3)]);
+    refusal(
+        commit(&broker, vec![stale]).await,
+        ErrorReason::GenerationStale,
+    );
+    assert_eq!(group(&broker).await.partitions[0].skipped_records, 0);
+    let offsets = offsets(&member, 2, &[(0, 3)]);
+    commit(&broker, vec![offsets]).await.unwrap();
+    assert_eq!(group(&broker).await.partitions[0].skipped_records, 2);
+    assert_eq!(Scrape::of(&broker).await.number(in_flight), 0);
 }

@@ -219,7 +219,6 @@ where
 
     async fn step(&mut self) -> Step<E> {
         let shutdown = self.consumer.shutdown_handle();
-        let deadline = shutdown.deadline();
         let wanted = if self.work.has_room() {
             Wanted::Everything
         } else {
@@ -227,8 +226,7 @@ where
         };
         tokio::select! {
             biased;
-            () = shutdown.now.cancelled() => Step::GiveUp,
-            () = until(deadline) => Step::GiveUp,
+            () = shutdown.given_up() => Step::GiveUp,
             () = shutdown.stop.cancelled(), if !self.is_ending => Step::Stop,
             Some(handled) = self.running.join_next() => Step::Handled(handled),
             outcome = answered(&mut self.committing) => Step::Committed(outcome),

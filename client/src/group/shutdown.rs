@@ -1,8 +1,10 @@
 //! Ending a consumer from somewhere else.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::pending;
+use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::shutdown::Drain;
@@ -15,7 +17,7 @@ pub struct GroupShutdownHandle {
     pub(super) stop: CancellationToken,
     /// What was begun is dropped.
     pub(super) now: CancellationToken,
-    deadline: Arc<Mutex<Option<Instant>>>,
+    deadline: Arc<watch::Sender<Option<Instant>>>,
 }
 
 impl GroupShutdownHandle {
@@ -26,16 +28,32 @@ impl GroupShutdownHandle {
         match drain {
             Drain::FinishWithin(time) => {
                 let deadline = later(Instant::now(), time);
-                let mut known = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-                *known = Some(known.map_or(deadline, |known| known.min(deadline)));
+                self.deadline.send_modify(|known| {
+                    *known = Some(known.map_or(deadline, |known| known.min(deadline)));
+                });
             }
             Drain::StopNow => self.now.cancel(),
         }
         self.stop.cancel();
     }
 
-    /// When what was begun is to be dropped; none if it is given all the time.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until what was begun is to be dropped, also if that is said or moved meanwhile.
+    pub(super) async fn given_up(&self) {
+        let mut deadline = self.deadline.subscribe();
+        loop {
+            let until = *deadline.borrow_and_update();
+            let over = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.now.cancelled() => return,
+                () = over => return,
+                // Never an error: this holds the sender.
+                _ = deadline.changed() => {}
+            }
+        }
     }
 }

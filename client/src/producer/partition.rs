@@ -79,6 +79,9 @@ pub(super) struct PartitionQueue {
 struct SentBatch {
     batch: ClosedBatch,
     sending: Sending,
+    /// When it was sent first under its number. One that is refused and not in doubt gives its number back,
+    /// unless it stands before another one that is.
+    may_be_written_since: Option<Instant>,
     /// It was sent on an earlier stream and not answered there.
     is_in_doubt: bool,
     /// The broker refused its last sending for good.
@@ -204,6 +207,7 @@ impl PartitionQueue {
         let sequence = self.sequence_at(index);
         let sent = self.unanswered.get_mut(index)?;
         sent.sending = Sending::OnTheWire;
+        sent.may_be_written_since.get_or_insert(now);
         self.sent_count += 1;
         self.on_the_wire_count += 1;
         Some(Sendable {
@@ -346,6 +350,7 @@ impl PartitionQueue {
         self.unanswered.push_back(SentBatch {
             batch: self.waiting.pop_front()?,
             sending: Sending::Due,
+            may_be_written_since: None,
             is_in_doubt: false,
             verdict: None,
         });

@@ -97,6 +97,8 @@ impl Subscriber {
         let mut running = JoinSet::new();
         let leave = LeaveOnDrop(Arc::clone(&seat));
         let mut outcome = None;
+        // Of its own: the connection may have come to its end.
+        let mut end_drains = std::pin::pin!(seat.end_drains());
         while outcome.is_none() || !running.is_empty() {
             let has_room = outcome.is_none() && running.len() < count;
             tokio::select! {
@@ -105,6 +107,7 @@ impl Subscriber {
                     running.shutdown().await;
                     break;
                 }
+                never = &mut end_drains => match never {},
                 // One that has panicked has said so when its lease was dropped.
                 Some(_) = running.join_next() => {}
                 next = self.next_delivery(), if has_room => match next {

@@ -130,12 +130,15 @@ impl Seat {
     /// Takes no more, and goes when the rest is settled, or at this time.
     pub(super) fn drain(&self, until: Instant) {
         self.with(|it| it.drain(until));
-        self.drained.notify_one();
+        self.drained.notify_waiters();
     }
 
-    /// Ends the time of a drain, however the connection is. For ever.
+    /// Ends the time of a drain, however the connection is. For ever, and any number of times side by side:
+    /// handlers may outlive the connection.
     pub(super) async fn end_drains(&self) -> Infallible {
         loop {
+            let mut drained = std::pin::pin!(self.drained.notified());
+            drained.as_mut().enable();
             let until = self.look(Receiving::drained_at);
             let over = async {
                 match until {
@@ -145,7 +148,7 @@ impl Seat {
             };
             tokio::select! {
                 () = over => self.with(|it| it.pass_drain(Instant::now())),
-                () = self.drained.notified() => {}
+                () = drained => {}
             }
         }
     }

@@ -70,6 +70,33 @@ async fn a_cut_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_may_be_told_to_end_sooner() {
+    let (broker, _) = FakeBroker::with_topic("orders", 1);
+    broker.append("orders", 0, &["a"]);
+    let consumer = consumer(&broker);
+    let stop = consumer.shutdown_handle();
+    let (begin, mut begun) = mpsc::unbounded_channel();
+    let handling = consumer.for_each(ByKey(1), |_| {
+        let told = begin.send(());
+        async move {
+            std::future::pending::<()>().await;
+            told
+        }
+    });
+    let stopping = async {
+        begun.recv().await;
+        stop.shutdown(Drain::FinishWithin(Duration::from_hours(1)));
+        sleep(Duration::from_secs(1)).await;
+        stop.shutdown(Drain::FinishWithin(Duration::from_secs(30)));
+        Instant::now()
+    };
+    let both = async { tokio::join!(handling, stopping) };
+    let (ended, stopped_at) = timeout(Duration::from_hours(2), both).await.unwrap();
+    ended.unwrap();
+    assert_eq!(stopped_at.elapsed().as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_broker_is_left_after_15_seconds() {
     let (broker, _) = FakeBroker::with_topic("orders", 1);
     broker.append("orders", 0, &["a"]);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use fastrand::Rng;
 use prost::Message as _;
+use towpath_proto::compression::{Codec, Compression, compress};
 use towpath_proto::v1;
 use towpath_storage::{Offset, ProducerId, ReadCursor};
 
@@ -15,6 +16,8 @@ use crate::history::{Item, Place};
 pub(super) struct Unanswered {
     pub(super) sequence: u64,
     pub(super) payload: Bytes,
+    /// How the payload is compressed, if it is.
+    pub(super) codec: Option<Codec>,
     pub(super) record_count: u32,
 }
 
@@ -60,12 +63,29 @@ impl Producer {
         let length = payload_bytes(random);
         let payload = payload(item, length);
         let record_count = random.u32(1..5);
+        let compression = match random.u8(..8) {
+            0 => Some(Compression::Lz4),
+            1 => Some(Compression::Zstd { level: 1 }),
+            _ => None,
+        };
+        let payload = match compression {
+            // Noise alone does not become smaller.
+            Some(_) => [&payload[..], &vec![0; length]].concat().into(),
+            None => payload,
+        };
+        let plain = match self.key_count {
+            0 => payload,
+            _ => records(&payload, record_count, self.key_count, random),
+        };
+        let compressed = compression.and_then(|it| Some((compress(&plain, it)?, it.codec())));
+        let (payload, codec) = match compressed {
+            Some((payload, codec)) => (payload, Some(codec)),
+            None => (plain, None),
+        };
         let batch = Unanswered {
             sequence,
-            payload: match self.key_count {
-                0 => payload,
-                _ => records(&payload, record_count, self.key_count, random),
-            },
+            payload,
+            codec,
             record_count,
         };
         lane.unanswered.push_back(batch.clone());

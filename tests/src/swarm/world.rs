@@ -64,6 +64,8 @@ pub struct Outcome {
 pub struct Counts {
     /// Batches that were acknowledged.
     pub accepted: u64,
+    /// Those of them that were sent compressed.
+    pub compressed: u64,
     /// Times that the broker died and was opened again.
     pub restarts: u64,
     /// Times that opening it failed.
@@ -114,6 +116,7 @@ impl Counts {
     pub fn plus(self, other: Self) -> Self {
         Self {
             accepted: self.accepted + other.accepted,
+            compressed: self.compressed + other.compressed,
             restarts: self.restarts + other.restarts,
             failed_starts: self.failed_starts + other.failed_starts,
             trims: self.trims + other.trims,

@@ -60,6 +60,7 @@ fn read_offsets(
     let member = <[u8; 16]>::try_from(asked.member_id.as_ref()).map_err(|_length| {
         Problem::invalid_field(field("member_id"), "a member id has 16 bytes")
     })?;
+    let member = MemberId::new(member);
     let count = asked.offsets.len();
     if count == 0 || count > PARTITIONS_PER_GROUP_MAX as usize {
         let message = format!("1 to {PARTITIONS_PER_GROUP_MAX} partitions, not {count}");
@@ -69,7 +70,7 @@ fn read_offsets(
         let name = convert::topic_name(&field(&format!("offsets[{place}].topic")), &it.topic)?;
         let topic = shared.topic(&name);
         let topic = topic.map_err(|problem| problem.with("operation", number))?;
-        Ok(Commit {
+        let mut commit = Commit {
             partition: PartitionRef {
                 topic: topic.id(),
                 partition: it.partition,
@@ -77,13 +78,16 @@ fn read_offsets(
             generation: Generation(it.generation),
             offset: Offset::new(it.offset),
             gaps: Vec::new(),
-        })
+        };
+        commit.gaps = shared.members.gaps_below(&group, member, &commit);
+        Ok(commit)
     });
+    let commits = commits.collect::<Result<_, Problem>>()?;
     Ok(CommitOffsets {
         operation: number,
         group,
-        member: MemberId::new(member),
-        commits: commits.collect::<Result<_, Problem>>()?,
+        member,
+        commits,
     })
 }
 

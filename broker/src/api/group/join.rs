@@ -79,8 +79,7 @@ pub(super) async fn join(
         member: wish.member,
         session: wish.session,
     };
-    let seat = Seat::new(identity, topics, delivered);
-    let seat = Arc::new(seat);
+    let seat = Seat::new(identity, topics, delivered, &shared.members);
     let listener = Listener {
         shared: Arc::clone(shared),
         seat: Arc::clone(&seat),

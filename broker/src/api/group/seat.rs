@@ -9,6 +9,7 @@ use towpath_proto::names::GroupName;
 use towpath_proto::v1;
 use towpath_storage::{Frame, Offset, OffsetRange, PartitionRef};
 
+use super::members::Members;
 use crate::core::{GroupId, MemberId, SessionId};
 use crate::fetch::Place;
 use crate::metrics::Delivered;
@@ -31,6 +32,7 @@ pub(super) struct Seat {
     pub(super) topics: Vec<Arc<TopicView>>,
     /// Set when nobody listens to the response stream any more.
     pub(super) closed: CancellationToken,
+    members: Arc<Members>,
     state: Mutex<SeatState>,
     /// Told when more may be sent.
     credited: Notify,
@@ -53,11 +55,13 @@ struct SeatState {
 }
 
 impl Seat {
+    /// A place among `members`, as long as anybody holds it.
     pub(super) fn new(
         identity: Identity,
         topics: Vec<Arc<TopicView>>,
         delivered: Delivered,
-    ) -> Self {
+        members: &Arc<Members>,
+    ) -> Arc<Self> {
         let state = SeatState {
             records: 0,
             bytes: 0,
@@ -66,14 +70,17 @@ impl Seat {
             delivered,
             gaps: BTreeMap::new(),
         };
-        Self {
+        let seat = Arc::new(Self {
             identity,
             topics,
             closed: CancellationToken::new(),
+            members: Arc::clone(members),
             state: Mutex::new(state),
             credited: Notify::new(),
             answered: Notify::new(),
-        }
+        });
+        members.enter(&seat);
+        seat
     }
 
     /// The partition that a client names by its topic's handle. Of a topic that is gone, which the client
@@ -194,6 +201,12 @@ impl Seat {
     }
 }
 
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.members.leave(&self.identity);
+    }
+}
+
 /// What a commit counts for: one without partitions takes memory too.
 fn weight(places: &[(u32, u32)]) -> usize {
     places.len().max(1)
@@ -215,7 +228,7 @@ mod tests {
             member: MemberId::new([1; 16]),
             session: SessionId(1),
         };
-        let seat = Seat::new(identity, Vec::new(), delivered);
+        let seat = Seat::new(identity, Vec::new(), delivered, &Arc::default());
         let has_room = || seat.has_answered(3).now_or_never().is_some();
         (0..2).for_each(|_| seat.push_commit(Vec::new()));
         assert!(has_room(), "two");

@@ -86,10 +86,17 @@ impl Sequencer {
             .find(|partition| self.lines.contains_key(partition))
     }
 
-    /// The partition with the longest run, if it is long enough to be written once.
+    /// The partition with the longest run in the round, if it is long enough to be written once. What waited
+    /// in lines may be several rounds, of which only the first counts.
     fn choose_run(&self, data: &VecDeque<DataCommand>) -> Option<Run> {
         let mut bytes_of: BTreeMap<PartitionRef, usize> = BTreeMap::new();
+        let mut round_bytes = 0;
         for command in data {
+            if round_bytes >= self.limits.round_bytes_max {
+                break;
+            }
+            let payloads = command.appends().map(|(_, payload)| payload.len());
+            round_bytes += payloads.sum::<usize>();
             if let DataCommand::Append {
                 request, payload, ..
             } = command

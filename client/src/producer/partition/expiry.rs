@@ -98,8 +98,7 @@ impl PartitionQueue {
         let over = unsettled
             .map(|opened_at| later(opened_at, rules.give_up_after))
             .next();
-        let first = self.unanswered.front();
-        let resend_end = first.map(|sent| resend_end(sent.batch.opened_at, rules));
+        let resend_end = self.resend_end(rules);
         let open = self.open.as_ref();
         let linger_end = open.map(|open| later(open.opened_at(), rules.linger));
         let due = [over, resend_end, linger_end, self.held_until];
@@ -107,13 +106,19 @@ impl PartitionQueue {
     }
 
     fn is_beyond_resending(&self, rules: &Rules, now: Instant) -> bool {
-        let Some(first) = self.unanswered.front() else {
-            return false;
-        };
-        self.unanswered.iter().any(|sent| sent.is_in_doubt)
-            && self.recoil.is_none()
+        self.recoil.is_none()
             && self.on_the_wire_count() == 0
-            && resend_end(first.batch.opened_at, rules) <= now
+            && self.resend_end(rules).is_some_and(|end| end <= now)
+    }
+
+    /// When the last batch in doubt has been so for long enough, and everybody who waits for one was told.
+    /// It may have waited long before it was sent, so the time begins there.
+    fn resend_end(&self, rules: &Rules) -> Option<Instant> {
+        let mut doubted = self.unanswered.iter().filter(|sent| sent.is_in_doubt);
+        let last = doubted.next_back()?;
+        let sent_at = last.may_be_written_since?;
+        let told_at = later(last.batch.opened_at, rules.give_up_after);
+        Some(later(sent_at, rules.resend_for).max(told_at))
     }
 
     /// Fails a batch that certainly was not written, with what the broker said last, if it did.
@@ -132,10 +137,6 @@ impl PartitionQueue {
 fn unknown(cause: Option<&Error>) -> Error {
     let text = "no answer in time; the record may have been written, or may yet be";
     caused_by(Error::timeout(SideEffects::Possible, text), cause)
-}
-
-fn resend_end(opened_at: Instant, rules: &Rules) -> Instant {
-    later(opened_at, rules.resend_for.max(rules.give_up_after))
 }
 
 fn caused_by(error: Error, cause: Option<&Error>) -> Error {

@@ -389,6 +389,32 @@ fn doubt_ends_after_ten_minutes_under_a_new_identity() {
 }
 
 #[test]
+fn the_time_of_doubt_begins_when_it_may_have_been_written_first() {
+    let mut subject = Subject::new();
+    subject.rules.give_up_after = Duration::from_mins(10);
+    let mut receipts = subject.push(&[1; 3]);
+    // A broker that takes nothing: each sending is refused, so nothing is in doubt.
+    subject.check_sent(&[(0, 0, 3)]);
+    subject.refuse(0, ErrorReason::Overloaded).unwrap();
+    subject.pass(Duration::from_secs(595));
+    subject.check_sent(&[(0, 0, 3)]);
+    subject.lose_stream();
+    subject.pass(Duration::from_secs(5));
+    check_outcomes(&mut receipts, &[Some(Err((None, true))); 3]);
+    subject.push(&[1; 3]);
+    subject.check_sent(&[(0, 0, 3), (0, 1, 3)]);
+    subject.lose_stream();
+    subject.pass(Duration::from_secs(594));
+    assert_eq!(subject.queue.unanswered.len(), 2, "in doubt");
+    let wake = subject.queue.next_wake(&subject.rules, subject.now);
+    assert!(wake.is_some(), "to give it up");
+    subject.pass(Duration::from_secs(6));
+    assert_eq!(subject.queue.unanswered.len(), 0, "the second as well");
+    subject.push(&[1; 3]);
+    subject.check_sent(&[(1, 0, 3)]);
+}
+
+#[test]
 fn failing_everything_tells_what_may_have_happened() {
     let mut subject = Subject::new();
     let mut receipts = subject.push(&[1; 3]);

@@ -172,6 +172,36 @@ async fn handlers_that_are_dropped_have_not_failed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_ends_in_its_time_although_the_connection_has_ended_before() {
+    let (broker, client) = broker(SubscriptionMode::KeyShared).await;
+    broker.append_keyed("orders", &[("a", "a")]);
+    let subscriber = client
+        .subscriber(NAME)
+        .give_up_after(Duration::from_secs(10))
+        .build();
+    let handle = subscriber.shutdown_handle();
+    let handling = subscriber.for_each(ByKey(2), |_| async {
+        std::future::pending::<()>().await;
+        DeliveryOutcome::Ack
+    });
+    let stopping = async {
+        wait_until(&broker, "beginning", |it| it.begun_count() == 1).await;
+        broker.go_down();
+        sleep(Duration::from_mins(1)).await;
+        handle.shutdown(Drain::FinishWithin(Duration::from_hours(1)));
+        sleep(Duration::from_secs(1)).await;
+        // Patience is lost.
+        handle.shutdown(Drain::FinishWithin(PATIENCE));
+        Instant::now()
+    };
+    let both = async { tokio::join!(handling, stopping) };
+    let ended = timeout(Duration::from_hours(2), both).await;
+    let (outcome, stopped_at) = ended.expect("handlers that never end are dropped");
+    outcome.unwrap_err();
+    assert_eq!(stopped_at.elapsed().as_secs(), PATIENCE.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
 async fn handling_fails_if_what_was_said_last_is_never_confirmed() {
     let (broker, subscriber) = subscriber(&["a"]).await;
     let handle = subscriber.shutdown_handle();

@@ -326,9 +326,19 @@ impl<'a> Fields<'a> {
         self.number("next_offset", header.next_offset().get());
         self.number("payload_bytes", u64::from(header.payload_bytes));
         self.crc("payload_crc", header.payload_crc);
-        self.number("codec", u64::from(header.codec));
+        self.codec(header.codec);
         let left = header.sparse.map(|_| u64::from(header.record_count));
         self.number_of("records_left", left);
+    }
+
+    fn codec(&mut self, number: u8) {
+        let name = match number {
+            0 => Cow::Borrowed("none"),
+            1 => Cow::Borrowed("lz4"),
+            2 => Cow::Borrowed("zstd"),
+            later => Cow::Owned(later.to_string()),
+        };
+        self.0.push(("codec", Value::Text(name)));
     }
 
     fn line(&mut self, line: &'a DirectoryLine) {

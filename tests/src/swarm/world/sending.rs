@@ -55,6 +55,7 @@ impl World {
                 epoch: 0,
                 sequence: batch.sequence,
             }),
+            codec: batch.codec,
             ..AppendRequest::plain(partition, &batch.payload, batch.record_count as usize)
         };
         let sink = Sink {
@@ -132,8 +133,11 @@ impl World {
                 self.counts.accepted += 1;
                 let ledger = self.ledgers.entry(place.topic).or_default();
                 ledger.note_append(place.partition, &batch);
-                lane.unanswered
-                    .retain(|waiting| waiting.sequence != sequence);
+                lane.unanswered.retain(|waiting| {
+                    let is_it = waiting.sequence == sequence;
+                    self.counts.compressed += u64::from(is_it && waiting.codec.is_some());
+                    !is_it
+                });
             }
             AppendAnswer::Refused(AppendRefusal::TopicNotFound { .. }) => {
                 producer.lanes.remove(&place);

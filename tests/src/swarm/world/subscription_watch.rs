@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use towpath_broker::core::{DeadLetterState, Mode, OnDeadLetter, Subscription, SubscriptionId};
 use towpath_proto::batch::Records;
+use towpath_proto::compression::{Codec, decompress};
+use towpath_proto::limits::BATCH_BYTES_MAX;
 use towpath_proto::{dead_letter, v1};
 use towpath_storage::{Frame, Offset, OffsetRange, ReadLimit, TailRead, TopicId};
 
@@ -185,7 +187,8 @@ impl World {
     }
 
     fn take_frame(&mut self, place: Place, what: Followed, frame: &Frame, next: u64) {
-        let records = Records::new(&frame.payload).map(|it| it.expect("what was sent is a batch"));
+        let plain = plain(frame);
+        let records = Records::new(&plain).map(|it| it.expect("what was sent is a batch"));
         let base = frame.header.base_offset.get();
         for (offset, record) in (base..).zip(records).filter(|(offset, _)| *offset >= next) {
             match what {
@@ -200,7 +203,7 @@ impl World {
                 }
                 Followed::Letters(id) => {
                     let start = record.position();
-                    let bytes = frame.payload.slice(start..start + record.bytes().len());
+                    let bytes = plain.slice(start..start + record.bytes().len());
                     self.take_letter(
                         id,
                         (place.partition, offset),
@@ -313,4 +316,12 @@ impl World {
 /// Keys are numbers here.
 pub(super) fn number_of_key(key: &[u8]) -> u64 {
     u64::from_le_bytes(key.try_into().expect("a key of the simulation"))
+}
+
+/// The encoded batch of a frame.
+fn plain(frame: &Frame) -> Bytes {
+    match Codec::from_number(frame.header.codec.into()) {
+        Some(codec) => decompress(codec, &frame.payload, BATCH_BYTES_MAX).expect("as it was sent"),
+        None => frame.payload.clone(),
+    }
 }

@@ -17,11 +17,16 @@ impl Bench {
                 (it.delivery, it.partition, &it.outcome)
                     == (one.delivery, one.partition, &one.outcome)
             };
-            // What is said alike of one delivery is said at once.
+            // What is said alike of one delivery is said at once, neighbours as one range.
             match settlements.iter_mut().find(is_alike) {
                 Some(known) => known.settlement.ranges.extend(one.settlement.ranges),
                 None => settlements.push(one),
             }
+        }
+        for CommitSettlement { settlement, .. } in &mut settlements {
+            let mut offsets: Vec<_> = settlement.ranges.iter().map(|it| it.start).collect();
+            offsets.sort_unstable();
+            settlement.ranges = partition::ranges(offsets);
         }
         let wish = CommitWish {
             settlements,
@@ -31,9 +36,16 @@ impl Bench {
         assert_eq!(decision, Ok(CommitDecision::Commit(Vec::new())), "{wish:?}");
         for (_, settlement) in wish.settlements_in_order() {
             for range in &settlement.ranges {
-                let place = (settlement.partition, range.start.get());
-                assert!(self.held.contains_key(&place), "{place:?} of {wish:?}");
-                self.say_only(place, settlement.outcome.clone());
+                let mut offsets: Vec<_> = (range.start.get()..range.end.get()).collect();
+                if settlement.outcome == DeliveryOutcome::Release {
+                    // One by one the first would take those behind it along.
+                    offsets.reverse();
+                }
+                for offset in offsets {
+                    let place = (settlement.partition, offset);
+                    assert!(self.held.contains_key(&place), "{place:?} of {wish:?}");
+                    self.say_only(place, settlement.outcome.clone());
+                }
             }
         }
         self.step();
