@@ -1,0 +1,20 @@
+//! Damage to every file of a data folder: whatever is read afterwards is right, or said to be lost, or the
+//! folder is refused; and a folder that was refused is whole again when the damage is undone.
+//!
+//! In CI a sample is tried, from a seed that is printed (`SEED=n`). `DAMAGE=all` tries everything.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking and says what it did; places in small files fit everywhere"
+)]
+
+mod cases;
+mod files;
+mod fixtures;
+mod flips;
+mod repairs;
+mod script;
+mod trial;
+mod view;
