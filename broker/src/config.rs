@@ -204,7 +204,7 @@ impl Config {
         all.find(|(_, address)| !address.ip().is_loopback())
     }
 
-    fn numbers(&self) -> [NumberSetting; 12] {
+    fn numbers(&self) -> [NumberSetting; 14] {
         let limits = &self.limits;
         let all = limits.in_flight_bytes_max as u128;
         let message = MESSAGE_BYTES_MAX as u128;
@@ -263,6 +263,17 @@ impl Config {
                 self.engine.sequencer.round_bytes_max as u128,
                 " bytes",
                 4_096..=GIB / 16,
+            ),
+            number(
+                "--scrub-rate",
+                self.engine.scrub.bytes_per_second.into(),
+                " bytes",
+                0..=GIB,
+            ),
+            time(
+                "--scrub-period",
+                self.engine.scrub.period,
+                1_000..=366 * 24 * 3_600_000,
             ),
         ]
     }

@@ -51,8 +51,8 @@ pub use rewrite::{
     Keep, RewritePlan, RewriteStep, RewrittenSegment, SegmentRewrite, remove_unnamed_generations,
 };
 pub use runs::{
-    Direction, IndexOptions, IndexStore, Lookup, MergeJob, MergeStep, MergedRun, RowRange, RunScan,
-    RunSet,
+    Direction, IndexOptions, IndexStore, Lookup, MergeJob, MergeStep, MergedRun, RowRange,
+    RunCheck, RunScan, RunSet,
 };
 pub use segment::{
     FIRST_STEP_BYTES, SegmentBatch, SegmentWish, ensure_segment, remove_segment, remove_segments,

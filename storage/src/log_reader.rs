@@ -35,7 +35,7 @@ pub struct ReadCursor {
 }
 
 /// Bytes of a segment that are not what was written there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SegmentDamage {
     /// The segment's file.
     pub path: PathBuf,

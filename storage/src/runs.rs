@@ -19,6 +19,7 @@ mod store;
 mod unfinished;
 mod writer;
 
+pub use check::RunCheck;
 pub(crate) use check::check_rows;
 pub(crate) use cursor::RunRows;
 pub(crate) use keeper::{RunKeeper, Staged};

@@ -36,10 +36,12 @@ pub trait VerifiedState: StateMachine {
 pub enum Told<'a> {
     /// Something that is not as it should be.
     Finding(&'a Finding),
-    /// So many more bytes were checked.
+    /// So much more was checked.
     Checked {
         /// Bytes since the last time.
         bytes: u64,
+        /// Records among them.
+        record_count: u64,
     },
 }
 
@@ -153,8 +155,16 @@ impl Verification<'_> {
     }
 
     fn note_bytes(&mut self, bytes: u64) -> Flow {
+        self.note_records(bytes, 0)
+    }
+
+    fn note_records(&mut self, bytes: u64, record_count: u64) -> Flow {
         self.summary.byte_count += bytes;
-        (self.tell)(Told::Checked { bytes })
+        self.summary.record_count += record_count;
+        (self.tell)(Told::Checked {
+            bytes,
+            record_count,
+        })
     }
 
     /// The result; none after telling what is wrong, which has this effect.

@@ -4,14 +4,16 @@
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Extent {
     All,
-    Sample,
+    /// So many times the usual sample.
+    Sample(usize),
 }
 
 impl Extent {
     pub(crate) fn asked() -> Self {
         match std::env::var("DAMAGE").as_deref() {
             Ok("all") => Self::All,
-            _ => Self::Sample,
+            Ok(times) => Self::Sample(times.parse().unwrap()),
+            Err(_) => Self::Sample(1),
         }
     }
 
@@ -24,8 +26,8 @@ impl Extent {
     ) -> Vec<usize> {
         match self {
             Self::All => (0..count).collect(),
-            Self::Sample if count <= sample => (0..count).collect(),
-            Self::Sample => (0..sample).map(|_| random.usize(..count)).collect(),
+            Self::Sample(times) if count <= times * sample => (0..count).collect(),
+            Self::Sample(times) => (0..times * sample).map(|_| random.usize(..count)).collect(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Damage to every file of a data folder: whatever is read afterwards is right, or said to be lost, or the
 //! folder is refused; and a folder that was refused is whole again when the damage is undone.
 //!
-//! In CI a sample is tried, from a seed that is printed (`SEED=n`). `DAMAGE=all` tries everything.
+//! In CI a sample is tried, from a seed that is printed (`SEED=n`). `DAMAGE=10` tries ten
+//! times as many, `DAMAGE=all` everything.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,5 +17,6 @@ mod fixtures;
 mod flips;
 mod repairs;
 mod script;
+mod scrubs;
 mod trial;
 mod view;

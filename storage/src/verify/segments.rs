@@ -116,14 +116,14 @@ impl Verification<'_> {
                 return Flow::Continue(());
             };
             cursor = read.cursor;
-            let mut bytes = 0;
+            let (mut bytes, mut record_count) = (0, 0);
             for frame in &read.frames {
                 let next = frame.header.next_offset();
-                self.summary.record_count += u64::from(frame.header.record_count);
+                record_count += u64::from(frame.header.record_count);
                 bytes += frame.header.padded_bytes();
                 offset = next;
             }
-            self.note_bytes(bytes)?;
+            self.note_records(bytes, record_count)?;
             if let Some(range) = read.loss {
                 offset = range.end;
                 let effect = Effect::Lost {
@@ -164,8 +164,8 @@ impl Verification<'_> {
         };
         let finding = match (held, appended.damaged_at) {
             (Held::Whole, None) => {
-                self.summary.record_count += u64::from(line.frame.record_count);
-                return self.note_bytes(line.frame.padded_bytes());
+                let record_count = u64::from(line.frame.record_count);
+                return self.note_records(line.frame.padded_bytes(), record_count);
             }
             (Held::WithoutHeader, None) => Finding {
                 what: "the frame header is damaged".to_owned(),

@@ -18,13 +18,13 @@ use crate::output::{Report, bytes, count, count_of, json_line};
 pub(super) fn run(args: &VerifyArgs, session: &Session<'_>) -> Result<Outcome, Failure> {
     let data_dir = args.data_dir();
     let vfs = folder(&data_dir)?;
-    let progress = session.output.progress("bytes", None);
+    let progress = session.output.progress("verifying", None);
     let mut printer = session.output.reports();
     let mut printed = Ok(());
     let verified = verify_folder(vfs, &mut |told| {
         match told {
             Told::Finding(finding) => printed = printer.report(&FindingReport(finding)),
-            Told::Checked { bytes } => progress.advance(bytes),
+            Told::Checked { record_count, .. } => progress.advance(record_count),
             // Nothing else is told by this release.
             _ => {}
         }
