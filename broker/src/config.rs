@@ -216,6 +216,8 @@ impl Config {
             allowed,
         };
         let time = |flag, time: Duration, allowed| number(flag, time.as_millis(), "ms", allowed);
+        let scrub = self.engine.scrub;
+        let rate = scrub.bytes_per_second.into();
         [
             time("--drain-deadline", self.drain_deadline, 0..=600_000),
             time("--heartbeat-interval", self.heartbeat_interval, 10..=10_000),
@@ -264,17 +266,8 @@ impl Config {
                 " bytes",
                 4_096..=GIB / 16,
             ),
-            number(
-                "--scrub-rate",
-                self.engine.scrub.bytes_per_second.into(),
-                " bytes",
-                0..=GIB,
-            ),
-            time(
-                "--scrub-period",
-                self.engine.scrub.period,
-                1_000..=366 * 24 * 3_600_000,
-            ),
+            number("--scrub-rate", rate, " bytes", 0..=GIB),
+            time("--scrub-period", scrub.period, 1_000..=YEAR_MS),
         ]
     }
 }
@@ -308,6 +301,7 @@ impl NumberSetting {
 
 const MIB: usize = 1024 * 1024;
 const GIB: u128 = 1024 * MIB as u128;
+const YEAR_MS: u128 = 366 * 24 * 3_600_000;
 
 #[cfg(test)]
 mod tests {

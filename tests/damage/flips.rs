@@ -10,6 +10,8 @@ use crate::trial::{Outcome, Subject, Tally};
 /// Bytes that are looked at together: where all of them are zero, and those before, one bit stands for all.
 const CHUNK_BYTES: usize = 64;
 const BLANK_STEP: usize = 8;
+/// Where the header of a journal file's first entry ends.
+const FIRST_ENTRY_BYTES: usize = 4096 + 80;
 
 /// The bits of a file that are tried: all where something was written, few in the blank rest.
 fn bits_of(bytes: &[u8]) -> Vec<(u64, u8)> {
@@ -83,8 +85,10 @@ fn a_file_that_is_cut_is_never_silent() {
                 file.set_len(length as u64)
             };
             let outcome = match subject.try_damage(number.is_multiple_of(5), cut) {
-                // Without any entry it looks like a file that was made ready and not used.
-                Outcome::Shorter if length < 4096 && path == subject.last_journal_file() => {
+                // Without the header of an entry it looks like a file that was made ready and not used.
+                Outcome::Shorter
+                    if length < FIRST_ENTRY_BYTES && path == subject.last_journal_file() =>
+                {
                     Outcome::Shorter
                 }
                 Outcome::Shorter => Outcome::Wrong("shorter".to_owned()),
