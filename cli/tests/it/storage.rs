@@ -238,7 +238,7 @@ fn a_damaged_journal_is_repaired_once_the_loss_is_accepted() {
         "consume",
         "t",
         "--from",
-        "start",
+        "beginning",
         "-e",
         "--url",
         broker.url(),

@@ -48,16 +48,16 @@ impl Verification<'_> {
         let end = loop {
             let here = scanner.here();
             let next = self.attempt(scanner.next_entry(), Effect::Refused)?;
-            match next {
+            let record_count = match next {
                 None => return Flow::Continue(journaled),
                 Some(ControlFlow::Continue(entry)) => {
                     lsn = entry.header.lsn;
-                    apply(entry, here, state, &mut journaled);
+                    apply(entry, here, state, &mut journaled)
                 }
                 Some(ControlFlow::Break(end)) => break end,
-            }
+            };
             let left = scanner.left_bytes();
-            self.note_bytes(left_bytes.saturating_sub(left))?;
+            self.note_records(left_bytes.saturating_sub(left), record_count)?;
             left_bytes = left;
         };
         let named = self.attempt(self.named_durable(), Effect::Refused)?;
@@ -94,12 +94,14 @@ impl Verification<'_> {
     }
 }
 
+/// Brings the state to an entry. Returns how many records it holds that are whole.
 fn apply(
     entry: ScannedEntry,
     at: JournalPosition,
     state: &mut dyn VerifiedState,
     journaled: &mut Vec<Journaled>,
-) {
+) -> u64 {
+    let mut record_count = 0;
     for line in &entry.lines {
         state.apply_append(line);
     }
@@ -119,8 +121,11 @@ fn apply(
                         line,
                         damaged_at: Some(at),
                     });
+                } else {
+                    record_count += u64::from(line.frame.record_count);
                 }
             }
         }
     }
+    record_count
 }
