@@ -5,7 +5,10 @@
 //! times as many, `DAMAGE=all` everything.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::unwrap_in_result,
     clippy::panic,
+    clippy::case_sensitive_file_extension_comparisons,
     clippy::print_stdout,
     clippy::cast_possible_truncation,
     reason = "a test fails by panicking and says what it did; places in small files fit everywhere"

@@ -56,13 +56,13 @@ fn damaged(subject: &Subject, part: usize) -> SimDisk {
     let disk = subject.golden.disk.fork();
     let path = subject.last_journal_file();
     let entries = subject.files[path].chunks(4096).skip(1);
-    let used: Vec<_> = (1..)
+    let used: Vec<_> = (1_u64..)
         .zip(entries)
         .filter(|(_, block)| block.starts_with(b"TENT"))
         .map(|(number, _)| number * 4096)
         .collect();
     let position = used[part * (used.len() - 2) / 4];
-    overwrite(&disk, path, position as u64 + 8, &[0xff; 90]).unwrap();
+    overwrite(&disk, path, position + 8, &[0xff; 90]).unwrap();
     disk
 }
 

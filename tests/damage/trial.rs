@@ -99,7 +99,7 @@ impl Subject {
             Ok(Named::default()),
             "nothing is lost"
         );
-        assert!(truth.reported.is_empty());
+        assert!(truth.reported.is_empty(), "nor was it reported");
         let files = golden.disk.paths().into_iter().filter_map(|path| {
             let bytes = golden.disk.read(Path::new(&path)).ok()?;
             Some((path, bytes))
@@ -125,9 +125,9 @@ impl Subject {
             ControlFlow::Continue(())
         });
         Self {
-            files,
             golden,
             truth,
+            files,
             last_journal_file,
         }
     }

@@ -299,13 +299,16 @@ fn index_of(engine: &Engine) -> BTreeMap<u16, Table> {
         .collect()
 }
 
+/// Frames, and what is lost behind them.
+type Piece = (Vec<Frame>, Option<OffsetRange>);
+
 /// One read behind an offset: frames, then what is lost behind them.
 fn step(
     engine: &Engine,
     log: &PartitionLog,
     cursor: &mut Option<ReadCursor>,
     offset: Offset,
-) -> Result<Option<(Vec<Frame>, Option<OffsetRange>)>, StorageError> {
+) -> Result<Option<Piece>, StorageError> {
     let limit = ReadLimit {
         bytes_max: 4_000,
         lsn_max: Lsn::new(u64::MAX),
