@@ -151,7 +151,7 @@ impl fmt::Display for ConfigProblem {
 impl Config {
     /// All settings whose value is not allowed; none if the broker may be started.
     pub fn validate(&self) -> Vec<ConfigProblem> {
-        let numbers = self.numbers().into_iter();
+        let numbers = self.numbers().into_iter().chain(self.scrub_numbers());
         let numbers = numbers.filter_map(|number| number.check());
         numbers.chain(self.check_admin_listen()).collect()
     }
@@ -188,12 +188,32 @@ impl Config {
             ),
         ];
         let numbers = self.numbers().into_iter().zip(default.numbers());
+        let scrub = self.scrub_numbers().into_iter();
+        let numbers = numbers.chain(scrub.zip(default.scrub_numbers()));
         let numbers =
             numbers.map(|(number, default)| (number.flag, number.value(), default.value()));
         let all = named.into_iter().chain(numbers);
         all.filter(|(_, value, default)| value != default)
             .map(|(flag, value, _)| (flag, value))
             .collect()
+    }
+
+    fn scrub_numbers(&self) -> [NumberSetting; 2] {
+        let scrub = &self.engine.scrub;
+        [
+            NumberSetting {
+                flag: "--scrub-rate",
+                number: scrub.bytes_per_second.into(),
+                unit: " bytes",
+                allowed: 0..=GIB,
+            },
+            NumberSetting {
+                flag: "--scrub-period",
+                number: scrub.period.as_millis(),
+                unit: "ms",
+                allowed: 1_000..=YEAR_MS,
+            },
+        ]
     }
 
     /// The listener that other machines could reach, if there is one.
@@ -204,7 +224,7 @@ impl Config {
         all.find(|(_, address)| !address.ip().is_loopback())
     }
 
-    fn numbers(&self) -> [NumberSetting; 14] {
+    fn numbers(&self) -> [NumberSetting; 12] {
         let limits = &self.limits;
         let all = limits.in_flight_bytes_max as u128;
         let message = MESSAGE_BYTES_MAX as u128;
@@ -216,8 +236,6 @@ impl Config {
             allowed,
         };
         let time = |flag, time: Duration, allowed| number(flag, time.as_millis(), "ms", allowed);
-        let scrub = self.engine.scrub;
-        let rate = scrub.bytes_per_second.into();
         [
             time("--drain-deadline", self.drain_deadline, 0..=600_000),
             time("--heartbeat-interval", self.heartbeat_interval, 10..=10_000),
@@ -266,8 +284,6 @@ impl Config {
                 " bytes",
                 4_096..=GIB / 16,
             ),
-            number("--scrub-rate", rate, " bytes", 0..=GIB),
-            time("--scrub-period", scrub.period, 1_000..=YEAR_MS),
         ]
     }
 }
