@@ -81,7 +81,6 @@ impl MaintenanceWorker {
             reader,
             hash_key,
         } = shared;
-        let is_space_low = false;
         let scrubber = Scrubber::new(
             scrub,
             ScrubberShared {
@@ -92,6 +91,7 @@ impl MaintenanceWorker {
                 metrics: Arc::clone(&metrics),
             },
         );
+        let is_space_low = false;
         let compactor = Compactor::new(CompactorShared {
             reader,
             files: Arc::clone(&files),
