@@ -55,7 +55,8 @@ impl Broker {
         let doors = Doors::open(&config).await?;
         let path = config.data_dir.clone();
         let environment = blocking(move || open_folder(&path)).await?;
-        Self::serve(config, environment, doors).await
+        // Boxed: it is large, and so would be whatever waits for a start.
+        Box::pin(Self::serve(config, environment, doors)).await
     }
 
     /// Starts a broker on files, time and randomness from outside; `data_dir` only names them.
@@ -65,7 +66,8 @@ impl Broker {
     pub async fn start_in(config: Config, environment: Environment) -> Result<Self, StartError> {
         check(&config)?;
         let doors = Doors::open(&config).await?;
-        Self::serve(config, environment, doors).await
+        // Boxed: it is large, and so would be whatever waits for a start.
+        Box::pin(Self::serve(config, environment, doors)).await
     }
 
     async fn serve(
