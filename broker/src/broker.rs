@@ -55,7 +55,6 @@ impl Broker {
         let doors = Doors::open(&config).await?;
         let path = config.data_dir.clone();
         let environment = blocking(move || open_folder(&path)).await?;
-        // Boxed: it is large, and so would be whatever waits for a start.
         Box::pin(Self::serve(config, environment, doors)).await
     }
 
@@ -66,7 +65,6 @@ impl Broker {
     pub async fn start_in(config: Config, environment: Environment) -> Result<Self, StartError> {
         check(&config)?;
         let doors = Doors::open(&config).await?;
-        // Boxed: it is large, and so would be whatever waits for a start.
         Box::pin(Self::serve(config, environment, doors)).await
     }
 
