@@ -55,7 +55,7 @@ impl Broker {
         let doors = Doors::open(&config).await?;
         let path = config.data_dir.clone();
         let environment = blocking(move || open_folder(&path)).await?;
-        Self::serve(config, environment, doors).await
+        Box::pin(Self::serve(config, environment, doors)).await
     }
 
     /// Starts a broker on files, time and randomness from outside; `data_dir` only names them.
@@ -65,7 +65,7 @@ impl Broker {
     pub async fn start_in(config: Config, environment: Environment) -> Result<Self, StartError> {
         check(&config)?;
         let doors = Doors::open(&config).await?;
-        Self::serve(config, environment, doors).await
+        Box::pin(Self::serve(config, environment, doors)).await
     }
 
     async fn serve(

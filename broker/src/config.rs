@@ -151,7 +151,7 @@ impl fmt::Display for ConfigProblem {
 impl Config {
     /// All settings whose value is not allowed; none if the broker may be started.
     pub fn validate(&self) -> Vec<ConfigProblem> {
-        let numbers = self.numbers().into_iter();
+        let numbers = self.numbers().into_iter().chain(self.scrub_numbers());
         let numbers = numbers.filter_map(|number| number.check());
         numbers.chain(self.check_admin_listen()).collect()
     }
@@ -188,12 +188,32 @@ impl Config {
             ),
         ];
         let numbers = self.numbers().into_iter().zip(default.numbers());
+        let scrub = self.scrub_numbers().into_iter();
+        let numbers = numbers.chain(scrub.zip(default.scrub_numbers()));
         let numbers =
             numbers.map(|(number, default)| (number.flag, number.value(), default.value()));
         let all = named.into_iter().chain(numbers);
         all.filter(|(_, value, default)| value != default)
             .map(|(flag, value, _)| (flag, value))
             .collect()
+    }
+
+    fn scrub_numbers(&self) -> [NumberSetting; 2] {
+        let scrub = &self.engine.scrub;
+        [
+            NumberSetting {
+                flag: "--scrub-rate",
+                number: scrub.bytes_per_second.into(),
+                unit: " bytes",
+                allowed: 0..=GIB,
+            },
+            NumberSetting {
+                flag: "--scrub-period",
+                number: scrub.period.as_millis(),
+                unit: "ms",
+                allowed: 1_000..=YEAR_MS,
+            },
+        ]
     }
 
     /// The listener that other machines could reach, if there is one.
@@ -297,6 +317,7 @@ impl NumberSetting {
 
 const MIB: usize = 1024 * 1024;
 const GIB: u128 = 1024 * MIB as u128;
+const YEAR_MS: u128 = 366 * 24 * 3_600_000;
 
 #[cfg(test)]
 mod tests {

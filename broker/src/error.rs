@@ -138,7 +138,7 @@ impl StartError {
             }
             Self::FolderNotOpened { source, .. } => io_hint(source),
             Self::JournalDamaged { .. } => {
-                "keep the folder as it is and restore it from a copy; nothing was deleted"
+                "restore the folder from a copy, or see with `towpath storage repair` what would be lost without one; nothing was deleted"
             }
             Self::Storage { source, .. } => match source {
                 // The folder itself is there: something in it is not.
@@ -146,7 +146,9 @@ impl StartError {
                     "something was taken out of the folder: restore it from a copy"
                 }
                 StorageError::Io { source, .. } => io_hint(source),
-                StorageError::Corrupt(_) => "look at the disk, and restore the folder from a copy",
+                StorageError::Corrupt(_) => {
+                    "restore the folder from a copy; `towpath storage verify` names all that is damaged"
+                }
                 StorageError::Poisoned => "look at the disk, then start again",
             },
             Self::NoThread { .. } => "raise the limit of processes and threads",
@@ -154,7 +156,7 @@ impl StartError {
     }
 
     /// Names the folder in what storage said when it was opened.
-    pub(crate) fn from_open(path: &Path, error: OpenError) -> Self {
+    pub fn from_open(path: &Path, error: OpenError) -> Self {
         let path = path.to_owned();
         match error {
             OpenError::Locked { pid, .. } => Self::FolderInUse { path, pid },

@@ -14,6 +14,7 @@ mod fetch;
 mod filter;
 mod memory;
 mod metrics;
+pub mod offline;
 pub mod plain;
 pub mod runtime;
 mod server;

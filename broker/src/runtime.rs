@@ -24,6 +24,7 @@ pub mod read_pool;
 pub(crate) mod record_facts;
 pub mod schedule_command;
 pub mod schedules;
+pub mod scrub;
 pub mod sequencer;
 pub mod settle;
 mod space;

@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use item::{Ending, Item, Value};
+pub(crate) use journal::FileWalk;
 
 use crate::environment::{Environment, SystemClock, SystemEntropy};
 use crate::error::{Operation, StorageError, io_error};
@@ -122,10 +123,12 @@ impl Walk<'_> {
         self.tell(&item)?;
         self.unknown_names("", |name| {
             use folder::{
-                CHECKPOINT, FORMAT, INDEX, INITIALIZING, JOURNAL, LOCK, QUARANTINE, TOPICS,
+                CHECKPOINT, FORMAT, INDEX, INITIALIZING, JOURNAL, LOCK, LOST_AND_FOUND, QUARANTINE,
+                TOPICS,
             };
             [
                 CHECKPOINT,
+                LOST_AND_FOUND,
                 FORMAT,
                 INDEX,
                 INITIALIZING,

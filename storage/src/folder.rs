@@ -12,6 +12,7 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const INDEX: &str = "index";
 pub(crate) const QUARANTINE: &str = "quarantine";
 pub(crate) const TOPICS: &str = "topics";
+pub(crate) const LOST_AND_FOUND: &str = "lost+found";
 /// Suffix of files that are being written.
 const TEMPORARY_SUFFIX: &str = ".tmp";
 

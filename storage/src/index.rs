@@ -17,6 +17,10 @@ use crate::vfs::{BLOCK_BYTES, OpenMode, VfsFile, read_full_at, write_all_at};
 /// Distance of two entries in the segment, at least.
 pub(crate) const INDEX_INTERVAL_BYTES: u64 = 16 * 1024;
 
+/// Entries that are held against their frames before an index counts as none: one may point at a damaged
+/// frame, and all of them may be those of another segment.
+const TRIES_MAX: usize = 4;
+
 /// The writing end of an active segment's index. There may be thousands, so it holds a descriptor only
 /// while there is something to sync.
 #[derive(Debug)]
@@ -31,7 +35,8 @@ pub(crate) struct IndexWriter {
 
 impl IndexWriter {
     /// Opens the index of a segment whose next frame will be written at `next_position`. Entries at or
-    /// past it, left by a round that was lost, are cut; a missing or damaged index is rebuilt.
+    /// past it, left by a round that was lost, are cut; a missing or damaged index, or that of another segment,
+    /// is rebuilt.
     ///
     /// # Errors
     /// [`StorageError::Io`].
@@ -50,6 +55,9 @@ impl IndexWriter {
             .into_iter()
             .take_while(|entry| entry.position < next_position)
             .collect::<Vec<_>>();
+        let mut last = entries.iter().rev().take(TRIES_MAX);
+        let is_own = entries.is_empty() || last.any(|entry| is_right(files, segment, entry));
+        let entries = if is_own { entries } else { Vec::new() };
         let index_bytes = (entries.len() * INDEX_ENTRY_BYTES) as u64;
         let mut unsynced = None;
         if file.len().map_err(io_error(Operation::Read, &path))? != index_bytes {
@@ -171,7 +179,7 @@ pub(crate) enum Sought {
     After(u64),
 }
 
-/// Looks an entry up; `None` if there is none, or no usable index.
+/// Looks an entry up and holds it against its frame; `None` if there is none, or no usable index.
 pub(crate) fn look_up(
     files: &SegmentFiles,
     segment: SegmentRef,
@@ -179,19 +187,66 @@ pub(crate) fn look_up(
 ) -> Option<IndexEntry> {
     let file = files.index(segment).ok()?;
     let entries = read_entries(&*file, segment.base).ok()?;
+    let after = match sought {
+        Sought::Offset(offset) => entries.partition_point(|entry| entry.base_offset <= offset),
+        Sought::TimeMs(time_ms) => entries.partition_point(|it| it.append_time_ms < time_ms),
+        Sought::After(position) => entries.partition_point(|entry| entry.position <= position),
+    };
+    let (before, behind) = entries.split_at_checked(after)?;
+    let is_right = |entry: &&IndexEntry| is_right(files, segment, entry);
     match sought {
-        Sought::Offset(offset) => {
-            let after = entries.partition_point(|entry| entry.base_offset <= offset);
-            entries.get(after.checked_sub(1)?).copied()
+        Sought::Offset(_) | Sought::TimeMs(_) => {
+            before.iter().rev().take(TRIES_MAX).find(is_right).copied()
         }
-        Sought::TimeMs(time_ms) => {
-            let after = entries.partition_point(|entry| entry.append_time_ms < time_ms);
-            entries.get(after.checked_sub(1)?).copied()
-        }
-        Sought::After(position) => entries
-            .get(entries.partition_point(|entry| entry.position <= position))
-            .copied(),
+        Sought::After(_) => behind.iter().take(TRIES_MAX).find(is_right).copied(),
     }
+}
+
+/// Whether an entry is about the frame at its position. One that was written for another segment is not, and
+/// its checksum does not tell.
+fn is_right(files: &SegmentFiles, segment: SegmentRef, entry: &IndexEntry) -> bool {
+    let Ok(file) = files.log(segment) else {
+        return false;
+    };
+    let mut bytes = [0; FRAME_HEADER_BYTES];
+    let place = FramePlace {
+        segment,
+        position: entry.position,
+    };
+    let count = read_full_at(&*file, &mut bytes, entry.position).unwrap_or_default();
+    let header = FrameHeader::decode(bytes.get(..count).unwrap_or_default(), &place);
+    header.is_ok_and(|header| {
+        (header.base_offset, header.append_time_ms) == (entry.base_offset, entry.append_time_ms)
+    })
+}
+
+/// What is wrong with an index: positions in it, and what was found there.
+///
+/// # Errors
+/// [`StorageError::Io`].
+pub(crate) fn find_faults(
+    files: &SegmentFiles,
+    segment: SegmentRef,
+) -> Result<Vec<(u64, &'static str)>, StorageError> {
+    let file = match files.index(segment) {
+        Err(error) if error.is_not_found() => return Ok(vec![(0, "the index is missing")]),
+        opened => opened?,
+    };
+    let path = files.index_path(segment);
+    let file_bytes = file.len().map_err(io_error(Operation::Read, &path))?;
+    let entries = read_entries(&*file, segment.base).map_err(io_error(Operation::Read, &path))?;
+    let mut faults = Vec::new();
+    for (number, entry) in (0..).zip(&entries) {
+        if !is_right(files, segment, entry) {
+            let what = "the index entry points at no intact frame of its offset and time";
+            faults.push((number * INDEX_ENTRY_BYTES as u64, what));
+        }
+    }
+    let valid_bytes = (entries.len() * INDEX_ENTRY_BYTES) as u64;
+    if valid_bytes < file_bytes {
+        faults.push((valid_bytes, "the index entry is damaged or out of order"));
+    }
+    Ok(faults)
 }
 
 /// Walks the headers of a segment's frames without reading their payloads.

@@ -20,12 +20,14 @@ mod layout;
 mod log_reader;
 mod partition_log;
 mod recovery;
+pub mod repair;
 mod rewrite;
 mod runs;
 mod segment;
 mod segment_files;
 mod settle;
 mod tail_cache;
+pub mod verify;
 pub mod vfs;
 
 pub use checkpoint::{CheckpointInput, Checkpointer};
@@ -42,15 +44,15 @@ pub use journal::{
     Round,
 };
 pub use layout::{ActiveSegment, Placement, PlacementError, Placing, place, step_ahead};
-pub use log_reader::{DiskRead, LogReader, ReadCursor};
-pub use partition_log::{PartitionBounds, PartitionLog, ReadLimit, TailRead};
+pub use log_reader::{DiskRead, LogReader, ReadCursor, SegmentDamage};
+pub use partition_log::{PartitionBounds, PartitionLog, ReadLimit, SettledEnd, TailRead};
 pub use recovery::{RecoveryReport, StateMachine, Storage, StorageOptions};
 pub use rewrite::{
     Keep, RewritePlan, RewriteStep, RewrittenSegment, SegmentRewrite, remove_unnamed_generations,
 };
 pub use runs::{
-    Direction, IndexOptions, IndexStore, Lookup, MergeJob, MergeStep, MergedRun, RowRange, RunScan,
-    RunSet,
+    Direction, IndexOptions, IndexStore, Lookup, MergeJob, MergeStep, MergedRun, RowRange,
+    RunCheck, RunScan, RunSet,
 };
 pub use segment::{
     FIRST_STEP_BYTES, SegmentBatch, SegmentWish, ensure_segment, remove_segment, remove_segments,

@@ -3,6 +3,8 @@
 mod resync;
 mod segment_read;
 
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::buffer::BufferPool;
@@ -12,7 +14,7 @@ use crate::format::segment_header::SEGMENT_HEADER_BYTES;
 use crate::frame::Frame;
 use crate::ids::{Offset, OffsetRange, SegmentRef};
 use crate::index::{Sought, look_up};
-use crate::partition_log::{PartitionLog, ReadLimit};
+use crate::partition_log::{PartitionLog, ReadLimit, SettledEnd};
 use crate::segment_files::SegmentFiles;
 use segment_read::SegmentRead;
 
@@ -32,6 +34,17 @@ pub struct ReadCursor {
     offset: Offset,
 }
 
+/// Bytes of a segment that are not what was written there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SegmentDamage {
+    /// The segment's file.
+    pub path: PathBuf,
+    /// Where in the file.
+    pub positions: Range<u64>,
+    /// What was found.
+    pub what: String,
+}
+
 /// What a read from segments found.
 #[derive(Debug, Default)]
 pub struct DiskRead {
@@ -39,6 +52,8 @@ pub struct DiskRead {
     pub frames: Vec<Frame>,
     /// Records behind the frames that are lost to damage.
     pub loss: Option<OffsetRange>,
+    /// What the loss comes of.
+    pub damage: Option<SegmentDamage>,
     /// For the next read.
     pub cursor: Option<ReadCursor>,
     /// For reading the same frames again.
@@ -81,13 +96,17 @@ impl LogReader {
                 start: offset,
                 end: until,
             };
+            let nowhere = SegmentRef::new(log.partition(), offset);
             return Ok(DiskRead {
                 loss: Some(loss),
+                damage: Some(self.missing(nowhere)),
                 ..DiskRead::default()
             });
         };
         let end = next_base.map_or(until, |base| base.min(until));
-        match self.read_segment(segment, cursor, OffsetRange { start: offset, end }, limit) {
+        let range = OffsetRange { start: offset, end };
+        let settled_end = log.settled_end().filter(|it| it.segment == segment);
+        match self.read_segment(segment, cursor, range, limit, settled_end) {
             Err(error) if error.is_not_found() => {
                 // Its file may have gone since it was found in the log, which then names another one.
                 if log.segment_of(offset).map(|(now, _)| now) != Some(segment) {
@@ -97,6 +116,7 @@ impl LogReader {
                 let loss = OffsetRange { start: offset, end };
                 Ok(DiskRead {
                     loss: Some(loss),
+                    damage: Some(self.missing(segment)),
                     ..DiskRead::default()
                 })
             }
@@ -104,7 +124,16 @@ impl LogReader {
         }
     }
 
-    /// As [`LogReader::read`], of one segment file: frames of a range that it holds.
+    fn missing(&self, segment: SegmentRef) -> SegmentDamage {
+        SegmentDamage {
+            path: self.files.log_path(segment),
+            positions: 0..0,
+            what: "the file is missing".to_owned(),
+        }
+    }
+
+    /// As [`LogReader::read`], of one segment file: frames of a range that it holds. `settled_end` is how far it
+    /// holds nothing else, as far as that is known better than by its index.
     ///
     /// # Errors
     /// [`StorageError::Io`]; also if the file is missing.
@@ -114,6 +143,7 @@ impl LogReader {
         cursor: Option<ReadCursor>,
         range: OffsetRange,
         limit: ReadLimit,
+        settled_end: Option<SettledEnd>,
     ) -> Result<DiskRead, StorageError> {
         let file = self.files.log(segment)?;
         let start = cursor.filter(|it| it.segment == segment && it.offset <= range.start);
@@ -129,6 +159,8 @@ impl LogReader {
             offset: range.start,
             end: range.end,
             limit,
+            settled_end,
+            gap_start: None,
         }
         .run()
     }

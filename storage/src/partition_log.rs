@@ -35,9 +35,23 @@ pub enum TailRead {
     AtEnd,
 }
 
+/// How far a segment holds acknowledged frames and nothing else. What lies behind may be left of rounds that
+/// were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettledEnd {
+    /// The segment.
+    pub segment: SegmentRef,
+    /// Behind the last frame, in its file.
+    pub position: u64,
+    /// Behind the last record.
+    pub offset: Offset,
+}
+
 #[derive(Debug)]
 struct TailFrame {
     frame: Frame,
+    /// Where it ends in its segment.
+    end: SettledEnd,
     /// What the cache budget was charged for it.
     cost_bytes: usize,
 }
@@ -63,6 +77,8 @@ struct Tail {
     frames: VecDeque<TailFrame>,
     /// Entry of the last frame that was dropped from memory since the log was opened.
     evicted: Lsn,
+    /// Behind the last frame that is settled and not in memory.
+    settled_end: Option<SettledEnd>,
     /// The segments that hold records, by base offset.
     segments: Arc<[SegmentRef]>,
 }
@@ -80,6 +96,8 @@ pub struct PartitionBounds {
     pub last_append_time_ms: Option<i64>,
     /// The segments, by base offset.
     pub segments: Vec<SegmentRef>,
+    /// Where the segment ends that is appended to; none if there is none.
+    pub settled_end: Option<SettledEnd>,
 }
 
 impl PartitionLog {
@@ -94,6 +112,7 @@ impl PartitionLog {
             tail: Mutex::new(Tail {
                 frames: VecDeque::new(),
                 evicted: Lsn::ZERO,
+                settled_end: bounds.settled_end,
                 segments: bounds.segments.into(),
             }),
         }
@@ -141,7 +160,17 @@ impl PartitionLog {
             "INVARIANT: offsets are dense"
         );
         let frame = Frame::dense(header, committed.payload());
-        tail.frames.push_back(TailFrame { frame, cost_bytes });
+        let place = committed.line.place;
+        let end = SettledEnd {
+            segment: place.segment,
+            position: place.position + header.padded_bytes(),
+            offset: header.next_offset(),
+        };
+        tail.frames.push_back(TailFrame {
+            frame,
+            end,
+            cost_bytes,
+        });
         self.size_bytes
             .fetch_add(header.padded_bytes(), Ordering::Relaxed);
         self.last_append_time_ms
@@ -191,6 +220,7 @@ impl PartitionLog {
             return 0;
         };
         tail.evicted = front.frame.header.lsn;
+        tail.settled_end = Some(front.end);
         front.cost_bytes
     }
 
@@ -249,6 +279,11 @@ impl PartitionLog {
         let after = segments.partition_point(|segment| segment.base <= offset);
         let segment = *segments.get(after.checked_sub(1)?)?;
         Some((segment, segments.get(after).map(|next| next.base)))
+    }
+
+    /// How far the newest segment that is read from the disk is known to hold nothing but acknowledged frames.
+    pub(crate) fn settled_end(&self) -> Option<SettledEnd> {
+        self.lock().settled_end
     }
 
     /// The segments, by base offset.

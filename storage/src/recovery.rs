@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use initialize::is_initialized;
+pub(crate) use replay::damage_of;
 
 use crate::checkpoint::{self, CheckpointInput, CheckpointReader, Checkpointer};
 use crate::environment::Environment;
@@ -143,6 +144,20 @@ impl Storage {
         options: &StorageOptions,
         state: &mut dyn StateMachine,
     ) -> Result<Self, OpenError> {
+        Self::open_accepting(environment, options, state, None)
+    }
+
+    /// As [`Storage::open`]; if the journal is damaged behind the entry `accepted`, it ends there, and what
+    /// follows is kept aside and lost.
+    ///
+    /// # Errors
+    /// As [`Storage::open`], also if the journal is damaged behind another entry.
+    pub(crate) fn open_accepting(
+        environment: &Environment,
+        options: &StorageOptions,
+        state: &mut dyn StateMachine,
+        accepted: Option<Lsn>,
+    ) -> Result<Self, OpenError> {
         check_usable(environment)?;
         let lock = lock(environment)?;
         let is_new = !is_initialized(environment)?;
@@ -158,7 +173,7 @@ impl Storage {
         let mut recovery = Recovery::begin(environment, options, format.broker_id, file_bytes)?;
         let loaded = recovery.load_checkpoint(state)?;
         let runs = recovery.open_runs(&options.index, &loaded)?;
-        let replayed = recovery.replay(&loaded.footer, state)?;
+        let replayed = recovery.replay(&loaded.footer, state, accepted)?;
         let mut storage = recovery.finish(&loaded.footer, replayed, runs, state, lock)?;
         storage.report.is_new = is_new;
         Ok(storage)
@@ -179,9 +194,9 @@ struct Recovery<'a> {
 }
 
 /// What a checkpoint says beside the rows of the state.
-struct Loaded {
-    footer: CheckpointFooter,
-    runs: Vec<RunRow>,
+pub(crate) struct Loaded {
+    pub(crate) footer: CheckpointFooter,
+    pub(crate) runs: Vec<RunRow>,
 }
 
 struct Replayed {
@@ -190,6 +205,8 @@ struct Replayed {
     /// Number of the journal file in which the journal ends; those behind it hold no entry.
     last_file: u64,
     report: RecoveryReport,
+    /// Whether what had been durable behind the last entry is given up.
+    is_cut: bool,
 }
 
 impl<'a> Recovery<'a> {
@@ -276,6 +293,7 @@ impl<'a> Recovery<'a> {
         &mut self,
         footer: &CheckpointFooter,
         state: &mut dyn StateMachine,
+        accepted: Option<Lsn>,
     ) -> Result<Replayed, OpenError> {
         // The name of a newer checkpoint that is damaged still says what had been durable.
         let named = checkpoint::list(self.environment)?
@@ -290,6 +308,7 @@ impl<'a> Recovery<'a> {
             report: RecoveryReport::default(),
             unsettled: replay::Unsettled::default(),
             progress: &mut self.progress,
+            accepted,
         };
         replay.run(self.broker_id, footer)
     }
@@ -309,14 +328,22 @@ impl<'a> Recovery<'a> {
             self.progress.tell_synced(done, count);
         })?;
         self.settler.set_dirty_count_max(self.dirty_count_max);
-        self.journal_files
-            .spare_behind(replayed.last_file, replayed.lsn);
+        // What is given up stays as it is until a checkpoint says so: it is the evidence that it was there.
+        match replayed.is_cut {
+            true => self.journal_files.end_with(replayed.lsn),
+            false => self
+                .journal_files
+                .spare_behind(replayed.last_file, replayed.lsn),
+        }
         let first = self.journal_files.prepare(0)?;
         let continuation = JournalPosition {
             file: first.number(),
             position: crate::format::journal_header::JOURNAL_HEADER_BYTES as u64,
         };
-        let incarnation = footer.incarnation + 1;
+        // Also above that of a checkpoint that is damaged: clients may have seen it.
+        let names = checkpoint::list(self.environment)?;
+        let seen = names.iter().map(|name| name.incarnation).max();
+        let incarnation = footer.incarnation.max(seen.unwrap_or_default()) + 1;
         let index = Arc::clone(runs.store());
         let mut checkpointer = Checkpointer::new(
             self.environment.clone(),
@@ -332,6 +359,10 @@ impl<'a> Recovery<'a> {
             changed: state.take_changed(),
         };
         checkpointer.write(&mut input)?;
+        if replayed.is_cut {
+            // Until their names are gone, they say that more had been durable, and the start is refused.
+            crate::repair::set_checkpoints_aside(self.environment, replayed.lsn)?;
+        }
         self.journal_files.free_before(continuation.file)?;
         Ok(Storage {
             journal: Journal::new(Arc::clone(&self.files), first, replayed.lsn),
@@ -353,10 +384,10 @@ impl<'a> Recovery<'a> {
 }
 
 /// Gives the state its rows from a checkpoint that is whole.
-fn load_rows(
+pub(crate) fn load_rows(
     environment: &Environment,
     name: CheckpointName,
-    state: &mut dyn StateMachine,
+    state: &mut (impl StateMachine + ?Sized),
 ) -> Result<Loaded, StorageError> {
     let mut reader = CheckpointReader::open(environment, name)?;
     let mut runs = Vec::new();
@@ -376,7 +407,7 @@ fn load_rows(
 }
 
 /// Reads a whole checkpoint without using it.
-fn check_checkpoint(
+pub(crate) fn check_checkpoint(
     environment: &Environment,
     name: CheckpointName,
     broker_id: BrokerId,
@@ -407,7 +438,8 @@ fn check_usable(environment: &Environment) -> Result<(), OpenError> {
     is_initialized(environment).map(drop)
 }
 
-fn read_format(environment: &Environment) -> Result<Option<FormatFile>, OpenError> {
+/// The format file; `None` if there is none.
+pub(crate) fn read_format(environment: &Environment) -> Result<Option<FormatFile>, OpenError> {
     let path = Path::new(folder::FORMAT);
     let file = match environment.vfs.open(path, OpenMode::Read) {
         Ok(file) => file,
@@ -481,9 +513,12 @@ fn remove_temporary_files(environment: &Environment) -> Result<(), StorageError>
 }
 
 fn is_known(name: &str) -> bool {
-    use folder::{CHECKPOINT, FORMAT, INDEX, INITIALIZING, JOURNAL, LOCK, QUARANTINE, TOPICS};
+    use folder::{
+        CHECKPOINT, FORMAT, INDEX, INITIALIZING, JOURNAL, LOCK, LOST_AND_FOUND, QUARANTINE, TOPICS,
+    };
     [
         CHECKPOINT,
+        LOST_AND_FOUND,
         FORMAT,
         INDEX,
         INITIALIZING,

@@ -149,7 +149,7 @@ impl SegmentRewrite {
         };
         let read = self
             .reader
-            .read_segment(source, self.cursor, range, limit)?;
+            .read_segment(source, self.cursor, range, limit, None)?;
         self.cursor = read.cursor;
         let mut next = range.start;
         for frame in &read.frames {

@@ -5,6 +5,7 @@
 //! from the newest to the oldest; the first that knows the row is right, also if it says that it is gone.
 
 mod cache;
+mod check;
 mod cursor;
 mod keeper;
 mod merge;
@@ -18,6 +19,8 @@ mod store;
 mod unfinished;
 mod writer;
 
+pub use check::RunCheck;
+pub(crate) use check::check_rows;
 pub(crate) use cursor::RunRows;
 pub(crate) use keeper::{RunKeeper, Staged};
 pub use merge::{MergeJob, MergeStep, MergedRun};

@@ -43,6 +43,8 @@ pub struct SegmentFiles {
     topic_folders: RwLock<HashMap<TopicId, Arc<str>>>,
     open: Mutex<OpenFiles>,
     open_count_max: usize,
+    /// Whether files are opened to be read and nothing else.
+    is_read_only: bool,
 }
 
 impl SegmentFiles {
@@ -72,6 +74,23 @@ impl SegmentFiles {
             topic_folders: RwLock::new(topic_folders),
             open: Mutex::default(),
             open_count_max,
+            is_read_only: false,
+        })
+    }
+
+    /// As [`SegmentFiles::open`], for who only looks: nothing can be written through it.
+    ///
+    /// # Errors
+    /// As [`SegmentFiles::open`].
+    pub(crate) fn open_read_only(
+        environment: Environment,
+        broker_id: BrokerId,
+        open_count_max: usize,
+    ) -> Result<Self, StorageError> {
+        let files = Self::open(environment, broker_id, open_count_max)?;
+        Ok(Self {
+            is_read_only: true,
+            ..files
         })
     }
 
@@ -174,6 +193,10 @@ impl SegmentFiles {
             Face::Log => (self.log_path(segment), OpenMode::Write),
             Face::LogDirect => (self.log_path(segment), OpenMode::WriteDirect),
             Face::Index => (self.index_path(segment), OpenMode::Write),
+        };
+        let mode = match self.is_read_only {
+            true => OpenMode::Read,
+            false => mode,
         };
         let opened = self.environment.vfs.open(&path, mode);
         let file = opened.map_err(io_error(Operation::Open, path))?;

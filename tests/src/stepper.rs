@@ -23,6 +23,7 @@ use towpath_broker::runtime::command::{
 };
 use towpath_broker::runtime::engine::{Engine, EngineOptions};
 use towpath_broker::runtime::published::PartitionHandle;
+use towpath_broker::runtime::scrub::ScrubOptions;
 use towpath_broker::runtime::sequencer::SequencerLimits;
 use towpath_proto::names::TopicName;
 use towpath_storage::vfs::sim::SimDisk;
@@ -55,6 +56,7 @@ pub fn small_options() -> EngineOptions {
             reference_bytes_min: 12 * 1024,
             ..SequencerLimits::default()
         },
+        scrub: ScrubOptions::default(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Partitions and their segments as decisions see them.
 
-use towpath_storage::{ActiveSegment, DirectoryLine, Lsn, Offset, PartitionRef, SegmentRef};
+use towpath_storage::{
+    ActiveSegment, DirectoryLine, Lsn, Offset, PartitionBounds, PartitionRef, SegmentRef,
+    SettledEnd,
+};
 
 use super::row::{PartitionRow, SegmentRow};
 
@@ -219,6 +222,23 @@ impl Partition {
     /// Its segments, by base offset.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// What readers need to know of it when everything is settled, as it is at a start.
+    pub fn bounds(&self, partition: PartitionRef) -> PartitionBounds {
+        let settled_end = self.active.map(|active| SettledEnd {
+            segment: SegmentRef::new(partition, active.base),
+            position: active.next_position,
+            offset: self.end,
+        });
+        PartitionBounds {
+            log_start: self.log_start,
+            end: self.end,
+            size_bytes: self.size_bytes,
+            last_append_time_ms: self.last_append_time_ms,
+            segments: self.segments.iter().map(|it| it.at(partition)).collect(),
+            settled_end,
+        }
     }
 
     /// The segment that is appended to.

@@ -205,6 +205,7 @@ impl Lane {
             loss,
             cursor,
             start,
+            damage: _,
         } = read;
         self.cursor = cursor;
         self.ahead_start = start;

@@ -283,6 +283,10 @@ impl Sources {
         text.one(&all::COMPACTION_REMOVED_RECORDS, removed);
         let written = load(&engine.compaction_bytes);
         text.one(&all::COMPACTION_WRITTEN_BYTES, written);
+        let (bytes, damage, time_ms) = engine.scrubbed();
+        text.one(&all::SCRUB_READ_BYTES, bytes);
+        text.one(&all::SCRUB_DAMAGE, damage);
+        text.one(&all::SCRUB_TIME, Duration::from_millis(time_ms));
     }
 
     fn write_rpc(&self, text: &mut Exposition) {

@@ -16,6 +16,7 @@ use super::maintenance::{CheckpointJob, Dropped, MaintenanceShared, MaintenanceW
 use super::metrics::EngineMetrics;
 use super::published::{PublishedState, TopicTable};
 use super::queue::WorkQueue;
+use super::scrub::ScrubOptions;
 use super::sequencer::{Sequencer, SequencerLimits, Shared};
 use super::settle::{SETTLE_LINGER, SettleProgress, SettleWorker};
 use crate::core::{BrokerTime, CoreLimits, State, index_filter_key_bytes};
@@ -29,6 +30,8 @@ pub struct EngineOptions {
     pub core: CoreLimits,
     /// Rounds.
     pub sequencer: SequencerLimits,
+    /// Reading everything now and then.
+    pub scrub: ScrubOptions,
 }
 
 /// Who this broker is.
@@ -101,6 +104,7 @@ impl Engine {
             storage.checkpointer,
             storage.dirty,
             maintenance_shared(&shared, files, reader, storage.broker_id),
+            options.scrub,
         );
         // Their removal from the state is in the checkpoint that recovery has written.
         maintenance_worker.remove_dropped(Dropped {

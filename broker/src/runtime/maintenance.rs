@@ -1,6 +1,7 @@
 //! The maintenance thread's work: checkpoints, removing what was dropped, watching the disk's space.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use towpath_storage::{
     CheckpointInput, Checkpointer, DirtySegments, Environment, LogReader, Lsn, MergeJob, MergeStep,
@@ -15,6 +16,7 @@ use super::index_view::IndexView;
 use super::metrics::EngineMetrics;
 use super::published::PublishedState;
 use super::queue::WorkQueue;
+use super::scrub::{ScrubOptions, Scrubber, ScrubberShared};
 use super::settle::{SettleProgress, SettleWork};
 use super::space::is_low;
 use crate::core::{CompactionPlan, IndexedTopic, is_index_row_needed, is_schedule_row_needed};
@@ -58,6 +60,7 @@ pub struct MaintenanceWorker {
     /// merge none: so what becomes of this one waits for no other reason to be named.
     is_merge_of_start: bool,
     compactor: Compactor,
+    scrubber: Scrubber,
     is_space_low: bool,
 }
 
@@ -68,6 +71,7 @@ impl MaintenanceWorker {
         mut checkpointer: Checkpointer,
         dirty: Arc<DirtySegments>,
         shared: MaintenanceShared,
+        scrub: ScrubOptions,
     ) -> Self {
         let MaintenanceShared {
             files,
@@ -80,6 +84,16 @@ impl MaintenanceWorker {
             reader,
             hash_key,
         } = shared;
+        let scrubber = Scrubber::new(
+            scrub,
+            ScrubberShared {
+                clock: Arc::clone(&environment.clock),
+                reader: reader.clone(),
+                published: Arc::clone(&published),
+                index: Arc::clone(&index),
+                metrics: Arc::clone(&metrics),
+            },
+        );
         let is_space_low = false;
         let merge = checkpointer.merge_job();
         let compactor = Compactor::new(CompactorShared {
@@ -104,6 +118,7 @@ impl MaintenanceWorker {
             is_merge_of_start: merge.is_some(),
             merge,
             compactor,
+            scrubber,
             is_space_low,
         }
     }
@@ -160,6 +175,16 @@ impl MaintenanceWorker {
     /// [`StorageError`] of a failed sync: nothing is known about a folder of segments, and the broker must end.
     pub fn compact(&mut self) -> Result<bool, StorageError> {
         self.compactor.step()
+    }
+
+    /// For how long [`MaintenanceWorker::scrub`] has nothing to do; none if it never has.
+    pub fn scrub_pause(&self) -> Option<Duration> {
+        self.scrubber.pause()
+    }
+
+    /// Reads a little of what is on disk, if it is time for it, and tells damage. Returns whether it was.
+    pub fn scrub(&mut self) -> bool {
+        self.scrubber.step()
     }
 
     /// Whether the segments hold everything that the job's checkpoint covers.

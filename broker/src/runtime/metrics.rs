@@ -51,6 +51,12 @@ pub struct EngineMetrics {
     pub(crate) compacted_records: AtomicU64,
     /// Bytes of frames that it has written.
     pub(crate) compaction_bytes: AtomicU64,
+    /// Bytes that were read to find damage.
+    pub(crate) scrubbed_bytes: AtomicU64,
+    /// Damaged places that were found so.
+    pub(crate) scrub_damage: AtomicU64,
+    /// When everything had been read once, milliseconds since the Unix epoch; 0 if it was not since the start.
+    pub(crate) scrub_time_ms: AtomicU64,
 }
 
 impl EngineMetrics {
@@ -75,6 +81,9 @@ impl EngineMetrics {
             checkpoint_nanos: AtomicU64::new(0),
             compacted_records: AtomicU64::new(0),
             compaction_bytes: AtomicU64::new(0),
+            scrubbed_bytes: AtomicU64::new(0),
+            scrub_damage: AtomicU64::new(0),
+            scrub_time_ms: AtomicU64::new(0),
         }
     }
 
@@ -110,6 +119,31 @@ impl EngineMetrics {
         self.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.checkpoint_time_ms.store(wall_ms, Ordering::Relaxed);
         self.checkpoint_nanos.store(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_scrubbed(&self, bytes: u64) {
+        self.scrubbed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_scrub_damage(&self) {
+        self.scrub_damage.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_scrub(&self, wall_ms: i64) {
+        let wall_ms = u64::try_from(wall_ms).unwrap_or(0);
+        self.scrub_time_ms.store(wall_ms, Ordering::Relaxed);
+    }
+
+    /// Bytes that were read to find damage, damaged places that were found so, and when everything had been
+    /// read once, milliseconds since the Unix epoch.
+    pub fn scrubbed(&self) -> (u64, u64, u64) {
+        let [bytes, damage, time_ms] = [
+            &self.scrubbed_bytes,
+            &self.scrub_damage,
+            &self.scrub_time_ms,
+        ]
+        .map(|it| it.load(Ordering::Relaxed));
+        (bytes, damage, time_ms)
     }
 
     pub(super) fn note_failed_checkpoint(&self) {

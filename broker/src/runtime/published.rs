@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use towpath_proto::names::TopicName;
-use towpath_storage::{Lsn, PartitionBounds, PartitionLog, PartitionRef, TopicId};
+use towpath_storage::{Lsn, PartitionLog, PartitionRef, TopicId};
 
 use super::metrics::Traffic;
 use crate::core::{Partition, Topic, TopicConfig, TopicRevision, TopicSettings};
@@ -23,13 +23,7 @@ pub struct PartitionHandle {
 
 impl PartitionHandle {
     fn new(partition: PartitionRef, known: &Partition) -> Self {
-        let bounds = PartitionBounds {
-            log_start: known.log_start(),
-            end: known.end(),
-            size_bytes: known.size_bytes(),
-            last_append_time_ms: known.last_append_time_ms(),
-            segments: known.segments().iter().map(|it| it.at(partition)).collect(),
-        };
+        let bounds = known.bounds(partition);
         let log = Arc::new(PartitionLog::new(partition, bounds));
         Self {
             log,

@@ -311,7 +311,8 @@ impl MaintenanceRun {
             } else if self.worker.is_compacting() {
                 STEP_PAUSE
             } else {
-                WATCH_INTERVAL
+                let pause = self.worker.scrub_pause().unwrap_or(WATCH_INTERVAL);
+                pause.clamp(STEP_PAUSE, WATCH_INTERVAL)
             };
             match self.jobs.pop(Some(patience)) {
                 Popped::Work(job) => {
@@ -337,6 +338,7 @@ impl MaintenanceRun {
     /// Does a little of what has time, and looks at the disk now and then.
     fn pass_time(&mut self, steps: &mut u32) -> Result<(), StorageError> {
         *steps += 1;
+        self.worker.scrub();
         if !self.worker.compact()? || *steps >= STEPS_PER_WATCH {
             *steps = 0;
             self.worker.watch_space();

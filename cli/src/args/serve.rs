@@ -104,6 +104,15 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "BYTES", env = "TOWPATH_ROUND_BYTES_MAX", hide_env_values = true,
           value_parser = parse_size)]
     round_bytes_max: Option<usize>,
+    /// How much of what is stored is read each second to find damage on the disk; 0 for nothing
+    /// [default: 8MiB]
+    #[arg(long, value_name = "BYTES", env = "TOWPATH_SCRUB_RATE", hide_env_values = true,
+          value_parser = parse_size)]
+    scrub_rate: Option<usize>,
+    /// How often all of it is read, if the rate allows [default: 7d]
+    #[arg(long, value_name = "TIME", env = "TOWPATH_SCRUB_PERIOD", hide_env_values = true,
+          value_parser = parse_duration)]
+    scrub_period: Option<Duration>,
     /// Only check the settings and print them
     #[arg(long)]
     pub(crate) check_config: bool,
@@ -133,6 +142,9 @@ impl ServeArgs {
         let segment_bytes_max = self.segment_bytes_max.map(|bytes| bytes as u64);
         take(&mut engine.core.segment_bytes_max, segment_bytes_max);
         take(&mut engine.sequencer.round_bytes_max, self.round_bytes_max);
+        let scrub_rate = self.scrub_rate.map(|bytes| bytes as u64);
+        take(&mut engine.scrub.bytes_per_second, scrub_rate);
+        take(&mut engine.scrub.period, self.scrub_period);
         config
     }
 }

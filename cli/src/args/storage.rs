@@ -10,8 +10,9 @@ use towpath_storage::dump::Selection;
 /// Which of the commands about data folders.
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  towpath storage dump
+  towpath storage verify
   towpath storage dump --only journal -o json
+  towpath storage repair
 ")]
 pub(crate) struct StorageArgs {
     /// What to do.
@@ -29,6 +30,67 @@ pub(crate) enum StorageCommand {
   towpath storage dump --only segments --topic 3 -o json | jq 'select(.item == \"frame\")'
 ")]
     Dump(DumpArgs),
+    /// Check a data folder that no broker uses, and name all damage; exit code 1 if something is lost
+    #[command(before_help = "Examples:
+  towpath storage verify
+  towpath storage verify --data-dir /mnt/backup/towpath && echo this backup is whole
+  towpath storage verify -o json | jq 'select(.effect == \"lost\")'
+")]
+    Verify(VerifyArgs),
+    /// Let a broker start again whose journal is damaged: shows what would be lost, and does it only with
+    /// --accept-loss
+    #[command(before_help = "Examples:
+  towpath storage repair
+  towpath storage repair --data-dir /var/lib/towpath --accept-loss
+")]
+    Repair(RepairArgs),
+}
+
+/// Which folder to check.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The folder [default: ./towpath-data]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "TOWPATH_DATA_DIR",
+        hide_env_values = true
+    )]
+    data_dir: Option<PathBuf>,
+}
+
+impl VerifyArgs {
+    /// The folder.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        folder_or_default(self.data_dir.as_ref())
+    }
+}
+
+/// Which folder to repair, and whether.
+#[derive(Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// The folder [default: ./towpath-data]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "TOWPATH_DATA_DIR",
+        hide_env_values = true
+    )]
+    data_dir: Option<PathBuf>,
+    /// Do it: what is shown is lost then, and kept in the folder lost+found for people to look at
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
+}
+
+impl RepairArgs {
+    /// The folder.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        folder_or_default(self.data_dir.as_ref())
+    }
+}
+
+fn folder_or_default(given: Option<&PathBuf>) -> PathBuf {
+    given.map_or_else(|| Config::default().data_dir, PathBuf::clone)
 }
 
 /// What to tell of a data folder.
@@ -74,8 +136,7 @@ enum DumpPart {
 impl DumpArgs {
     /// The folder.
     pub(crate) fn data_dir(&self) -> PathBuf {
-        let given = self.data_dir.clone();
-        given.unwrap_or_else(|| Config::default().data_dir)
+        folder_or_default(self.data_dir.as_ref())
     }
 
     /// What to tell of it.

@@ -13,7 +13,7 @@ use crate::args::ServeArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-use failure::start_failure;
+pub(super) use failure::start_failure;
 use report::{ConfigReport, ReadyReport};
 
 /// Runs a broker until it is told to stop or cannot go on. `start` is when the process started.

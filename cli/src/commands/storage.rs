@@ -1,7 +1,11 @@
 //! `towpath storage`: looking at data folders without a broker.
 
+mod repair;
+mod verify;
+
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
@@ -19,22 +23,30 @@ pub(super) fn run(command: &StorageCommand, session: &Session<'_>) -> Result<Out
     match command {
         // It reads files from its beginning to its end, and nothing else goes on meanwhile.
         StorageCommand::Dump(args) => tokio::task::block_in_place(|| dump(args, session)),
+        StorageCommand::Verify(args) => tokio::task::block_in_place(|| verify::run(args, session)),
+        StorageCommand::Repair(args) => tokio::task::block_in_place(|| repair::run(args)),
     }
 }
 
-fn dump(args: &DumpArgs, session: &Session<'_>) -> Result<Outcome, Failure> {
-    let data_dir = args.data_dir();
-    let vfs = RealVfs::new(&data_dir).map_err(|error| {
+/// A folder that is there already.
+fn folder(data_dir: &Path) -> Result<Arc<RealVfs>, Failure> {
+    let opened = RealVfs::new(data_dir);
+    let vfs = opened.map_err(|error| {
         Failure::io(
             format!("cannot open data folder {}", data_dir.display()),
             &error,
         )
         .hint("--data-dir says which folder")
     })?;
+    Ok(Arc::new(vfs))
+}
+
+fn dump(args: &DumpArgs, session: &Session<'_>) -> Result<Outcome, Failure> {
+    let vfs = folder(&args.data_dir())?;
     let mut printer = session.output.reports();
     let mut trouble_count = 0;
     let mut printed = Ok(());
-    Dump::new(Arc::new(vfs)).run(&args.selection(), &mut |item| {
+    Dump::new(vfs).run(&args.selection(), &mut |item| {
         trouble_count += u64::from(item.is_trouble());
         printed = printer.report(&ItemReport(item));
         if printed.is_err() || session.interrupt.has_come() {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::window::Window;
 use super::{Ending, Item, Told, Walk};
+use crate::environment::Environment;
 use crate::error::StorageError;
 use crate::folder;
 use crate::format::checkpoint_file::CheckpointFooter;
@@ -14,7 +15,7 @@ use crate::format::journal_header::{JOURNAL_HEADER_BYTES, JournalHeader};
 use crate::format::{align_block, usize_of};
 use crate::ids::Lsn;
 use crate::journal::JournalPosition;
-use crate::journal::scan::{JournalEnd, JournalScanner, ScannedEntry};
+use crate::journal::scan::{ENTRY_BYTES_MAX, JournalEnd, JournalScanner, ScannedEntry};
 use crate::vfs::BLOCK_BYTES;
 
 impl Walk<'_> {
@@ -69,12 +70,7 @@ impl Walk<'_> {
         let Some(header) = header else {
             return self.stale_entries(&mut window, number, JOURNAL_HEADER_BYTES as u64);
         };
-        let mut file = FileWalk {
-            window,
-            salt: header.salt,
-            file_number: header.number,
-            position: JOURNAL_HEADER_BYTES as u64,
-        };
+        let mut file = FileWalk::new(window, &header);
         let end = self.entries(&mut file)?;
         self.stale_entries(&mut file.window, number, end)
     }
@@ -180,7 +176,7 @@ impl Walk<'_> {
 }
 
 /// Looks for the entries of one life of a file.
-struct FileWalk {
+pub(crate) struct FileWalk {
     window: Window,
     salt: u64,
     file_number: u64,
@@ -188,6 +184,45 @@ struct FileWalk {
 }
 
 impl FileWalk {
+    fn new(window: Window, header: &JournalHeader) -> Self {
+        Self {
+            window,
+            salt: header.salt,
+            file_number: header.number,
+            position: JOURNAL_HEADER_BYTES as u64,
+        }
+    }
+
+    /// Opens a journal file; none if its header is not intact or not its own.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(crate) fn open(
+        environment: &Environment,
+        number: u64,
+    ) -> Result<Option<Self>, StorageError> {
+        let mut window = Window::open(environment, &folder::journal_file(number))?;
+        let header = JournalHeader::decode(window.at(0, JOURNAL_HEADER_BYTES)?);
+        let own = header.filter(|header| header.number == number);
+        Ok(own.map(|header| Self::new(window, &header)))
+    }
+
+    /// The next entry whose header, directory and change are intact; none if there is none to the end of the
+    /// file.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(crate) fn next_entry(&mut self) -> Result<Option<ScannedEntry>, StorageError> {
+        while let Some((header, _)) = self.next_header()? {
+            let bytes = self.read(header.entry_bytes().min(ENTRY_BYTES_MAX))?;
+            self.position += header.entry_bytes();
+            if let Some(entry) = ScannedEntry::decode(header, &bytes) {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
     /// The next intact header, to whose place it moves, and the place from where it had to search if it
     /// is not the one that comes next. `None` if there is none to the end of the file.
     fn next_header(&mut self) -> Result<Option<(EntryHeader, Option<u64>)>, StorageError> {

@@ -7,9 +7,8 @@ use super::{Item, Told, Walk};
 use crate::checkpoint::named_runs;
 use crate::error::StorageError;
 use crate::folder::{self, CheckpointName};
-use crate::format::row::Row;
 use crate::format::run_row::RunRow;
-use crate::runs::{Run, RunRows, list};
+use crate::runs::{Run, RunRows, check_rows, list};
 
 /// The runs that a checkpoint names, by number.
 type Named = BTreeMap<u64, RunRow>;
@@ -81,22 +80,5 @@ impl Walk<'_> {
             self.row(row)?;
         }
         Told::Continue(())
-    }
-}
-
-/// Reads the whole file: every block, and whether rows rise and are as many as the footer says.
-fn check_rows(run: &Arc<Run>) -> Result<(), StorageError> {
-    let mut rows = RunRows::new(run);
-    let (mut count, mut last) = (0, None);
-    while let Some(Row { key, .. }) = rows.next_row()? {
-        if last.as_ref().is_some_and(|last| *last >= key) {
-            return Err(run.corrupt(0, "rows are not in order"));
-        }
-        last = Some(key);
-        count += 1;
-    }
-    match count == run.footer().row_count {
-        true => Ok(()),
-        false => Err(run.corrupt(0, "rows are missing")),
     }
 }

@@ -17,7 +17,7 @@ const USED_BYTES: usize = 64;
 /// ```text
 ///  0 magic u64      8 version u32   12 crc u32 of bytes 0..12 and 16..64
 /// 16 number u64    24 salt u64      32 previous salt u64
-/// 40 broker id, 16 bytes            56 reserved, zero
+/// 40 broker id, 16 bytes            56 file bytes u64
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalHeader {
@@ -29,6 +29,8 @@ pub struct JournalHeader {
     pub previous_salt: u64,
     /// The folder that the file belongs to.
     pub broker_id: BrokerId,
+    /// Length of the file, which was durable before its first entry; 0 in files of older releases.
+    pub file_bytes: u64,
 }
 
 impl JournalHeader {
@@ -42,7 +44,7 @@ impl JournalHeader {
         rest.put_u64_le(self.salt);
         rest.put_u64_le(self.previous_salt);
         rest.put_slice(self.broker_id.as_bytes());
-        rest.put_u64_le(0);
+        rest.put_u64_le(self.file_bytes);
         block.put_u32_le(crc_of(&[&block, &rest]));
         block.put_slice(&rest);
         block.resize(JOURNAL_HEADER_BYTES, 0);
@@ -63,11 +65,14 @@ impl JournalHeader {
         let salt = input.try_get_u64_le().ok()?;
         let previous_salt = input.try_get_u64_le().ok()?;
         let broker_id = BrokerId::new(input.get(..16)?.try_into().ok()?);
+        input.advance(16);
+        let file_bytes = input.try_get_u64_le().ok()?;
         Some(Self {
             number,
             salt,
             previous_salt,
             broker_id,
+            file_bytes,
         })
     }
 }
@@ -83,6 +88,7 @@ mod tests {
             salt: 0x1234_5678_9abc_def0,
             previous_salt: 3,
             broker_id: BrokerId::new([9; 16]),
+            file_bytes: 65_536,
         };
         let block = header.encode();
         assert_eq!(block.len(), JOURNAL_HEADER_BYTES, "a header is one block");

@@ -123,6 +123,12 @@ impl JournalFiles {
         self.spare.extend(self.live.drain(still_live..));
     }
 
+    /// Notes that the journal ends with the entry `recovered`, whatever files hold behind it. They stay until
+    /// they are freed, and those that begin with a later entry are removed then.
+    pub(crate) fn end_with(&mut self, recovered: Lsn) {
+        self.recovered = recovered;
+    }
+
     /// Bytes of the disk that [`JournalFiles::prepare`] takes for this; 0 if a spare file serves.
     pub fn allocation_bytes(&self, round_bytes: u64) -> u64 {
         let file_bytes = self.bytes_for(round_bytes);
@@ -163,6 +169,7 @@ impl JournalFiles {
             salt,
             previous_salt,
             broker_id: self.broker_id,
+            file_bytes,
         };
         self.write_header(&path, &header)?;
         // From here on the number is taken, whatever else happens.

@@ -27,7 +27,7 @@ use file::{JournalFolder, OpenJournalFile};
 /// Read at once.
 const WINDOW_BYTES: usize = 1024 * 1024;
 /// No entry is longer: the largest commit, its directory and its change.
-const ENTRY_BYTES_MAX: u64 = 256 * 1024 * 1024;
+pub(crate) const ENTRY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Where and how the journal ends.
 #[derive(Debug)]
@@ -141,7 +141,8 @@ impl JournalScanner {
         Ok(None)
     }
 
-    fn here(&self) -> JournalPosition {
+    /// Where the next entry is looked for.
+    pub(crate) fn here(&self) -> JournalPosition {
         let file = self.files.front().map_or(0, |file| file.number);
         JournalPosition {
             file,
@@ -165,6 +166,15 @@ impl JournalScanner {
                 at: in_file(0),
                 what: "the file header is damaged",
                 evidence: in_file(JOURNAL_HEADER_BYTES as u64),
+            });
+        }
+        // It has the last entry, or the checkpoint names it: it was whole when it was begun.
+        if self.files.front().is_some_and(|file| file.is_cut) {
+            let file = at.file;
+            return Ok(JournalEnd::Damaged {
+                at,
+                what: "the file is cut",
+                evidence: JournalPosition { file, position: 0 },
             });
         }
         let remains = self.remains()?;

@@ -8,6 +8,7 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FramePlace};
 use crate::format::usize_of;
 use crate::ids::Offset;
 use crate::index::{Sought, look_up};
+use crate::partition_log::SettledEnd;
 use crate::segment_files::SegmentFiles;
 use crate::vfs::{VfsFile, read_full_at};
 
@@ -16,21 +17,26 @@ const WINDOW_BYTES: u64 = 64 * 1024;
 
 /// The position and base offset of the first intact frame behind `place`.
 ///
-/// `None` if no index entry lies behind it: up to one, all bytes are known to belong to frames that were
-/// acknowledged; further on there may be frames of a round that was lost.
+/// `None` if neither an index entry nor `settled_end` lies behind it: up to there, all bytes are known to
+/// belong to frames that were acknowledged; further on there may be frames of a round that was lost.
 pub(super) fn next_frame(
     files: &SegmentFiles,
     file: &dyn VfsFile,
     path: &Path,
     place: &FramePlace,
+    settled_end: Option<SettledEnd>,
 ) -> Result<Option<(u64, Offset)>, StorageError> {
-    let Some(indexed) = look_up(files, place.segment, Sought::After(place.position)) else {
+    let indexed = look_up(files, place.segment, Sought::After(place.position));
+    let indexed = indexed.map(|entry| (entry.position, entry.base_offset));
+    let settled_end = settled_end.map(|end| (end.position, end.offset));
+    let known = indexed.or(settled_end);
+    let Some((end_position, end_offset)) = known.filter(|(end, _)| *end > place.position) else {
         return Ok(None);
     };
-    let mut window = vec![0; usize_of(WINDOW_BYTES.min(indexed.position - place.position))];
+    let mut window = vec![0; usize_of(WINDOW_BYTES.min(end_position - place.position))];
     let mut position = place.position + ALIGN_BYTES;
-    while position + FRAME_HEADER_BYTES as u64 <= indexed.position {
-        let length = usize_of((indexed.position - position).min(WINDOW_BYTES));
+    while position + FRAME_HEADER_BYTES as u64 <= end_position {
+        let length = usize_of((end_position - position).min(WINDOW_BYTES));
         let buffer = window.get_mut(..length).unwrap_or_default();
         let count =
             read_full_at(file, buffer, position).map_err(io_error(Operation::Read, path))?;
@@ -45,8 +51,8 @@ pub(super) fn next_frame(
                 ..*place
             };
             if let Ok(header) = FrameHeader::decode(header, &at)
-                && at.position + header.padded_bytes() <= indexed.position
-                && header.next_offset() <= indexed.base_offset
+                && at.position + header.padded_bytes() <= end_position
+                && header.next_offset() <= end_offset
             {
                 return Ok(Some((at.position, header.base_offset)));
             }
@@ -54,5 +60,5 @@ pub(super) fn next_frame(
         }
         position += start as u64;
     }
-    Ok(Some((indexed.position, indexed.base_offset)))
+    Ok(Some((end_position, end_offset)))
 }

@@ -1,17 +1,18 @@
 //! Walking the frames of one segment, from a position to the end of a read.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{DiskRead, LogReader, READ_BYTES, READ_BYTES_MIN, ReadCursor, resync};
+use super::{DiskRead, LogReader, READ_BYTES, READ_BYTES_MIN, ReadCursor, SegmentDamage, resync};
 use crate::error::{Operation, StorageError, io_error};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FramePlace};
 use crate::format::{align_block, usize_of};
 use crate::frame::{Frame, OffsetDeltas};
 use crate::ids::{Offset, OffsetRange};
-use crate::partition_log::ReadLimit;
+use crate::partition_log::{ReadLimit, SettledEnd};
 use crate::vfs::{BLOCK_BYTES, VfsFile, read_full_at};
 
 /// No frame is longer: the largest commit and its header.
@@ -29,6 +30,10 @@ pub(super) struct SegmentRead<'a> {
     /// One past the last offset to be read from this segment.
     pub(super) end: Offset,
     pub(super) limit: ReadLimit,
+    /// How far the file holds acknowledged frames and nothing else, if that is known.
+    pub(super) settled_end: Option<SettledEnd>,
+    /// Where zeros begin that were passed over before the present place.
+    pub(super) gap_start: Option<u64>,
 }
 
 /// What stands at a position.
@@ -45,6 +50,10 @@ enum Step {
         end: Offset,
         /// Whether the frame with that offset lies at the present position.
         is_passed: bool,
+        /// Where in the file.
+        positions: Range<u64>,
+        /// What was found there.
+        what: String,
     },
 }
 
@@ -77,9 +86,19 @@ impl SegmentRead<'_> {
                         continue;
                     }
                     Step::Done => return Ok(self.finish(read)),
-                    Step::Damaged { end, is_passed } => {
+                    Step::Damaged {
+                        end,
+                        is_passed,
+                        positions,
+                        what,
+                    } => {
                         let start = self.offset;
                         read.loss = Some(OffsetRange { start, end });
+                        read.damage = Some(SegmentDamage {
+                            path: self.path.clone(),
+                            positions,
+                            what,
+                        });
                         self.offset = end;
                         return Ok(match is_passed {
                             true => self.finish(read),
@@ -131,6 +150,7 @@ impl SegmentRead<'_> {
             let is_file_end = block.len() < want_bytes;
             match FrameHeader::decode(rest, &self.place) {
                 Ok(header) => {
+                    self.gap_start = None;
                     let frame_bytes = usize_of(header.frame_bytes());
                     if header.next_offset() <= self.offset {
                         self.place.position += header.padded_bytes();
@@ -151,6 +171,7 @@ impl SegmentRead<'_> {
                     if !self.place.position.is_multiple_of(BLOCK_BYTES as u64) =>
                 {
                     let next = align_block(self.place.position);
+                    self.gap_start = Some(self.place.position);
                     start += usize_of(next - self.place.position);
                     self.place.position = next;
                 }
@@ -170,6 +191,8 @@ impl SegmentRead<'_> {
             return Step::Damaged {
                 end: header.base_offset.min(self.end),
                 is_passed: header.base_offset <= self.end,
+                positions: self.place.position..self.place.position,
+                what: "the frames before this position are missing".to_owned(),
             };
         }
         let deltas_start = start + FRAME_HEADER_BYTES;
@@ -182,10 +205,13 @@ impl SegmentRead<'_> {
         let Some(deltas) = deltas.filter(|_| header.matches(payload)) else {
             tracing::error!(segment = %self.place.segment, position = self.place.position,
                 "records do not match their checksum");
+            let start = self.place.position;
             self.place.position += header.padded_bytes();
             return Step::Damaged {
                 end: header.next_offset().min(self.end),
                 is_passed: header.next_offset() <= self.end,
+                positions: start..start + header.frame_bytes(),
+                what: "records do not match their checksum".to_owned(),
             };
         };
         Step::Frame(Frame {
@@ -197,13 +223,23 @@ impl SegmentRead<'_> {
 
     /// Damage to a header: nothing is known until the next intact one.
     fn damaged(&mut self, what: &str) -> Result<Step, StorageError> {
-        let FramePlace { segment, position } = self.place;
-        tracing::error!(%segment, position, what, "segment is damaged");
-        let next = resync::next_frame(&self.reader.files, &*self.file, &self.path, &self.place)?;
+        // Behind zeros no run begins: they may be what is left of frames.
+        self.place.position = self.gap_start.take().unwrap_or(self.place.position);
+        let FramePlace {
+            segment,
+            position: start,
+        } = self.place;
+        tracing::error!(%segment, position = start, what, "segment is damaged");
+        let (files, file) = (&self.reader.files, &*self.file);
+        let next = resync::next_frame(files, file, &self.path, &self.place, self.settled_end)?;
         let Some((position, base_offset)) = next else {
+            let file_bytes = self.file.len();
+            let file_bytes = file_bytes.map_err(io_error(Operation::Read, &self.path))?;
             return Ok(Step::Damaged {
                 end: self.end,
                 is_passed: false,
+                positions: start..file_bytes.max(start),
+                what: what.to_owned(),
             });
         };
         self.place.position = position;
@@ -213,6 +249,8 @@ impl SegmentRead<'_> {
         Ok(Step::Damaged {
             end: base_offset.min(self.end),
             is_passed: base_offset <= self.end,
+            positions: start..position,
+            what: what.to_owned(),
         })
     }
 

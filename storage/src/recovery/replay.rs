@@ -35,6 +35,8 @@ pub(super) struct Replay<'a> {
     /// Frames that are applied and not settled.
     pub(super) unsettled: Unsettled,
     pub(super) progress: &'a mut Progress,
+    /// The entry behind which damage may end the journal.
+    pub(super) accepted: Option<Lsn>,
 }
 
 /// Frames in the order of the journal; those that went by reference without their bytes.
@@ -63,13 +65,18 @@ impl Replay<'_> {
             position: footer.journal_position,
         };
         let scanner = JournalScanner::open(self.environment, broker_id, continuation, footer.lsn)?;
-        let mut scanner = scanner.ok_or_else(|| OpenError::JournalDamaged {
-            after_lsn: footer.lsn,
-            what: format!(
-                "journal file {} is missing or is not that file",
-                continuation.file
-            ),
-        })?;
+        let Some(mut scanner) = scanner else {
+            let file = continuation.file;
+            let what = format!("journal file {file} is missing or is not that file");
+            self.cut(footer.lsn, file, what)?;
+            return Ok(Replayed {
+                lsn: footer.lsn,
+                time_ms: footer.time_ms,
+                last_file: file,
+                report: self.report,
+                is_cut: true,
+            });
+        };
         let journal_bytes = scanner.left_bytes();
         let (mut lsn, mut time_ms) = (footer.lsn, footer.time_ms);
         let end = loop {
@@ -85,12 +92,13 @@ impl Replay<'_> {
         };
         self.settle()?;
         let last_file = end.at().file;
-        self.judge(lsn, end)?;
+        let is_cut = self.judge(lsn, end)?;
         Ok(Replayed {
             lsn,
             time_ms,
             last_file,
             report: self.report,
+            is_cut,
         })
     }
 
@@ -217,40 +225,50 @@ impl Replay<'_> {
         Ok(bytes)
     }
 
-    /// Sets a torn tail aside; refuses to start over damage.
-    fn judge(&mut self, lsn: Lsn, end: JournalEnd) -> Result<(), OpenError> {
-        match end {
-            JournalEnd::Torn { at, .. } if self.named_durable > lsn => {
-                let what = format!(
-                    "a checkpoint names lsn {} but the journal ends in file {} at position {}",
-                    self.named_durable, at.file, at.position
-                );
-                Err(OpenError::JournalDamaged {
-                    after_lsn: lsn,
-                    what,
-                })
-            }
-            JournalEnd::Torn {
-                at,
-                remains: Some(bytes),
-            } => {
-                let name = format!("journal-{:020}-{}.bytes", at.file, at.position);
-                quarantine::set_aside(self.environment, &name, &bytes)?;
-                self.report.quarantined_bytes += bytes.len() as u64;
-                Ok(())
-            }
-            JournalEnd::Torn { remains: None, .. } => Ok(()),
-            JournalEnd::Damaged { at, what, evidence } => {
-                let what = format!(
-                    "{what} in file {} at position {}, and an entry in file {} at position {} says \
-                     that it was durable",
-                    at.file, at.position, evidence.file, evidence.position
-                );
-                Err(OpenError::JournalDamaged {
-                    after_lsn: lsn,
-                    what,
-                })
-            }
+    /// Sets a torn tail aside; refuses to start over damage, unless that is accepted. Returns whether it is.
+    fn judge(&mut self, lsn: Lsn, end: JournalEnd) -> Result<bool, OpenError> {
+        let file = end.at().file;
+        match damage_of(&end, lsn, self.named_durable) {
+            Some(what) => self.cut(lsn, file, what).map(|()| true),
+            None => Ok(self.set_torn_aside(end).map(|()| false)?),
         }
+    }
+
+    fn set_torn_aside(&mut self, end: JournalEnd) -> Result<(), StorageError> {
+        if let JournalEnd::Torn {
+            at,
+            remains: Some(bytes),
+        } = end
+        {
+            let name = format!("journal-{:020}-{}.bytes", at.file, at.position);
+            quarantine::set_aside(self.environment, &name, &bytes)?;
+            self.report.quarantined_bytes += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Lets the journal end behind an entry, if that is accepted: keeps the files from `file` on aside.
+    fn cut(&self, after_lsn: Lsn, file: u64, what: String) -> Result<(), OpenError> {
+        if self.accepted != Some(after_lsn) {
+            return Err(OpenError::JournalDamaged { after_lsn, what });
+        }
+        tracing::error!(%after_lsn, what, "the journal ends here, what followed is lost");
+        Ok(crate::repair::keep_journal(self.environment, file)?)
+    }
+}
+
+/// Why the journal cannot end behind `lsn`, if something says that more had been durable.
+pub(crate) fn damage_of(end: &JournalEnd, lsn: Lsn, named_durable: Lsn) -> Option<String> {
+    match end {
+        JournalEnd::Torn { at, .. } if named_durable > lsn => Some(format!(
+            "a checkpoint names lsn {named_durable} but the journal ends in file {} at position {}",
+            at.file, at.position
+        )),
+        JournalEnd::Torn { .. } => None,
+        JournalEnd::Damaged { at, what, evidence } => Some(format!(
+            "{what} in file {} at position {}, and what is in file {} at position {} says \
+             that more had been durable",
+            at.file, at.position, evidence.file, evidence.position
+        )),
     }
 }

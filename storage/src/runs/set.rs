@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cache::BlockCache;
+use super::check::RunCheck;
 use super::cursor::{KeyRange, RunCursor};
 use super::merged_rows::MergedRows;
 use super::range::{Direction, RowRange};
@@ -107,6 +108,11 @@ impl RunSet {
             }
         }
         Ok(Some(Lookup::Unknown))
+    }
+
+    /// For reading each run from its first row to its last.
+    pub fn checks(&self) -> Vec<RunCheck> {
+        self.runs.iter().map(RunCheck::new).collect()
     }
 
     /// Goes through the rows of a range that are there, from either end. Each step may read the disk.

@@ -200,12 +200,14 @@ fn headers_of_files_are_as_described() {
         salt: 0x2222,
         previous_salt: 0x3333,
         broker_id: BROKER,
+        file_bytes: 0x4444,
     };
-    let values: [(&str, &[u8]); 4] = [
+    let values: [(&str, &[u8]); 5] = [
         ("number", &number(0x1111)),
         ("salt", &number(0x2222)),
         ("previous salt", &number(0x3333)),
         ("broker id", BROKER.as_bytes()),
+        ("file bytes", &number(0x4444)),
     ];
     check("Journal header", &journal.encode(), &[], &values);
     let segment = SegmentHeader {

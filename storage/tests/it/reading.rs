@@ -1,6 +1,6 @@
 //! Reading a partition: from memory, from segments, across their borders, and around damage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use towpath_storage::vfs::sim::{CrashMode, Fault, Injection, OperationKind, SimDisk, SimOptions};
 use towpath_storage::{Lsn, Offset, OffsetRange, ReadLimit, StorageError, TailRead};
@@ -218,7 +218,8 @@ fn a_cursor_saves_the_look_up() {
     let next = first.frames.last().unwrap().header.next_offset();
     let (second, without) = reads(first.cursor, next);
     assert_eq!(second.frames[0].header.base_offset, next);
-    assert_eq!(without + 1, with_look_up, "the index is not read");
+    let what = "neither is the index read nor held against its frame";
+    assert_eq!(without + 2, with_look_up, "{what}");
     // A cursor of another place is of no use, and of no harm.
     let (third, _) = reads(first.cursor, Offset::new(5));
     let holder = &third.frames[0].header;
@@ -549,4 +550,60 @@ fn nothing_is_read_at_the_end() {
         broker.log(P0).read_tail(Offset::new(1), all),
         TailRead::AtEnd
     );
+}
+
+#[test]
+fn what_is_appended_behind_damage_is_read() {
+    let mut broker = new_broker();
+    for number in 0..3 {
+        broker.round([Batch::inline(P0, payload(number, 100))]);
+    }
+    broker.settle();
+    let log = PathBuf::from("topics/1-topic-1/0/00000000000000000000.log");
+    // The second frame of three, each of 164 bytes with padding to 168: no index entry lies behind it.
+    broker.disk.flip_bit(&log, 4096 + 168 + 20, 3).unwrap();
+    let mut expected = vec![
+        Found::Batch(0, payload(0, 100)),
+        Found::Loss(1, 2),
+        Found::Batch(2, payload(2, 100)),
+    ];
+    assert_eq!(
+        broker.read(P0, 0),
+        expected,
+        "what lies behind is found again"
+    );
+    broker.round([Batch::inline(P0, payload(3, 100))]);
+    broker.settle();
+    expected.push(Found::Batch(3, payload(3, 100)));
+    assert_eq!(broker.read(P0, 0), expected, "and so is what comes later");
+}
+
+#[test]
+fn the_index_of_another_segment_is_not_believed() {
+    let mut broker = new_broker();
+    broker.create(P1);
+    for number in 0..12 {
+        broker.time_ms += 1_000;
+        broker.round([
+            Batch::inline(P0, payload(number, 6_000)),
+            Batch::inline(P1, payload(number, 9_000)).records(3),
+        ]);
+    }
+    broker.settle();
+    let index = |partition| format!("topics/1-topic-1/{partition}/00000000000000000000.index");
+    let other = broker.disk.read(Path::new(&index(1))).unwrap();
+    let own = broker.disk.read(Path::new(&index(0))).unwrap();
+    assert!(
+        other.len() >= own.len() && other[32..] != own[32..],
+        "another one"
+    );
+    overwrite(&broker.disk, Path::new(&index(0)), 0, &other);
+    for offset in 0..12 {
+        let found = broker.read(P0, offset);
+        assert_eq!(found[0], Found::Batch(offset, payload(offset, 6_000)));
+        let log = broker.log(P0);
+        let time_ms = broker.time_ms - 1_000 * (11 - i64::try_from(offset).unwrap());
+        let at = broker.storage.reader.offset_at_time(log, time_ms).unwrap();
+        assert_eq!(at, Offset::new(offset), "by its time");
+    }
 }

@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// Takes over why a broker did not start, with what to do about it.
-pub(super) fn start_failure(error: StartError) -> Failure {
+pub(in crate::commands) fn start_failure(error: StartError) -> Failure {
     let hint = error.hint();
     let failure = Failure::new(exit_of(&error), error.to_string());
     let failure = match error.source() {

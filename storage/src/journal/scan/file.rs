@@ -24,6 +24,8 @@ pub(crate) struct OpenJournalFile {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn VfsFile>,
     pub(crate) file_bytes: u64,
+    /// Whether a part of the file is missing: its length was durable before its first entry.
+    pub(crate) is_cut: bool,
 }
 
 /// What the journal's folder holds.
@@ -66,6 +68,7 @@ impl JournalFolder {
                     path,
                     file,
                     file_bytes,
+                    is_cut: file_bytes < header.file_bytes,
                 }),
                 None => {
                     // A file that was being prepared holds at most entries that a checkpoint covers.
