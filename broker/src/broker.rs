@@ -19,7 +19,7 @@ use crate::config::{Config, Listener};
 use crate::error::StartError;
 use crate::fetch::Reading;
 use crate::memory::Budget;
-use crate::metrics::{RpcMetrics, Scraper, Sources};
+use crate::metrics::{ConnectionMetrics, RpcMetrics, Scraper, Sources};
 use crate::runtime::engine::{Engine, Identity};
 use crate::runtime::read_pool::ReadPool;
 use crate::runtime::sequencer::Shared as EngineShared;
@@ -55,7 +55,7 @@ impl Broker {
         let doors = Doors::open(&config).await?;
         let path = config.data_dir.clone();
         let environment = blocking(move || open_folder(&path)).await?;
-        Self::serve(config, environment, doors).await
+        Box::pin(Self::serve(config, environment, doors)).await
     }
 
     /// Starts a broker on files, time and randomness from outside; `data_dir` only names them.
@@ -65,7 +65,7 @@ impl Broker {
     pub async fn start_in(config: Config, environment: Environment) -> Result<Self, StartError> {
         check(&config)?;
         let doors = Doors::open(&config).await?;
-        Self::serve(config, environment, doors).await
+        Box::pin(Self::serve(config, environment, doors)).await
     }
 
     async fn serve(
@@ -87,6 +87,7 @@ impl Broker {
         let scraper = Scraper::new(Sources {
             engine: engine_shared,
             reading: shared.reading.clone(),
+            connections: Arc::clone(&limits.connections),
             rpc: Arc::clone(&limits.rpc),
             groups: Arc::clone(&shared.metrics.groups),
             refusals: Arc::clone(&shared.metrics.refusals),
@@ -276,9 +277,12 @@ fn server_limits(config: &Config) -> ServerLimits {
     let patience = config.stall_deadline;
     ServerLimits {
         connection_count_max: config.limits.connection_count_max,
+        connection_count_per_address_max: config.limits.connection_count_per_address_max,
         stream_count_max: config.limits.stream_count_max,
         receiving: Budget::new(config.limits.receiving_bytes_max, patience),
         unread: Budget::new(config.limits.unread_bytes_max, patience),
+        window_bytes_max: config.limits.window_bytes_max,
+        connections: Arc::new(ConnectionMetrics::default()),
         rpc: Arc::new(RpcMetrics::new(api::DESCRIPTOR_SETS)),
     }
 }
