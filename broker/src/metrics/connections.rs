@@ -114,7 +114,7 @@ impl ConnectionMetrics {
     }
 
     /// How many were refused, by why.
-    pub(super) fn refused(&self) -> impl Iterator<Item = (Refused, u64)> {
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (Refused, u64)> {
         let counts = self.refused.iter().map(|it| it.load(Ordering::Relaxed));
         Refused::ALL.into_iter().zip(counts)
     }

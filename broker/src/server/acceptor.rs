@@ -85,3 +85,36 @@ fn is_of_connection(error: &io::Error) -> bool {
             | io::ErrorKind::Interrupted
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_cannot_be_taken_is_turned_away_and_others_are_taken_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let metrics = Arc::default();
+        let mut acceptor = Acceptor::new(listener, &metrics);
+        let mut waiting = Vec::new();
+        for _ in 0..3 {
+            waiting.push(TcpStream::connect(address).await.unwrap());
+        }
+        // As when the operating system has no descriptor but that of the reserve.
+        assert!(acceptor.reserve.is_some(), "there is one");
+        acceptor.listener.accept().await.unwrap();
+        acceptor.turn_away();
+        for mut stream in waiting {
+            let mut rest = Vec::new();
+            drop(stream.read_to_end(&mut rest).await);
+        }
+        let refused: Vec<_> = metrics.refused().collect();
+        assert!(refused.contains(&(Refused::Descriptors, 2)), "{refused:?}");
+        assert!(acceptor.reserve.is_some(), "for the next time");
+        let client = TcpStream::connect(address).await.unwrap();
+        let (_, from) = acceptor.accept().await;
+        assert_eq!(from, client.local_addr().unwrap());
+    }
+}

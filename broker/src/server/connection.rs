@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -159,17 +160,16 @@ fn closed_by(served: hyper::Result<()>, flooded: &AtomicBool) -> Closed {
     };
     // ORDERING: set by the same task.
     let is_flood = flooded.load(Ordering::Relaxed);
-    let mut causes = std::iter::successors(error.source(), |&error| error.source());
-    let http2 = causes.find_map(|cause| cause.downcast_ref::<h2::Error>());
+    let causes = || std::iter::successors(error.source(), |&error| error.source());
+    let http2 = causes().find_map(|cause| cause.downcast_ref::<h2::Error>());
+    let mut io = causes().filter_map(|cause| cause.downcast_ref::<io::Error>());
     let why = match http2 {
         _ if is_flood => Closed::Flood,
         _ if error.is_timeout() => Closed::Silent,
+        _ if io.any(|cause| cause.kind() == io::ErrorKind::TimedOut) => Closed::Silent,
         Some(http2) if http2.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) => Closed::Flood,
-        Some(http2) => match http2.get_io().map(std::io::Error::kind) {
-            Some(std::io::ErrorKind::TimedOut) => Closed::Silent,
-            None if http2.is_library() => Closed::Protocol,
-            Some(_) | None => Closed::Client,
-        },
+        Some(http2) if http2.is_remote() => Closed::Client,
+        Some(_) => Closed::Protocol,
         None => Closed::Client,
     };
     tracing::debug!(%error, reason = why.as_str(), "connection broke");
