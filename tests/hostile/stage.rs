@@ -87,6 +87,13 @@ impl Stage {
         self.cli(&["topic", "list"]);
     }
 
+    /// Runs a command; returns whether it has succeeded.
+    pub(crate) fn try_cli(&self, args: &[&str]) -> bool {
+        let running = spawn_cli(&self.setup.url(), args, Stdio::null());
+        let ended = running.wait(PATIENCE).expect("a command ends");
+        ended.code() == Some(0)
+    }
+
     /// Runs a command that must succeed.
     pub(crate) fn cli(&self, args: &[&str]) {
         let running = spawn_cli(&self.setup.url(), args, Stdio::null());
