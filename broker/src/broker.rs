@@ -19,7 +19,7 @@ use crate::config::{Config, Listener};
 use crate::error::StartError;
 use crate::fetch::Reading;
 use crate::memory::Budget;
-use crate::metrics::{RpcMetrics, Scraper, Sources};
+use crate::metrics::{ConnectionMetrics, RpcMetrics, Scraper, Sources};
 use crate::runtime::engine::{Engine, Identity};
 use crate::runtime::read_pool::ReadPool;
 use crate::runtime::sequencer::Shared as EngineShared;
@@ -87,6 +87,7 @@ impl Broker {
         let scraper = Scraper::new(Sources {
             engine: engine_shared,
             reading: shared.reading.clone(),
+            connections: Arc::clone(&limits.connections),
             rpc: Arc::clone(&limits.rpc),
             groups: Arc::clone(&shared.metrics.groups),
             refusals: Arc::clone(&shared.metrics.refusals),
@@ -277,9 +278,12 @@ fn server_limits(config: &Config) -> ServerLimits {
     let patience = config.stall_deadline;
     ServerLimits {
         connection_count_max: config.limits.connection_count_max,
+        connection_count_per_address_max: config.limits.connection_count_per_address_max,
         stream_count_max: config.limits.stream_count_max,
         receiving: Budget::new(config.limits.receiving_bytes_max, patience),
         unread: Budget::new(config.limits.unread_bytes_max, patience),
+        window_bytes_max: config.limits.window_bytes_max,
+        connections: Arc::new(ConnectionMetrics::default()),
         rpc: Arc::new(RpcMetrics::new(api::DESCRIPTOR_SETS)),
     }
 }

@@ -56,10 +56,17 @@ pub struct Config {
 #[expect(clippy::struct_field_names, reason = "qualifiers stand last")]
 #[derive(Debug, Clone)]
 pub struct ClientLimits {
-    /// Most connections. Default 1,024, from 2 to 65,536, since a client of the SDK has two; further ones wait to be accepted. Each
-    /// takes a descriptor, and while it sends up to 8 MiB of memory, of which all together take 256 MiB
-    /// and 256 KiB each at most.
+    /// Most connections. Default 1,024, from 2 to 65,536, since a client of the SDK has two; further
+    /// ones are refused, and make one leave that nobody has used for 10 s. Each takes a descriptor, and
+    /// while it sends 64 KiB of memory and its part of `window_bytes_max`.
     pub connection_count_max: usize,
+    /// Most connections of one address, or of one /64 of IPv6, from 1 to 65,536; further ones are
+    /// refused. Default none: 128 of an address of another machine, and of this machine all.
+    pub connection_count_per_address_max: Option<usize>,
+    /// Most memory of what connections have sent and nobody has read, bytes, beyond 64 KiB for each.
+    /// Default 256 MiB, from 0 to 64 GiB. The first connections may send 8 MiB ahead, later ones less as
+    /// it is used up; 0 gives 64 KiB to all.
+    pub window_bytes_max: usize,
     /// Most streams and calls of one connection. Default 256, from 1 to 65,536.
     pub stream_count_max: u32,
     /// Most memory of batches that wait to be written, bytes, over all streams. Default 64 MiB, from
@@ -98,6 +105,8 @@ impl Default for ClientLimits {
     fn default() -> Self {
         Self {
             connection_count_max: 1024,
+            connection_count_per_address_max: None,
+            window_bytes_max: 256 * MIB,
             stream_count_max: 256,
             in_flight_bytes_max: 64 * MIB,
             in_flight_bytes_per_stream_max: 16 * MIB,
@@ -153,7 +162,18 @@ impl Config {
     pub fn validate(&self) -> Vec<ConfigProblem> {
         let numbers = self.numbers().into_iter().chain(self.scrub_numbers());
         let numbers = numbers.filter_map(|number| number.check());
+        let numbers = numbers.chain(self.check_per_address());
         numbers.chain(self.check_admin_listen()).collect()
+    }
+
+    fn check_per_address(&self) -> Option<ConfigProblem> {
+        let setting = NumberSetting {
+            flag: PER_ADDRESS,
+            number: self.limits.connection_count_per_address_max? as u128,
+            unit: "",
+            allowed: 1..=65_536,
+        };
+        setting.check()
     }
 
     /// Both would otherwise be told that somebody else is there.
@@ -185,6 +205,11 @@ impl Config {
                 "--insecure-allow-remote",
                 self.insecure_allow_remote.to_string(),
                 default.insecure_allow_remote.to_string(),
+            ),
+            (
+                PER_ADDRESS,
+                shown(self.limits.connection_count_per_address_max),
+                shown(default.limits.connection_count_per_address_max),
             ),
         ];
         let numbers = self.numbers().into_iter().zip(default.numbers());
@@ -224,7 +249,7 @@ impl Config {
         all.find(|(_, address)| !address.ip().is_loopback())
     }
 
-    fn numbers(&self) -> [NumberSetting; 12] {
+    fn numbers(&self) -> [NumberSetting; 13] {
         let limits = &self.limits;
         let all = limits.in_flight_bytes_max as u128;
         let message = MESSAGE_BYTES_MAX as u128;
@@ -246,6 +271,12 @@ impl Config {
                 limits.connection_count_max as u128,
                 "",
                 2..=65_536,
+            ),
+            number(
+                "--window-bytes-max",
+                limits.window_bytes_max as u128,
+                " bytes",
+                0..=64 * GIB,
             ),
             number(
                 "--stream-count-max",
@@ -288,8 +319,8 @@ impl Config {
     }
 }
 
-fn shown(address: Option<SocketAddr>) -> String {
-    address.map_or_else(|| "none".to_owned(), |address| address.to_string())
+fn shown(value: Option<impl fmt::Display>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
 }
 
 /// A setting that is a number.
@@ -315,6 +346,7 @@ impl NumberSetting {
     }
 }
 
+const PER_ADDRESS: &str = "--connection-count-per-address-max";
 const MIB: usize = 1024 * 1024;
 const GIB: u128 = 1024 * MIB as u128;
 const YEAR_MS: u128 = 366 * 24 * 3_600_000;
@@ -336,6 +368,7 @@ mod tests {
             drain_deadline: Duration::from_secs(601),
             limits: ClientLimits {
                 connection_count_max: 0,
+                connection_count_per_address_max: Some(0),
                 in_flight_bytes_max: 1,
                 ..ClientLimits::default()
             },
@@ -349,6 +382,7 @@ mod tests {
                 "--connection-count-max is 0, allowed is 2 to 65536",
                 "--in-flight-bytes-max is 1 bytes, allowed is 8454144 to 68719476736 bytes",
                 "--in-flight-bytes-per-stream-max is 16777216 bytes, allowed is 4259840 to 4259840 bytes",
+                "--connection-count-per-address-max is 0, allowed is 1 to 65536",
             ]
         );
     }

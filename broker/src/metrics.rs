@@ -6,6 +6,7 @@
 //! time, and writes the series of the [`catalogue`] and no others.
 
 mod catalogue;
+mod connections;
 mod delivered;
 mod exposition;
 mod groups;
@@ -15,9 +16,10 @@ mod rpc;
 mod scrape;
 mod subscriptions;
 
+pub(crate) use connections::{Closed, ConnectionMetrics, OpenConnection, Refused};
 pub(crate) use delivered::{Delivered, GroupsInFlight};
 pub(crate) use exposition::CONTENT_TYPE;
 pub(crate) use histogram::{COUNT_BOUNDS, Histogram, LATENCY_BOUNDS};
 pub(crate) use refusals::Refusals;
-pub(crate) use rpc::{Call, OpenConnection, RpcMetrics};
+pub(crate) use rpc::{Call, RpcMetrics};
 pub(crate) use scrape::{Scraper, Sources, recovering};

@@ -2,10 +2,11 @@
 
 use super::Config;
 use crate::admin::CONNECTION_COUNT_MAX;
+use crate::server::refused_count_max;
 
-/// Descriptors besides connections and segments: listener and polling, lock and root, journal and
+/// Descriptors besides connections and segments: listener, its reserve and polling, lock and root, journal and
 /// checkpoint files, segments that are being made, folders that are being synced.
-const FIXED_COUNT: u64 = 40;
+const FIXED_COUNT: u64 = 41;
 /// The admin listener and its connections, if there is one.
 const ADMIN_COUNT: u64 = 1 + CONNECTION_COUNT_MAX as u64;
 /// Part of all descriptors that is for open segments, and how many these are at most.
@@ -39,7 +40,9 @@ impl Config {
         let runs = (count / part).min(runs_max);
         let left = count.saturating_sub(FIXED_COUNT + admin + runs + files as u64);
         let connections = &mut self.limits.connection_count_max;
-        *connections = at_least_one(left).min(*connections);
+        let left = at_least_one(left);
+        let left = left.saturating_sub(refused_count_max(left)).max(1);
+        *connections = left.min(*connections);
         self
     }
 }
@@ -78,13 +81,13 @@ mod tests {
         let mut config = Config::default();
         config.admin_listen = config.listen;
         let limits = config.within_descriptors(1024).limits;
-        assert_eq!(limits.connection_count_max, 664 - 9);
+        assert_eq!(limits.connection_count_max, 647 - 9);
     }
 
     #[test]
     fn few_are_shared() {
-        assert_eq!(counts(1024), [664, 128, 64, 256]);
-        assert_eq!(counts(160), [60, 20, 10, 40]);
+        assert_eq!(counts(1024), [647, 128, 64, 256]);
+        assert_eq!(counts(160), [52, 20, 10, 40]);
         assert_eq!(counts(64), [1, 8, 4, 16]);
         assert_eq!(counts(0), [1, 1, 1, 1]);
     }

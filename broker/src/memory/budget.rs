@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Who waits looks this often, within the patience, whether somebody is to be ended.
 const LOOKS_PER_PATIENCE: u32 = 4;
+/// So many who wait halve the patience, twice as many more leave a third of it, and so on...
+const WAITING_PER_SHARE: u32 = 4;
+/// ... but no less than this part.
+const SHARES_MAX: u32 = 20;
 
 /// Bytes that streams share. Cheap to clone.
 ///
@@ -30,6 +34,8 @@ struct Shared {
     extra: Arc<Semaphore>,
     /// How long a holder that waits for its client may keep others waiting.
     patience: Duration,
+    /// How many wait for memory.
+    waiting_count: AtomicU32,
     holders: Mutex<BTreeMap<u64, Arc<Holder>>>,
     next_number: AtomicU64,
 }
@@ -66,6 +72,7 @@ impl Budget {
                 free: Arc::new(Semaphore::new(bytes)),
                 extra: Arc::new(Semaphore::new(1)),
                 patience,
+                waiting_count: AtomicU32::new(0),
                 holders: Mutex::default(),
                 next_number: AtomicU64::new(0),
             }),
@@ -105,8 +112,9 @@ impl Budget {
         let free = Arc::clone(&self.shared.free);
         let mut in_line = pin!(free.acquire_many_owned(self.count(bytes)));
         let mut extra = pin!(Arc::clone(&self.shared.extra).acquire_owned());
-        let pause = self.shared.patience / LOOKS_PER_PATIENCE;
+        let _waiting = Waiting::new(&self.shared.waiting_count);
         loop {
+            let pause = self.patience_now() / LOOKS_PER_PATIENCE;
             // Neither is ever closed.
             tokio::select! {
                 biased;
@@ -140,6 +148,7 @@ impl Budget {
     /// Ends those that have waited for their clients the longest, until `bytes` come free.
     fn end_stalled(&self, bytes: usize) {
         let now = Instant::now();
+        let patience = self.patience_now();
         let holders = self.holders();
         let mut freed_bytes = 0;
         let mut stalled = Vec::new();
@@ -147,7 +156,7 @@ impl Budget {
             let Some(since) = holder.stalled_since() else {
                 continue;
             };
-            let is_over = now.duration_since(since) >= self.shared.patience;
+            let is_over = now.duration_since(since) >= patience;
             match holder.ended.is_cancelled() {
                 // It is about to let go, unless its connection is stuck.
                 true if !is_over => freed_bytes += holder.held_bytes(),
@@ -174,6 +183,14 @@ impl Budget {
         }
     }
 
+    /// How long a holder may keep as many waiting as wait now. They take turns: if each had all the
+    /// patience, a crowd that lets its turns pass would keep the next one out for as long as it is large.
+    fn patience_now(&self) -> Duration {
+        // ORDERING: a guess is enough.
+        let waiting_count = self.shared.waiting_count.load(Ordering::Relaxed);
+        self.shared.patience / (1 + waiting_count / WAITING_PER_SHARE).min(SHARES_MAX)
+    }
+
     fn holders(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Holder>>> {
         let holders = &self.shared.holders;
         holders.lock().unwrap_or_else(PoisonError::into_inner)
@@ -182,6 +199,24 @@ impl Budget {
     /// More than all could never be had.
     fn count(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.min(self.shared.bytes)).unwrap_or(u32::MAX)
+    }
+}
+
+/// Somebody who waits.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicU32) -> Self {
+        // ORDERING: a guess is enough for whoever looks.
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // ORDERING: as above.
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -286,6 +321,29 @@ mod tests {
         assert_eq!(budget.free_bytes(), 30);
         drop((first, second, third));
         assert_eq!(budget.free_bytes(), 100, "given back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_that_lets_its_turns_pass_does_not_last_as_long_as_it_is_large() {
+        let budget = Budget::new(100, PATIENCE);
+        let held = (budget.take(100).await, budget.take(1).await);
+        for _ in 0..200 {
+            let budget = budget.clone();
+            tokio::spawn(async move {
+                let holder = Arc::new(Holder::default());
+                let _known = budget.register(&holder);
+                let _held = budget.take(50).await;
+                holder.note_held(50);
+                holder.note_stalled();
+                holder.ended().cancelled().await;
+            });
+        }
+        tokio::task::yield_now().await;
+        let begun = Instant::now();
+        drop(held);
+        drop(budget.take(50).await);
+        let waited = begun.elapsed();
+        assert!(waited < 15 * PATIENCE, "{waited:?}, 100 turns of two");
     }
 
     #[tokio::test(start_paused = true)]

@@ -141,6 +141,8 @@ families! {
     OPEN_STREAMS = Gauge "towpath_open_streams" ["kind"] "Streams that are open.";
     OPEN_CONNECTIONS = Gauge "towpath_open_connections" [] "Connections of clients that are open.";
     CONNECTIONS = Counter "towpath_connections_total" [] "Connections of clients that were accepted.";
+    CONNECTIONS_REFUSED = Counter "towpath_connections_refused_total" ["reason"] "Connections of clients that were not taken.";
+    CONNECTIONS_CLOSED = Counter "towpath_connections_closed_total" ["reason"] "Connections of clients that are over.";
     RECEIVING_BYTES = Gauge "towpath_receiving_bytes" [] "Memory of requests that are being received.";
     UNREAD_BYTES = Gauge "towpath_unread_bytes" [] "Memory of what readers were sent and have not taken.";
 }

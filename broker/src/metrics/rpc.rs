@@ -12,7 +12,7 @@ use tonic::Code;
 use super::Histogram;
 use super::histogram::LATENCY_BOUNDS;
 
-/// What clients do: connections, calls and streams.
+/// What clients do: calls and streams.
 ///
 /// The methods are those of the descriptors that the broker serves; all others count as one, so that
 /// nobody can make series by calling what there is not.
@@ -21,8 +21,6 @@ pub(crate) struct RpcMetrics {
     /// By path.
     methods: BTreeMap<String, Arc<MethodMetrics>>,
     other: Arc<MethodMetrics>,
-    connections: AtomicU64,
-    closed_connections: AtomicU64,
 }
 
 /// One method.
@@ -45,10 +43,6 @@ pub(crate) struct Call {
     begun: Instant,
     code: Code,
 }
-
-/// A connection, counted as closed when dropped.
-#[derive(Debug)]
-pub(crate) struct OpenConnection(Arc<RpcMetrics>);
 
 /// Codes of gRPC, by number.
 const CODE_NAMES: [&str; CODE_COUNT] = [
@@ -95,15 +89,7 @@ impl RpcMetrics {
         Self {
             methods,
             other: Arc::new(MethodMetrics::new(OTHER.to_owned(), &other)),
-            connections: AtomicU64::new(0),
-            closed_connections: AtomicU64::new(0),
         }
-    }
-
-    /// Counts a connection.
-    pub(crate) fn connect(self: &Arc<Self>) -> OpenConnection {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(Arc::clone(self))
     }
 
     /// Counts a call of the method with this path.
@@ -120,14 +106,6 @@ impl RpcMetrics {
     /// All methods, by name, and what is none.
     pub(super) fn methods(&self) -> impl Iterator<Item = &MethodMetrics> {
         self.methods.values().chain([&self.other]).map(|it| &**it)
-    }
-
-    /// Connections that were accepted, and how many of them are open.
-    pub(super) fn connections(&self) -> (u64, u64) {
-        // The closed ones first: they are never more than the accepted ones then.
-        let closed = self.closed_connections.load(Ordering::Relaxed);
-        let accepted = self.connections.load(Ordering::Relaxed);
-        (accepted, accepted.saturating_sub(closed))
     }
 }
 
@@ -179,13 +157,6 @@ impl Drop for Call {
         if self.method.kind.is_none() {
             self.method.duration.observe_time(self.begun.elapsed());
         }
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        let closed = &self.0.closed_connections;
-        closed.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -14,7 +14,7 @@ use super::catalogue::Family;
 use super::exposition::{Exposition, Number, Unit};
 use super::groups::{self, AppendTimes, Groups, WatchedGroup, WatchedPartition};
 use super::subscriptions::{self, Subscriptions};
-use super::{GroupsInFlight, Refusals, RpcMetrics};
+use super::{ConnectionMetrics, GroupsInFlight, Refusals, RpcMetrics};
 use crate::fetch::Reading;
 use crate::memory::Budget;
 use crate::runtime::metrics::CodecMetrics;
@@ -26,6 +26,7 @@ use crate::runtime::sequencer::Shared;
 pub(crate) struct Sources {
     pub(crate) engine: Shared,
     pub(crate) reading: Reading,
+    pub(crate) connections: Arc<ConnectionMetrics>,
     pub(crate) rpc: Arc<RpcMetrics>,
     pub(crate) groups: Arc<GroupsInFlight>,
     pub(crate) refusals: Arc<Refusals>,
@@ -291,6 +292,7 @@ impl Sources {
 
     fn write_rpc(&self, text: &mut Exposition) {
         let Sources {
+            connections,
             rpc,
             receiving,
             unread,
@@ -313,9 +315,17 @@ impl Sources {
                 series.put(&[kind], method.open_count());
             }
         }
-        let (accepted, open) = rpc.connections();
+        let (accepted, open) = connections.counts();
         text.one(&all::OPEN_CONNECTIONS, open);
         text.one(&all::CONNECTIONS, accepted);
+        let mut series = text.family(&all::CONNECTIONS_REFUSED);
+        for (why, count) in connections.refused() {
+            series.put(&[why.as_str()], count);
+        }
+        let mut series = text.family(&all::CONNECTIONS_CLOSED);
+        for (why, count) in connections.closed() {
+            series.put(&[why.as_str()], count);
+        }
         for (family, budget) in [
             (&all::RECEIVING_BYTES, receiving),
             (&all::UNREAD_BYTES, unread),

@@ -31,13 +31,13 @@ impl Connector {
     /// [`io::ErrorKind::ConnectionRefused`] once the broker stops.
     pub async fn connect(&self) -> io::Result<DuplexStream> {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        let slot = tokio::select! {
+        let pass = tokio::select! {
             biased;
             () = self.server.drain.begun() => return Err(refused()),
-            slot = self.server.slot() => slot.ok_or_else(refused)?,
+            pass = self.server.gate.wait() => pass.ok_or_else(refused)?,
         };
         let (client, stream) = tokio::io::duplex(PIPE_BYTES);
-        self.server.take_in(stream, slot);
+        self.server.take_in(stream, pass);
         Ok(client)
     }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::meter::PREFACE_BYTES;
+
 /// How long a client may take.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Length of what every HTTP/2 client sends first.
-const PREFACE_BYTES: usize = 24;
 
 /// A connection whose reads fail if it does not begin in time.
 #[derive(Debug)]

@@ -1,68 +1,63 @@
 //! How much each connection may send ahead: much while few are open, little when many are.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-const KIB: u32 = 1024;
+/// Smallest window that HTTP/2 knows of for a connection, which each has.
+const WINDOW_BYTES_MIN: u32 = 64 * 1024;
 /// What the first connections get.
-const WINDOW_BYTES_MAX: u32 = 8 * 1024 * KIB;
-/// What every connection gets, beyond the budget if need be.
-const WINDOW_BYTES_MIN: u32 = 128 * KIB;
-/// What all windows add up to, as long as they are above the minimum.
-const BUDGET_BYTES: u32 = 256 * 1024 * KIB;
+const WINDOW_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// Each connection gets this part of what is left.
-const SHARE_DIVISOR: u32 = 16;
+const SHARE_DIVISOR: usize = 16;
 
 /// Memory for what clients send ahead. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct ReceiveMemory {
-    left_bytes: Arc<Mutex<u32>>,
+    left_bytes: Arc<Mutex<usize>>,
 }
 
 /// What one connection may send ahead; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Window {
     memory: ReceiveMemory,
-    bytes: u32,
-    taken_bytes: u32,
-}
-
-impl Default for ReceiveMemory {
-    fn default() -> Self {
-        Self {
-            left_bytes: Arc::new(Mutex::new(BUDGET_BYTES)),
-        }
-    }
+    shared_bytes: u32,
 }
 
 impl ReceiveMemory {
+    /// Memory of so many bytes, which connections share beyond the smallest window of each.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self {
+            left_bytes: Arc::new(Mutex::new(bytes)),
+        }
+    }
+
     /// Takes a window for a connection.
     pub(super) fn take(&self) -> Window {
-        let mut left = self
-            .left_bytes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let bytes = (*left / SHARE_DIVISOR).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
-        let taken_bytes = bytes.min(*left);
-        *left -= taken_bytes;
+        let mut left = self.lock();
+        let share = u32::try_from(*left / SHARE_DIVISOR).unwrap_or(u32::MAX);
+        let shared_bytes = share.min(WINDOW_BYTES_MAX - WINDOW_BYTES_MIN);
+        *left -= shared_bytes as usize;
         Window {
             memory: self.clone(),
-            bytes,
-            taken_bytes,
+            shared_bytes,
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        let left = &self.left_bytes;
+        left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Window {
     /// Bytes that the connection may send before they are taken.
     pub(super) fn bytes(&self) -> u32 {
-        self.bytes
+        WINDOW_BYTES_MIN + self.shared_bytes
     }
 }
 
 impl Drop for Window {
     fn drop(&mut self) {
-        let left = &self.memory.left_bytes;
-        *left.lock().unwrap_or_else(PoisonError::into_inner) += self.taken_bytes;
+        *self.memory.lock() += self.shared_bytes as usize;
     }
 }
 
@@ -70,14 +65,17 @@ impl Drop for Window {
 mod tests {
     use super::*;
 
+    const BUDGET_BYTES: usize = 256 * 1024 * 1024;
+
     #[test]
     fn the_first_connections_get_large_windows_and_the_last_small_ones() {
-        let memory = ReceiveMemory::default();
-        let windows: Vec<_> = (0..1024).map(|_| memory.take()).collect();
+        let memory = ReceiveMemory::new(BUDGET_BYTES);
+        let windows: Vec<_> = (0..10_000).map(|_| memory.take()).collect();
         assert_eq!(windows[0].bytes(), WINDOW_BYTES_MAX);
-        assert_eq!(windows[1023].bytes(), WINDOW_BYTES_MIN);
-        let total: u64 = windows.iter().map(|window| u64::from(window.bytes())).sum();
-        assert!(total < 2 * u64::from(BUDGET_BYTES), "{total} bytes");
+        assert!(windows[9_999].bytes() < WINDOW_BYTES_MIN + 32);
+        let total: usize = windows.iter().map(|window| window.bytes() as usize).sum();
+        let least = windows.len() * WINDOW_BYTES_MIN as usize;
+        assert!(total <= BUDGET_BYTES + least, "{total} bytes");
         drop(windows);
         assert_eq!(memory.take().bytes(), WINDOW_BYTES_MAX, "given back");
     }

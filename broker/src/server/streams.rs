@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::visitor::Visitor;
 use crate::memory::Holder;
 use crate::shutdown::Drain;
 
@@ -20,6 +21,7 @@ tokio::task_local! {
 pub(super) struct Streams {
     drain: Drain,
     of_connection: TaskTracker,
+    visitor: Arc<Visitor>,
     /// How long the connection may take to let go of a stream that was broken off.
     patience: Duration,
     stuck: CancellationToken,
@@ -27,12 +29,13 @@ pub(super) struct Streams {
 
 impl Streams {
     /// No stream yet.
-    pub(super) fn new(drain: &Drain, patience: Duration) -> Self {
+    pub(super) fn new(drain: &Drain, visitor: &Arc<Visitor>, patience: Duration) -> Self {
         let of_connection = TaskTracker::new();
         of_connection.close();
         Self {
             drain: drain.clone(),
             of_connection,
+            visitor: Arc::clone(visitor),
             patience,
             stuck: CancellationToken::new(),
         }
@@ -85,8 +88,29 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let stream = self.of_connection.track_future(self.clone().run(stream));
+        let used = StreamGuard::new(&self.visitor);
+        let running = self.clone().run(stream);
+        let stream = self.of_connection.track_future(async move {
+            running.await;
+            drop(used);
+        });
         self.drain.tasks().spawn(stream);
+    }
+}
+
+/// Its connection is used as long as this lives.
+struct StreamGuard(Arc<Visitor>);
+
+impl StreamGuard {
+    fn new(visitor: &Arc<Visitor>) -> Self {
+        visitor.note_stream_begun();
+        Self(Arc::clone(visitor))
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.0.note_stream_ended();
     }
 }
 

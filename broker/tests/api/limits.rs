@@ -5,10 +5,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::Channel;
+use towpath_proto::reason::ErrorReason;
 use towpath_proto::v1;
 use towpath_proto::v1::admin_service_client::AdminServiceClient;
 
-use crate::harness::{TestBroker, config, connect, soon, source};
+use crate::harness::{TestBroker, check_facts, config, connect, refusal, soon, source};
 
 /// Long enough for an answer that must not come.
 const A_WHILE: Duration = Duration::from_millis(200);
@@ -22,24 +23,61 @@ async fn is_served(channel: Channel) -> bool {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_others_to_close() {
+async fn connections_beyond_the_limit_are_told_so_until_others_close() {
     let mut config = config();
     config.limits.connection_count_max = 2;
     let broker = TestBroker::start_with(config).await;
     let second = connect(&broker.broker).await.unwrap();
     assert!(is_served(second.clone()).await, "the second");
-    // The operating system accepts it, and nobody answers.
-    let address = broker.broker.local_addr().unwrap();
-    let mut third = TcpStream::connect(address).await.unwrap();
-    third
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .await
-        .unwrap();
-    let mut byte = [0];
-    let answer = tokio::time::timeout(A_WHILE, third.read_exact(&mut byte)).await;
-    assert!(answer.is_err(), "{answer:?}");
+    // A client makes a new connection for each attempt, as each is closed behind the refusal.
+    let third = connect(&broker.broker).await.unwrap();
+    for _ in 0..3 {
+        check_refused(third.clone(), "connection_count_max").await;
+    }
+    assert!(is_served(second.clone()).await, "nothing happens to others");
     drop(second);
-    soon(third.read_exact(&mut byte)).await.unwrap();
+    soon(async { while !is_served(third.clone()).await {} }).await;
+}
+
+#[tokio::test]
+async fn connections_beyond_those_of_one_address_are_told_so() {
+    let mut config = config();
+    config.limits.connection_count_per_address_max = Some(1);
+    let broker = TestBroker::start_with(config).await;
+    assert!(is_served(broker.channel.clone()).await, "the first");
+    let second = connect(&broker.broker).await.unwrap();
+    check_refused(second, "connection_count_per_address_max").await;
+    // Those of the same process have no address.
+    soon(broker.broker.connector().connect()).await.unwrap();
+}
+
+#[tokio::test]
+async fn more_refusals_than_there_is_room_for_end_without_a_word() {
+    let mut config = config();
+    config.limits.connection_count_max = 2;
+    let broker = TestBroker::start_with(config).await;
+    let second = connect(&broker.broker).await.unwrap();
+    assert!(is_served(second.clone()).await, "the second");
+    let address = broker.broker.local_addr().unwrap();
+    // One of them takes the only place and says nothing.
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    for mut stream in silent {
+        let mut rest = Vec::new();
+        drop(soon(stream.read_to_end(&mut rest)).await);
+    }
+    assert!(is_served(second).await, "nothing happens to others");
+}
+
+async fn check_refused(channel: Channel, limit: &str) {
+    let mut admin = AdminServiceClient::new(channel);
+    let asked = soon(admin.get_server_info(v1::GetServerInfoRequest {}));
+    let problem = refusal(asked.await, ErrorReason::Overloaded);
+    check_facts(&problem, &[("limit", limit)]);
+    let is_helpful = problem.retry_after().is_some() && problem.hint().is_some();
+    assert!(is_helpful, "{problem:?}");
 }
 
 #[tokio::test]

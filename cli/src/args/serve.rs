@@ -64,7 +64,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", env = "TOWPATH_STALL_DEADLINE", hide_env_values = true,
           value_parser = parse_duration)]
     stall_deadline: Option<Duration>,
-    /// Most connections; further ones wait [default: 1024]
+    /// Most connections; further ones are refused, after idle ones were closed [default: 1024]
     #[arg(
         long,
         value_name = "N",
@@ -72,6 +72,19 @@ pub(crate) struct ServeArgs {
         hide_env_values = true
     )]
     connection_count_max: Option<usize>,
+    /// Most connections from one address [default: 128 from another machine, all from this one]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "TOWPATH_CONNECTION_COUNT_PER_ADDRESS_MAX",
+        hide_env_values = true
+    )]
+    connection_count_per_address_max: Option<usize>,
+    /// Most memory of what connections have sent and nobody has read, beyond 64 KiB for each [default:
+    /// 256MiB]
+    #[arg(long, value_name = "BYTES", env = "TOWPATH_WINDOW_BYTES_MAX", hide_env_values = true,
+          value_parser = parse_size)]
+    window_bytes_max: Option<usize>,
     /// Most streams and calls of one connection [default: 256]
     #[arg(
         long,
@@ -133,6 +146,8 @@ impl ServeArgs {
         take(&mut config.session_timeout, self.session_timeout);
         take(&mut config.stall_deadline, self.stall_deadline);
         take(&mut limits.connection_count_max, self.connection_count_max);
+        limits.connection_count_per_address_max = self.connection_count_per_address_max;
+        take(&mut limits.window_bytes_max, self.window_bytes_max);
         take(&mut limits.stream_count_max, self.stream_count_max);
         take(&mut limits.in_flight_bytes_max, self.in_flight_bytes_max);
         let per_stream = self.in_flight_bytes_per_stream_max;

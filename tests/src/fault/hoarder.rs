@@ -16,7 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
+use towpath_proto::batch::NewRecord;
 use towpath_proto::v1;
+use towpath_proto::wire::{ProduceBatch, ProduceRequest};
 
 /// Largest window that there is.
 const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
@@ -36,6 +38,10 @@ pub enum Hoarding {
     NoWindow(String),
     /// Read a topic with windows that let everything come, and never read the socket.
     NoReading(String),
+    /// Receive from a subscription with windows that let nothing come.
+    NoReceiving(String),
+    /// Write to the first partition of a topic, and let no answer come.
+    NoAnswers(String),
 }
 
 /// Connections that hold on to what they can get until this is dropped.
@@ -154,7 +160,9 @@ async fn connect(
     let mut builder = client::Builder::new();
     builder.initial_max_send_streams(stream_count);
     match hoarding {
-        Hoarding::NoWindow(_) => builder.initial_window_size(0),
+        Hoarding::NoWindow(_) | Hoarding::NoReceiving(_) | Hoarding::NoAnswers(_) => {
+            builder.initial_window_size(0)
+        }
         Hoarding::NoReading(_) => builder
             .initial_window_size(WINDOW_BYTES_MAX)
             .initial_connection_window_size(WINDOW_BYTES_MAX),
@@ -186,6 +194,8 @@ async fn open(
     let method = match hoarding {
         Hoarding::HalfSent(_) | Hoarding::NotEnded(_) => "ProduceService/Publish",
         Hoarding::NoWindow(_) | Hoarding::NoReading(_) => "FetchService/Fetch",
+        Hoarding::NoReceiving(_) => "SubscriptionService/Receive",
+        Hoarding::NoAnswers(_) => "ProduceService/Produce",
     };
     let request = Request::post(format!("http://broker/towpath.v1.{method}"))
         .header("content-type", "application/grpc")
@@ -210,6 +220,12 @@ async fn hold(
             Hoarding::NoWindow(topic) | Hoarding::NoReading(topic) => {
                 drop(body.send_data(fetch(topic), true));
             }
+            Hoarding::NoReceiving(subscription) => {
+                for step in receive(subscription) {
+                    drop(body.send_data(step, false));
+                }
+            }
+            Hoarding::NoAnswers(topic) => produce(&mut body, topic, &counts).await,
         }
         std::future::pending::<()>().await;
     };
@@ -255,16 +271,77 @@ async fn send(body: &mut SendStream<Bytes>, message_bytes: u32, sent_bytes: u32,
     }
 }
 
+/// Writes batches of one small record for as long as the broker takes them.
+async fn produce(body: &mut SendStream<Bytes>, topic: &str, counts: &Counts) {
+    let open = ProduceRequest::open(v1::OpenTopic {
+        handle: 1,
+        topic: topic.to_owned(),
+        producer_id: fastrand::u128(..).to_le_bytes().to_vec().into(),
+        ..v1::OpenTopic::default()
+    });
+    let mut batch = BytesMut::new();
+    let record = NewRecord {
+        key: None,
+        value: Some(b"nobody asks what became of it"),
+        headers: std::iter::empty(),
+        event_time_ms: None,
+    };
+    record.put(&mut batch);
+    let batch = batch.freeze();
+    let mut next = framed(&open);
+    for sequence in 0.. {
+        while !next.is_empty() {
+            body.reserve_capacity(next.len());
+            let Some(Ok(capacity)) = std::future::poll_fn(|cx| body.poll_capacity(cx)).await else {
+                return;
+            };
+            let part = next.split_to(capacity.min(next.len()));
+            // ORDERING: a figure.
+            counts.sent_bytes.fetch_add(part.len(), Ordering::Relaxed);
+            if body.send_data(part, false).is_err() {
+                return;
+            }
+        }
+        next = framed(&ProduceRequest::produce(ProduceBatch {
+            handle: 1,
+            sequence,
+            batch: batch.clone(),
+            ..ProduceBatch::default()
+        }));
+    }
+}
+
+/// What a consumer says first, who takes all that there is.
+fn receive(subscription: &str) -> [Bytes; 2] {
+    let open = v1::receive_request::Request::Open(v1::OpenReceive {
+        subscription: subscription.to_owned(),
+        consumer_id: fastrand::u128(..).to_le_bytes().to_vec().into(),
+        ..v1::OpenReceive::default()
+    });
+    let credit = v1::receive_request::Request::Credit(v1::ReceiveCredit {
+        records: 1_000,
+        bytes: 16 * 1024 * 1024,
+    });
+    [open, credit].map(|step| {
+        framed(&v1::ReceiveRequest {
+            request: Some(step),
+        })
+    })
+}
+
 /// A request for all of a topic, in its frame.
 fn fetch(topic: &str) -> Bytes {
-    let request = v1::FetchRequest {
+    framed(&v1::FetchRequest {
         sources: vec![v1::FetchSource {
             topic: topic.to_owned(),
             ..v1::FetchSource::default()
         }],
         ..v1::FetchRequest::default()
-    };
-    let message = request.encode_to_vec();
+    })
+}
+
+fn framed(message: &impl Message) -> Bytes {
+    let message = message.encode_to_vec();
     let mut framed = BytesMut::new();
     framed.put_u8(0);
     framed.put_u32(u32::try_from(message.len()).expect("a short request"));
