@@ -16,6 +16,7 @@ pub mod fault;
 pub mod history;
 pub mod load;
 pub mod model;
+pub mod mutants;
 pub mod orphans;
 pub mod process;
 pub mod stepper;

@@ -255,6 +255,34 @@ fn a_batch_needs_a_partition_a_segment_and_room() {
 }
 
 #[test]
+fn a_batch_that_expects_an_offset_gets_it_or_is_refused() {
+    let mut state = state();
+    let partition = PartitionRef {
+        topic: create(&mut state, "orders", 1),
+        partition: 0,
+    };
+    append(&mut state, partition, 1);
+    let decide = |expected: u64| {
+        let request = AppendRequest {
+            expected: Some(Offset::new(expected)),
+            ..request(partition, None)
+        };
+        state.append(&request, Placing::Inline, Lsn::new(2), 5)
+    };
+    for expected in [0, 2, 4] {
+        let refusal = AppendRefusal::ExpectedOffsetMismatch {
+            expected: Offset::new(expected),
+            actual: Offset::new(3),
+        };
+        assert_eq!(decide(expected), Err(refusal), "{expected}");
+    }
+    assert!(
+        matches!(decide(3), Ok(AppendDecision::Append(_))),
+        "the end"
+    );
+}
+
+#[test]
 fn a_repeated_batch_is_answered_as_it_was_even_on_a_full_disk() {
     let mut state = state();
     let partition = PartitionRef {

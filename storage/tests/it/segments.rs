@@ -8,7 +8,7 @@ use towpath_storage::vfs::sim::{
 use towpath_storage::vfs::{OpenMode, write_all_at};
 use towpath_storage::{
     FIRST_STEP_BYTES, Offset, PartitionRef, SegmentBatch, SegmentRef, SegmentWish, Storage,
-    StorageError, TopicId, ensure_segment, remove_segment, remove_topic,
+    StorageError, TopicId, ensure_segment, remove_segment, remove_segments, remove_topic,
 };
 
 use crate::driver::{Batch, Driver, Found, P0, P1, TOPIC, payload};
@@ -259,6 +259,16 @@ fn removing_a_segment_leaves_its_neighbours() {
     assert_eq!(broker.read(P0, 0), found);
     assert_eq!(broker.read(P1, 0).len(), 2);
     let names = paths(&disk, "topics/1-topic-1/0/");
+    assert_eq!(names.len(), 2, "{names:?}");
+}
+
+#[test]
+fn segments_that_were_removed_do_not_come_back_after_a_power_loss() {
+    let (disk, broker) = two_partitions();
+    let segment = SegmentRef::new(P0, Offset::ZERO);
+    remove_segments(&broker.storage.files, &[segment]).unwrap();
+    let after = disk.crash(&CrashMode::PowerLoss(LossMode::Everything));
+    let names = paths(&after, "topics/1-topic-1/0/");
     assert_eq!(names.len(), 2, "{names:?}");
 }
 
