@@ -128,6 +128,27 @@ pub(super) fn receive(batch: &ProduceBatch) -> Result<IntactBatch, Rejection> {
     })
 }
 
+impl IntactBatch {
+    /// Whether only decompressing it tells how many records it has.
+    pub(super) fn is_uncounted(&self) -> bool {
+        self.codec.is_some() && self.record_count_told == 0
+    }
+}
+
+/// Counts the records of a batch that is compressed, as its sender might have done. What it takes to
+/// decompress it is given back.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn count(batch: IntactBatch) -> Result<IntactBatch, Rejection> {
+    let CheckedBatch { record_count, .. } = check(batch.clone())?;
+    Ok(IntactBatch {
+        record_count_max: record_count,
+        record_count_told: record_count,
+        ..batch
+    })
+}
+
 /// Checks the rest: what passes, every typed client can read. A compressed batch is decompressed for that,
 /// within what [`receive`] said that it takes.
 ///

@@ -232,10 +232,8 @@ impl Reader {
                 return;
             }
         };
-        let received = if self.is_draining {
-            Err(Rejection::for_now(status::shutting_down()))
-        } else {
-            check::receive(&batch)
+        let Some(received) = self.receive(&batch).await else {
+            return;
         };
         // What it takes to decompress the batch is had together with the rest: who holds memory waits for
         // no more of it.
@@ -289,6 +287,28 @@ impl Reader {
                 }
             }
         });
+    }
+
+    /// Checks what a batch says of itself. One that is compressed and does not say how many records it has is
+    /// decompressed to count them, if its topic looks at them: that takes memory for each, which for all that
+    /// there could be would be an eighth of what the broker has for batches. None if the broker is gone.
+    async fn receive(&self, batch: &ProduceBatch) -> Option<Result<IntactBatch, Rejection>> {
+        if self.is_draining {
+            return Some(Err(Rejection::for_now(status::shutting_down())));
+        }
+        let received = check::receive(batch);
+        let needs_count =
+            |it: &IntactBatch| it.is_uncounted() && self.facts_bytes(batch.handle, 1) > 0;
+        match received {
+            Ok(uncounted) if needs_count(&uncounted) => {
+                let bytes = uncounted.payload.len() + uncounted.plain_bytes_max;
+                let permits = self.admit(bytes).await?;
+                let counted = check::count(uncounted);
+                drop(permits);
+                Some(counted)
+            }
+            received => Some(received),
+        }
     }
 
     /// Checks a batch, and looks at its records if its topic does. What was decompressed for that is carried

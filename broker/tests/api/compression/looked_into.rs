@@ -5,6 +5,7 @@ use crate::compaction::{compact_to, compacted};
 use crate::consumer::{self, Consumer, dead, nack};
 use crate::exact::histories::latest;
 use crate::exact::{create, event, repeated, with_dedupe, with_versions};
+use crate::gated_disk::gated_broker;
 use crate::harness::batch_of;
 use crate::subscription::letters;
 
@@ -198,4 +199,35 @@ async fn compaction_leaves_records_out_of_a_compressed_batch_and_compresses_the_
         let broker = broker.restart().await;
         assert_eq!(read(&broker, "orders", &[]).await, plain);
     }
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_count_its_records_takes_memory_for_those_that_there_are() {
+    const MIB: usize = 1024 * 1024;
+    let mut config = scraped_config();
+    config.limits.in_flight_bytes_max = 9 * MIB;
+    config.limits.in_flight_bytes_per_stream_max = 9 * MIB;
+    let (broker, _disk, gate) = gated_broker(config).await;
+    broker.create("plain", 1).await;
+    create(&broker, "orders", 1, with_versions()).await;
+    let mut plain = broker.producer_of("plain", 1).await;
+    let mut uncounted = broker.producer_of("orders", 2).await;
+    gate.close();
+    let value = "x".repeat(MIB - 1_000);
+    plain.produce(batch_of(0, &[&value, &value])).await;
+    gate.held().await;
+    // As long as it is there could be tens of thousands of records in it.
+    let records = ["a", "b", "c"].map(|key| padded(Some(key), &"y".repeat(100_000)));
+    let sent = batch(Compression::Lz4, 0, records.into());
+    uncounted
+        .produce(ProduceBatch {
+            record_count: 0,
+            ..sent
+        })
+        .await;
+    let in_flight = "towpath_append_in_flight_records";
+    Scrape::until(&broker, |it| it.number(in_flight) == 5).await;
+    gate.open();
+    plain.accepted().await;
+    assert_eq!(uncounted.accepted().await.record_count, 3);
 }
