@@ -92,6 +92,9 @@ mod tests {
 
     use super::*;
 
+    /// Reached only when something hangs.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     #[tokio::test]
     async fn who_cannot_be_taken_is_turned_away_and_others_are_taken_again() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -108,7 +111,8 @@ mod tests {
         acceptor.turn_away();
         for mut stream in waiting {
             let mut rest = Vec::new();
-            drop(stream.read_to_end(&mut rest).await);
+            let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest));
+            drop(closed.await.expect("it is closed"));
         }
         let refused: Vec<_> = metrics.refused().collect();
         assert!(refused.contains(&(Refused::Descriptors, 2)), "{refused:?}");

@@ -170,6 +170,7 @@ fn headers() -> Vec<Seed> {
         salt: 8,
         previous_salt: 9,
         broker_id: BROKER,
+        file_bytes: 65_536,
     };
     let segment = SegmentHeader {
         segment: place().segment,
