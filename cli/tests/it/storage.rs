@@ -98,7 +98,7 @@ fn a_folder_that_is_missing_is_not_made_and_another_one_is_told() {
 }
 
 /// A folder with one record in a segment, and one more in the journal alone.
-fn folder_of_a_stopped_broker() -> tempfile::TempDir {
+pub(crate) fn folder_of_a_stopped_broker() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for value in ["first", "second"] {
         let broker = ServeProcess::start(folder.path());
