@@ -76,6 +76,7 @@ async fn connections_in_memory_count_and_end_like_others() {
     config.limits.connection_count_max = 2;
     let broker = TestBroker::start_with(config).await;
     let connector = broker.broker.connector();
+    let _first = soon(connector.connect()).await.unwrap();
     let second = soon(connector.connect()).await.unwrap();
     let third = connector.connect();
     let mut third = Box::pin(third);

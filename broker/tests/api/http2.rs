@@ -1,7 +1,5 @@
 //! Connections that are legal HTTP/2, or nearly, and mean no good.
 
-use std::time::Duration;
-
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -176,19 +174,15 @@ async fn a_connection_that_breaks_its_streams_again_and_again_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_client_that_pings_and_does_not_read_is_not_read_from() {
+async fn a_client_that_pings_and_does_not_read_is_given_up() {
     let broker = TestBroker::start().await;
     let mut raw = Raw::connect(&broker).await;
     let mut pings = BytesMut::new();
     for _ in 0..100_000 {
         Frame::new(KIND_PING, 0, 0, [0; 8]).put(&mut pings);
     }
-    // Each is answered before the next is read, so the sockets fill up and not the broker.
+    // It reads none of the answers: they must not pile up.
     let flood = async { while raw.0.write_all(&pings).await.is_ok() {} };
-    let flooded = tokio::time::timeout(Duration::from_secs(2), flood).await;
-    assert!(
-        flooded.is_err(),
-        "it takes no more and holds the connection"
-    );
+    soon(flood).await;
     broker.id().await;
 }
