@@ -50,7 +50,7 @@ pub(crate) use producer::{ProducerArgs, ProducerCommand};
 pub(crate) use scheduled::{ScheduledArgs, ScheduledCommand};
 pub(crate) use seek_to::SeekTo;
 pub(crate) use serve::ServeArgs;
-pub(crate) use storage::{DumpArgs, RepairArgs, StorageArgs, StorageCommand, VerifyArgs};
+pub(crate) use storage::{DumpArgs, FolderArgs, RepairArgs, StorageArgs, StorageCommand};
 pub(crate) use subscription::{
     CreateSubscriptionArgs, DeleteSubscriptionArgs, PendingArgs, SeekSubscriptionArgs,
     SubscriptionArgs, SubscriptionCommand, UpdateSubscriptionArgs,

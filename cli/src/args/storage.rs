@@ -36,7 +36,7 @@ pub(crate) enum StorageCommand {
   towpath storage verify --data-dir /mnt/backup/towpath && echo this backup is whole
   towpath storage verify -o json | jq 'select(.effect == \"lost\")'
 ")]
-    Verify(VerifyArgs),
+    Verify(FolderArgs),
     /// Let a broker start again whose journal is damaged: shows what would be lost, and does it only with
     /// --accept-loss
     #[command(before_help = "Examples:
@@ -46,9 +46,9 @@ pub(crate) enum StorageCommand {
     Repair(RepairArgs),
 }
 
-/// Which folder to check.
+/// Which folder.
 #[derive(Debug, Args)]
-pub(crate) struct VerifyArgs {
+pub(crate) struct FolderArgs {
     /// The folder [default: ./towpath-data]
     #[arg(
         long,
@@ -59,7 +59,7 @@ pub(crate) struct VerifyArgs {
     data_dir: Option<PathBuf>,
 }
 
-impl VerifyArgs {
+impl FolderArgs {
     /// The folder.
     pub(crate) fn data_dir(&self) -> PathBuf {
         folder_or_default(self.data_dir.as_ref())
@@ -69,24 +69,11 @@ impl VerifyArgs {
 /// Which folder to repair, and whether.
 #[derive(Debug, Args)]
 pub(crate) struct RepairArgs {
-    /// The folder [default: ./towpath-data]
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "TOWPATH_DATA_DIR",
-        hide_env_values = true
-    )]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
     /// Do it: what is shown is lost then, and kept in the folder lost+found for people to look at
     #[arg(long)]
     pub(crate) accept_loss: bool,
-}
-
-impl RepairArgs {
-    /// The folder.
-    pub(crate) fn data_dir(&self) -> PathBuf {
-        folder_or_default(self.data_dir.as_ref())
-    }
 }
 
 fn folder_or_default(given: Option<&PathBuf>) -> PathBuf {

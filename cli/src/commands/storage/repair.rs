@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::output::{Report, count_of, json_line};
 
 pub(super) fn run(args: &RepairArgs) -> Result<Outcome, Failure> {
-    let data_dir = args.data_dir();
+    let data_dir = args.folder.data_dir();
     let failed = |error| start_failure(StartError::from_open(&data_dir, error));
     let environment = Environment {
         vfs: folder(&data_dir)?,

@@ -10,12 +10,12 @@ use towpath_storage::verify::{Effect, Finding, Summary, Told};
 
 use super::super::serve::start_failure;
 use super::{Outcome, Session, folder};
-use crate::args::VerifyArgs;
+use crate::args::FolderArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Report, bytes, count, count_of, json_line};
 
-pub(super) fn run(args: &VerifyArgs, session: &Session<'_>) -> Result<Outcome, Failure> {
+pub(super) fn run(args: &FolderArgs, session: &Session<'_>) -> Result<Outcome, Failure> {
     let data_dir = args.data_dir();
     let vfs = folder(&data_dir)?;
     let progress = session.output.progress("verifying", None);
