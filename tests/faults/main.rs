@@ -27,6 +27,7 @@ mod slow_disk;
 use std::time::Duration;
 
 use towpath_tests::fault::{Disk, Strace, skip};
+use towpath_tests::setting::number;
 
 /// Longest wait for anything; reached only when something hangs, also at the lowest priority on a machine
 /// that is busy with something else.
@@ -34,16 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Exit code of a broker that could not go on.
 const BROKER_FAILED: i32 = 70;
-
-/// A number from the environment.
-fn number(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
-        Err(_) => default,
-    }
-}
 
 /// The seed of this run: `SEED`, or one of its own.
 fn seed() -> u64 {

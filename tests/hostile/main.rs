@@ -24,6 +24,7 @@ mod stage;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
+use towpath_tests::setting::number;
 
 /// Longest wait for anything; reached only when something hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -34,14 +35,4 @@ fn raise_descriptors() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).expect("a process may raise its own limit");
-}
-
-/// A number from the environment.
-fn number(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
-        Err(_) => default,
-    }
 }

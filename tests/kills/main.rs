@@ -27,14 +27,7 @@ mod stalled;
 mod subscribers;
 mod terminating;
 
-fn number(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text
-            .parse()
-            .unwrap_or_else(|error| panic!("{name}={text}: {error}")),
-        Err(_) => default,
-    }
-}
+use towpath_tests::setting::number;
 
 /// The seed of this run, which is told.
 fn seed(what: &str) -> u64 {

@@ -12,16 +12,10 @@ use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use towpath_tests::setting::number;
 use towpath_tests::swarm::{
     Counts, Outcome, run, run_on_lying_disk, run_with_groups, run_with_subscriptions,
 };
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
-}
 
 /// `TOWPATH_LOG=debug` shows what the broker has to say.
 fn init_log() {

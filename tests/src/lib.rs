@@ -19,5 +19,6 @@ pub mod model;
 pub mod mutants;
 pub mod orphans;
 pub mod process;
+pub mod setting;
 pub mod stepper;
 pub mod swarm;

@@ -8,16 +8,12 @@ use std::time::Duration;
 use towpath_broker::core::ScheduleTime;
 use towpath_storage::vfs::sim::{CrashMode, LossMode, SimDisk};
 use towpath_tests::model::Model;
+use towpath_tests::setting::number;
 use towpath_tests::stepper::{Stepper, small_options};
 
 const TOPICS: [&str; 2] = ["orders", "reminders"];
 const HOUR: Duration = Duration::from_secs(3_600);
 const START_MS: i64 = 1_700_000_000_000;
-
-fn number(name: &str, default: u64) -> u64 {
-    let text = std::env::var(name).ok();
-    text.and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 #[test]
 fn no_seed_loses_a_scheduled_record() {
