@@ -282,6 +282,12 @@ pub(crate) fn list(environment: &Environment) -> Result<Vec<CheckpointName>, Sto
     Ok(names)
 }
 
+/// The highest LSN in the name of a checkpoint, which had been durable, damaged or not.
+pub(crate) fn named_durable(environment: &Environment) -> Result<Lsn, StorageError> {
+    let names = list(environment)?;
+    Ok(names.last().map_or(Lsn::ZERO, |name| name.lsn))
+}
+
 /// The runs that a checkpoint names.
 ///
 /// # Errors

@@ -16,11 +16,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use initialize::is_initialized;
-pub(crate) use replay::damage_of;
+pub(crate) use replay::{damage_of, missing_file};
 
 use crate::checkpoint::{self, CheckpointInput, CheckpointReader, Checkpointer};
 use crate::environment::Environment;
-use crate::error::{DataLoss, OpenError, Operation, StorageError, io_error};
+use crate::error::{Corruption, DataLoss, OpenError, Operation, StorageError, io_error};
 use crate::folder::{self, CheckpointName};
 use crate::format::checkpoint_file::CheckpointFooter;
 use crate::format::entry::DirectoryLine;
@@ -244,21 +244,15 @@ impl<'a> Recovery<'a> {
 
     /// Loads the newest checkpoint that is whole.
     fn load_checkpoint(&mut self, state: &mut dyn StateMachine) -> Result<Loaded, OpenError> {
-        let names = checkpoint::list(self.environment)?;
-        for name in names.iter().rev() {
-            match check_checkpoint(self.environment, *name, self.broker_id) {
-                Ok(()) => {
-                    let loaded = load_rows(self.environment, *name, state)?;
-                    self.newest = Some(*name);
-                    return Ok(loaded);
-                }
-                Err(StorageError::Corrupt(corruption)) => {
-                    tracing::error!(%corruption, "checkpoint is damaged, trying an older one");
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(not_usable(self.environment, "no checkpoint is intact"))
+        let newest = newest_intact(self.environment, self.broker_id, |corruption| {
+            tracing::error!(%corruption, "checkpoint is damaged, trying an older one");
+        });
+        let Some(newest) = newest? else {
+            return Err(not_usable(self.environment, "no checkpoint is intact"));
+        };
+        let loaded = load_rows(self.environment, newest, state)?;
+        self.newest = Some(newest);
+        Ok(loaded)
     }
 
     /// Opens the runs that the checkpoint names, and removes those that no checkpoint can name.
@@ -296,9 +290,7 @@ impl<'a> Recovery<'a> {
         accepted: Option<Lsn>,
     ) -> Result<Replayed, OpenError> {
         // The name of a newer checkpoint that is damaged still says what had been durable.
-        let named = checkpoint::list(self.environment)?
-            .last()
-            .map_or(Lsn::ZERO, |name| name.lsn);
+        let named = checkpoint::named_durable(self.environment)?;
         let replay = Replay {
             environment: self.environment,
             files: &self.files,
@@ -406,6 +398,22 @@ pub(crate) fn load_rows(
     })
 }
 
+/// The newest checkpoint that is whole, of which those that are newer and damaged are told.
+pub(crate) fn newest_intact(
+    environment: &Environment,
+    broker_id: BrokerId,
+    mut damaged: impl FnMut(Corruption),
+) -> Result<Option<CheckpointName>, StorageError> {
+    for name in checkpoint::list(environment)?.into_iter().rev() {
+        match check_checkpoint(environment, name, broker_id) {
+            Ok(()) => return Ok(Some(name)),
+            Err(StorageError::Corrupt(corruption)) => damaged(corruption),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 /// Reads a whole checkpoint without using it.
 pub(crate) fn check_checkpoint(
     environment: &Environment,
@@ -414,7 +422,7 @@ pub(crate) fn check_checkpoint(
 ) -> Result<(), StorageError> {
     let mut reader = CheckpointReader::open(environment, name)?;
     if reader.footer().broker_id != broker_id {
-        return Err(crate::error::Corruption {
+        return Err(Corruption {
             path: folder::checkpoint_file(name),
             position: 0,
             what: "the checkpoint belongs to another data folder".to_owned(),

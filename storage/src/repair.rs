@@ -19,7 +19,8 @@ use crate::ids::{Lsn, Offset, OffsetRange, PartitionRef};
 use crate::journal::JournalPosition;
 use crate::journal::scan::JournalScanner;
 use crate::recovery::{
-    RecoveryReport, StateMachine, Storage, StorageOptions, check_checkpoint, damage_of, load_rows,
+    RecoveryReport, StateMachine, Storage, StorageOptions, damage_of, load_rows, missing_file,
+    newest_intact,
 };
 use crate::verify::{VerifiedState, check_folder};
 use crate::vfs::{OpenMode, read_full_at, write_all_at};
@@ -55,19 +56,7 @@ pub fn plan(
     state: &mut dyn VerifiedState,
 ) -> Result<Option<Plan>, OpenError> {
     let broker_id = check_folder(environment)?;
-    let names = checkpoint::list(environment)?;
-    let mut newest = None;
-    for name in names.iter().rev() {
-        match check_checkpoint(environment, *name, broker_id) {
-            Ok(()) => {
-                newest = Some(*name);
-                break;
-            }
-            Err(StorageError::Corrupt(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let Some(newest) = newest else {
+    let Some(newest) = newest_intact(environment, broker_id, drop)? else {
         return Err(OpenError::NotUsable {
             path: environment.vfs.describe(Path::new("")),
             what: "no checkpoint is intact, and no repair helps; restore it from a copy".to_owned(),
@@ -80,9 +69,7 @@ pub fn plan(
     };
     let (mut lsn, mut file) = (footer.lsn, at.file);
     let what = match JournalScanner::open(environment, broker_id, at, footer.lsn)? {
-        None => Some(format!(
-            "journal file {file} is missing or is not that file"
-        )),
+        None => Some(missing_file(file)),
         Some(mut scanner) => loop {
             match scanner.next_entry()? {
                 ControlFlow::Continue(entry) => {
@@ -92,8 +79,7 @@ pub fn plan(
                 }
                 ControlFlow::Break(end) => {
                     file = end.at().file;
-                    let named = names.last().map_or(Lsn::ZERO, |name| name.lsn);
-                    break damage_of(&end, lsn, named);
+                    break damage_of(&end, lsn, checkpoint::named_durable(environment)?);
                 }
             }
         },
@@ -111,9 +97,9 @@ pub fn plan(
         kept_aside: Vec::new(),
     };
     plan.look_behind(environment, file, state)?;
-    let newer = names.iter().filter(|name| name.lsn > lsn);
-    plan.kept_aside
-        .extend(newer.map(|name| folder::checkpoint_file(*name)));
+    let names = checkpoint::list(environment)?.into_iter();
+    let newer = names.filter(|name| name.lsn > lsn);
+    plan.kept_aside.extend(newer.map(folder::checkpoint_file));
     Ok(Some(plan))
 }
 

@@ -67,8 +67,7 @@ impl Replay<'_> {
         let scanner = JournalScanner::open(self.environment, broker_id, continuation, footer.lsn)?;
         let Some(mut scanner) = scanner else {
             let file = continuation.file;
-            let what = format!("journal file {file} is missing or is not that file");
-            self.cut(footer.lsn, file, what)?;
+            self.cut(footer.lsn, file, missing_file(file))?;
             return Ok(Replayed {
                 lsn: footer.lsn,
                 time_ms: footer.time_ms,
@@ -255,6 +254,11 @@ impl Replay<'_> {
         tracing::error!(%after_lsn, what, "the journal ends here, what followed is lost");
         Ok(crate::repair::keep_journal(self.environment, file)?)
     }
+}
+
+/// Why the journal does not go on where a checkpoint says.
+pub(crate) fn missing_file(file: u64) -> String {
+    format!("journal file {file} is missing or is not that file")
 }
 
 /// Why the journal cannot end behind `lsn`, if something says that more had been durable.

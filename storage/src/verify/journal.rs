@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 
 use super::{Effect, Finding, Flow, Verification, VerifiedState};
 use crate::checkpoint;
-use crate::error::StorageError;
 use crate::folder;
 use crate::format::checkpoint_file::CheckpointFooter;
 use crate::format::entry::{DirectoryLine, FrameForm};
@@ -60,15 +59,9 @@ impl Verification<'_> {
             self.note_records(left_bytes.saturating_sub(left), record_count)?;
             left_bytes = left;
         };
-        let named = self.attempt(self.named_durable(), Effect::Refused)?;
+        let named = self.attempt(checkpoint::named_durable(self.environment), Effect::Refused)?;
         self.end(lsn, &end, named.unwrap_or(Lsn::ZERO))?;
         Flow::Continue(journaled)
-    }
-
-    /// The highest LSN in the name of a checkpoint: it had been durable.
-    fn named_durable(&self) -> Result<Lsn, StorageError> {
-        let names = checkpoint::list(self.environment)?;
-        Ok(names.last().map_or(Lsn::ZERO, |name| name.lsn))
     }
 
     fn end(&mut self, lsn: Lsn, end: &JournalEnd, named: Lsn) -> Flow {
