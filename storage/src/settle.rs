@@ -6,6 +6,7 @@ mod dirty;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::IoSlice;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use dirty::DirtySegments;
@@ -114,7 +115,9 @@ impl Settler {
             (&line.frame, line.place.position)
         });
         index.note(&files, places)?;
-        if self.dirty.add(segment, log, index.take_unsynced()) > self.dirty_count_max {
+        let index = index.take_unsynced();
+        let written = written_range(frames, start);
+        if self.dirty.add(segment, log, index, written) > self.dirty_count_max {
             self.dirty.sync(&self.files)?;
         }
         Ok(())
@@ -158,6 +161,22 @@ impl Settler {
         write_all_vectored_at(log, &mut slices, start)
             .map_err(io_error(Operation::Write, self.files.log_path(segment)))
     }
+}
+
+/// Where in their segment frames were written that begin at `start`: what went by reference is on the disk.
+fn written_range(frames: &[&CommittedFrame], start: u64) -> Range<u64> {
+    let mut inline = frames
+        .iter()
+        .filter(|frame| frame.line.form == FrameForm::Inline)
+        .map(|frame| {
+            let position = frame.line.place.position;
+            position..position + frame.line.frame.padded_bytes()
+        });
+    let Some(first) = inline.next() else {
+        return start..start;
+    };
+    let end = inline.next_back().map_or(first.end, |last| last.end);
+    first.start..end
 }
 
 fn zeros(count: u64) -> &'static [u8] {

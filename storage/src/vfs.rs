@@ -230,6 +230,12 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
     /// hint: never fails, changes no content.
     fn drop_cache(&self, position: u64, length: u64);
 
+    /// Has the operating system begin to write the range to the disk, and waits for nothing. Only a hint:
+    /// never fails, and makes nothing durable.
+    fn start_write_back(&self, position: u64, length: u64) {
+        let _ = (position, length);
+    }
+
     /// Length of the file, bytes.
     ///
     /// # Errors

@@ -84,6 +84,11 @@ enum Step {
         position: u64,
         length: u64,
     },
+    StartWriteBack {
+        slot: usize,
+        position: u64,
+        length: u64,
+    },
     Len {
         slot: usize,
     },
@@ -137,7 +142,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(slot, position, length)| Step::Allocate { slot, position, length }),
         5 => (slot.clone(), 0..30_000_u64).prop_map(|(slot, length)| Step::SetLen { slot, length }),
         2 => slot.clone().prop_map(|slot| Step::SyncData { slot }),
-        2 => file.prop_map(|(slot, position, length)| Step::DropCache { slot, position, length }),
+        2 => file.clone()
+            .prop_map(|(slot, position, length)| Step::DropCache { slot, position, length }),
+        2 => file
+            .prop_map(|(slot, position, length)| Step::StartWriteBack { slot, position, length }),
         3 => slot.prop_map(|slot| Step::Len { slot }),
         5 => path().prop_map(|path| Step::CreateDir { path }),
         8 => (path(), path()).prop_map(|(from, to)| Step::Rename { from, to }),
@@ -257,6 +265,7 @@ impl Side {
             | Step::SetLen { slot, .. }
             | Step::SyncData { slot }
             | Step::DropCache { slot, .. }
+            | Step::StartWriteBack { slot, .. }
             | Step::Len { slot } => {
                 if let Some((file, mode)) = &self.files[*slot] {
                     return run_on_file(&**file, *mode, step);
@@ -338,6 +347,9 @@ fn run_on_file(file: &dyn VfsFile, mode: OpenMode, step: &Step) -> io::Result<An
         Step::DropCache {
             position, length, ..
         } => file.drop_cache(*position, *length),
+        Step::StartWriteBack {
+            position, length, ..
+        } => file.start_write_back(*position, *length),
         Step::Len { .. } => return Ok(Answer::Count(file.len()?)),
         other => unreachable!("not a step on a file: {other:?}"),
     }

@@ -217,6 +217,10 @@ impl VfsFile for GatedFile {
         self.inner.drop_cache(position, length);
     }
 
+    fn start_write_back(&self, position: u64, length: u64) {
+        self.inner.start_write_back(position, length);
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
     }

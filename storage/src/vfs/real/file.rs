@@ -3,7 +3,7 @@
 use std::io;
 use std::io::IoSlice;
 use std::num::NonZeroU64;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{self, Advice, FallocateFlags, FileType, OFlags};
@@ -130,6 +130,24 @@ impl VfsFile for RealFile {
             tracing::trace!(%errno, "cache hint refused");
         }
     }
+
+    #[cfg(target_os = "linux")]
+    fn start_write_back(&self, position: u64, length: u64) {
+        let (Ok(position), Ok(length)) = (i64::try_from(position), i64::try_from(length)) else {
+            return;
+        };
+        // Without the flags that wait: those take the failure of a write from the next sync.
+        let flags = libc::SYNC_FILE_RANGE_WRITE;
+        #[expect(unsafe_code, reason = "no crate that is at hand has a safe one")]
+        // SAFETY: it takes an open descriptor and numbers, and touches no memory.
+        let result = unsafe { libc::sync_file_range(self.fd.as_raw_fd(), position, length, flags) };
+        if result != 0 {
+            tracing::trace!(error = %io::Error::last_os_error(), "write-back hint refused");
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn start_write_back(&self, _position: u64, _length: u64) {}
 
     fn len(&self) -> io::Result<u64> {
         let stat = retry_on_intr(|| fs::fstat(&self.fd))?;

@@ -68,6 +68,7 @@ fn contents_lengths_and_allocation() {
     let slices = [IoSlice::new(b"ab"), IoSlice::new(b"cd")];
     assert_eq!(file.write_vectored_at(&slices, 10).unwrap(), 4);
     file.sync_data().unwrap();
+    file.start_write_back(0, 1 << 20);
     file.drop_cache(0, 1 << 20);
     let mut bytes = [9; 6];
     assert_eq!(read_full_at(&*file, &mut bytes, 9).unwrap(), 6);

@@ -38,6 +38,8 @@ pub enum OperationKind {
     SyncData,
     /// Dropping cached pages.
     DropCache,
+    /// Beginning to write dirty pages.
+    StartWriteBack,
     /// Asking for the length.
     Len,
 }
@@ -57,9 +59,13 @@ impl OperationKind {
             | Self::Allocate
             | Self::SetLen
             | Self::SyncData => true,
-            Self::Open | Self::List | Self::Space | Self::Read | Self::DropCache | Self::Len => {
-                false
-            }
+            Self::Open
+            | Self::List
+            | Self::Space
+            | Self::Read
+            | Self::DropCache
+            | Self::StartWriteBack
+            | Self::Len => false,
         }
     }
 
@@ -81,8 +87,14 @@ impl OperationKind {
             Self::SetLen => "set_len",
             Self::SyncData => "sync",
             Self::DropCache => "drop_cache",
+            Self::StartWriteBack => "start_write_back",
             Self::Len => "len",
         }
+    }
+
+    /// Whether it has no result that could be an error.
+    fn is_hint(self) -> bool {
+        matches!(self, Self::DropCache | Self::StartWriteBack)
     }
 
     fn is_sync(self) -> bool {
@@ -129,7 +141,7 @@ pub enum Fault {
 impl Fault {
     pub(super) fn applies_to(self, kind: OperationKind) -> bool {
         match self {
-            Self::Io => !matches!(kind, OperationKind::DropCache),
+            Self::Io => !kind.is_hint(),
             Self::NoSpace | Self::NoQuota => kind.needs_room(),
             Self::ReadOnly => kind.is_mutating() && !kind.is_sync(),
             Self::NoDescriptor => kind.opens_a_descriptor(),

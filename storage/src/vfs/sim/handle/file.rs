@@ -208,6 +208,17 @@ impl VfsFile for SimFile {
         drop(result);
     }
 
+    fn start_write_back(&self, position: u64, length: u64) {
+        let detail = Detail::Range {
+            position,
+            length,
+            crc: None,
+        };
+        // A crash chooses among all writes that are not synced which of them have reached the disk.
+        let result = self.run_whole(OperationKind::StartWriteBack, detail, |_| Ok(()));
+        drop(result);
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.run_whole(OperationKind::Len, Detail::None, |state| {
             Ok(state.volume.file(self.node)?.live.length)
