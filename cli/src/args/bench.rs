@@ -117,6 +117,8 @@ pub(crate) enum BenchCommand {
   towpath bench latency --records 10000 --size 1KiB                  one in flight
   towpath bench latency --records 10000 --size 1KiB --clients 64     one in flight each
   towpath bench latency --records 600000 --size 1KiB --rate 20000    at a fixed rate
+  towpath bench latency --records 900000 --partitions 256 --rate 100000 --warm-up 100000
+                                                                     once every partition has files
 ")]
     Latency {
         /// The load.
@@ -126,6 +128,10 @@ pub(crate) enum BenchCommand {
         /// latency counts from when they were due [default: each client has one in flight]
         #[arg(long, value_name = "PER_SECOND", value_parser = parse_count::<NonZeroU64>)]
         rate: Option<NonZeroU64>,
+        /// Records in the beginning, over all clients, whose latency is not counted: the first ones of a
+        /// partition wait for its files
+        #[arg(long, value_name = "N", default_value = "0", value_parser = parse_count::<u64>)]
+        warm_up: u64,
     },
 }
 
@@ -182,9 +188,18 @@ impl BenchCommand {
                 check_marked(load)
             }
             Self::Commit { load, .. } => check_marked(load),
-            Self::Produce(_) | Self::Subscription { .. } | Self::Latency { .. } => Ok(()),
+            Self::Latency { load, warm_up, .. } => check_warm_up(*warm_up, load),
+            Self::Produce(_) | Self::Subscription { .. } => Ok(()),
         }
     }
+}
+
+fn check_warm_up(warm_up: u64, load: &BenchLoad) -> Result<(), Failure> {
+    if warm_up < load.records.get() {
+        return Ok(());
+    }
+    let message = "nothing is left to be measured after the warm-up";
+    Err(Failure::usage(message).hint("--records counts those of --warm-up too"))
 }
 
 fn check_readers(who: &str, readers: u32, load: &BenchLoad) -> Result<(), Failure> {

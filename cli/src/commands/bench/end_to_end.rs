@@ -71,7 +71,7 @@ pub(super) async fn measure(
     let unseen = trial.hidden_meter();
     let written = async {
         match options.rate {
-            Some(rate) => write_at_rate(writers, rate, &unseen, &Latencies::new(1)?).await,
+            Some(rate) => write_at_rate(writers, (rate, 0), &unseen, &Latencies::new(1)?).await,
             None => produce::write_all(writers, &unseen, &Latencies::new(1)?).await,
         }
     };

@@ -22,21 +22,26 @@ use crate::failure::Failure;
 
 use pace::{Pace, send_paced};
 
-/// Records that may wait to be looked at; the producer's bytes in flight are reached before.
-const RECORDS_AHEAD: usize = 1 << 20;
+/// Times of sending that may wait to be looked at; the producer's bytes in flight are reached before.
+const TICKS_AHEAD: usize = 1 << 20;
 /// From the start of the clock to the first record, so that every client is ready.
 const LEAD: Duration = Duration::from_millis(50);
 
-/// Each client sends a record, waits until it is durable, and sends the next.
-pub(super) async fn measure_one_in_flight(trial: &Trial<'_>) -> Result<Measured, Failure> {
+/// Each client sends a record, waits until it is durable, and sends the next. The latencies of the first
+/// `warm_up` ones are not counted.
+pub(super) async fn measure_one_in_flight(
+    trial: &Trial<'_>,
+    warm_up: u64,
+) -> Result<Measured, Failure> {
     let writers = trial.writers(Content::default()).await?;
     let meter = trial.meter("acknowledged", trial.load.records.get());
     let latencies = Latencies::new(trial.load.clients.get())?;
     meter.start();
     let mut senders = JoinSet::new();
+    let uncounted = warm_up.div_ceil(writers.len() as u64);
     for (number, writer) in writers.into_iter().enumerate() {
         let recorder = latencies.recorder(number);
-        senders.spawn(send_one_by_one(writer, meter.clone(), recorder));
+        senders.spawn(send_one_by_one(writer, meter.clone(), recorder, uncounted));
     }
     join_all(&mut senders).await?;
     let measured = Measured::of(&meter, latencies)?;
@@ -48,13 +53,16 @@ async fn send_one_by_one(
     mut writer: Writer,
     meter: Meter,
     recorder: Recorder,
+    uncounted: u64,
 ) -> Result<(), Failure> {
     let mut acknowledged = Acknowledged::default();
-    for _ in 0..writer.records {
+    for index in 0..writer.records {
         let (mark, record) = writer.next_record();
         let sent = Instant::now();
         let position = writer.producer.send(record).await?;
-        recorder.record_since(sent);
+        if index >= uncounted {
+            recorder.record_since(sent);
+        }
         acknowledged.note(&position, mark)?;
         meter.advance(1);
     }
@@ -62,16 +70,18 @@ async fn send_one_by_one(
 }
 
 /// Each client sends its records when they are due, whatever became of the ones before. A latency
-/// counts from when the record was due, so that a broker that stands still is not let off.
+/// counts from when the record was due, so that a broker that stands still is not let off. Those of the
+/// first `warm_up` records are not counted.
 pub(super) async fn measure_at_rate(
     trial: &Trial<'_>,
     rate: NonZeroU64,
+    warm_up: u64,
 ) -> Result<Measured, Failure> {
     let writers = trial.writers(Content::default()).await?;
     let meter = trial.meter("acknowledged", trial.load.records.get());
     let latencies = Latencies::new(trial.load.clients.get())?;
     meter.start();
-    write_at_rate(writers, rate, &meter, &latencies).await?;
+    write_at_rate(writers, (rate, warm_up), &meter, &latencies).await?;
     let mut measured = Measured::of(&meter, latencies)?;
     measured.elapsed.time = measured.elapsed.time.saturating_sub(LEAD);
     trial.verify().await?;
@@ -79,23 +89,25 @@ pub(super) async fn measure_at_rate(
 }
 
 /// Sends all records when they are due; everything is acknowledged when this returns. The first is due a
-/// little later than now.
+/// little later than now. Beside the rate: how many records' latencies are not counted.
 pub(super) async fn write_at_rate(
     writers: Vec<Writer>,
-    rate: NonZeroU64,
+    (rate, warm_up): (NonZeroU64, u64),
     meter: &Meter,
     latencies: &Latencies,
 ) -> Result<Fingerprint, Failure> {
     let writer_count = writers.len();
     let mut settling = JoinSet::new();
     let start = Instant::now() + LEAD;
+    let uncounted = warm_up.div_ceil(writer_count as u64);
     for (index, writer) in writers.into_iter().enumerate() {
         let producer = writer.producer.clone();
         let pace = Pace::of_client(start, rate, index, writer_count);
-        let (sender, sent) = mpsc::channel(RECORDS_AHEAD);
+        let (sender, sent) = mpsc::channel(TICKS_AHEAD);
         send_paced(writer, pace, sender)?;
         let recorder = latencies.recorder(index);
-        settling.spawn(settle(producer, sent, meter.clone(), recorder));
+        let settled = settle(producer, sent, meter.clone(), (recorder, uncounted));
+        settling.spawn(settled);
     }
     let mut written = Fingerprint::default();
     for of_client in join_all(&mut settling).await? {
@@ -115,9 +127,9 @@ struct Sent {
 
 async fn settle(
     producer: Producer,
-    mut sent: mpsc::Receiver<Sent>,
+    mut sent: mpsc::Receiver<Vec<Sent>>,
     meter: Meter,
-    recorder: Recorder,
+    (recorder, mut uncounted): (Recorder, u64),
 ) -> Result<Fingerprint, Failure> {
     let mut acknowledged = Acknowledged::default();
     let mut waiting = FuturesOrdered::new();
@@ -129,13 +141,20 @@ async fn settle(
                 acknowledged.note(&position?, mark)?;
                 meter.advance(1);
             }
-            Some(Sent { due, mark, receipt }) = sent.recv() => {
-                let (receipt, recorder) = (receipt?, recorder.clone());
-                waiting.push_back(async move {
-                    let position = receipt.await;
-                    recorder.record_since(due);
-                    (mark, position)
-                });
+            Some(tick) = sent.recv() => {
+                for Sent { due, mark, receipt } in tick {
+                    let receipt = receipt?;
+                    let is_counted = uncounted == 0;
+                    uncounted = uncounted.saturating_sub(1);
+                    let recorder = is_counted.then(|| recorder.clone());
+                    waiting.push_back(async move {
+                        let position = receipt.await;
+                        if let Some(recorder) = recorder {
+                            recorder.record_since(due);
+                        }
+                        (mark, position)
+                    });
+                }
             }
             else => break,
         }

@@ -1,7 +1,9 @@
-//! Sends records when they are due, to some tens of microseconds.
+//! Sends records when they are due, to a tenth of a millisecond.
 //!
 //! The timers of the runtime are exact to a millisecond, more than a record takes to be durable; so
-//! each client has a thread that sleeps by itself.
+//! each client has a thread that sleeps by itself. Records that are due closer to each other than that tenth
+//! are sent together: woken for each of 100,000 a second, client and threads took a core that was the
+//! broker's. What a record waits for this is part of its latency, as it counts from when it was due.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -18,6 +20,9 @@ use crate::failure::Failure;
 
 /// Of a thread, of which there may be a thousand.
 const STACK_BYTES: usize = 256 * 1024;
+
+/// From one time that the thread wakes to the next, at least.
+const TICK: Duration = Duration::from_micros(100);
 
 /// When the records of one client are due.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +72,7 @@ const fn rate_of(rate: NonZeroU64) -> f64 {
 pub(super) fn send_paced(
     mut writer: Writer,
     pace: Pace,
-    sender: mpsc::Sender<Sent>,
+    sender: mpsc::Sender<Vec<Sent>>,
 ) -> Result<(), Failure> {
     let runtime = Handle::current();
     let send = move || {
@@ -75,19 +80,26 @@ pub(super) fn send_paced(
         if let Err(error) = set_current_timer_slack(NonZeroU64::new(1)) {
             debug!(%error, "timers stay inexact");
         }
-        for index in 0..writer.records {
-            let due = pace.due(index);
-            sleep_until(due);
-            let (mark, record) = writer.next_record_due(due);
-            let receipt = match writer.producer.try_enqueue(record) {
-                Ok(receipt) => Ok(receipt),
-                // No room: it waits, and that counts.
-                Err(error) => runtime.block_on(writer.producer.enqueue(error.into_record())),
-            };
-            let receipt = receipt.map_err(Into::into);
-            if sender.blocking_send(Sent { due, mark, receipt }).is_err() {
+        let mut index = 0;
+        while index < writer.records {
+            let now = sleep_until(pace.due(index));
+            let mut tick = Vec::new();
+            while index < writer.records && pace.due(index) <= now {
+                let due = pace.due(index);
+                let (mark, record) = writer.next_record_due(due);
+                let receipt = match writer.producer.try_enqueue(record) {
+                    Ok(receipt) => Ok(receipt),
+                    // No room: it waits, and that counts.
+                    Err(error) => runtime.block_on(writer.producer.enqueue(error.into_record())),
+                };
+                let receipt = receipt.map_err(Into::into);
+                tick.push(Sent { due, mark, receipt });
+                index += 1;
+            }
+            if sender.blocking_send(tick).is_err() {
                 return;
             }
+            sleep_until(now + TICK);
         }
     };
     std::thread::Builder::new()
@@ -98,11 +110,13 @@ pub(super) fn send_paced(
     Ok(())
 }
 
-fn sleep_until(due: Instant) {
+/// Returns what time it is then.
+fn sleep_until(due: Instant) -> Instant {
     loop {
-        let left = due.saturating_duration_since(Instant::now());
+        let now = Instant::now();
+        let left = due.saturating_duration_since(now);
         if left.is_zero() {
-            return;
+            return now;
         }
         std::thread::park_timeout(left);
     }

@@ -21,6 +21,8 @@ pub(super) struct Setting {
     /// Of each client that writes.
     pub(super) in_flight_bytes: usize,
     pub(super) rate: Option<u64>,
+    /// Records whose latency was not counted.
+    pub(super) warm_up: Option<u64>,
     pub(super) readers: Option<u32>,
     /// Where the broker had what was read.
     pub(super) read_from: Option<&'static str>,
@@ -50,8 +52,9 @@ impl Setting {
         };
         match command {
             BenchCommand::Produce(_) | BenchCommand::Group(_) => setting,
-            BenchCommand::Latency { rate, .. } => Self {
+            BenchCommand::Latency { rate, warm_up, .. } => Self {
                 rate: rate.map(NonZeroU64::get),
+                warm_up: Some(*warm_up),
                 ..setting
             },
             BenchCommand::Consume { consume, .. } => Self {
