@@ -280,6 +280,7 @@ fn server_limits(config: &Config) -> ServerLimits {
         connection_count_max: config.limits.connection_count_max,
         connection_count_per_address_max: config.limits.connection_count_per_address_max,
         stream_count_max: config.limits.stream_count_max,
+        call_count_max: config.limits.call_count_max,
         receiving: Budget::new(config.limits.receiving_bytes_max, patience),
         unread: Budget::new(config.limits.unread_bytes_max, patience),
         window_bytes_max: config.limits.window_bytes_max,
