@@ -52,7 +52,7 @@ impl Broker {
     /// [`StartError`] says why it did not start, and what to do about it.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         check(&config)?;
-        let doors = Doors::open(&config).await?;
+        let doors = Doors::open(&config)?;
         let path = config.data_dir.clone();
         let environment = blocking(move || open_folder(&path)).await?;
         Box::pin(Self::serve(config, environment, doors)).await
@@ -64,7 +64,7 @@ impl Broker {
     /// As [`Broker::start`].
     pub async fn start_in(config: Config, environment: Environment) -> Result<Self, StartError> {
         check(&config)?;
-        let doors = Doors::open(&config).await?;
+        let doors = Doors::open(&config)?;
         Box::pin(Self::serve(config, environment, doors)).await
     }
 
