@@ -1,9 +1,12 @@
 //! Many clients, each of which holds on to what it can get.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use h2::Ping;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use towpath_client::{Client, Record};
@@ -22,6 +25,12 @@ const WINDOW_BYTES: u64 = 96 * 1024;
 const HEALTHY: &str = "healthy";
 /// What a half-sent message would have.
 const MESSAGE_BYTES: u32 = 4_000_000;
+/// Calls that each connection may have open in any case.
+const OWN_CALL_COUNT: usize = 8;
+/// Of a crowd so many come at once: more than fit into the line before a broker have to come again.
+const COMING_COUNT_MAX: usize = 256;
+/// A connection to this machine takes no time unless it has to come again.
+const LINE_PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn idle_and_half_open_connections_take_little_and_nothing_stays() {
@@ -48,6 +57,60 @@ fn idle_and_half_open_connections_take_little_and_nothing_stays() {
         "idle connections",
         RESIDENT_BYTES + count * CONNECTION_BYTES,
     );
+}
+
+#[test]
+fn half_open_connections_take_little_and_are_given_up() {
+    let count = number("IDLE", 300);
+    let stage = Stage::start(&["--connection-count-max", "20000"]);
+    let before = resident_bytes(stage.pid());
+    let crowd = crowd(&stage, count, 1);
+    stage.await_that("all are in", |stage| {
+        stage.metric("towpath_connections_total ") >= count
+    });
+    let now = resident_bytes(stage.pid());
+    report(
+        "half-open connections",
+        format_args!(
+            "{count} connections that say nothing take {} KiB each",
+            now.saturating_sub(before) / count / 1024,
+        ),
+    );
+    stage.check_served();
+    stage.await_that("all are given up", |stage| {
+        stage.closed_count("silent") == count
+    });
+    drop(crowd);
+    stage.finish(
+        "half-open connections",
+        RESIDENT_BYTES + count * CONNECTION_BYTES,
+    );
+}
+
+#[test]
+fn connections_that_come_at_once_stand_in_line_while_nobody_accepts() {
+    let count = line_count().min(2_000);
+    let stage = Stage::start(&["--connection-count-max", "4096"]);
+    stage.freeze();
+    let address = stage.address();
+    let crowd = stage.runtime.block_on(async {
+        let mut crowd = Vec::new();
+        for number in 0..count {
+            let connected = tokio::time::timeout(LINE_PATIENCE, TcpStream::connect(address));
+            match connected.await {
+                Ok(stream) => crowd.push(stream.expect("a connection")),
+                Err(_elapsed) => panic!("only {number} of {count} stand in line"),
+            }
+        }
+        crowd
+    });
+    stage.thaw();
+    stage.await_that("all are in", |stage| {
+        stage.metric("towpath_connections_total ") >= count as u64
+    });
+    stage.check_served();
+    drop(crowd);
+    stage.finish("connections at once", RESIDENT_BYTES);
 }
 
 #[test]
@@ -154,6 +217,47 @@ fn readers_and_consumers_that_stand_still_keep_nobody_from_being_served() {
 }
 
 #[test]
+fn streams_of_many_connections_are_bounded_and_leave_others_a_few() {
+    let stage = Stage::start(&["--call-count-max", "512"]);
+    let (connection_count, stream_count) = (64, 64);
+    fill(&stage, "history");
+    stage.cli(&[
+        "subscription",
+        "create",
+        "standing",
+        "--topic",
+        "history",
+        "--from",
+        "end",
+        "--mode",
+        "shared",
+    ]);
+    let before = resident_bytes(stage.pid());
+    let url = stage.setup.url();
+    let hoarding = Hoarding::NoReceiving("standing".to_owned());
+    let hoarder = Hoarder::start(&url, connection_count, stream_count, &hoarding);
+    let left = 512 + OWN_CALL_COUNT * connection_count;
+    stage.await_that("the others are refused", |_| {
+        hoarder.ended_count() + left >= connection_count * stream_count
+    });
+    let open = stage.metric("towpath_open_calls ");
+    let now = resident_bytes(stage.pid());
+    report(
+        "streams",
+        format_args!(
+            "{open} streams are open and take {} KiB each, {} were refused",
+            now.saturating_sub(before) / open / 1024,
+            stage.metric("towpath_calls_refused_total "),
+        ),
+    );
+    // Those who are well have a few.
+    assert!(open <= left as u64 + 100, "{open} are open");
+    stage.check_served();
+    drop(hoarder);
+    stage.finish("streams", RESIDENT_BYTES);
+}
+
+#[test]
 fn producers_that_never_read_their_answers_stop_by_themselves() {
     let stage = Stage::start(&[]);
     stage.cli(&["topic", "create", "unheard", "--partitions", "1"]);
@@ -182,11 +286,18 @@ fn producers_that_never_read_their_answers_stop_by_themselves() {
 fn crowd(stage: &Stage, count: u64, silent_each: u64) -> JoinSet<()> {
     let mut crowd = JoinSet::new();
     let address = stage.address();
+    let coming = Arc::new(Semaphore::new(COMING_COUNT_MAX));
     for number in 0..count {
+        let coming = Arc::clone(&coming);
         let holding = async move {
             match (number + 1) % silent_each {
-                0 => drop(Peer::connect(address).await.closed().await),
-                _ => be_idle(address).await,
+                0 => {
+                    let comes = coming.acquire().await.expect("it is never closed");
+                    let peer = Peer::connect("half open", address).await;
+                    drop(comes);
+                    drop(peer.closed().await);
+                }
+                _ => be_idle(address, &coming).await,
             }
         };
         crowd.spawn_on(holding, stage.runtime.handle());
@@ -195,11 +306,30 @@ fn crowd(stage: &Stage, count: u64, silent_each: u64) -> JoinSet<()> {
 }
 
 /// Holds a connection for as long as the broker lets it.
-async fn be_idle(address: SocketAddr) {
+async fn be_idle(address: SocketAddr, coming: &Semaphore) {
+    let comes = coming.acquire().await.expect("it is never closed");
     let stream = TcpStream::connect(address).await.expect("a connection");
-    if let Ok((_requests, connection)) = h2::client::handshake(stream).await {
-        drop(connection.await);
+    let Ok((_requests, mut connection)) = h2::client::handshake(stream).await else {
+        return;
+    };
+    let mut pings = connection.ping_pong().expect("nobody has taken it");
+    let in_it = async {
+        // The answer says that it was accepted.
+        if pings.ping(Ping::opaque()).await.is_ok() {
+            drop(comes);
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        _ended = connection => {}
+        () = in_it => {}
     }
+}
+
+/// How many connections the operating system lets wait before a listener.
+fn line_count() -> usize {
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    most.trim().parse().unwrap()
 }
 
 /// Writes what readers have to stop in the middle of.
