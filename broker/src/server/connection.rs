@@ -20,7 +20,6 @@ use super::calls::ConnectionCalls;
 use super::counted::Counted;
 use super::gate::Pass;
 use super::metered::Metered;
-use super::preface::Preface;
 use super::receive_memory::Window;
 use super::receiving::{Receiving, RequestMemory};
 use super::sending::Sending;
@@ -99,7 +98,7 @@ impl Connection {
     {
         let visitor = self.pass.visitor();
         let streams = Streams::new(&self.drain, visitor, self.patience);
-        let stream = Metered::new(Preface::new(stream));
+        let stream = Metered::new(stream);
         let flooded = stream.flooded();
         let http2 = self.http2(window, streams.clone());
         let service = service_fn(|request| self.call(request));
