@@ -80,9 +80,19 @@ fn clients_that_hardly_speak_are_given_up() {
         }
     }
     stage.check_served();
-    stage.runtime.block_on(peers.join_all());
+    let failed_count = stage.runtime.block_on(failed_count(peers));
+    assert_eq!(failed_count, 0, "so many were not given up");
     stage.await_that("all are given up", |stage| {
         stage.closed_count("silent") == expected
     });
     stage.finish("slow clients", RESIDENT_BYTES_MAX);
+}
+
+/// Waits for all; each that was not given up says so by its panic.
+async fn failed_count(mut peers: JoinSet<()>) -> usize {
+    let mut count = 0;
+    while let Some(ended) = peers.join_next().await {
+        count += usize::from(ended.is_err());
+    }
+    count
 }
