@@ -63,8 +63,8 @@ const GAUGES: [Gauge; 4] = [
 ];
 /// Killed lives that are compared, at least.
 const LIVES_MIN: usize = 4;
-/// Samples of a quarter, at least: a life that is shorter tells nothing.
-const QUARTER_MIN: usize = 5;
+/// Samples of a quarter, at least, one a second: the second quarter of a shorter life still fills caches.
+const QUARTER_MIN: usize = 60;
 
 /// Says on standard output how everything went, and returns what has grown.
 pub(super) fn check(samples: &[Sample]) -> Vec<String> {
@@ -169,11 +169,11 @@ mod tests {
 
     #[test]
     fn memory_that_grows_within_a_life_is_noticed() {
-        let flat: Vec<_> = life(1, 200, 100, 0).collect();
+        let flat: Vec<_> = life(1, 400, 100, 0).collect();
         assert_eq!(check(&flat), [""; 0]);
-        let filling: Vec<_> = life(1, 50, 50, 2).chain(life(1, 150, 150, 0)).collect();
+        let filling: Vec<_> = life(1, 50, 50, 2).chain(life(1, 350, 150, 0)).collect();
         assert_eq!(check(&filling), [""; 0], "a cache that is full by then");
-        let growing: Vec<_> = life(1, 200, 100, 1).collect();
+        let growing: Vec<_> = life(1, 400, 100, 1).collect();
         let wrong = check(&growing);
         assert_eq!(wrong.len(), 1, "{wrong:?}");
         assert!(
@@ -189,7 +189,7 @@ mod tests {
                 // Of different lengths, and each grows in its first seconds.
                 life(number, 5 + number % 3 * 10, 100 + number * more, 3)
             });
-            killed.chain(life(10, 200, 100, 0)).collect::<Vec<_>>()
+            killed.chain(life(10, 400, 100, 0)).collect::<Vec<_>>()
         };
         assert_eq!(check(&lives(0)), [""; 0]);
         let wrong = check(&lives(20));
