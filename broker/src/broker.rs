@@ -52,7 +52,7 @@ impl Broker {
     /// [`StartError`] says why it did not start, and what to do about it.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         check(&config)?;
-        let doors = Doors::open(&config).await?;
+        let doors = Doors::open(&config)?;
         let path = config.data_dir.clone();
         let environment = blocking(move || open_folder(&path)).await?;
         Box::pin(Self::serve(config, environment, doors)).await
@@ -64,7 +64,7 @@ impl Broker {
     /// As [`Broker::start`].
     pub async fn start_in(config: Config, environment: Environment) -> Result<Self, StartError> {
         check(&config)?;
-        let doors = Doors::open(&config).await?;
+        let doors = Doors::open(&config)?;
         Box::pin(Self::serve(config, environment, doors)).await
     }
 
@@ -280,6 +280,7 @@ fn server_limits(config: &Config) -> ServerLimits {
         connection_count_max: config.limits.connection_count_max,
         connection_count_per_address_max: config.limits.connection_count_per_address_max,
         stream_count_max: config.limits.stream_count_max,
+        call_count_max: config.limits.call_count_max,
         receiving: Budget::new(config.limits.receiving_bytes_max, patience),
         unread: Budget::new(config.limits.unread_bytes_max, patience),
         window_bytes_max: config.limits.window_bytes_max,

@@ -69,6 +69,10 @@ pub struct ClientLimits {
     pub window_bytes_max: usize,
     /// Most streams and calls of one connection. Default 256, from 1 to 65,536.
     pub stream_count_max: u32,
+    /// Most calls that are open, streams among them, over all connections and beyond 8 of each. Default
+    /// 4,096, from 0 to 1,048,576; further ones are refused. A stream that is open and idle takes 20
+    /// to 40 KiB of memory.
+    pub call_count_max: usize,
     /// Most memory of batches that wait to be written, bytes, over all streams. Default 64 MiB, from
     /// one message to 64 GiB. When it is used up, nothing more is read from producers.
     pub in_flight_bytes_max: usize,
@@ -108,6 +112,7 @@ impl Default for ClientLimits {
             connection_count_per_address_max: None,
             window_bytes_max: 256 * MIB,
             stream_count_max: 256,
+            call_count_max: 4096,
             in_flight_bytes_max: 64 * MIB,
             in_flight_bytes_per_stream_max: 16 * MIB,
             receiving_bytes_max: 64 * MIB,
@@ -249,7 +254,7 @@ impl Config {
         all.find(|(_, address)| !address.ip().is_loopback())
     }
 
-    fn numbers(&self) -> [NumberSetting; 13] {
+    fn numbers(&self) -> [NumberSetting; 14] {
         let limits = &self.limits;
         let all = limits.in_flight_bytes_max as u128;
         let message = MESSAGE_BYTES_MAX as u128;
@@ -260,16 +265,16 @@ impl Config {
             unit,
             allowed,
         };
+        let count = |flag, count: usize, allowed| number(flag, count as u128, "", allowed);
         let time = |flag, time: Duration, allowed| number(flag, time.as_millis(), "ms", allowed);
         [
             time("--drain-deadline", self.drain_deadline, 0..=600_000),
             time("--heartbeat-interval", self.heartbeat_interval, 10..=10_000),
             time("--session-timeout", self.session_timeout, 100..=600_000),
             time("--stall-deadline", self.stall_deadline, 10..=600_000),
-            number(
+            count(
                 "--connection-count-max",
-                limits.connection_count_max as u128,
-                "",
+                limits.connection_count_max,
                 2..=65_536,
             ),
             number(
@@ -278,12 +283,12 @@ impl Config {
                 " bytes",
                 0..=64 * GIB,
             ),
-            number(
+            count(
                 "--stream-count-max",
-                limits.stream_count_max.into(),
-                "",
+                limits.stream_count_max as usize,
                 1..=65_536,
             ),
+            count("--call-count-max", limits.call_count_max, 0..=1_048_576),
             number("--in-flight-bytes-max", all, " bytes", request..=64 * GIB),
             number(
                 "--in-flight-bytes-per-stream-max",

@@ -6,6 +6,7 @@
 //! same process.
 
 mod acceptor;
+mod calls;
 mod connection;
 mod connector;
 mod counted;
@@ -37,6 +38,7 @@ pub use connector::Connector;
 pub(crate) use refusal::refused_count_max;
 
 use acceptor::Acceptor;
+use calls::Calls;
 use connection::Connection;
 use gate::{Gate, Origin, Pass};
 use receive_memory::ReceiveMemory;
@@ -57,6 +59,8 @@ pub(crate) struct ServerLimits {
     pub(crate) connection_count_per_address_max: Option<usize>,
     /// Most streams of one connection.
     pub(crate) stream_count_max: u32,
+    /// Most calls over all connections, beyond a few of each.
+    pub(crate) call_count_max: usize,
     /// Memory of requests that are being received.
     pub(crate) receiving: Budget,
     /// Memory of what readers have not taken.
@@ -76,6 +80,7 @@ pub(crate) struct Server {
     limits: ServerLimits,
     drain: Drain,
     gate: Gate,
+    calls: Calls,
     refusals: Refusals,
     memory: ReceiveMemory,
     /// Connections that are refused.
@@ -90,6 +95,7 @@ impl Server {
         let count_max = limits.connection_count_max;
         Arc::new(Self {
             gate: Gate::new(count_max, limits.connection_count_per_address_max),
+            calls: Calls::new(limits.call_count_max, &limits.rpc),
             refusals: Refusals::new(count_max),
             memory: ReceiveMemory::new(limits.window_bytes_max),
             routes,
@@ -149,7 +155,9 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let connection = Connection::new(self.routes.clone(), &self.limits, &self.drain, pass);
+        let calls = self.calls.of_connection();
+        let routes = self.routes.clone();
+        let connection = Connection::new(routes, &self.limits, &self.drain, calls, pass);
         let serving = connection.serve(stream, self.memory.take());
         self.drain.tasks().spawn_on(serving, &self.runtime);
     }

@@ -71,7 +71,7 @@ fn floods_are_cut_off_and_harm_nobody() {
                 for _ in 0..CONNECTION_COUNT {
                     let (address, first) = (stage.address(), first.clone());
                     let flood = async move {
-                        let mut peer = Peer::connect(address).await;
+                        let mut peer = Peer::connect(name, address).await;
                         peer.say(&[opening(), first].concat()).await;
                         let mut streams = (3_u32..).step_by(2);
                         let burst = || {

@@ -3,7 +3,7 @@
 //!
 //! Clients of the SDK write and read beside each of them and must go on being served; what they saw is
 //! checked as a history. Memory and descriptors stay within bounds and come back. `IDLE=n`
-//! (default 300), `STALLED=n` (100) and `FULL=n` (100) set the sizes of crowds, `SECONDS=n` (3) how long
+//! (default 300 to 500), `STALLED=n` (100) and `FULL=n` (100) set the sizes of crowds, `SECONDS=n` (3) how long
 //! they are looked at, `ROUNDS=n` (3) how often each flood comes, `TOWPATH_BIN` names another binary.
 #![deny(unsafe_op_in_unsafe_fn)]
 #![expect(
@@ -16,6 +16,7 @@
 mod crowds;
 mod floods;
 mod frames;
+mod hoarders;
 mod malformed;
 mod peer;
 mod slow;

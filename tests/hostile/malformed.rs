@@ -52,9 +52,9 @@ fn what_breaks_the_rules_ends_its_connection_and_no_other() {
         ),
         ("noise", begun(noise)),
     ];
-    for (name, bytes) in &cases {
+    for &(name, ref bytes) in &cases {
         stage.runtime.block_on(async {
-            let mut peer = Peer::connect(stage.address()).await;
+            let mut peer = Peer::connect(name, stage.address()).await;
             peer.say(bytes).await;
             let said = peer.closed().await;
             assert!(!said.starts_with(b"HTTP/1"), "{name}");
@@ -62,7 +62,7 @@ fn what_breaks_the_rules_ends_its_connection_and_no_other() {
     }
     // Too many headers are the trouble of one call, or of its connection.
     stage.runtime.block_on(async {
-        let mut peer = Peer::connect(stage.address()).await;
+        let mut peer = Peer::connect("too many headers", stage.address()).await;
         let block = [call(PUBLISH), many_headers].concat();
         let flags = END_HEADERS | END_STREAM;
         peer.say(&begun(frame(HEADERS, flags, 1, &block))).await;

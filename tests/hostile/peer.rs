@@ -19,16 +19,17 @@ pub(crate) enum Reading {
     No,
 }
 
-/// One connection.
+/// One connection, and what it does.
 #[derive(Debug)]
 pub(crate) struct Peer {
+    name: &'static str,
     stream: TcpStream,
 }
 
 impl Peer {
-    pub(crate) async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(name: &'static str, address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("a connection");
-        Self { stream }
+        Self { name, stream }
     }
 
     /// Says something; nothing happens if nobody listens any more.
@@ -44,8 +45,7 @@ impl Peer {
     pub(crate) async fn closed(mut self) -> Vec<u8> {
         let mut said = Vec::new();
         let read = self.stream.read_to_end(&mut said);
-        let read = tokio::time::timeout(PATIENCE, read).await;
-        drop(read.expect("the broker closes it in time"));
+        drop(in_time(self.name, read).await);
         said
     }
 
@@ -55,6 +55,7 @@ impl Peer {
     ///
     /// The broker takes all of it.
     pub(crate) async fn flood(self, mut burst: impl FnMut() -> Vec<u8>, reading: Reading) -> usize {
+        let name = self.name;
         let (mut read, mut write) = self.stream.into_split();
         let saying = async {
             let mut sent_bytes = 0;
@@ -64,7 +65,7 @@ impl Peer {
                     return sent_bytes;
                 }
                 sent_bytes += bytes.len();
-                assert!(sent_bytes < SENT_BYTES_MAX, "the broker takes all of it");
+                assert!(sent_bytes < SENT_BYTES_MAX, "{name}: all of it is taken");
             }
         };
         let hearing = async {
@@ -81,8 +82,7 @@ impl Peer {
                 () = hearing => 0,
             }
         };
-        let flooded = tokio::time::timeout(PATIENCE, flooding).await;
-        flooded.expect("the broker closes it in time")
+        in_time(name, flooding).await
     }
 
     /// Says these bytes again and again, one each time, until the broker has closed the connection.
@@ -91,6 +91,7 @@ impl Peer {
     ///
     /// It does not in time.
     pub(crate) async fn trickle(self, bytes: &[u8], pause: Duration) {
+        let name = self.name;
         let (mut read, mut write) = self.stream.into_split();
         let saying = async {
             for byte in bytes.iter().cycle() {
@@ -107,7 +108,13 @@ impl Peer {
                 _read = read.read_to_end(&mut said) => {}
             }
         };
-        let closed = tokio::time::timeout(PATIENCE, closed).await;
-        closed.expect("the broker closes it in time");
+        in_time(name, closed).await;
     }
+}
+
+async fn in_time<T>(name: &str, closed: impl Future<Output = T>) -> T {
+    let Ok(closed) = tokio::time::timeout(PATIENCE, closed).await else {
+        panic!("{name}: the broker does not close it in time");
+    };
+    closed
 }

@@ -22,7 +22,7 @@ const TRICKLE: Duration = Duration::from_millis(500);
 fn clients_that_hardly_speak_are_given_up() {
     let stage = Stage::start(&[]);
     let begun = |bytes: Vec<u8>| [opening(), bytes].concat();
-    let silent: [(&str, Vec<u8>); 8] = [
+    let silent: [(&'static str, Vec<u8>); 8] = [
         ("nothing", vec![]),
         ("half a preface", PREFACE[..12].to_vec()),
         ("no settings", PREFACE.to_vec()),
@@ -41,7 +41,7 @@ fn clients_that_hardly_speak_are_given_up() {
             begun([open_call(1, PUBLISH), frame(DATA, 0, 1, &[0, 0, 1, 0, 0])].concat()),
         ),
     ];
-    let trickling: [(&str, Vec<u8>); 3] = [
+    let trickling: [(&'static str, Vec<u8>); 3] = [
         ("a slow preface", vec![]),
         ("slow headers", begun(head(10_000, HEADERS, 0, 1))),
         (
@@ -55,23 +55,24 @@ fn clients_that_hardly_speak_are_given_up() {
             ),
         ),
     ];
+    let expected = (silent.len() + trickling.len()) as u64 * CONNECTION_COUNT;
     let mut peers = JoinSet::new();
-    for (_name, bytes) in &silent {
+    for (name, bytes) in silent {
         for _ in 0..CONNECTION_COUNT {
             let (address, bytes) = (stage.address(), bytes.clone());
             let holding = async move {
-                let mut peer = Peer::connect(address).await;
+                let mut peer = Peer::connect(name, address).await;
                 peer.say(&bytes).await;
                 drop(peer.closed().await);
             };
             peers.spawn_on(holding, stage.runtime.handle());
         }
     }
-    for (_name, bytes) in &trickling {
+    for (name, bytes) in trickling {
         for _ in 0..CONNECTION_COUNT {
             let (address, bytes) = (stage.address(), bytes.clone());
             let holding = async move {
-                let mut peer = Peer::connect(address).await;
+                let mut peer = Peer::connect(name, address).await;
                 peer.say(&bytes).await;
                 peer.trickle(PREFACE, TRICKLE).await;
             };
@@ -79,10 +80,19 @@ fn clients_that_hardly_speak_are_given_up() {
         }
     }
     stage.check_served();
-    stage.runtime.block_on(peers.join_all());
-    let expected = (silent.len() + trickling.len()) as u64 * CONNECTION_COUNT;
+    let failed_count = stage.runtime.block_on(failed_count(peers));
+    assert_eq!(failed_count, 0, "so many were not given up");
     stage.await_that("all are given up", |stage| {
         stage.closed_count("silent") == expected
     });
     stage.finish("slow clients", RESIDENT_BYTES_MAX);
+}
+
+/// Waits for all; each that was not given up says so by its panic.
+async fn failed_count(mut peers: JoinSet<()>) -> usize {
+    let mut count = 0;
+    while let Some(ended) = peers.join_next().await {
+        count += usize::from(ended.is_err());
+    }
+    count
 }

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use towpath_tests::fault::{descriptor_count, report, resident_bytes, resident_bytes_peak};
@@ -85,6 +86,21 @@ impl Stage {
             .await_ack(PATIENCE)
             .expect("clients are served on");
         self.cli(&["topic", "list"]);
+    }
+
+    /// Stops the broker's threads where they are.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets them go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid()).expect("a process");
+        kill_process(pid, signal).expect("it runs");
     }
 
     /// Runs a command; returns whether it has succeeded.

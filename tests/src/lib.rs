@@ -20,5 +20,6 @@ pub mod mutants;
 pub mod orphans;
 pub mod process;
 pub mod setting;
+pub mod soak;
 pub mod stepper;
 pub mod swarm;

@@ -4,11 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::admin::{Admin, AdminState};
 use crate::config::{Config, Listener};
 use crate::error::StartError;
+
+/// How many connections wait to be accepted; the operating system may allow fewer (`somaxconn`). What
+/// comes beyond them is tried again by the client's system after 1 s, 3 s, 7 s and so on: a crowd
+/// that comes back at once after a restart should fit.
+const BACKLOG: u32 = 4096;
 
 /// The listeners of a broker, open before its data folder is.
 pub(super) struct Doors {
@@ -24,15 +29,15 @@ impl Doors {
     ///
     /// # Errors
     /// [`StartError`] if an address is in use or not of this machine; nobody listens then.
-    pub(super) async fn open(config: &Config) -> Result<Self, StartError> {
+    pub(super) fn open(config: &Config) -> Result<Self, StartError> {
         let clients = match config.listen {
-            Some(address) => Some(listen(Listener::Clients, address).await?),
+            Some(address) => Some(listen(Listener::Clients, address)?),
             None => None,
         };
         let state = Arc::new(AdminState::default());
         let admin = match config.admin_listen {
             Some(address) => {
-                let (listener, local_addr) = listen(Listener::Admin, address).await?;
+                let (listener, local_addr) = listen(Listener::Admin, address)?;
                 Some(Admin::open(listener, local_addr, &state))
             }
             None => None,
@@ -45,10 +50,7 @@ impl Doors {
     }
 }
 
-async fn listen(
-    listener: Listener,
-    listen: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), StartError> {
+fn listen(listener: Listener, listen: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let refused = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => StartError::PortInUse { listener, listen },
         _ => StartError::CannotListen {
@@ -57,7 +59,20 @@ async fn listen(
             source,
         },
     };
-    let bound = TcpListener::bind(listen).await.map_err(refused)?;
+    let bound = bind(listen).map_err(refused)?;
     let local_addr = bound.local_addr().map_err(refused)?;
     Ok((bound, local_addr))
+}
+
+/// As [`TcpListener::bind`], with a longer line.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A port whose earlier connections are still being forgotten may be used again.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }

@@ -139,6 +139,8 @@ families! {
     RPC_REQUESTS = Counter "towpath_rpc_requests_total" ["method", "code"] "Calls and streams that have ended.";
     RPC_DURATION = Histogram "towpath_rpc_duration_seconds" ["method"] "Time that calls took, streams not included.";
     OPEN_STREAMS = Gauge "towpath_open_streams" ["kind"] "Streams that are open.";
+    OPEN_CALLS = Gauge "towpath_open_calls" [] "Calls that are open, streams among them.";
+    CALLS_REFUSED = Counter "towpath_calls_refused_total" [] "Calls that were refused because too many were open.";
     OPEN_CONNECTIONS = Gauge "towpath_open_connections" [] "Connections of clients that are open.";
     CONNECTIONS = Counter "towpath_connections_total" [] "Connections of clients that were accepted.";
     CONNECTIONS_REFUSED = Counter "towpath_connections_refused_total" ["reason"] "Connections of clients that were not taken.";

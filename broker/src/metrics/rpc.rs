@@ -21,6 +21,8 @@ pub(crate) struct RpcMetrics {
     /// By path.
     methods: BTreeMap<String, Arc<MethodMetrics>>,
     other: Arc<MethodMetrics>,
+    /// Those that were not let in, as there were too many.
+    refused: AtomicU64,
 }
 
 /// One method.
@@ -89,6 +91,7 @@ impl RpcMetrics {
         Self {
             methods,
             other: Arc::new(MethodMetrics::new(OTHER.to_owned(), &other)),
+            refused: AtomicU64::new(0),
         }
     }
 
@@ -101,6 +104,21 @@ impl RpcMetrics {
             begun: Instant::now(),
             code: Code::Cancelled,
         }
+    }
+
+    /// Counts a call that is refused because too many are open.
+    pub(crate) fn note_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were.
+    pub(super) fn refused_count(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// How many calls have not ended, streams among them.
+    pub(super) fn open_count(&self) -> u64 {
+        self.methods().map(MethodMetrics::open_count).sum()
     }
 
     /// All methods, by name, and what is none.
@@ -230,9 +248,8 @@ mod tests {
             ]
         );
         let stream = metrics.call("/towpath.v1.FetchService/Fetch");
-        let open = |metrics: &RpcMetrics| metrics.methods().map(|it| it.open_count()).sum::<u64>();
-        assert_eq!(open(&metrics), 1, "open");
+        assert_eq!(metrics.open_count(), 1, "open");
         drop(stream);
-        assert_eq!(open(&metrics), 0, "ended");
+        assert_eq!(metrics.open_count(), 0, "ended");
     }
 }

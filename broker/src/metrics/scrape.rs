@@ -315,6 +315,8 @@ impl Sources {
                 series.put(&[kind], method.open_count());
             }
         }
+        text.one(&all::OPEN_CALLS, rpc.open_count());
+        text.one(&all::CALLS_REFUSED, rpc.refused_count());
         let (accepted, open) = connections.counts();
         text.one(&all::OPEN_CONNECTIONS, open);
         text.one(&all::CONNECTIONS, accepted);

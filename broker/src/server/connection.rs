@@ -16,10 +16,10 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::service::Routes;
 
+use super::calls::ConnectionCalls;
 use super::counted::Counted;
 use super::gate::Pass;
 use super::metered::Metered;
-use super::preface::Preface;
 use super::receive_memory::Window;
 use super::receiving::{Receiving, RequestMemory};
 use super::sending::Sending;
@@ -56,12 +56,19 @@ pub(super) struct Connection {
     patience: Duration,
     rpc: Arc<RpcMetrics>,
     open: OpenConnection,
+    calls: ConnectionCalls,
     pass: Pass,
 }
 
 impl Connection {
     /// A connection that was let in.
-    pub(super) fn new(routes: Routes, limits: &ServerLimits, drain: &Drain, pass: Pass) -> Self {
+    pub(super) fn new(
+        routes: Routes,
+        limits: &ServerLimits,
+        drain: &Drain,
+        calls: ConnectionCalls,
+        pass: Pass,
+    ) -> Self {
         Self {
             routes,
             drain: drain.clone(),
@@ -71,6 +78,7 @@ impl Connection {
             patience: limits.unread.patience(),
             rpc: Arc::clone(&limits.rpc),
             open: limits.connections.open(),
+            calls,
             pass,
         }
     }
@@ -90,7 +98,7 @@ impl Connection {
     {
         let visitor = self.pass.visitor();
         let streams = Streams::new(&self.drain, visitor, self.patience);
-        let stream = Metered::new(Preface::new(stream));
+        let stream = Metered::new(stream);
         let flooded = stream.flooded();
         let http2 = self.http2(window, streams.clone());
         let service = service_fn(|request| self.call(request));
@@ -112,12 +120,14 @@ impl Connection {
         }
     }
 
-    /// Answers one call, with the memory of its request and of its responses counted.
+    /// Answers one call, with the memory of its request and of its responses counted; or says that too
+    /// many are open.
     fn call(
         &self,
         request: http::Request<Incoming>,
     ) -> impl Future<Output = Result<http::Response<Body>, Infallible>> + Send + use<> {
         let mut call = self.rpc.call(request.uri().path());
+        let slot = self.calls.open();
         let taken = MessageMemory::default();
         let memory = self.requests.clone();
         let mut request = request.map(|body| Body::new(Receiving::new(body, memory, &taken)));
@@ -125,13 +135,24 @@ impl Connection {
         request.extensions_mut().insert(self.unread.clone());
         let mut routes = self.routes.clone();
         async move {
+            let slot = match slot {
+                Ok(slot) => slot,
+                Err(problem) => {
+                    let response = tonic::Status::from(problem).into_http();
+                    call.note_status(response.headers());
+                    return Ok(response);
+                }
+            };
             let mut response = routes.call(request).await?;
             call.note_status(response.headers());
             let Some(unread) = response.extensions_mut().remove::<Arc<Unread>>() else {
-                return Ok(response.map(|body| Body::new(Counted::new(body, call))));
+                return Ok(response.map(|body| Body::new(Counted::new(body, call, slot))));
             };
             streams::end_with(unread.holder());
-            Ok(response.map(|body| Body::new(Counted::new(Sending::new(body, unread), call))))
+            Ok(response.map(|body| {
+                let sending = Sending::new(body, unread);
+                Body::new(Counted::new(sending, call, slot))
+            }))
         }
     }
 

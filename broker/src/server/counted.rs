@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::calls::CallSlot;
 use crate::metrics::Call;
 
 /// A body and its call, which ends with it.
@@ -13,12 +14,17 @@ use crate::metrics::Call;
 pub(super) struct Counted<B> {
     body: B,
     call: Call,
+    _slot: CallSlot,
 }
 
 impl<B> Counted<B> {
-    /// Has the call end with `body`.
-    pub(super) fn new(body: B, call: Call) -> Self {
-        Self { body, call }
+    /// Has the call end with `body`, and its slot free then.
+    pub(super) fn new(body: B, call: Call, slot: CallSlot) -> Self {
+        Self {
+            body,
+            call,
+            _slot: slot,
+        }
     }
 }
 

@@ -99,6 +99,28 @@ async fn a_connection_has_a_bounded_number_of_streams() {
 }
 
 #[tokio::test]
+async fn calls_beyond_those_of_all_are_refused_but_the_first_ones_of_each_connection() {
+    let mut config = config();
+    config.limits.call_count_max = 2;
+    let broker = TestBroker::start_with(config).await;
+    broker.create("orders", 1).await;
+    let following = v1::FetchRequest {
+        sources: vec![source("orders")],
+        follow: true,
+        ..v1::FetchRequest::default()
+    };
+    let mut readers = Vec::new();
+    for _ in 0..10 {
+        readers.push(broker.reader(following.clone()).await);
+    }
+    check_refused(broker.channel.clone(), "call_count_max").await;
+    let other = connect(&broker.broker).await.unwrap();
+    assert!(is_served(other).await, "another connection has its own");
+    drop(readers.pop());
+    soon(async { while !is_served(broker.channel.clone()).await {} }).await;
+}
+
+#[tokio::test]
 async fn other_protocols_are_not_answered() {
     let broker = TestBroker::start().await;
     let mut stream = TcpStream::connect(broker.broker.local_addr().unwrap())

@@ -93,6 +93,15 @@ pub(crate) struct ServeArgs {
         hide_env_values = true
     )]
     stream_count_max: Option<u32>,
+    /// Most calls and streams that are open over all connections, beyond 8 of each; further ones are
+    /// refused [default: 4096]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "TOWPATH_CALL_COUNT_MAX",
+        hide_env_values = true
+    )]
+    call_count_max: Option<usize>,
     /// Most memory of batches that wait to be written [default: 64MiB]
     #[arg(long, value_name = "BYTES", env = "TOWPATH_IN_FLIGHT_BYTES_MAX", hide_env_values = true,
           value_parser = parse_size)]
@@ -149,6 +158,7 @@ impl ServeArgs {
         limits.connection_count_per_address_max = self.connection_count_per_address_max;
         take(&mut limits.window_bytes_max, self.window_bytes_max);
         take(&mut limits.stream_count_max, self.stream_count_max);
+        take(&mut limits.call_count_max, self.call_count_max);
         take(&mut limits.in_flight_bytes_max, self.in_flight_bytes_max);
         let per_stream = self.in_flight_bytes_per_stream_max;
         take(&mut limits.in_flight_bytes_per_stream_max, per_stream);
