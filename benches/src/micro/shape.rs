@@ -60,7 +60,8 @@ impl Shape {
         let mut value = format!("{{\"order\":{number},\"lines\":[");
         while value.len() < self.value_bytes {
             let (item, total) = (random.u32(..), random.u16(..));
-            value.push_str(&format!("{{\"item\":\"{item:08x}\",\"total\":{total}}},"));
+            let line = format!("{{\"item\":\"{item:08x}\",\"total\":{total}}},");
+            value.push_str(&line);
         }
         value.truncate(self.value_bytes);
         value.into()
