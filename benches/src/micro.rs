@@ -13,6 +13,7 @@ mod callgrind;
 mod codec;
 mod deliveries;
 mod index;
+mod outside;
 mod plan;
 mod rows;
 mod sdk;

@@ -20,7 +20,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 #[command(about = "Count instructions and allocations of single steps of the way of a batch")]
 struct Cli {
     /// How rows are printed.
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(subcommand)]
     measured: Measured,

@@ -13,14 +13,13 @@ use towpath_proto::wire::fetch_response::Response;
 use towpath_proto::wire::{
     FetchResponse, FetchedBatch, ProduceBatch, ProduceRequest, produce_request,
 };
-use towpath_storage::vfs::RealVfs;
 use towpath_storage::{
-    Append, DirectoryLine, Environment, Lsn, Offset, PartitionLog, PartitionRef, Placing,
-    ProducerId, ProducerStamp, ReadLimit, Round, Row, StateMachine, Storage, StorageOptions,
-    SystemClock, SystemEntropy, TailRead,
+    Append, DirectoryLine, Lsn, Offset, PartitionLog, PartitionRef, Placing, ProducerId,
+    ProducerStamp, ReadLimit, Round, Row, StateMachine, Storage, StorageOptions, TailRead,
 };
 
 use super::deliveries::create_topic;
+use super::outside::{environment, folder};
 use super::wire::{encoded_request, expect, void, walk};
 use super::{Shape, Subject, Work};
 use crate::{Error, Result};
@@ -117,20 +116,6 @@ impl StateMachine for Nothing {
     }
 
     fn checkpoint_loaded(&mut self) {}
-}
-
-fn environment(folder: &TempDir) -> Result<Environment> {
-    let vfs = RealVfs::new(folder.path()).map_err(Error::io("open the data folder"))?;
-    Ok(Environment {
-        vfs: Arc::new(vfs),
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(SystemEntropy),
-    })
-}
-
-/// A folder that is empty and gone when it is dropped.
-pub(super) fn folder() -> Result<TempDir> {
-    TempDir::new().map_err(Error::io("make a data folder"))
 }
 
 /// A storage without anything in it.

@@ -5,7 +5,8 @@ use towpath_storage::{
     CheckpointInput, INDEX_TABLES, IndexOptions, Lookup, Row, RowKey, StorageOptions,
 };
 
-use super::broker::{folder, storage};
+use super::broker::storage;
+use super::outside::folder;
 use super::wire::{expect, void};
 use super::{Shape, Subject, Work};
 use crate::Result;

@@ -3,10 +3,10 @@
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use tempfile::TempDir;
 use towpath_broker::{Broker, Config};
 use towpath_client::{Client, NewTopic, Producer, Record};
 
+use super::outside::{environment, folder};
 use super::wire::void;
 use super::{Shape, Subject, Work};
 use crate::{Error, Result};
@@ -92,7 +92,8 @@ fn serve(
     started: &mpsc::Sender<String>,
     ended: tokio::sync::oneshot::Receiver<()>,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let folder = TempDir::new()?;
+    let folder = folder()?;
+    let environment = environment(&folder)?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let config = Config {
@@ -100,7 +101,7 @@ fn serve(
             data_dir: folder.path().to_owned(),
             ..Config::default()
         };
-        let broker = Broker::start(config).await?;
+        let broker = Broker::start_in(config, environment).await?;
         let address = broker.local_addr().ok_or("it listens")?;
         started.send(format!("http://{address}"))?;
         // Dropping the sender says the same.

@@ -65,6 +65,8 @@ impl Load {
             self.work.to_owned(),
             format!("--records={records}"),
             format!("--size={}", self.size),
+            // Nobody is to wait long for a broker that is fifty times as slow as it is.
+            "--in-flight-bytes=1MiB".to_owned(),
         ];
         if self.work == "consume" {
             arguments.extend(["--from=tail".to_owned(), format!("--passes={passes}")]);
