@@ -4,6 +4,10 @@
 //! A count is that of the thread that does the work: tests do not disturb each other.
 
 #![expect(clippy::expect_used, reason = "a test helper fails by panicking")]
+#![expect(
+    clippy::print_stdout,
+    reason = "figures for docs/benchmarks.md, shown with --nocapture"
+)]
 
 use towpath_benches::allocations::{Allocations, CountingAllocator};
 use towpath_benches::micro::{SHAPES, SUBJECTS, Shape, SubscribedState, measure};
