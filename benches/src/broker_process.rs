@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -61,8 +62,27 @@ impl BrokerProcess {
         data_dir: &Path,
         flags: &[&str],
     ) -> Result<Self> {
-        let mut command = serve(program, data_dir);
+        let mut command = serve(command(program), data_dir);
         command.args(flags);
+        Self::spawn(command).await
+    }
+
+    /// Starts `program serve` under callgrind with these options, and waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`BrokerProcess::start`], also where valgrind is not installed.
+    pub(crate) async fn start_counted(
+        program: &Path,
+        data_dir: &Path,
+        options: &[&OsStr],
+    ) -> Result<Self> {
+        let mut counted = command(Path::new("valgrind"));
+        counted.args(["--quiet", "--tool=callgrind"]);
+        counted.args(options).arg(program);
+        Self::spawn(serve(counted, data_dir)).await
+    }
+
+    async fn spawn(mut command: Command) -> Result<Self> {
         let start = Instant::now();
         let mut child = command.spawn().map_err(Error::io("start the broker"))?;
         let meter = Meter::start(child.id())?;
@@ -175,8 +195,7 @@ pub(crate) fn signal(child: &mut Child, signal: Signal) -> Result<()> {
     kill_process(pid, signal).map_err(|error| Error::io("end a process")(error.into()))
 }
 
-fn serve(program: &Path, data_dir: &Path) -> Command {
-    let mut command = command(program);
+fn serve(mut command: Command, data_dir: &Path) -> Command {
     command
         .args(["serve", "-o", "json", "--listen", "127.0.0.1:0"])
         .arg("--data-dir")

@@ -5,15 +5,16 @@
 //! loopback connection. [`recovery`] is how long Towpath itself takes to come back after it was killed
 //! or stopped, [`groups`] how fast its consumer groups heal, [`subscriptions`] what its durable
 //! subscriptions cost, [`keys`] what topics cost that look at records, [`schedules`] what
-//! scheduled records cost, [`growth`] how figures change while one thing grows; [`compare`] sets
-//! Towpath beside other brokers. The binaries of these names, `bare_model` and `raw_limits` print
+//! scheduled records cost, [`growth`] how figures change while one thing grows, [`micro`] what single
+//! steps cost, in instructions and [`allocations`]; [`compare`] sets Towpath beside other brokers. The binaries of these names, `bare_model` and `raw_limits` print
 //! them as text or as JSON rows ([`report`]), so that a run of `towpath bench` can
 //! be paired with them.
 //!
-//! Nothing depends on this crate and nothing here is asserted in CI; `docs/benchmarks.md` says how
-//! to run it.
-#![forbid(unsafe_code)]
+//! Nothing depends on this crate, and no time that it measures is asserted in CI; `docs/benchmarks.md`
+//! says how to run it.
+#![deny(unsafe_code)]
 
+pub mod allocations;
 pub mod compare;
 pub mod error;
 pub mod groups;
@@ -21,6 +22,7 @@ pub mod growth;
 pub mod host;
 pub mod keys;
 pub mod limits;
+pub mod micro;
 pub mod model;
 pub mod output;
 pub mod payload;

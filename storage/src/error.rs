@@ -123,10 +123,18 @@ pub(crate) fn io_error(
     operation: Operation,
     path: impl Into<PathBuf>,
 ) -> impl FnOnce(io::Error) -> StorageError {
-    let path = path.into();
+    io_error_of(operation, move || path.into())
+}
+
+/// The same for each round and each read, of which nearly all go well: the path is put together only
+/// when one does not.
+pub(crate) fn io_error_of(
+    operation: Operation,
+    path: impl FnOnce() -> PathBuf,
+) -> impl FnOnce(io::Error) -> StorageError {
     move |source| StorageError::Io {
         operation,
-        path,
+        path: path(),
         source,
     }
 }

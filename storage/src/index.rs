@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Operation, StorageError, io_error};
+use crate::error::{Operation, StorageError, io_error, io_error_of};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FramePlace};
 use crate::format::index_entry::{INDEX_ENTRY_BYTES, IndexEntry};
 use crate::format::segment_header::SEGMENT_HEADER_BYTES;
@@ -110,8 +110,9 @@ impl IndexWriter {
             return Ok(());
         }
         let file = files.index(self.segment)?;
+        let path = || files.index_path(self.segment);
         let written = write_all_at(&*file, &bytes, self.index_bytes)
-            .map_err(io_error(Operation::Write, files.index_path(self.segment)));
+            .map_err(io_error_of(Operation::Write, path));
         match written {
             Err(error) if error.is_full() => return Ok(()),
             written => written?,
@@ -148,7 +149,7 @@ fn create(files: &SegmentFiles, segment: SegmentRef) -> Result<Arc<dyn VfsFile>,
 fn read_entries(file: &dyn VfsFile, segment_base: Offset) -> std::io::Result<Vec<IndexEntry>> {
     let mut bytes = vec![0; usize_of(file.len()?)];
     let count = read_full_at(file, &mut bytes, 0)?;
-    let mut entries: Vec<IndexEntry> = Vec::new();
+    let mut entries: Vec<IndexEntry> = Vec::with_capacity(count / INDEX_ENTRY_BYTES);
     for chunk in bytes
         .get(..count)
         .unwrap_or_default()

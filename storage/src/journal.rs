@@ -16,7 +16,7 @@ pub use files::{JournalFiles, PreparedFile};
 pub use round::{Append, CommittedFrame, CommittedRound, Round};
 
 use crate::buffer::BufferPool;
-use crate::error::{Operation, StorageError, io_error};
+use crate::error::{Operation, StorageError, io_error_of};
 use crate::format::entry::EntryPlace;
 use crate::format::journal_header::JOURNAL_HEADER_BYTES;
 use crate::ids::Lsn;
@@ -157,10 +157,10 @@ impl JournalFile {
     /// Writes a whole round and syncs it.
     fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         write_all_at(self.file(), bytes, self.position())
-            .map_err(io_error(Operation::Write, self.path()))?;
+            .map_err(io_error_of(Operation::Write, || self.path()))?;
         self.file()
             .sync_data()
-            .map_err(io_error(Operation::Sync, self.path()))?;
+            .map_err(io_error_of(Operation::Sync, || self.path()))?;
         self.advance(bytes.len() as u64);
         Ok(())
     }

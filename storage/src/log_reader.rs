@@ -154,7 +154,6 @@ impl LogReader {
         SegmentRead {
             reader: self,
             file,
-            path: self.files.log_path(segment),
             place: FramePlace { segment, position },
             offset: range.start,
             end: range.end,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub use dirty::DirtySegments;
 
-use crate::error::{Operation, StorageError, io_error};
+use crate::error::{Operation, StorageError, io_error_of};
 use crate::format::ALIGN_BYTES;
 use crate::format::entry::FrameForm;
 use crate::format::usize_of;
@@ -159,7 +159,9 @@ impl Settler {
         slices.retain(|slice| !slice.is_empty());
         let start = first.line.place.position - gap_bytes;
         write_all_vectored_at(log, &mut slices, start)
-            .map_err(io_error(Operation::Write, self.files.log_path(segment)))
+            .map_err(io_error_of(Operation::Write, || {
+                self.files.log_path(segment)
+            }))
     }
 }
 

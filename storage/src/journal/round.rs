@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes};
 
 use crate::buffer::BufferPool;
-use crate::error::{Operation, StorageError, io_error};
+use crate::error::{Operation, StorageError, io_error_of};
 use crate::format::entry::{
     DirectoryLine, ENTRY_HEADER_BYTES, EntryHeader, EntryKind, EntryPlace, FrameForm, LINE_BYTES,
 };
@@ -180,9 +180,10 @@ impl Round {
         let pinned_bytes = buffer.pinned_bytes();
         let bytes = buffer.freeze();
         let file = segments.direct(run.segment)?;
-        let path = segments.log_path(run.segment);
-        write_all_at(&*file, &bytes, run.start).map_err(io_error(Operation::Write, &path))?;
-        file.sync_data().map_err(io_error(Operation::Sync, &path))?;
+        let path = || segments.log_path(run.segment);
+        write_all_at(&*file, &bytes, run.start).map_err(io_error_of(Operation::Write, path))?;
+        file.sync_data()
+            .map_err(io_error_of(Operation::Sync, path))?;
         Ok(Some(EncodedRun {
             bytes,
             start: run.start,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{DiskRead, LogReader, READ_BYTES, READ_BYTES_MIN, ReadCursor, SegmentDamage, resync};
-use crate::error::{Operation, StorageError, io_error};
+use crate::error::{Operation, StorageError, io_error_of};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FramePlace};
 use crate::format::{align_block, usize_of};
 use crate::frame::{Frame, OffsetDeltas};
@@ -22,7 +22,6 @@ const FRAME_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub(super) struct SegmentRead<'a> {
     pub(super) reader: &'a LogReader,
     pub(super) file: Arc<dyn VfsFile>,
-    pub(super) path: PathBuf,
     /// Where the frame that is looked at lies.
     pub(super) place: FramePlace,
     /// The offset that is wanted next.
@@ -95,7 +94,7 @@ impl SegmentRead<'_> {
                         let start = self.offset;
                         read.loss = Some(OffsetRange { start, end });
                         read.damage = Some(SegmentDamage {
-                            path: self.path.clone(),
+                            path: self.path(),
                             positions,
                             what,
                         });
@@ -134,7 +133,7 @@ impl SegmentRead<'_> {
     fn read_block(&self, want_bytes: usize) -> Result<Bytes, StorageError> {
         let mut buffer = self.reader.pool.take(want_bytes);
         let count = read_full_at(&*self.file, buffer.as_mut_slice(), self.place.position)
-            .map_err(io_error(Operation::Read, &self.path))?;
+            .map_err(io_error_of(Operation::Read, || self.path()))?;
         Ok(buffer.freeze().slice(..count))
     }
 
@@ -231,10 +230,10 @@ impl SegmentRead<'_> {
         } = self.place;
         tracing::error!(%segment, position = start, what, "segment is damaged");
         let (files, file) = (&self.reader.files, &*self.file);
-        let next = resync::next_frame(files, file, &self.path, &self.place, self.settled_end)?;
+        let next = resync::next_frame(files, file, &self.path(), &self.place, self.settled_end)?;
         let Some((position, base_offset)) = next else {
             let file_bytes = self.file.len();
-            let file_bytes = file_bytes.map_err(io_error(Operation::Read, &self.path))?;
+            let file_bytes = file_bytes.map_err(io_error_of(Operation::Read, || self.path()))?;
             return Ok(Step::Damaged {
                 end: self.end,
                 is_passed: false,
@@ -252,6 +251,10 @@ impl SegmentRead<'_> {
             positions: start..position,
             what: what.to_owned(),
         })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.reader.files.log_path(self.place.segment)
     }
 
     fn advance(&mut self, header: &FrameHeader) {

@@ -126,11 +126,11 @@ impl Subscription {
                 Handling::Moving => assert!(!is_ready && !is_suspect, "{offset}"),
             }
             if partition.is_ordered && record.death.is_none() {
-                let locked = partition.window.keys.get(record.key).leased_count;
+                let is_locked = partition.window.keys.is_locked(record.key);
                 let mut of_key = partition.waiting.of_key(record.key);
                 let leased = of_key
                     .any(|it| matches!(partition.waiting.handling(it), Some(Handling::Leased(_))));
-                assert!(!leased || locked > 0, "key of {offset} is not locked");
+                assert!(!leased || is_locked, "key of {offset} is not locked");
             }
         }
     }

@@ -176,7 +176,7 @@ impl SubscriptionPartition {
         }
         self.waiting.set_handling(offset, Handling::Moving);
         if self.is_ordered {
-            self.window.keys.entry(record.key).leased_count += 1;
+            self.window.keys.lock(record.key);
         }
         self.burials.wished.push(BuriedRecord {
             offset,

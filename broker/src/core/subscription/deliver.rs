@@ -140,7 +140,7 @@ impl Subscription {
         let beside = self.partitions.get(beside as usize);
         let locked = row
             .zip(beside)
-            .map(|(row, beside)| beside.window.keys.get(row.key).leased_count > 0);
+            .map(|(row, beside)| beside.window.keys.is_locked(row.key));
         self.config.mode.is_ordered() && locked.unwrap_or(false)
     }
 

@@ -61,7 +61,7 @@ impl SubscriptionPartition {
     /// Whether a record that has a row is the first of its key, and none of the key is with a consumer.
     pub(super) fn is_next_of_key(&self, key: KeyHash, offset: Offset) -> bool {
         let in_window = self.window.records_of(key).next();
-        self.window.keys.get(key).leased_count == 0
+        !self.window.keys.is_locked(key)
             && self.waiting.of_key(key).next() == Some(offset)
             && in_window.is_none_or(|first| offset < first)
     }
@@ -79,7 +79,7 @@ impl SubscriptionPartition {
         if !self.behind.is_empty() {
             let keys = &mut self.window.keys;
             self.behind.retain(|key| {
-                let is_locked = beside.window.keys.get(*key).leased_count > 0;
+                let is_locked = beside.window.keys.is_locked(*key);
                 if !is_locked {
                     keys.line_up(*key);
                 }
@@ -174,7 +174,7 @@ impl SubscriptionPartition {
     /// Takes the first key of the line of which something can be delivered.
     fn next_turn(&mut self, beside: &Self, now_ms: i64) -> Option<(KeyHash, Turn)> {
         while let Some(key) = self.window.keys.next() {
-            if self.window.keys.get(key).leased_count > 0 {
+            if self.window.keys.is_locked(key) {
                 // Lined up again when its consumer is done with it.
                 continue;
             }
@@ -185,7 +185,7 @@ impl SubscriptionPartition {
                 }
                 continue;
             }
-            if beside.window.keys.get(key).leased_count > 0 {
+            if beside.window.keys.is_locked(key) {
                 self.behind.insert(key);
                 continue;
             }
@@ -273,13 +273,12 @@ impl SubscriptionPartition {
         credit: &mut Credit,
         delivered: &mut Vec<Delivered>,
     ) {
-        let run: Vec<_> = self
-            .window
-            .records_of(key)
-            .take_while(|offset| *offset < end)
-            .take(KEY_RUN_RECORDS_MAX)
-            .collect();
-        for offset in run {
+        let mut run = [Offset::ZERO; KEY_RUN_RECORDS_MAX];
+        let records = self.window.records_of(key);
+        let records = records.take_while(|offset| *offset < end);
+        let places = run.iter_mut().zip(records);
+        let count = places.map(|(place, offset)| *place = offset).count();
+        for offset in run.into_iter().take(count) {
             if !credit.is_open() {
                 break;
             }
@@ -304,7 +303,7 @@ impl SubscriptionPartition {
         if self.is_ordered
             && let Some(key) = key
         {
-            self.window.keys.entry(key).leased_count += 1;
+            self.window.keys.lock(key);
         }
         let records = bit_of(offset);
         let lease = leases.push(Lease {

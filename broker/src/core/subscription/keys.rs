@@ -40,15 +40,35 @@ impl HashKey {
     }
 }
 
-/// What is known of a key of which something is in the window or with a consumer.
+/// What is known of a key of which something is in the window or with a consumer. There may be one for each
+/// record that is in flight, so it is small.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Key {
-    /// First and last of its records in the window, linked in between.
-    pub(super) records: Option<(Offset, Offset)>,
-    /// How many records are with a consumer: nothing else of the key may be, until there are none.
-    pub(super) leased_count: u32,
-    /// Whether it stands in the line.
-    is_in_line: bool,
+struct Key {
+    /// Lower half of the offset of its last record in the window; 0 if there is none.
+    last_low: u32,
+    /// [`Key::HAS_RECORDS`], [`Key::IS_IN_LINE`], and [`Key::LOCK`] for each of its records that is with a
+    /// consumer: nothing else of the key may be, until there are none.
+    marks: u32,
+}
+
+impl Key {
+    /// Something of it is in the window.
+    const HAS_RECORDS: u32 = 1;
+    /// It stands in the line.
+    const IS_IN_LINE: u32 = 1 << 1;
+    /// One record of it is with a consumer.
+    const LOCK: u32 = 1 << 2;
+
+    fn has(self, mark: u32) -> bool {
+        self.marks & mark != 0
+    }
+
+    fn set(&mut self, mark: u32, is_set: bool) {
+        match is_set {
+            true => self.marks |= mark,
+            false => self.marks &= !mark,
+        }
+    }
 }
 
 /// Keys, and the line of those that may have something to deliver.
@@ -61,23 +81,56 @@ pub(super) struct Keys {
     asks: bool,
 }
 
+/// Keys for which the line keeps its room.
+const LINE_KEPT: usize = 256;
 /// Keys that are told of at once.
 const LINED_UP_MAX: usize = 64 * 1024;
 
 impl Keys {
-    pub(super) fn get(&self, key: KeyHash) -> Key {
+    /// Whether records of a key are with a consumer.
+    pub(super) fn is_locked(&self, key: KeyHash) -> bool {
+        self.get(key).marks >= Key::LOCK
+    }
+
+    /// Notes that one more record of a key is with a consumer.
+    pub(super) fn lock(&mut self, key: KeyHash) {
+        self.entry(key).marks += Key::LOCK;
+    }
+
+    /// Notes that one record less of a key is.
+    pub(super) fn unlock(&mut self, key: KeyHash) {
+        let known = self.entry(key);
+        if known.marks >= Key::LOCK {
+            known.marks -= Key::LOCK;
+        }
+    }
+
+    /// Lower half of the offset of the last record of a key in the window, if there is one.
+    pub(super) fn last_low(&self, key: KeyHash) -> Option<u32> {
+        let known = self.get(key);
+        known.has(Key::HAS_RECORDS).then_some(known.last_low)
+    }
+
+    /// Notes which record of a key is the last one in the window.
+    pub(super) fn set_last_low(&mut self, key: KeyHash, last_low: Option<u32>) {
+        let known = self.entry(key);
+        known.last_low = last_low.unwrap_or(0);
+        known.set(Key::HAS_RECORDS, last_low.is_some());
+    }
+
+    fn get(&self, key: KeyHash) -> Key {
         self.known.get(&key).copied().unwrap_or_default()
     }
 
-    pub(super) fn entry(&mut self, key: KeyHash) -> &mut Key {
+    fn entry(&mut self, key: KeyHash) -> &mut Key {
         self.known.entry(key).or_default()
     }
 
     /// Puts a key at the end of the line, if it does not stand there.
     pub(super) fn line_up(&mut self, key: KeyHash) {
-        let known = self.known.entry(key).or_default();
-        if !known.is_in_line {
-            known.is_in_line = true;
+        let known = self.entry(key);
+        if !known.has(Key::IS_IN_LINE) {
+            known.set(Key::IS_IN_LINE, true);
             self.line.push_back(key);
         }
         if self.asks {
@@ -107,16 +160,20 @@ impl Keys {
     pub(super) fn next(&mut self) -> Option<KeyHash> {
         let key = self.line.pop_front()?;
         if let Some(known) = self.known.get_mut(&key) {
-            known.is_in_line = false;
+            known.set(Key::IS_IN_LINE, false);
+        }
+        // All keys may have stood there, and few do now.
+        if self.line.capacity() > LINE_KEPT && self.line.len() < self.line.capacity() / 4 {
+            self.line.shrink_to(self.line.capacity() / 2);
         }
         Some(key)
     }
 
     /// Puts a key that was taken from the line back to where it stood.
     pub(super) fn put_back(&mut self, key: KeyHash) {
-        let known = self.known.entry(key).or_default();
-        if !known.is_in_line {
-            known.is_in_line = true;
+        let known = self.entry(key);
+        if !known.has(Key::IS_IN_LINE) {
+            known.set(Key::IS_IN_LINE, true);
             self.line.push_front(key);
         }
     }

@@ -132,9 +132,8 @@ impl Subscription {
             return;
         };
         // Nothing of a parked key is with a consumer.
-        let is_on_its_way = |key: &&KeyHash| {
-            source.parked.contains_key(key) && source.window.keys.get(**key).leased_count > 0
-        };
+        let is_on_its_way =
+            |key: &&KeyHash| source.parked.contains_key(key) && source.window.keys.is_locked(**key);
         if keys.iter().any(|key| is_on_its_way(&key)) {
             source.call_burials_back();
         }

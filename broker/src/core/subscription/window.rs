@@ -1,7 +1,10 @@
 //! The records of a partition that a subscription looks at: inspected, and not all settled yet.
 //!
-//! In an ordered mode the records of one key form a list, oldest first: those that are with a consumer,
-//! then those that are ready. A record leaves its list when it leaves the window.
+//! In an ordered mode the records of one key form a ring, oldest first and behind the last one the first
+//! again: those that are with a consumer, then those that are ready. A record leaves its ring when it
+//! leaves the window. Only the last one of each is known by its key.
+
+mod word;
 
 use std::collections::VecDeque;
 
@@ -11,6 +14,7 @@ use super::filter::FilterVerdict;
 use super::keys::{KeyHash, Keys};
 use super::lease::LeaseId;
 use super::settled::{Settled, WORD_RECORDS, bit_of, offset_of, offsets_in, word_of, words_in};
+use word::Word;
 
 /// What inspecting a record has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,60 +37,13 @@ pub(super) struct Judged {
     pub(super) unjudged_count: u64,
 }
 
-/// Places that the records of a word take.
-const WORD_LEN: usize = u64::BITS as usize;
-
-#[derive(Debug, Default, Clone)]
-struct Word {
-    /// Can be delivered.
-    ready: u64,
-    /// With a consumer.
-    leased: u64,
-    /// Nobody is to get these.
-    passed: u64,
-    /// On their way to the dead letters.
-    moving: u64,
-    /// The filter was not true of these.
-    filtered: u64,
-    /// The filter could not judge these.
-    unjudged: u64,
-    /// Leases of its records.
-    leases: Vec<LeaseId>,
-}
-
-/// What is kept of each record, column by column: there are many.
-#[derive(Debug, Default)]
-struct Records {
-    /// Lengths of the encoded records; 0 for those that are settled.
-    bytes: VecDeque<u32>,
-    /// Hashes of their keys; empty in a mode without order, as the next column.
-    keys: VecDeque<KeyHash>,
-    /// Distance to the next one of the same key; 0 for the last one.
-    nexts: VecDeque<u32>,
-}
-
-impl Records {
-    fn push(&mut self, key: Option<KeyHash>, bytes: u32) {
-        self.bytes.push_back(bytes);
-        self.keys.extend(key);
-        self.nexts.extend(key.map(|_| 0));
-    }
-
-    fn drop_first(&mut self, count: usize) {
-        drop(self.bytes.drain(..count.min(self.bytes.len())));
-        drop(self.keys.drain(..count.min(self.keys.len())));
-        drop(self.nexts.drain(..count.min(self.nexts.len())));
-    }
-}
-
 /// Inspected records from near the floor to where inspection has come.
 #[derive(Debug)]
 pub(super) struct Window {
     first_word: u64,
-    words: VecDeque<Word>,
-    records: Records,
+    words: VecDeque<Box<Word>>,
     end: Offset,
-    /// First offsets of frames, with their append times.
+    /// First offsets of frames, with their append times; one for those that have the same.
     times: VecDeque<(Offset, i64)>,
     ready_count: u64,
     /// Records of its words that nobody is to get.
@@ -106,7 +63,6 @@ impl Window {
         Self {
             first_word: word_of(floor),
             words: VecDeque::new(),
-            records: Records::default(),
             end: floor,
             times: VecDeque::new(),
             ready_count: 0,
@@ -167,23 +123,22 @@ impl Window {
     }
 
     fn push_record(&mut self, key: KeyHash, bytes: u32) {
-        let key = self.is_ordered.then_some(key);
-        if self.words.is_empty() {
-            // Nothing is kept for a partition that nobody reads.
-            let settled_count = self.end.since(offset_of(self.first_word, 0));
-            self.records = Records::default();
-            (0..settled_count).for_each(|_| self.records.push(key.map(|_| KeyHash(0)), 0));
-        }
+        // Nothing is kept for a partition that nobody reads.
         if self.words.is_empty() || self.end.get().is_multiple_of(WORD_RECORDS) {
-            self.words.push_back(Word::default());
+            self.words.push_back(Box::new(Word::new(self.is_ordered)));
         }
-        self.records.push(key, bytes);
+        if let Some(word) = self.words.back_mut() {
+            word.put(place_of(self.end), key, bytes);
+        }
         self.end = self.end.advance(1);
     }
 
-    /// Notes when the records from `offset` on were appended.
+    /// Notes when the records from `offset` on were appended. Small frames of one moment count as one.
     pub(super) fn note_time(&mut self, offset: Offset, append_time_ms: i64) {
-        self.times.push_back((offset, append_time_ms));
+        let last = self.times.back();
+        if last.is_none_or(|(_, last_ms)| *last_ms != append_time_ms) {
+            self.times.push_back((offset, append_time_ms));
+        }
     }
 
     /// When a record was appended, milliseconds since the Unix epoch.
@@ -240,7 +195,6 @@ impl Window {
         while self.first_word < word_of(floor) && !self.words.is_empty() {
             let word = self.words.pop_front();
             self.passed_count -= word.map_or(0, |word| u64::from(word.passed.count_ones()));
-            self.records.drop_first(WORD_LEN);
             self.first_word += 1;
         }
         while self.times.get(1).is_some_and(|(first, _)| *first <= floor) {
@@ -254,37 +208,24 @@ impl Window {
     }
 
     fn word(&self, word: u64) -> Option<&Word> {
-        self.words.get(self.place(word)?)
+        self.words.get(self.place(word)?).map(|word| &**word)
     }
 
     fn word_mut(&mut self, word: u64) -> Option<&mut Word> {
         let place = self.place(word)?;
-        self.words.get_mut(place)
-    }
-
-    /// Place of a record in the columns.
-    fn index(&self, offset: Offset) -> Option<usize> {
-        let first = offset_of(self.first_word, 0);
-        usize::try_from(offset.get().checked_sub(first.get())?).ok()
+        self.words.get_mut(place).map(|word| &mut **word)
     }
 
     /// Hash of the key of a record; 0 in a mode without order.
     pub(super) fn key(&self, offset: Offset) -> KeyHash {
-        let key = self.index(offset).and_then(|it| self.records.keys.get(it));
-        key.copied().unwrap_or(KeyHash(0))
+        let word = self.word(word_of(offset));
+        word.map_or(KeyHash(0), |word| word.key(place_of(offset)))
     }
 
     /// Length of an encoded record.
     pub(super) fn bytes(&self, offset: Offset) -> u32 {
-        let bytes = self.index(offset).and_then(|it| self.records.bytes.get(it));
-        bytes.copied().unwrap_or(0)
-    }
-
-    /// The next record of the same key.
-    fn next_of_key(&self, offset: Offset) -> Option<Offset> {
-        let step = self.index(offset).and_then(|it| self.records.nexts.get(it));
-        let step = step.filter(|step| **step > 0)?;
-        Some(offset.advance(u64::from(*step)))
+        let word = self.word(word_of(offset));
+        word.map_or(0, |word| word.bytes(place_of(offset)))
     }
 
     /// Records of a word that nobody is to get.
@@ -330,7 +271,7 @@ impl Window {
         if self.is_ordered {
             for offset in offsets_in(word, bits) {
                 let key = self.key(offset);
-                self.keys.entry(key).leased_count += 1;
+                self.keys.lock(key);
             }
         }
     }
@@ -378,7 +319,7 @@ impl Window {
         if self.is_ordered {
             for offset in offsets_in(word, bits) {
                 let key = self.key(offset);
-                self.keys.entry(key).leased_count += 1;
+                self.keys.lock(key);
             }
         }
     }
@@ -459,59 +400,94 @@ impl Window {
 
     /// A record of a key is not with a consumer any more.
     pub(super) fn unlock_key(&mut self, key: KeyHash) {
-        let known = self.keys.entry(key);
-        known.leased_count = known.leased_count.saturating_sub(1);
-        if known.leased_count == 0 {
+        self.keys.unlock(key);
+        if !self.keys.is_locked(key) {
             self.keys.line_up(key);
         }
     }
 
     /// Records of a key, oldest first.
     pub(super) fn records_of(&self, key: KeyHash) -> impl Iterator<Item = Offset> {
-        let mut next = self.keys.get(key).records.map(|(first, _)| first);
+        let last = self.last_of(key);
+        let mut next = last.map(|last| self.first_before(last));
         std::iter::from_fn(move || {
             let offset = next?;
-            next = self.next_of_key(offset);
+            let step = (last != Some(offset)).then(|| self.step(offset));
+            next = step.filter(|it| *it > 0).map(|step| offset.advance(step));
             Some(offset)
         })
     }
 
-    fn append_to_list(&mut self, key: KeyHash, offset: Offset) {
-        let known = self.keys.entry(key);
-        let last = known.records.map(|(_, last)| last);
-        let first = known.records.map_or(offset, |(first, _)| first);
-        known.records = Some((first, offset));
-        if let Some(last) = last {
-            self.set_next(last, Some(offset));
+    /// The last record of a key. Its upper half is that of the window's first record, or one more: a window
+    /// spans far fewer records than there are in the lower half.
+    fn last_of(&self, key: KeyHash) -> Option<Offset> {
+        let first = offset_of(self.first_word, 0);
+        let behind = self.keys.last_low(key)?.wrapping_sub(low_half(first));
+        Some(first.advance(behind.into()))
+    }
+
+    /// The first record of the key whose last one this is.
+    fn first_before(&self, last: Offset) -> Offset {
+        Offset::new(last.get().saturating_sub(self.step(last)))
+    }
+
+    fn step(&self, offset: Offset) -> u64 {
+        let word = self.word(word_of(offset));
+        word.map_or(0, |word| word.step(place_of(offset)).into())
+    }
+
+    fn set_step(&mut self, offset: Offset, step: u64) {
+        if let Some(word) = self.word_mut(word_of(offset)) {
+            word.set_step(place_of(offset), u32::try_from(step).unwrap_or(0));
         }
     }
 
-    fn set_next(&mut self, offset: Offset, next: Option<Offset>) {
-        let step = next.map_or(0, |next| next.since(offset));
-        let place = self.index(offset);
-        if let Some(known) = place.and_then(|it| self.records.nexts.get_mut(it)) {
-            // A window spans far fewer records.
-            *known = u32::try_from(step).unwrap_or(0);
+    fn append_to_list(&mut self, key: KeyHash, offset: Offset) {
+        let last = self.last_of(key);
+        let first = last.map_or(offset, |last| self.first_before(last));
+        if let Some(last) = last {
+            self.set_step(last, offset.since(last));
         }
+        self.set_step(offset, offset.since(first));
+        self.keys.set_last_low(key, Some(low_half(offset)));
     }
 
     fn remove_from_list(&mut self, offset: Offset) {
         let key = self.key(offset);
-        let next = self.next_of_key(offset);
-        let Some((first, last)) = self.keys.get(key).records else {
+        let Some(last) = self.last_of(key) else {
             return;
         };
-        if first == offset {
-            self.keys.entry(key).records = next.map(|next| (next, last));
+        let first = self.first_before(last);
+        if first == last {
+            self.keys.set_last_low(key, None);
+            return;
+        }
+        if offset == first {
+            let next = first.advance(self.step(first));
+            self.set_step(last, last.since(next));
             return;
         }
         let before = self.records_of(key).take_while(|it| *it < offset).last();
         let Some(before) = before else {
             return;
         };
-        self.set_next(before, next);
-        if last == offset {
-            self.keys.entry(key).records = Some((first, before));
+        if offset == last {
+            self.set_step(before, before.since(first));
+            self.keys.set_last_low(key, Some(low_half(before)));
+        } else {
+            let next = offset.advance(self.step(offset));
+            self.set_step(before, next.since(before));
         }
     }
+}
+
+/// Place of a record in its word.
+fn place_of(offset: Offset) -> usize {
+    // It is less than the records of a word.
+    usize::try_from(offset.get() % WORD_RECORDS).unwrap_or(0)
+}
+
+/// The lower half of an offset.
+fn low_half(offset: Offset) -> u32 {
+    u32::try_from(offset.get() & u64::from(u32::MAX)).unwrap_or(0)
 }

@@ -143,9 +143,7 @@ impl DataBlock {
         // INVARIANT: the first key of `low` is not above, or `low` is the first group.
         while high.checked_sub(low)? > 1 {
             let middle = low.midpoint(high);
-            let mut walk = self.walk(middle)?;
-            walk.next()?;
-            match walk.key[..].cmp(sort_key) {
+            match self.first_key(middle)?.cmp(sort_key) {
                 Ordering::Greater => high = middle,
                 Ordering::Equal | Ordering::Less => low = middle,
             }
@@ -172,6 +170,15 @@ impl DataBlock {
             }
         }
         Some(None)
+    }
+
+    /// The first key of a group, which shares nothing with one before it.
+    fn first_key(&self, group: u32) -> Option<&[u8]> {
+        let mut input = self.walk(group)?.input;
+        let shared = varint::take(&mut input)?;
+        let key_bytes = varint::take(&mut input)? as usize;
+        varint::take(&mut input)?;
+        input.get(..key_bytes).filter(|_| shared == 0)
     }
 
     fn walk(&self, group: u32) -> Option<GroupWalk<'_>> {
