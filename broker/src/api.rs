@@ -95,6 +95,8 @@ pub(crate) struct InFlight {
     pub(crate) all: Arc<Semaphore>,
     /// Of one stream, bytes.
     pub(crate) bytes_per_stream_max: usize,
+    /// Who has this one goes beyond the memory of the broker, by less than a request may take.
+    pub(crate) beyond: Arc<Semaphore>,
 }
 
 /// All services of the broker.

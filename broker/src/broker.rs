@@ -261,6 +261,7 @@ fn share(
         in_flight: InFlight {
             all: Arc::new(Semaphore::new(config.limits.in_flight_bytes_max)),
             bytes_per_stream_max: config.limits.in_flight_bytes_per_stream_max,
+            beyond: Arc::new(Semaphore::new(1)),
         },
         metrics: ApiMetrics {
             engine: Arc::clone(&engine.metrics),

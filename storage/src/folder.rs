@@ -13,6 +13,8 @@ pub(crate) const INDEX: &str = "index";
 pub(crate) const QUARANTINE: &str = "quarantine";
 pub(crate) const TOPICS: &str = "topics";
 pub(crate) const LOST_AND_FOUND: &str = "lost+found";
+pub(crate) const SCRUB: &str = "SCRUB";
+pub(crate) const SCRUB_TEMPORARY: &str = "SCRUB.tmp";
 /// Suffix of files that are being written.
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
@@ -20,7 +22,10 @@ const TEMPORARY_SUFFIX: &str = ".tmp";
 pub(crate) fn is_temporary(name: &str) -> bool {
     let finished = name.strip_suffix(TEMPORARY_SUFFIX);
     finished.is_some_and(|name| {
-        name == FORMAT || parse_checkpoint_file(name).is_some() || parse_run_file(name).is_some()
+        name == FORMAT
+            || name == SCRUB
+            || parse_checkpoint_file(name).is_some()
+            || parse_run_file(name).is_some()
     })
 }
 
@@ -213,8 +218,9 @@ mod tests {
         let name = checkpoint.file_name().and_then(|name| name.to_str());
         assert!(name.is_some_and(is_temporary), "{name:?}");
         assert!(is_temporary("FORMAT.tmp"), "the format file");
+        assert!(is_temporary(SCRUB_TEMPORARY), "how far it was read");
         assert!(is_temporary("00000000000000000007.run.tmp"), "a run");
-        for name in ["FORMAT", "notes.tmp", ".tmp", "1-1-1.checkpoint"] {
+        for name in ["FORMAT", "SCRUB", "notes.tmp", ".tmp", "1-1-1.checkpoint"] {
             assert!(!is_temporary(name), "{name}");
         }
     }

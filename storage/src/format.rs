@@ -14,6 +14,7 @@ pub mod journal_header;
 pub mod row;
 pub mod run_file;
 pub mod run_row;
+pub mod scrub_file;
 pub mod segment_header;
 
 use crate::vfs::BLOCK_BYTES;

@@ -23,6 +23,7 @@ mod recovery;
 pub mod repair;
 mod rewrite;
 mod runs;
+mod scrub_progress;
 mod segment;
 mod segment_files;
 mod settle;
@@ -37,6 +38,7 @@ pub use format::entry::{DirectoryLine, FrameForm, ProducerStamp};
 pub use format::frame::{FrameHeader, FramePlace, Sparse};
 pub use format::row::{Row, RowKey};
 pub use format::run_row::INDEX_TABLES;
+pub use format::scrub_file::{ScrubPlace, ScrubProgress};
 pub use frame::{Frame, OffsetDeltas};
 pub use ids::{BrokerId, Lsn, Offset, OffsetRange, PartitionRef, ProducerId, SegmentRef, TopicId};
 pub use journal::{
@@ -54,6 +56,7 @@ pub use runs::{
     Direction, IndexOptions, IndexStore, Lookup, MergeJob, MergeStep, MergedRun, RowRange,
     RunCheck, RunScan, RunSet,
 };
+pub use scrub_progress::{load_scrub_progress, store_scrub_progress};
 pub use segment::{
     FIRST_STEP_BYTES, SegmentBatch, SegmentWish, ensure_segment, remove_segment, remove_segments,
     remove_topic,

@@ -522,7 +522,8 @@ fn remove_temporary_files(environment: &Environment) -> Result<(), StorageError>
 
 fn is_known(name: &str) -> bool {
     use folder::{
-        CHECKPOINT, FORMAT, INDEX, INITIALIZING, JOURNAL, LOCK, LOST_AND_FOUND, QUARANTINE, TOPICS,
+        CHECKPOINT, FORMAT, INDEX, INITIALIZING, JOURNAL, LOCK, LOST_AND_FOUND, QUARANTINE, SCRUB,
+        TOPICS,
     };
     [
         CHECKPOINT,
@@ -533,6 +534,7 @@ fn is_known(name: &str) -> bool {
         JOURNAL,
         LOCK,
         QUARANTINE,
+        SCRUB,
         TOPICS,
     ]
     .contains(&name)

@@ -22,6 +22,7 @@ use crate::folder;
 use crate::ids::{BrokerId, PartitionRef};
 use crate::partition_log::PartitionBounds;
 use crate::recovery::{StateMachine, is_initialized, read_format};
+use crate::scrub_progress::{ScrubFile, read_scrub_file};
 use crate::vfs::Vfs;
 
 /// A state that says which partitions there are.
@@ -126,6 +127,7 @@ struct Verification<'a> {
 
 impl Verification<'_> {
     fn run(&mut self, state: &mut dyn VerifiedState) -> Flow {
+        self.scrub_file()?;
         let loaded = self.checkpoints(state)?;
         let Some(loaded) = loaded else {
             return Flow::Continue(());
@@ -134,6 +136,21 @@ impl Verification<'_> {
         let settled = state.partitions();
         let journaled = self.journal(&loaded.footer, state)?;
         self.partitions(&settled, &state.partitions(), &journaled)
+    }
+
+    /// Checks what is known of how far all of this was read.
+    fn scrub_file(&mut self) -> Flow {
+        let why = "everything is read once more";
+        let read = read_scrub_file(&*self.environment.vfs, self.broker_id);
+        match self.attempt(read, Effect::Harmless { why })? {
+            Some(ScrubFile::Whole(_)) => self.note_file(0),
+            Some(ScrubFile::Damaged) => {
+                let what = "it does not match its checksum, or is that of another folder";
+                let effect = Effect::Harmless { why };
+                self.find(Finding::new(Path::new(folder::SCRUB), what, effect))
+            }
+            Some(ScrubFile::Missing) | None => Flow::Continue(()),
+        }
     }
 
     fn find(&mut self, finding: Finding) -> Flow {

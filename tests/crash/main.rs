@@ -29,6 +29,7 @@ use towpath_storage::StorageError;
 use towpath_storage::format::segment_header::SegmentHeader;
 use towpath_storage::vfs::sim::{SimDisk, SimOptions, Trace};
 use towpath_tests::model::Model;
+use towpath_tests::setting::number;
 use towpath_tests::stepper::{Stepper, small_options};
 
 /// Something to be interrupted.
@@ -42,10 +43,7 @@ const ENTROPY_SEED: u64 = 11;
 const ALL_ARE_DUE: Duration = Duration::from_secs(60);
 
 fn states_max() -> usize {
-    std::env::var("STATES")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(12)
+    usize::try_from(number("STATES", 12)).unwrap()
 }
 
 fn blank_disk(sector_bytes: u64) -> SimDisk {

@@ -1,8 +1,11 @@
 //! Bits that flip at rest, and files that are cut.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
+use towpath_storage::dump::{Dump, Item, Selection};
 use towpath_storage::vfs::OpenMode;
+use towpath_storage::vfs::sim::SimDisk;
 
 use crate::cases::{Extent, random};
 use crate::trial::{Outcome, Subject, Tally};
@@ -48,9 +51,7 @@ fn a_flipped_bit_is_never_silent() {
             .enumerate()
         {
             let (position, bit) = bits[pick];
-            let flip = |disk: &towpath_storage::vfs::sim::SimDisk| {
-                disk.flip_bit(Path::new(path), position, bit)
-            };
+            let flip = |disk: &SimDisk| disk.flip_bit(Path::new(path), position, bit);
             let outcome = match subject.try_damage(number.is_multiple_of(5), flip) {
                 Outcome::Shorter => Outcome::Wrong("shorter".to_owned()),
                 outcome => outcome,
@@ -80,11 +81,13 @@ fn a_file_that_is_cut_is_never_silent() {
             .into_iter()
             .enumerate()
         {
-            let cut = |disk: &towpath_storage::vfs::sim::SimDisk| {
+            let cut = |disk: &SimDisk| {
                 let file = disk.vfs().open(Path::new(path), OpenMode::Write)?;
                 file.set_len(length as u64)
             };
-            let outcome = match subject.try_damage(number.is_multiple_of(5), cut) {
+            let outcome = match subject.try_cut(number.is_multiple_of(5), cut) {
+                Outcome::FewerLost if bytes[length] == 0 => Outcome::FewerLost,
+                Outcome::FewerLost => Outcome::Wrong("fewer lost".to_owned()),
                 // Without the header of an entry it looks like a file that was made ready and not used.
                 Outcome::Shorter
                     if length < FIRST_ENTRY_BYTES && path == subject.last_journal_file() =>
@@ -98,4 +101,37 @@ fn a_file_that_is_cut_is_never_silent() {
         }
     }
     tally.conclude("cuts");
+}
+
+/// Where the frames of the segments begin, behind the first.
+fn frame_starts(disk: &SimDisk) -> Vec<(String, u64)> {
+    let (mut starts, mut segment) = (Vec::new(), String::new());
+    Dump::new(disk.vfs()).run(&Selection::default(), &mut |item| {
+        match item {
+            Item::Segment { path, .. } => segment = path.display().to_string(),
+            Item::Frame { position, .. } if *position > 4096 => {
+                starts.push((segment.clone(), *position));
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    });
+    starts
+}
+
+/// What the journal still holds is written again behind zeros then, which are no gap between runs.
+#[test]
+fn a_segment_that_is_cut_between_its_frames_is_read_behind_the_cut() {
+    let subject = Subject::new();
+    let mut tally = Tally::default();
+    for (path, position) in frame_starts(&subject.golden.disk) {
+        let cut = |disk: &SimDisk| {
+            let file = disk.vfs().open(Path::new(&path), OpenMode::Write)?;
+            file.set_len(position)
+        };
+        tally.note(subject.try_damage(true, cut), || {
+            format!("{path} cut to {position}")
+        });
+    }
+    tally.conclude("cuts between frames");
 }

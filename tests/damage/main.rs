@@ -2,7 +2,7 @@
 //! folder is refused; and a folder that was refused is whole again when the damage is undone.
 //!
 //! In CI a sample is tried, from a seed that is printed (`SEED=n`). `DAMAGE=10` tries ten
-//! times as many, `DAMAGE=all` everything.
+//! times as many, `DAMAGE=all` everything, with `SHARD=k/n` the k-th of n parts of it.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,4 +22,5 @@ mod repairs;
 mod script;
 mod scrubs;
 mod trial;
+mod verifies;
 mod view;

@@ -58,6 +58,8 @@ pub(crate) fn golden() -> Golden {
     broker.model = model;
     let mut middle = Vec::new();
     second_life(&mut broker, || middle.push(disk.fork())).unwrap();
+    broker.engine.maintenance_worker.scrub();
+    broker.engine.maintenance_worker.keep_scrub();
     drop(broker);
     earlier.extend(middle);
     Golden { disk, earlier }

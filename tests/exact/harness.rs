@@ -7,6 +7,7 @@ use fastrand::Rng;
 use tempfile::TempDir;
 use towpath_broker::{Broker, Config};
 use towpath_client::{Client, NewTopic, ReceivedRecord};
+use towpath_tests::setting::number;
 
 /// Longest time that anything may take; reached only when something hangs.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -68,8 +69,7 @@ async fn start_at(listen: SocketAddr, folder: &TempDir) -> Broker {
 /// What a run draws from: `SEED`, or one that is drawn and told.
 #[expect(clippy::print_stdout, reason = "a run says how to repeat it")]
 pub(crate) fn random(what: &str) -> Rng {
-    let seed = std::env::var("SEED").ok().and_then(|it| it.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    let seed = number("SEED", fastrand::u64(..1_000_000));
     println!("{what}: SEED={seed}");
     Rng::with_seed(seed)
 }

@@ -12,7 +12,7 @@ use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use towpath_tests::setting::number;
+use towpath_tests::setting::{asked, number};
 use towpath_tests::swarm::{
     Counts, Outcome, run, run_on_lying_disk, run_with_groups, run_with_subscriptions,
 };
@@ -30,7 +30,8 @@ fn init_log() {
 
 /// The length of all runs; each draws its own without it.
 fn steps() -> Option<u32> {
-    std::env::var("STEPS").ok()?.parse().ok()
+    let steps = asked("STEPS")?;
+    Some(u32::try_from(steps).unwrap_or(u32::MAX))
 }
 
 #[test]

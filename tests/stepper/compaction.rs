@@ -9,6 +9,7 @@ use towpath_broker::runtime::engine::EngineOptions;
 use towpath_storage::vfs::sim::{CrashMode, SimDisk};
 use towpath_storage::{Entropy, SystemEntropy};
 use towpath_tests::model::Model;
+use towpath_tests::setting::asked;
 use towpath_tests::stepper::{KeyedRecord, Stepper, small_options};
 
 use super::disk;
@@ -75,8 +76,7 @@ fn check_compacted(stepper: &Stepper, has_old_tombstones: bool) {
 
 #[test]
 fn what_is_left_is_the_last_record_of_each_key() {
-    let seed = std::env::var("SEED").ok().and_then(|it| it.parse().ok());
-    let seed = seed.unwrap_or_else(|| SystemEntropy.next_u64());
+    let seed = asked("SEED").unwrap_or_else(|| SystemEntropy.next_u64());
     println!("SEED={seed}");
     let config = Config {
         cases: 100,

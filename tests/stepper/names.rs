@@ -17,6 +17,7 @@ use towpath_proto::names::{ProducerName, TopicName};
 use towpath_storage::vfs::sim::{CrashMode, LossMode, SimDisk};
 use towpath_storage::{PartitionRef, ProducerStamp, TopicId};
 use towpath_tests::model::Model;
+use towpath_tests::setting::asked;
 use towpath_tests::stepper::{Stepper, small_options};
 
 const PARTITION_COUNT: u32 = 3;
@@ -258,7 +259,7 @@ fn a_life_that_was_told_of_is_on_disk() {
 /// checkpoints: nothing of it is written after the next one was told that it may.
 #[test]
 fn zombies_write_nothing_whatever_happens_between() {
-    let seed = std::env::var("SEED").ok().and_then(|it| it.parse().ok());
+    let seed = asked("SEED");
     let first = seed.unwrap_or_else(|| fastrand::u64(..u64::MAX / 2));
     for seed in first..first + if seed.is_some() { 1 } else { 30 } {
         println!("SEED={seed}");

@@ -5,6 +5,7 @@
 //! ([`responses`]). Between them stands the [`outbox`].
 
 mod check;
+mod memory;
 mod named;
 mod outbox;
 mod publish;

@@ -134,7 +134,7 @@ families! {
     COMPACTION_WRITTEN_BYTES = Counter "towpath_compaction_written_bytes_total" [] "Bytes of segments that compaction has written.";
     SCRUB_READ_BYTES = Counter "towpath_scrub_read_bytes_total" [] "Bytes of segments and runs that were read to find damage.";
     SCRUB_DAMAGE = Counter "towpath_scrub_damage_total" [] "Damaged places that were found so.";
-    SCRUB_TIME = Gauge "towpath_scrub_last_time_seconds" [] "When everything had been read once, seconds since the Unix epoch; 0 before that.";
+    SCRUB_TIME = Gauge "towpath_scrub_last_time_seconds" [] "When everything had been read once, seconds since the Unix epoch; 0 if it was not yet.";
 
     RPC_REQUESTS = Counter "towpath_rpc_requests_total" ["method", "code"] "Calls and streams that have ended.";
     RPC_DURATION = Histogram "towpath_rpc_duration_seconds" ["method"] "Time that calls took, streams not included.";

@@ -211,7 +211,7 @@ fn maintenance_shared(
         published: Arc::clone(&shared.published),
         index: Arc::clone(&shared.index),
         reader,
-        hash_key: *broker_id.as_bytes(),
+        broker_id,
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use towpath_storage::{
-    CheckpointInput, Checkpointer, DirtySegments, Environment, LogReader, Lsn, MergeJob, MergeStep,
-    RowKey, SegmentFiles, SegmentRef, StorageError, TopicId, remove_segments, remove_topic,
-    with_causes,
+    BrokerId, CheckpointInput, Checkpointer, DirtySegments, Environment, LogReader, Lsn, MergeJob,
+    MergeStep, RowKey, SegmentFiles, SegmentRef, StorageError, TopicId, remove_segments,
+    remove_topic, with_causes,
 };
 
 use super::command::{ControlCommand, FORGET_DROPPED_MAX};
@@ -82,12 +82,13 @@ impl MaintenanceWorker {
             published,
             index,
             reader,
-            hash_key,
+            broker_id,
         } = shared;
         let scrubber = Scrubber::new(
             scrub,
             ScrubberShared {
-                clock: Arc::clone(&environment.clock),
+                environment: environment.clone(),
+                broker_id,
                 reader: reader.clone(),
                 published: Arc::clone(&published),
                 index: Arc::clone(&index),
@@ -102,7 +103,7 @@ impl MaintenanceWorker {
             index: Arc::clone(&index),
             commands: Arc::clone(&commands),
             metrics: Arc::clone(&metrics),
-            hash_key,
+            hash_key: *broker_id.as_bytes(),
         });
         Self {
             environment,
@@ -185,6 +186,11 @@ impl MaintenanceWorker {
     /// Reads a little of what is on disk, if it is time for it, and tells damage. Returns whether it was.
     pub fn scrub(&mut self) -> bool {
         self.scrubber.step()
+    }
+
+    /// Writes down how far [`MaintenanceWorker::scrub`] has come, for the next life to go on from there.
+    pub fn keep_scrub(&mut self) {
+        self.scrubber.keep();
     }
 
     /// Whether the segments hold everything that the job's checkpoint covers.
@@ -334,6 +340,6 @@ pub struct MaintenanceShared {
     pub index: Arc<IndexView>,
     /// Reads segments.
     pub reader: LogReader,
-    /// What keys are hashed with.
-    pub hash_key: [u8; 16],
+    /// Identity of the folder, which keys are hashed with as well.
+    pub broker_id: BrokerId,
 }

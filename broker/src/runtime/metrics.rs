@@ -55,7 +55,7 @@ pub struct EngineMetrics {
     pub(crate) scrubbed_bytes: AtomicU64,
     /// Damaged places that were found so.
     pub(crate) scrub_damage: AtomicU64,
-    /// When everything had been read once, milliseconds since the Unix epoch; 0 if it was not since the start.
+    /// When everything had been read once, milliseconds since the Unix epoch; 0 if it was not yet.
     pub(crate) scrub_time_ms: AtomicU64,
 }
 

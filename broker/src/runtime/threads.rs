@@ -330,7 +330,10 @@ impl MaintenanceRun {
                         return;
                     }
                 }
-                Popped::Closed => return,
+                Popped::Closed => {
+                    self.worker.keep_scrub();
+                    return;
+                }
             }
         }
     }

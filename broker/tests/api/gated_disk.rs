@@ -1,5 +1,5 @@
-//! A disk on which the syncs of rounds wait until a test lets them through, and which can make a thread
-//! of the broker panic.
+//! A disk on which the syncs of rounds, or the reads of readers, wait until a test lets them through, and
+//! which can make a thread of the broker panic.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ struct GateState {
     waiting_count: usize,
     /// The thread whose next use of the disk panics.
     panicking: Option<&'static str>,
+    is_reading_closed: bool,
+    reading_count: usize,
 }
 
 impl Gate {
@@ -75,6 +77,43 @@ impl Gate {
         held.await.unwrap();
     }
 
+    /// Holds reads of the read pool back from now on.
+    pub(crate) fn close_reading(&self) {
+        self.state.lock().unwrap().is_reading_closed = true;
+    }
+
+    pub(crate) fn open_reading(&self) {
+        self.state.lock().unwrap().is_reading_closed = false;
+        self.changed.notify_all();
+    }
+
+    /// Waits until so many threads of the read pool are held back.
+    pub(crate) async fn held_reading(self: &Arc<Self>, thread_count: usize) {
+        let gate = Arc::clone(self);
+        let held = tokio::task::spawn_blocking(move || {
+            let state = gate.state.lock().unwrap();
+            let is_early = |it: &mut GateState| it.reading_count < thread_count;
+            let waited = gate.changed.wait_timeout_while(state, PATIENCE, is_early);
+            assert!(
+                !waited.unwrap().1.timed_out(),
+                "reads are held back in time"
+            );
+        });
+        held.await.unwrap();
+    }
+
+    fn pass_reading(&self) {
+        if std::thread::current().name() != Some("towpath-read") {
+            return;
+        }
+        let mut state = self.state.lock().unwrap();
+        state.reading_count += 1;
+        self.changed.notify_all();
+        let is_held = |it: &mut GateState| it.is_reading_closed;
+        let mut state = self.changed.wait_while(state, is_held).unwrap();
+        state.reading_count -= 1;
+    }
+
     /// Holds back what the sequencer syncs; others make files ready ahead, which no round waits for.
     fn pass(&self) {
         if std::thread::current().name() != Some("towpath-sequencer") {
@@ -112,6 +151,7 @@ impl std::ops::Deref for GateKeeper {
 impl Drop for GateKeeper {
     fn drop(&mut self) {
         self.open();
+        self.open_reading();
     }
 }
 
@@ -189,6 +229,7 @@ impl Vfs for GatedDisk {
 impl VfsFile for GatedFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         self.gate.panic_if_told();
+        self.gate.pass_reading();
         self.inner.read_at(buffer, position)
     }
 

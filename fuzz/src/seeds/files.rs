@@ -15,7 +15,7 @@ use towpath_storage::format::run_row::RunRow;
 use towpath_storage::format::segment_header::SegmentHeader;
 use towpath_storage::{
     BrokerId, DirectoryLine, FrameForm, FrameHeader, FramePlace, Lsn, Offset, PartitionRef,
-    ProducerId, ProducerStamp, Row, RowKey, SegmentRef, Sparse, TopicId,
+    ProducerId, ProducerStamp, Row, RowKey, ScrubPlace, ScrubProgress, SegmentRef, Sparse, TopicId,
 };
 
 use super::Seed;
@@ -195,8 +195,27 @@ fn headers() -> Vec<Seed> {
         Seed::new("headers", "journal", short(journal.encode())),
         Seed::new("headers", "segment", short(segment.encode())),
         Seed::new("headers", "format", format.encode()),
+        Seed::new("headers", "scrub", scrub(ScrubPlace::End)),
+        Seed::new("headers", "scrub run", scrub(ScrubPlace::Run(7))),
+        Seed::new(
+            "headers",
+            "scrub record",
+            scrub(ScrubPlace::Record(PARTITION, Offset::new(9))),
+        ),
         Seed::new("checkpoint", "footer", footer.encode()),
     ]
+}
+
+fn scrub(next: ScrubPlace) -> String {
+    let progress = ScrubProgress {
+        begun_ms: 12,
+        whole_ms: 11,
+        next,
+    };
+    let text = progress.encode(BROKER);
+    // The target adds the checksum.
+    let end = text.find("crc ").unwrap_or(text.len());
+    text[..end].to_owned()
 }
 
 fn run() -> Vec<Seed> {
@@ -250,9 +269,16 @@ fn run() -> Vec<Seed> {
         Seed::new("run", "header", identity.encode_header()),
         Seed::new("run", "footer", footer.encode()),
         Seed::new("run", "block", counted(row_count, block)),
+        Seed::new("run", "rows", many_rows()),
         Seed::new("run", "index", counted(1, index.encode())),
         Seed::new("run", "contents", counted(1, contents.encode())),
     ]
+}
+
+/// More rows than a group of a block has, as the target takes them: kind, length of the key, key, value.
+fn many_rows() -> Vec<u8> {
+    let rows = (0..60).flat_map(|number| [0x10, 2, b'k', number, number]);
+    std::iter::once(0).chain(rows).collect()
 }
 
 /// One change of each kind to each of the first files.

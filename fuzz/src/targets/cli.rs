@@ -57,6 +57,7 @@ fn json(line: &[u8]) {
     let Ok(record) = parse_record(line) else {
         return;
     };
+    as_it_stands(line, &record);
     let headers = record.headers().iter();
     let headers =
         headers.map(|it| serde_json::json!({"name": it.name(), "value_b64": encode(it.value())}));
@@ -73,6 +74,23 @@ fn json(line: &[u8]) {
     assert_eq!(again.key_bytes(), record.key_bytes(), "key");
     assert_eq!(again.value_bytes(), record.value_bytes(), "value");
     assert_eq!(again.headers(), record.headers(), "headers");
+}
+
+/// What another reader of JSON finds on the line is in the record.
+fn as_it_stands(line: &[u8], record: &Record) {
+    let Ok(found) = serde_json::from_slice::<serde_json::Value>(line) else {
+        // Of numbers, for one, this reader takes less.
+        return;
+    };
+    let headers = found["headers"].as_array().map_or(0, Vec::len);
+    assert_eq!(record.headers().len(), headers, "headers on the line");
+    let is_there = |name: &str| found.get(name).is_some_and(|it| !it.is_null());
+    let has_key = is_there("key") || is_there("key_b64");
+    assert_eq!(record.key_bytes().is_some(), has_key, "a key on the line");
+    if let Some(value) = found["value"].as_str() {
+        let expected = Some(value.as_bytes());
+        assert_eq!(record.value_bytes().map(|it| &it[..]), expected, "value");
+    }
 }
 
 /// The text of a plan.

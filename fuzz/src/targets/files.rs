@@ -6,15 +6,17 @@ use towpath_storage::format::index_entry::{INDEX_ENTRY_BYTES, IndexEntry};
 use towpath_storage::format::journal_header::JournalHeader;
 use towpath_storage::format::segment_header::SegmentHeader;
 use towpath_storage::format::{FORMAT_VERSION, STRUCTURE_VERSION};
-use towpath_storage::{Lsn, Offset};
+use towpath_storage::{BrokerId, Lsn, Offset, ScrubProgress};
 
 use crate::given::Given;
 use crate::seal::{crc_of, put, structure};
 
 /// Bytes of the headers of journal files and segments that are not reserved.
 const HEADER_BYTES: usize = 64;
+/// Identity of the folder whose file says how far it was read.
+const FOLDER: BrokerId = BrokerId::new([7; 16]);
 
-/// Headers of journal files and segments, and the file that names the folder.
+/// Headers of journal files and segments, the file that names the folder, and how far it was read.
 pub(super) fn headers(data: &[u8]) {
     let journal = structure(data, HEADER_BYTES, *b"TOWPJRNL", STRUCTURE_VERSION);
     for bytes in [data, &journal] {
@@ -35,6 +37,15 @@ pub(super) fn headers(data: &[u8]) {
     if let Ok(format) = FormatFile::decode(data) {
         assert!((1..=FORMAT_VERSION).contains(&format.version), "version");
         assert_eq!(format.encode().as_bytes(), data, "written in one way only");
+    }
+    let sealed = [data, format!("crc {:08x}\n", crc_of(&[data])).as_bytes()].concat();
+    for bytes in [data, &sealed] {
+        if let Some(progress) = ScrubProgress::decode(bytes, FOLDER) {
+            let encoded = progress.encode(FOLDER);
+            assert_eq!(encoded.as_bytes(), bytes, "written in one way only");
+            let other = BrokerId::new([8; 16]);
+            assert_eq!(ScrubProgress::decode(bytes, other), None, "another folder");
+        }
     }
 }
 

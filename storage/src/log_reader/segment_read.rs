@@ -121,11 +121,12 @@ impl SegmentRead<'_> {
         }
     }
 
-    /// A cursor on the frame at the present place, which begins with `offset`.
+    /// A cursor on the frame at the present place, which begins with `offset`. What was passed over for a gap
+    /// counts as one only when a frame was found behind it.
     fn cursor(&self, offset: Offset) -> ReadCursor {
         ReadCursor {
             segment: self.place.segment,
-            position: self.place.position,
+            position: self.gap_start.unwrap_or(self.place.position),
             offset,
         }
     }

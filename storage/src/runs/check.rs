@@ -26,6 +26,11 @@ impl RunCheck {
         }
     }
 
+    /// Number of the run; later ones have higher numbers.
+    pub fn number(&self) -> u64 {
+        self.run.number()
+    }
+
     /// Reads up to so many rows; returns their length in bytes, or none behind the last.
     ///
     /// # Errors

@@ -205,10 +205,10 @@ impl Run {
 
 #[test]
 fn what_was_acknowledged_survives_any_order_of_work_and_crashes() {
-    let given = std::env::var("SEED")
+    let seed = std::env::var("SEED")
         .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| SystemEntropy.next_u64());
+        .map(|it| it.parse().expect("SEED is a number"));
+    let seed = seed.unwrap_or_else(|| SystemEntropy.next_u64());
     println!("SEED={seed}");
     let config = Config {
         cases: 300,

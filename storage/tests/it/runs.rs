@@ -20,7 +20,7 @@ const KEYS: u64 = 20;
 
 fn states_max() -> usize {
     let given = std::env::var("STATES").ok();
-    given.and_then(|text| text.parse().ok()).unwrap_or(12)
+    given.map_or(12, |it| it.parse().expect("STATES is a number"))
 }
 
 fn disk() -> SimDisk {

@@ -135,20 +135,6 @@ impl IntactBatch {
     }
 }
 
-/// Counts the records of a batch that is compressed, as its sender might have done. What it takes to
-/// decompress it is given back.
-///
-/// # Errors
-/// As [`check`].
-pub(super) fn count(batch: IntactBatch) -> Result<IntactBatch, Rejection> {
-    let CheckedBatch { record_count, .. } = check(batch.clone())?;
-    Ok(IntactBatch {
-        record_count_max: record_count,
-        record_count_told: record_count,
-        ..batch
-    })
-}
-
 /// Checks the rest: what passes, every typed client can read. A compressed batch is decompressed for that,
 /// within what [`receive`] said that it takes.
 ///

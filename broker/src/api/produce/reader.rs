@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, Streaming};
 use towpath_proto::ids;
 use towpath_proto::limits::{self, OPEN_TOPICS_PER_STREAM_MAX};
@@ -19,9 +18,10 @@ use towpath_storage::{Offset, PartitionRef, ProducerId, ProducerStamp};
 
 use super::super::facts::{self, AskedRecord, BatchToRead};
 use super::check::{self, CheckedBatch, IntactBatch, Rejection};
+use super::memory::StreamMemory;
 use super::outbox::{Outbox, RejectionSink};
 use super::unreadable::RecordsField;
-use super::{InFlight, Shared, convert, status, unreadable};
+use super::{Shared, convert, status, unreadable};
 use crate::core::{AppendRequest, ProducerLife};
 use crate::runtime::command::{
     AppendSink, CarriedFacts, ControlCommand, DataCommand, OpenTopicRefusal, OpenedTopic, Permits,
@@ -29,8 +29,9 @@ use crate::runtime::command::{
 };
 use crate::runtime::published::TopicView;
 
-/// What a batch takes in memory besides its bytes, about.
-const OVERHEAD_BYTES: usize = 1024;
+/// Batches that may be larger than this when they are decompressed are decompressed by the read pool; of
+/// smaller ones, as most are, the way there and back would be a part of the time.
+const AT_ONCE_BYTES_MAX: usize = 256 * 1024;
 
 /// Reads one Produce stream. Waits for memory and for the sequencer, never for the client to read
 /// unless thousands of answers wait for it.
@@ -38,8 +39,7 @@ const OVERHEAD_BYTES: usize = 1024;
 pub(super) struct Reader {
     shared: Arc<Shared>,
     outbox: Arc<Outbox>,
-    /// Memory of this stream's batches that wait to be written.
-    in_flight: Arc<Semaphore>,
+    memory: StreamMemory,
     open: BTreeMap<u32, OpenHandle>,
     /// Handles whose topic could not be opened, and why.
     refused: BTreeMap<u32, Problem>,
@@ -54,11 +54,11 @@ struct OpenHandle {
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, outbox: Arc<Outbox>) -> Self {
-        let in_flight = Arc::new(Semaphore::new(shared.in_flight.bytes_per_stream_max));
+        let memory = StreamMemory::new(&shared);
         Self {
             shared,
             outbox,
-            in_flight,
+            memory,
             open: BTreeMap::new(),
             refused: BTreeMap::new(),
             is_draining: false,
@@ -232,23 +232,25 @@ impl Reader {
                 return;
             }
         };
-        let Some(received) = self.receive(&batch).await else {
-            return;
-        };
-        // What it takes to decompress the batch is had together with the rest: who holds memory waits for
-        // no more of it.
+        let received = self.receive(&batch);
+        // What it takes to decompress the batch is had together with the rest: who holds memory should wait
+        // for no more of it. Only how many records are in a batch that does not say it, that tells.
         let batch_bytes = match &received {
             Ok(received) => {
-                let facts_bytes = self.facts_bytes(batch.handle, received.record_count_max);
+                let told = match received.is_uncounted() {
+                    true => 0,
+                    false => received.record_count_max,
+                };
+                let facts_bytes = self.facts_bytes(batch.handle, told);
                 received.payload.len() + received.plain_bytes_max + facts_bytes
             }
             Err(_) => batch.batch.len() + batch.compressed_batch.len(),
         };
-        let Some(mut permits) = self.admit(batch_bytes).await else {
+        let Some(mut permits) = self.memory.take(batch_bytes).await else {
             return;
         };
         let checked = match received {
-            Ok(received) => self.check(&place, &batch, received).await,
+            Ok(received) => self.check(&place, &batch, received, &mut permits).await,
             Err(rejection) => Err(rejection),
         };
         let checked = checked.inspect(|(checked, facts)| {
@@ -289,25 +291,11 @@ impl Reader {
         });
     }
 
-    /// Checks what a batch says of itself. One that is compressed and does not say how many records it has is
-    /// decompressed to count them, if its topic looks at them: that takes memory for each, which for all that
-    /// there could be would be an eighth of what the broker has for batches. None if the broker is gone.
-    async fn receive(&self, batch: &ProduceBatch) -> Option<Result<IntactBatch, Rejection>> {
-        if self.is_draining {
-            return Some(Err(Rejection::for_now(status::shutting_down())));
-        }
-        let received = check::receive(batch);
-        let needs_count =
-            |it: &IntactBatch| it.is_uncounted() && self.facts_bytes(batch.handle, 1) > 0;
-        match received {
-            Ok(uncounted) if needs_count(&uncounted) => {
-                let bytes = uncounted.payload.len() + uncounted.plain_bytes_max;
-                let permits = self.admit(bytes).await?;
-                let counted = check::count(uncounted);
-                drop(permits);
-                Some(counted)
-            }
-            received => Some(received),
+    /// Checks what a batch says of itself.
+    fn receive(&self, batch: &ProduceBatch) -> Result<IntactBatch, Rejection> {
+        match self.is_draining {
+            true => Err(Rejection::for_now(status::shutting_down())),
+            false => check::receive(batch),
         }
     }
 
@@ -318,11 +306,20 @@ impl Reader {
         place: &Place,
         batch: &ProduceBatch,
         received: IntactBatch,
+        permits: &mut Permits,
     ) -> Result<(CheckedBatch, Option<Box<CarriedFacts>>), Rejection> {
-        let mut checked = check::check(received)?;
+        let is_uncounted = received.is_uncounted();
+        let mut checked = self.check_records(received).await?;
         if let (Some(codec), Some(plain)) = (checked.codec, &checked.plain) {
             let compressions = &self.shared.metrics.engine.compressions;
             compressions.note_received(codec, checked.payload.len(), plain.len());
+        }
+        let facts_bytes = self.facts_bytes(batch.handle, checked.record_count);
+        if is_uncounted && facts_bytes > 0 {
+            let bytes = checked.payload.len() + checked.records().len();
+            StreamMemory::give_back(permits, bytes);
+            let taken = self.memory.take_more(permits, bytes + facts_bytes).await;
+            taken.ok_or_else(|| Rejection::for_now(status::shutting_down()))?;
         }
         let mut facts = self.look_at(place, batch, checked.records()).await?;
         let plain = checked.plain.take();
@@ -330,6 +327,17 @@ impl Reader {
             facts.plain = plain;
         }
         Ok((checked, facts))
+    }
+
+    /// Checks the records of a batch. Decompressing a large one takes milliseconds, in which this thread
+    /// would serve nobody else: the read pool does it.
+    async fn check_records(&self, received: IntactBatch) -> Result<CheckedBatch, Rejection> {
+        if received.plain_bytes_max <= AT_ONCE_BYTES_MAX {
+            return check::check(received);
+        }
+        let pool = self.shared.reading.pool();
+        let checked = pool.run(move || check::check(received)).await;
+        checked.unwrap_or_else(|| Err(Rejection::for_now(status::shutting_down())))
     }
 
     /// Gives back the memory that it took to look into a compressed batch and that nothing holds any more.
@@ -344,7 +352,7 @@ impl Reader {
             let plain_bytes = facts.plain.as_ref().map_or(0, Bytes::len);
             plain_bytes + self.facts_bytes(batch.handle, checked.record_count)
         });
-        permits.keep_only(checked.payload.len() + kept + OVERHEAD_BYTES);
+        StreamMemory::give_back(permits, checked.payload.len() + kept);
     }
 
     /// Memory that is needed beside a batch if its topic looks at records.
@@ -414,18 +422,6 @@ impl Reader {
                 sequence: batch.sequence,
             },
         })
-    }
-
-    /// Waits for memory. While there is none, nothing more is read, and the client's window closes.
-    /// None if the broker is gone.
-    async fn admit(&self, batch_bytes: usize) -> Option<Permits> {
-        let bytes = batch_bytes + OVERHEAD_BYTES;
-        // What a stream has may be less than what a batch takes that is to be decompressed.
-        let of_stream = bytes.min(self.shared.in_flight.bytes_per_stream_max);
-        let of_stream = InFlight::take(&self.in_flight, of_stream).await?;
-        let of_all = InFlight::take(&self.shared.in_flight.all, bytes).await?;
-        let held: Vec<OwnedSemaphorePermit> = vec![of_stream, of_all];
-        Some(Permits { held, tally: None })
     }
 }
 

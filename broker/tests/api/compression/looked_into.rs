@@ -1,11 +1,13 @@
 //! Compressed batches where the broker needs their records.
 
+use tokio::task::JoinSet;
+
 use super::*;
 use crate::compaction::{compact_to, compacted};
 use crate::consumer::{self, Consumer, dead, nack};
 use crate::exact::histories::latest;
 use crate::exact::{create, event, repeated, with_dedupe, with_versions};
-use crate::gated_disk::gated_broker;
+use crate::gated_disk::{GateKeeper, gated_broker};
 use crate::harness::batch_of;
 use crate::subscription::letters;
 
@@ -230,4 +232,83 @@ async fn a_batch_that_does_not_count_its_records_takes_memory_for_those_that_the
     gate.open();
     plain.accepted().await;
     assert_eq!(uncounted.accepted().await.record_count, 3);
+}
+
+/// A broker whose read pool is held up by readers of what is on disk.
+async fn held_pool(config: Config) -> (TestBroker, GateKeeper, JoinSet<()>) {
+    let (broker, _disk, gate) = gated_broker(config).await;
+    broker.create("cold", 1).await;
+    broker.publish("cold", 0, &["a", "b"]).await;
+    gate.close_reading();
+    let mut readers = JoinSet::new();
+    for _ in 0..2 {
+        let mut fetch = broker.fetch();
+        readers.spawn(async move {
+            // It takes a while until they are read from the disk.
+            loop {
+                let sources = vec![source("cold")];
+                let request = v1::FetchRequest {
+                    sources,
+                    ..v1::FetchRequest::default()
+                };
+                let mut told = fetch.fetch(request).await.unwrap().into_inner();
+                while told.message().await.unwrap().is_some() {}
+            }
+        });
+    }
+    gate.held_reading(2).await;
+    (broker, gate, readers)
+}
+
+/// A compressed batch of so many records of so many bytes, which does not say how many.
+fn uncounted(record_count: usize, value_bytes: usize) -> ProduceBatch {
+    let value = "y".repeat(value_bytes);
+    let records = (0..record_count).map(|number| record(Some(&number.to_string()), &value));
+    ProduceBatch {
+        record_count: 0,
+        ..batch(Compression::Lz4, 0, records.collect())
+    }
+}
+
+#[tokio::test]
+async fn a_large_compressed_batch_holds_up_nobody_while_it_is_decompressed() {
+    let (broker, gate, _readers) = held_pool(config_without_cache()).await;
+    create(&broker, "orders", 1, with_versions()).await;
+    let mut large = broker.producer_of("orders", 1).await;
+    let mut small = broker.producer_of("orders", 2).await;
+    large.produce(uncounted(3, 400_000)).await;
+    let counted = padded(Some("a"), "b");
+    small
+        .produce(batch(Compression::Lz4, 0, vec![counted]))
+        .await;
+    assert_eq!(small.accepted().await.base_offset, 0, "it is served before");
+    gate.open_reading();
+    let accepted = large.accepted().await;
+    assert_eq!((accepted.base_offset, accepted.record_count), (1, 3));
+}
+
+#[tokio::test]
+async fn batches_that_turn_out_to_take_more_memory_than_there_is_do_not_wait_for_each_other() {
+    let mut config = Config {
+        admin_listen: scraped_config().admin_listen,
+        ..config_without_cache()
+    };
+    config.limits.in_flight_bytes_max = 9 * 1024 * 1024;
+    config.limits.in_flight_bytes_per_stream_max = 9 * 1024 * 1024;
+    let (broker, gate, _readers) = held_pool(config).await;
+    create(&broker, "orders", 1, with_versions()).await;
+    let mut producers = [
+        broker.producer_of("orders", 1).await,
+        broker.producer_of("orders", 2).await,
+    ];
+    // Each takes half of the memory as it is, and all of it with what is looked at.
+    for producer in &producers {
+        producer.produce(uncounted(16_000, 220)).await;
+    }
+    let in_flight = "towpath_append_in_flight_bytes";
+    Scrape::until(&broker, |it| it.number(in_flight) > 7_000_000).await;
+    gate.open_reading();
+    for producer in &mut producers {
+        assert_eq!(producer.accepted().await.record_count, 16_000);
+    }
 }

@@ -134,7 +134,9 @@ impl Run {
 
 #[test]
 fn readers_agree_with_a_list_of_records() {
-    let seed = std::env::var("SEED").ok().and_then(|it| it.parse().ok());
+    let seed = std::env::var("SEED")
+        .ok()
+        .map(|it| it.parse().expect("SEED is a number"));
     let seed = seed.unwrap_or_else(|| SystemEntropy.next_u64());
     println!("SEED={seed}");
     let config = Config {
