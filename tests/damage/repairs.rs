@@ -51,6 +51,15 @@ fn check_repaired(subject: &Subject, disk: &SimDisk, plan: &Plan, what: &str) {
     }
 }
 
+/// What a repair has given up is there as it was.
+fn check_kept_aside(before: &SimDisk, disk: &SimDisk, plan: &Plan, what: &str) {
+    for path in &plan.kept_aside {
+        let aside = Path::new("lost+found").join(path.file_name().unwrap());
+        let (was, kept) = (before.read(path).unwrap(), disk.read(&aside));
+        assert!(kept.is_ok_and(|it| it == was), "{what}: {}", path.display());
+    }
+}
+
 /// Damages the journal so that entries behind it are lost.
 fn damaged(subject: &Subject, part: usize) -> SimDisk {
     let disk = subject.golden.disk.fork();
@@ -176,6 +185,7 @@ fn an_interrupted_repair_is_done_or_can_be_done_again() {
                 Err(error) => panic!("{what}: {error}"),
             }
             check_repaired(&subject, &state.disk, &plan, &what);
+            check_kept_aside(&whole, &state.disk, &plan, &what);
         }
     }
     println!("{count} operations, {state_count} states, {done_count} of them repaired");

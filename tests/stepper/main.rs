@@ -183,6 +183,30 @@ fn what_has_waited_for_room_is_taken_in_rounds_and_in_order() {
 }
 
 #[test]
+fn while_segments_do_not_keep_up_no_batch_is_taken() {
+    const BATCH_BYTES: usize = 1024;
+    const COUNT: usize = 40;
+    let mut options = small_options();
+    options.sequencer.round_bytes_max = BATCH_BYTES;
+    // A round takes 16 KiB of memory at least.
+    options.sequencer.unsettled_bytes_max = 64 * 1024;
+    let mut stepper = Stepper::open(&disk(), 1, &options, Model::default()).unwrap();
+    stepper.create_topic("orders", 1).unwrap();
+    // After this there is room in the segment for all of the others.
+    stepper.send("orders", 0, BATCH_BYTES);
+    stepper.settle_down().unwrap();
+    (0..COUNT).for_each(|_| stepper.send("orders", 0, BATCH_BYTES));
+    while stepper.engine.step_round().unwrap() {}
+    let written = payloads(&stepper).len();
+    assert!(
+        (4..20).contains(&written),
+        "{written} before any is settled"
+    );
+    stepper.settle_down().unwrap();
+    assert_eq!(payloads(&stepper).len(), COUNT + 1, "all in the end");
+}
+
+#[test]
 fn the_run_of_a_round_is_the_longest_of_what_it_takes() {
     const BATCH_BYTES: usize = 8 * 1024;
     let mut options = small_options();

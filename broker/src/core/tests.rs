@@ -379,6 +379,35 @@ fn forgetting_removes_the_rows_of_idle_producers() {
     assert_eq!(state.last_sequences(life, partition.topic).count(), 0);
 }
 
+#[test]
+fn producers_take_what_their_rows_take_and_more_than_the_limit_is_too_much() {
+    let mut state = state();
+    let partition = PartitionRef {
+        topic: create(&mut state, "orders", 1),
+        partition: 0,
+    };
+    let base = append(&mut state, partition, 1).place.segment.base;
+    state.segment_ready(partition, base, 1 << 20);
+    for sequence in 0..200 {
+        let request = request(partition, Some(sequence));
+        let lsn = Lsn::new(sequence + 2);
+        match state.append(&request, Placing::Inline, lsn, 5).unwrap() {
+            AppendDecision::Append(line) => state.apply_append(&line),
+            other => panic!("there is room: {other:?}"),
+        }
+    }
+    let rows = state.take_changed().into_iter();
+    let again = rebuilt(&rows.map(|row| (row.key.clone(), row)).collect());
+    let taken = state.producers.bytes_of_unnamed();
+    assert!(taken > 0, "it is known");
+    assert_eq!(again.producers.bytes_of_unnamed(), taken);
+    state.limits.named_producer_rows_bytes_max = 0;
+    for (limit, is_surplus) in [(taken + 1, false), (taken, false), (taken - 1, true)] {
+        state.limits.producer_rows_bytes_max = limit;
+        assert_eq!(state.has_surplus_producers(), is_surplus, "limit={limit}");
+    }
+}
+
 /// A state that is rebuilt from the rows that another wrote down.
 fn rebuilt(rows: &BTreeMap<towpath_storage::RowKey, Row>) -> State {
     let mut state = state();

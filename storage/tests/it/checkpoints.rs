@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use towpath_storage::format::checkpoint_file::{BLOCK_HEADER_BYTES, BLOCK_ROWS_BYTES, BlockHeader};
 use towpath_storage::vfs::sim::{
     CrashMode, Fault, Injection, LossMode, OperationKind, SimDisk, SimOptions,
 };
@@ -80,6 +81,55 @@ fn without_an_intact_copy_the_start_is_refused() {
         other => panic!("{other:?}"),
     }
     assert_eq!(disk.content_hash(), before, "nothing was changed");
+}
+
+#[test]
+fn a_checkpoint_counts_under_its_own_name_only() {
+    let disk = only_in_checkpoint();
+    let [first, second] = copies(&disk);
+    let name = first.to_str().unwrap();
+    let lsn = &name["checkpoint/".len()..][..20];
+    let incarnation = &name["checkpoint/".len() + 21..][..10];
+    let later = |number: &str| {
+        let width = number.len();
+        format!("{:0width$}", number.parse::<u64>().unwrap() + 1)
+    };
+    for (from, to) in [(lsn, later(lsn)), (incarnation, later(incarnation))] {
+        let disk = disk.fork();
+        disk.vfs().unlink(&second).unwrap();
+        let renamed = name.replacen(from, &to, 1);
+        disk.vfs().rename(&first, Path::new(&renamed)).unwrap();
+        match Driver::open(&disk).unwrap_err() {
+            OpenError::NotUsable { what, .. } => assert_eq!(what, "no checkpoint is intact"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Blocks are what is read at once, and what one damaged byte costs.
+#[test]
+fn rows_stand_in_blocks_of_a_bounded_length() {
+    let disk = SimDisk::new(SimOptions::default());
+    let mut broker = Driver::open(&disk).unwrap();
+    let value = "v".repeat(1_000);
+    let rows = (0..300).map(|number| note_row(&format!("note-{number:03}"), Some(&value)));
+    for chunk in rows.collect::<Vec<_>>().chunks(50) {
+        broker.entry(Vec::new(), chunk.to_vec());
+        broker.commit();
+    }
+    broker.checkpoint();
+    for copy in copies(&disk) {
+        let bytes = disk.read(&copy).unwrap();
+        let (mut at, mut lengths) = (0, Vec::new());
+        while let Some(header) = bytes.get(at..).and_then(BlockHeader::decode) {
+            lengths.push(header.rows_bytes as usize);
+            at += BLOCK_HEADER_BYTES + header.rows_bytes as usize;
+        }
+        let is_bounded = lengths.iter().all(|it| *it <= BLOCK_ROWS_BYTES);
+        // Each is as full as rows of a kilobyte let it be, but for the last one.
+        let is_used = lengths.iter().rev().skip(1).all(|it| *it > 63_000);
+        assert!(is_bounded && is_used && lengths.len() >= 4, "{lengths:?}");
+    }
 }
 
 /// A disk whose newest checkpoint has one copy, as a crash between the two leaves it; the one before it

@@ -53,6 +53,21 @@ fn a_prepared_file_is_durable_and_holds_nothing() {
 }
 
 #[test]
+fn a_file_that_is_provided_is_room_for_rounds() {
+    let mut broker = new_broker();
+    let left = JOURNAL_FILE_BYTES - broker.position().position;
+    let journal = &broker.storage.journal;
+    assert!(journal.wants_file(), "none is prepared");
+    assert_eq!(journal.room_bytes(), left);
+    assert_eq!(journal.round_bytes_max(), left);
+    broker.provide(0);
+    let journal = &broker.storage.journal;
+    assert!(!journal.wants_file(), "one is prepared");
+    assert_eq!(journal.room_bytes(), left + ROOM_BYTES);
+    assert_eq!(journal.round_bytes_max(), ROOM_BYTES);
+}
+
+#[test]
 fn a_file_is_recycled_with_a_new_salt_and_without_taking_space() {
     let mut broker = new_broker();
     let (mut salts, mut seen) = (BTreeSet::new(), BTreeSet::new());

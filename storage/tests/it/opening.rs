@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use towpath_storage::vfs::sim::{CrashMode, LossMode, SimDisk, SimOptions};
+use towpath_storage::vfs::sim::{
+    CrashMode, Fault, Injection, LossMode, OperationKind, SimDisk, SimOptions,
+};
 use towpath_storage::vfs::{OpenMode, write_all_at};
 use towpath_storage::{OpenError, StorageError};
 
@@ -198,6 +200,53 @@ fn making_a_folder_can_be_interrupted_anywhere() {
     }
 }
 
+/// Nothing was ever acknowledged from a folder that was not finished, so what it holds of storage's goes.
+#[test]
+fn an_unfinished_folder_is_begun_anew_and_holds_nothing_of_before() {
+    let disk = used();
+    let leftover = paths(&disk, "checkpoint/");
+    let salts = |disk: &SimDisk| {
+        let mut paths = paths(disk, "journal/");
+        paths.retain(|path| path.ends_with(".journal"));
+        let files = paths.iter().map(|path| disk.read(Path::new(path)).unwrap());
+        files.map(|it| it[..4096].to_vec()).collect::<Vec<_>>()
+    };
+    let before = salts(&disk);
+    create(&disk, "INITIALIZING", b"");
+    disk.vfs().unlink(Path::new("FORMAT")).unwrap();
+    let mine = ["journal/readme", "checkpoint/readme"];
+    for path in mine {
+        create(&disk, path, b"mine");
+    }
+    create(&disk, "checkpoint/0.checkpoint.tmp", b"half");
+    let broker = Driver::open_seeded(&disk, 7).unwrap();
+    assert!(broker.storage.report.is_new, "it was begun");
+    assert_eq!(broker.storage.lsn.get(), 0, "nothing was replayed");
+    for path in mine {
+        assert_eq!(disk.read(Path::new(path)).unwrap(), b"mine", "{path}");
+    }
+    for path in leftover {
+        assert!(disk.read(Path::new(&path)).is_err(), "{path}");
+    }
+    let after = salts(&disk);
+    assert!(before.iter().all(|it| !after.contains(it)), "old journal");
+}
+
+/// Without its marker a folder that is being made would look like one that has lost its format file.
+#[test]
+fn a_folder_is_not_made_without_its_marker() {
+    let disk = SimDisk::new(SimOptions::default());
+    let fault = Injection::new(Fault::NoSpace).under("INITIALIZING");
+    disk.inject(fault.on(OperationKind::Create));
+    Driver::open(&disk).unwrap_err();
+    let folders = ["journal", "checkpoint", "topics"];
+    let made = disk.paths();
+    let is_made = |it: &String| folders.contains(&it.trim_end_matches('/'));
+    assert!(!made.iter().any(is_made), "{made:?}");
+    disk.heal();
+    Driver::open(&disk).unwrap();
+}
+
 /// The marker of an unfinished folder allows to begin anew, so it must not outlive its purpose.
 #[test]
 fn regression_a_marker_that_outlived_the_making_permits_nothing() {
@@ -246,25 +295,35 @@ fn a_journal_file_of_another_folder_is_not_read() {
 
 #[test]
 fn a_disk_that_cannot_be_read_decides_nothing() {
-    use towpath_storage::vfs::sim::{Fault, Injection, OperationKind};
+    for kind in [
+        OperationKind::Open,
+        OperationKind::List,
+        OperationKind::Len,
+        OperationKind::Read,
+    ] {
+        check_unreadable(kind);
+    }
+}
+
+fn check_unreadable(kind: OperationKind) {
     let whole = used().fork();
-    let before = whole.count(OperationKind::Read);
+    let before = whole.count(kind);
     drop(Driver::open(&whole).unwrap());
-    for n in 0..whole.count(OperationKind::Read) - before {
+    for n in 0..whole.count(kind) - before {
         let disk = used();
-        disk.inject(Injection::new(Fault::Io).on(OperationKind::Read).nth(n));
+        disk.inject(Injection::new(Fault::Io).on(kind).nth(n));
         match Driver::open(&disk) {
             Err(OpenError::Storage(StorageError::Io { .. })) => {}
             // A journal file that is about to be written over need not be readable.
-            Ok(broker) => assert_eq!(broker.read(P0, 0), content(), "read {n}"),
-            other => panic!("read {n}: {other:?}"),
+            Ok(broker) => assert_eq!(broker.read(P0, 0), content(), "{kind:?} {n}"),
+            other => panic!("{kind:?} {n}: {other:?}"),
         }
         disk.heal();
         let broker = Driver::open(&disk).unwrap();
         assert_eq!(
             broker.read(P0, 0),
             content(),
-            "read {n}: nothing was decided"
+            "{kind:?} {n}: nothing was decided"
         );
     }
 }
@@ -326,5 +385,37 @@ fn check_upgrade(older: &str) {
                 state.description
             );
         }
+    }
+}
+
+/// What lies in a segment as it was written is checked there, and not written once more.
+#[test]
+fn what_went_by_reference_is_left_as_it_is() {
+    let disk = SimDisk::new(SimOptions::default());
+    let mut broker = Driver::open(&disk).unwrap();
+    broker.create(P0);
+    broker.create(P1);
+    for (number, length) in (0..).zip([9_000, 17, 4_096, 30_000]) {
+        for partition in [P0, P1] {
+            broker.round([Batch::reference(partition, payload(number, length))]);
+        }
+    }
+    let disk = disk.crash(&CrashMode::Kill);
+    disk.take_trace();
+    let broker = Driver::open(&disk).unwrap();
+    assert!(broker.storage.report.entry_count >= 8, "they are replayed");
+    let trace = disk.trace();
+    let written = trace.iter().filter(|line| {
+        let mut words = line.split_whitespace();
+        let is_write = words.next() == Some("write");
+        let path = Path::new(words.next().unwrap_or_default());
+        let is_log = is_write && path.extension().is_some_and(|it| it == "log");
+        let position = words.next().and_then(|it| it.strip_prefix('@'));
+        // Each begins on a block; what lies between them is filled.
+        is_log && position.unwrap().parse::<u64>().unwrap() % 4096 == 0
+    });
+    assert_eq!(written.collect::<Vec<_>>(), Vec::<&String>::new());
+    for partition in [P0, P1] {
+        assert_eq!(broker.read(partition, 0).len(), 4);
     }
 }

@@ -105,6 +105,53 @@ fn making_a_segment_can_fail_anywhere_and_be_tried_again_unless_a_sync_failed() 
 }
 
 #[test]
+fn a_failed_sync_of_a_batch_says_of_what() {
+    let both = [P0, P1].map(|partition| SegmentWish {
+        segment: SegmentRef::new(partition, Offset::ZERO),
+        ..blank()
+    });
+    let made = |injection: Option<Injection>| {
+        let (disk, storage) = new_folder();
+        let mut batch = SegmentBatch::new(&storage.files);
+        for wish in &both {
+            batch.add(wish).unwrap();
+        }
+        disk.take_trace();
+        injection.into_iter().for_each(|it| disk.inject(it));
+        (batch.sync(), disk.trace())
+    };
+    let (synced, trace) = made(None);
+    synced.unwrap();
+    for kind in [OperationKind::SyncData, OperationKind::SyncDir] {
+        let of_kind = trace.iter().filter(|line| {
+            let word = line.split_whitespace().next();
+            word == Some(kind.as_str())
+        });
+        let count = of_kind.clone().count() as u64;
+        assert!(count >= 2, "{trace:?}");
+        for (n, line) in (0..count).zip(of_kind) {
+            let (synced, _) = made(Some(Injection::new(Fault::Io).on(kind).nth(n)));
+            let StorageError::Io { path, .. } = synced.unwrap_err() else {
+                panic!("{line}");
+            };
+            let told = line.split_whitespace().nth(1).unwrap();
+            assert_eq!(path, Path::new(told), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_opened_is_not_called_missing() {
+    let (disk, storage) = new_folder();
+    ensure_segment(&storage.files, &blank()).unwrap();
+    drop(storage);
+    let storage = Driver::open(&disk).unwrap().storage;
+    disk.inject(Injection::new(Fault::Io).on(OperationKind::Open));
+    let error = ensure_segment(&storage.files, &wish(8192, FIRST_STEP_BYTES)).unwrap_err();
+    assert!(matches!(error, StorageError::Io { .. }), "{error:?}");
+}
+
+#[test]
 fn a_file_whose_maker_died_before_its_header_is_finished() {
     for length in [0, 10, 4096, 65_536] {
         let (disk, storage) = occupied(&vec![0; length]);
@@ -291,6 +338,46 @@ fn removing_a_topic_can_be_interrupted_anywhere_and_is_finished_later() {
             assert_eq!(left, Vec::<String>::new(), "{what}");
         }
     }
+}
+
+#[test]
+fn what_cannot_be_removed_is_told_and_removed_later() {
+    use OperationKind::{List, RemoveDir, SyncDir, Unlink};
+    for kind in [List, Unlink, RemoveDir] {
+        let (disk, broker) = two_partitions();
+        let files = &broker.storage.files;
+        disk.inject(Injection::new(Fault::Io).on(kind).under("topics/"));
+        let error = remove_topic(files, TOPIC).unwrap_err();
+        assert!(!error.is_failed_sync(), "{kind:?}: {error:?}");
+        disk.heal();
+        remove_topic(files, TOPIC).unwrap();
+        let left = paths(&disk, "topics/");
+        assert_eq!(left, Vec::<String>::new(), "{kind:?}");
+    }
+    let segment = SegmentRef::new(P0, Offset::ZERO);
+    for kind in [Unlink, SyncDir] {
+        let (disk, broker) = two_partitions();
+        disk.inject(Injection::new(Fault::Io).on(kind).under("topics/"));
+        let error = remove_segments(&broker.storage.files, &[segment]).unwrap_err();
+        assert_eq!(error.is_failed_sync(), kind == SyncDir, "{error:?}");
+    }
+}
+
+#[test]
+fn what_is_gone_already_is_removed() {
+    let remove = |disk: &SimDisk, folder: &str| {
+        for path in paths(disk, folder) {
+            disk.vfs().unlink(Path::new(&path)).unwrap();
+        }
+        disk.vfs().remove_dir(Path::new(folder)).unwrap();
+    };
+    let (disk, broker) = two_partitions();
+    let files = &broker.storage.files;
+    remove(&disk, "topics/1-topic-1/1");
+    remove_segments(files, &[SegmentRef::new(P1, Offset::ZERO)]).unwrap();
+    remove(&disk, "topics/1-topic-1/0");
+    remove(&disk, "topics/1-topic-1");
+    remove_topic(files, TOPIC).unwrap();
 }
 
 #[test]

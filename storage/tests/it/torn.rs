@@ -274,3 +274,28 @@ fn a_file_that_begins_with_a_torn_round_is_not_recycled() {
         assert!(after.is_ok(), "a torn header: {:?}", after.err());
     }
 }
+
+#[test]
+fn setting_a_tail_aside_can_be_interrupted_anywhere() {
+    let torn = last_round();
+    let damaged = torn.position + CHANGE;
+    torn.disk.flip_bit(&torn.path, damaged, 0).unwrap();
+    let remains = bytes_at(&torn.disk, &torn.path, torn.position, 4096);
+    let probe = torn.disk.fork();
+    let start = probe.operations();
+    check_torn(&torn, &probe, "uninterrupted");
+    for k in start..probe.operations() {
+        let disk = torn.disk.fork();
+        disk.stop_before(k);
+        drop(Driver::open(&disk));
+        let disk = disk.crash(&CrashMode::Kill);
+        let broker = Driver::open(&disk).unwrap_or_else(|error| panic!("operation {k}: {error}"));
+        let kept = vec![Found::Batch(0, payload(0, 50))];
+        assert_eq!(broker.read(P0, 0), kept, "operation {k}");
+        let [aside] = &paths(&disk, "quarantine/")[..] else {
+            panic!("operation {k}: it is set aside once");
+        };
+        let aside = disk.read(Path::new(aside)).unwrap();
+        assert_eq!(aside, remains, "operation {k}");
+    }
+}

@@ -103,6 +103,9 @@ fn build(tree: &Path, package: &str, program: Option<&str>) -> Result<Program, S
     let mut command = Command::new(cargo);
     command
         .current_dir(tree)
+        // Its own: cargo names what it builds by the place in the workspace, so elsewhere what has switches
+        // would be taken for what has none.
+        .env("CARGO_TARGET_DIR", tree.join("target"))
         .args(["test", "--no-run", "--locked", "-p", package]);
     match program {
         Some(program) => command.args(["--test", program]),

@@ -121,6 +121,32 @@ fn a_full_topic_of_dead_letters_lets_go_of_settled_ones() {
 }
 
 #[test]
+fn dead_letters_that_nobody_has_settled_are_not_trimmed() {
+    let (mut state, id, letters) = bounded(1, 100 * FRAME_BYTES);
+    (1..=2).for_each(|at_ms| append_segment(&mut state, place(letters, 0), at_ms));
+    let trimmed = |state: &State, log_start| {
+        let wish = TrimTopic {
+            name: name("slow.dlq"),
+            topic_id: None,
+            log_starts: vec![(0, Offset::new(log_start))],
+        };
+        state.trim_topic(&wish)
+    };
+    let refusal = |settled_end| TrimRefusal::DeadLetters {
+        name: name("slow.dlq"),
+        partition: 0,
+        subscription: "slow".parse().unwrap(),
+        settled_end: Offset::new(settled_end),
+    };
+    assert_eq!(trimmed(&state, 1), Err(refusal(0)), "none is settled");
+    discard(&mut state, id, 0, 0..4);
+    assert_eq!(trimmed(&state, 5), Err(refusal(4)));
+    assert_eq!(trimmed(&state, 6), Err(refusal(4)), "all of them");
+    let (_, moved) = trimmed(&state, 4).unwrap();
+    assert_eq!(moved.len(), 1, "what is settled may go");
+}
+
+#[test]
 fn the_last_segment_of_settled_dead_letters_goes_when_there_is_no_room_without_it() {
     let (mut state, id, letters) = bounded(2, 5 * FRAME_BYTES);
     for (partition, at_ms) in [(1, 1), (0, 2), (0, 3), (0, 4)] {

@@ -72,6 +72,47 @@ fn a_trim_is_exact_and_drops_only_whole_segments() {
 }
 
 #[test]
+fn a_wish_to_trim_moves_what_lies_above_the_start_up_to_the_end() {
+    let mut state = state();
+    let topic = keeping(&mut state, 1, TopicConfig::default());
+    let partition = place(topic, 0);
+    append_segment(&mut state, partition, 1);
+    let moved = |state: &State, log_start| {
+        let wish = TrimTopic {
+            name: name("orders"),
+            topic_id: None,
+            log_starts: vec![(0, Offset::new(log_start))],
+        };
+        let (_, moved) = state.trim_topic(&wish).unwrap();
+        let ranges = moved.into_iter().map(|(_, range)| range);
+        ranges
+            .map(|it| (it.start.get(), it.end.get()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(moved(&state, 0), [], "it starts there");
+    assert_eq!(moved(&state, 3), [(0, 3)], "all of it");
+    trim(&mut state, partition, 2).unwrap();
+    assert_eq!(moved(&state, 1), [], "it starts behind that");
+    assert_eq!(moved(&state, 3), [(2, 3)]);
+}
+
+#[test]
+fn trimmed_segments_are_known_until_their_files_are_gone() {
+    let mut state = state();
+    let topic = keeping(&mut state, 1, TopicConfig::default());
+    let partition = place(topic, 0);
+    (1..=3).for_each(|at_ms| append_segment(&mut state, partition, at_ms));
+    trim(&mut state, partition, 6).unwrap();
+    let dropped: Vec<_> = state.dropped_segments().collect();
+    assert_eq!(dropped.len(), 2);
+    let rows = state.forget_dropped_segments(&dropped[..1]);
+    rows.into_iter().for_each(|row| state.apply_row(row));
+    let left: Vec<_> = state.dropped_segments().collect();
+    assert_eq!(left, dropped[1..]);
+    assert_eq!(state.forget_dropped_segments(&dropped[..1]), []);
+}
+
+#[test]
 fn trimming_everything_leaves_no_segment_and_the_next_append_begins_one() {
     let mut state = state();
     let topic = keeping(&mut state, 1, TopicConfig::default());

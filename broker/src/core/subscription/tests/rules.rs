@@ -443,3 +443,43 @@ fn a_consumer_that_takes_nothing_is_not_waited_for_with_a_suspect() {
     bench.connect(3, 100);
     assert_eq!(bench.held(), [(0, 0)], "the other one has it");
 }
+
+#[test]
+fn what_becomes_of_records_is_counted() {
+    let mut bench = Bench::new(config(Mode::Shared), 1);
+    bench.append(0, &[1, 2, 3, 4, 5, 6]);
+    bench.connect(1, 100);
+    bench.ack((0, 0));
+    bench.ack((0, 1));
+    bench.nack((0, 2));
+    bench.nack((0, 3));
+    bench.say((0, 4), dead());
+    bench.say((0, 5), DeliveryOutcome::Start);
+    bench.bury(true);
+    bench.pass(i64::try_from(ACK_DEADLINE_MS).unwrap() + 1);
+    let counts = bench.subscription().counts;
+    let found = (counts.acked, counts.nacked, counts.expired, counts.died);
+    assert_eq!(found, (2, 2, 1, 1));
+    let mut bench = Bench::new(config(Mode::KeyShared), 1);
+    bench.append(0, &[7, 7]);
+    bench.connect(1, 100);
+    bench.nack((0, 0));
+    let counts = bench.subscription().counts;
+    let found = (counts.delivered, counts.nacked, counts.released);
+    assert_eq!(found, (2, 1, 1), "what is behind it is given back");
+}
+
+#[test]
+fn a_record_that_fails_when_it_is_too_old_is_dead() {
+    let mut with_age = config(Mode::Shared);
+    with_age.retry.age_ms_max = Some(5_000);
+    for (age_ms, is_dead) in [(0, false), (5_000, false), (5_001, true)] {
+        let mut bench = Bench::new(with_age.clone(), 1);
+        bench.append(0, &[1]);
+        bench.connect(1, 100);
+        bench.pass(age_ms);
+        bench.nack((0, 0));
+        let burial_count = bench.burials.len();
+        assert_eq!(burial_count, usize::from(is_dead), "age_ms={age_ms}");
+    }
+}
