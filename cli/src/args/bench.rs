@@ -130,8 +130,8 @@ pub(crate) enum BenchCommand {
         rate: Option<NonZeroU64>,
         /// Records in the beginning, over all clients, whose latency is not counted: the first ones of a
         /// partition wait for its files
-        #[arg(long, value_name = "N", default_value = "0", value_parser = parse_count::<u64>)]
-        warm_up: u64,
+        #[arg(long, value_name = "N", value_parser = parse_count::<u64>)]
+        warm_up: Option<u64>,
     },
 }
 
@@ -188,7 +188,7 @@ impl BenchCommand {
                 check_marked(load)
             }
             Self::Commit { load, .. } => check_marked(load),
-            Self::Latency { load, warm_up, .. } => check_warm_up(*warm_up, load),
+            Self::Latency { load, warm_up, .. } => check_warm_up(warm_up.unwrap_or(0), load),
             Self::Produce(_) | Self::Subscription { .. } => Ok(()),
         }
     }

@@ -136,10 +136,13 @@ async fn measure(command: &BenchCommand, trial: &Trial<'_>) -> Result<Measured, 
             subscription::measure(trial, subscription).await
         }
         BenchCommand::Commit { commit, .. } => commit::measure(trial, commit).await,
-        BenchCommand::Latency { rate, warm_up, .. } => match rate {
-            None => latency::measure_one_in_flight(trial, *warm_up).await,
-            Some(rate) => latency::measure_at_rate(trial, *rate, *warm_up).await,
-        },
+        BenchCommand::Latency { rate, warm_up, .. } => {
+            let warm_up = warm_up.unwrap_or(0);
+            match rate {
+                None => latency::measure_one_in_flight(trial, warm_up).await,
+                Some(rate) => latency::measure_at_rate(trial, *rate, warm_up).await,
+            }
+        }
     }
 }
 

@@ -132,6 +132,9 @@ fn a_load_that_makes_no_sense_is_refused() {
     assert!(said.contains("--passes"), "{said}");
     broker.fails(2, &["bench", "produce", "--size", "2MiB"]);
     broker.fails(2, &["bench", "produce", "--records", "0"]);
+    let warm_up = ["bench", "latency", "--records", "9", "--warm-up", "9"];
+    let said = broker.fails(2, &warm_up);
+    assert!(said.contains("nothing is left"), "{said}");
     broker.fails(4, &["bench", "produce", "--server-pid", "4294967295"]);
 }
 
@@ -146,13 +149,14 @@ fn topics(url: &str) -> Vec<String> {
 /// Runs a measurement that does not end by itself, until it has a topic; returns that.
 fn begin(url: &str, args: &[&str]) -> (Running, String) {
     let before = topics(url);
-    let running = Running::start(&[&["bench"], args, &["--url", url]].concat());
-    loop {
+    let mut running = Running::start(&[&["bench"], args, &["--url", url]].concat());
+    while running.is_running() {
         let mut now = topics(url).into_iter();
         if let Some(topic) = now.find(|topic| !before.contains(topic)) {
             return (running, topic);
         }
     }
+    panic!("{args:?} has ended: {:?}", running.wait());
 }
 
 const FOR_EVER: [&str; 2] = ["--records", "1000000000"];

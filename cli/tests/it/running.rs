@@ -57,6 +57,11 @@ impl Running {
         kill_process(pid.expect("a process id"), signal).expect("sent");
     }
 
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a status").is_none()
+    }
+
     /// Waits until it has ended; returns its exit code, none after a kill, and what was not taken of
     /// its standard error.
     pub(crate) fn wait(mut self) -> (Option<i32>, String) {

@@ -54,7 +54,7 @@ impl Setting {
             BenchCommand::Produce(_) | BenchCommand::Group(_) => setting,
             BenchCommand::Latency { rate, warm_up, .. } => Self {
                 rate: rate.map(NonZeroU64::get),
-                warm_up: Some(*warm_up),
+                warm_up: *warm_up,
                 ..setting
             },
             BenchCommand::Consume { consume, .. } => Self {
