@@ -3,10 +3,13 @@
 //! Both come in through traits, so that a simulation repeats from its seed.
 
 use std::fmt;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::vfs::Vfs;
+use crate::error::{Operation, StorageError, io_error};
+use crate::vfs::{OpenMode, Vfs, VfsFile};
 
 #[cfg(feature = "test-util")]
 pub(crate) mod random;
@@ -44,4 +47,20 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+}
+
+impl Environment {
+    /// Creates a file, or opens the one that an earlier attempt has left with what is in it.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] of the disk.
+    pub(crate) fn open_or_create(&self, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
+        match self.vfs.open(path, OpenMode::CreateNew) {
+            Err(source) if source.kind() == ErrorKind::AlreadyExists => self
+                .vfs
+                .open(path, OpenMode::Write)
+                .map_err(io_error(Operation::Open, path)),
+            opened => opened.map_err(io_error(Operation::Create, path)),
+        }
+    }
 }

@@ -222,11 +222,7 @@ fn copy_aside(environment: &Environment, path: &Path) -> Result<(), StorageError
     let to = aside(environment, path)?;
     let opened = vfs.open(path, OpenMode::Read);
     let source = opened.map_err(io_error(Operation::Open, path))?;
-    let target = match vfs.open(&to, OpenMode::CreateNew) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => vfs.open(&to, OpenMode::Write),
-        opened => opened,
-    };
-    let target = target.map_err(io_error(Operation::Create, &to))?;
+    let target = environment.open_or_create(&to)?;
     let mut buffer = vec![0; COPY_BYTES];
     let mut position = 0;
     loop {

@@ -73,17 +73,10 @@ pub fn store_scrub_progress(
 ) -> Result<(), StorageError> {
     let vfs = &environment.vfs;
     let temporary = Path::new(folder::SCRUB_TEMPORARY);
-    let file = match vfs.open(temporary, OpenMode::CreateNew) {
-        // Left by an attempt that failed.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            vfs.open(temporary, OpenMode::Write).and_then(|file| {
-                file.set_len(0)?;
-                Ok(file)
-            })
-        }
-        opened => opened,
-    };
-    let file = file.map_err(io_error(Operation::Create, temporary))?;
+    let file = environment.open_or_create(temporary)?;
+    // What an attempt that failed has left may be longer.
+    file.set_len(0)
+        .map_err(io_error(Operation::Write, temporary))?;
     let text = progress.encode(broker_id);
     write_all_at(&*file, text.as_bytes(), 0).map_err(io_error(Operation::Write, temporary))?;
     // Not synced: what a power loss leaves of it is whole, or says that it is not, and a sync would hold up

@@ -66,7 +66,7 @@ impl FormatFile {
     }
 }
 
-pub(super) fn parse_hex(text: &str) -> Option<BrokerId> {
+fn parse_hex(text: &str) -> Option<BrokerId> {
     let mut bytes = [0; 16];
     if text.len() != 32 || !text.is_ascii() {
         return None;

@@ -2,7 +2,6 @@
 //!
 //! Nothing rests on it: without it everything is read once more.
 
-use super::format_file::parse_hex;
 use crate::ids::{BrokerId, Offset, PartitionRef, TopicId};
 
 /// How far a data folder was read to find damage.
@@ -59,7 +58,7 @@ impl ScrubProgress {
         let mut lines = str::from_utf8(bytes).ok()?.lines();
         let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
         value("towpath")?;
-        parse_hex(value("broker")?)?;
+        value("broker")?;
         let progress = Self {
             begun_ms: value("begun")?.parse().ok()?,
             whole_ms: value("whole")?.parse().ok()?,

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::environment::Environment;
 use crate::error::{Operation, StorageError, io_error};
 use crate::folder;
-use crate::vfs::{OpenMode, write_all_at};
+use crate::vfs::write_all_at;
 
 /// Copies bytes into a new file of the quarantine and makes it durable. A copy of the same name that
 /// an interrupted recovery left is kept, since it holds the same bytes or more.
@@ -16,13 +16,7 @@ pub(super) fn set_aside(
 ) -> Result<(), StorageError> {
     let vfs = &environment.vfs;
     let path = Path::new(folder::QUARANTINE).join(name);
-    let file = match vfs.open(&path, OpenMode::CreateNew) {
-        Ok(file) => file,
-        Err(source) if source.kind() == std::io::ErrorKind::AlreadyExists => vfs
-            .open(&path, OpenMode::Write)
-            .map_err(io_error(Operation::Open, &path))?,
-        Err(source) => return Err(io_error(Operation::Create, path)(source)),
-    };
+    let file = environment.open_or_create(&path)?;
     write_all_at(&*file, bytes, 0).map_err(io_error(Operation::Write, &path))?;
     file.sync_data().map_err(io_error(Operation::Sync, &path))?;
     vfs.sync_dir(Path::new(folder::QUARANTINE))

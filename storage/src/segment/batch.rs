@@ -11,7 +11,7 @@ use crate::folder;
 use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::usize_of;
 use crate::segment_files::SegmentFiles;
-use crate::vfs::{OpenMode, SyncTarget, VfsFile, read_full_at, write_all_at};
+use crate::vfs::{SyncTarget, VfsFile, read_full_at, write_all_at};
 
 /// Segments whose files are being made ready. Nothing may be appended to one of them before
 /// [`SegmentBatch::sync`] has returned.
@@ -107,12 +107,13 @@ impl<'a> SegmentBatch<'a> {
         let partition_path = folder::partition_folder(&folder_name, wish.segment.partition);
         self.ensure_dir(&partition_path)?;
         let path = files.log_path(wish.segment);
-        let log = open_or_create(files, &path)?;
+        let environment = files.environment();
+        let log = environment.open_or_create(&path)?;
         let allocated_end = grow(&*log, &path, wish.allocated_end)?;
         let header = header_of(files, wish.segment).encode();
         write_all_at(&*log, &header, 0).map_err(io_error(Operation::Write, &path))?;
         // The index needs no sync of its own: it holds nothing, and one that is lost is made again.
-        open_or_create(files, &files.index_path(wish.segment))?;
+        environment.open_or_create(&files.index_path(wish.segment))?;
         self.logs.push((path, log));
         self.folders.insert(partition_path);
         Ok(allocated_end)
@@ -128,16 +129,6 @@ impl<'a> SegmentBatch<'a> {
             }
             _ => Ok(()),
         }
-    }
-}
-
-fn open_or_create(files: &SegmentFiles, path: &Path) -> Result<Arc<dyn VfsFile>, StorageError> {
-    let vfs = &files.environment().vfs;
-    match vfs.open(path, OpenMode::CreateNew) {
-        Err(source) if source.kind() == ErrorKind::AlreadyExists => vfs
-            .open(path, OpenMode::Write)
-            .map_err(io_error(Operation::Open, path)),
-        opened => opened.map_err(io_error(Operation::Create, path)),
     }
 }
 
