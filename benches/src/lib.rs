@@ -24,6 +24,7 @@ pub mod keys;
 pub mod limits;
 pub mod micro;
 pub mod model;
+pub mod nothing;
 pub mod output;
 pub mod payload;
 pub mod program;

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use clap::Parser;
+use towpath_benches::nothing::Nothing;
 use towpath_storage::vfs::RealVfs;
 use towpath_storage::{
-    CheckpointInput, Direction, DirectoryLine, Environment, INDEX_TABLES, IndexOptions, Lookup,
-    Lsn, MergeStep, OpenError, Row, RowKey, RowRange, RunSet, StateMachine, Storage, StorageError,
-    StorageOptions, SystemClock, SystemEntropy,
+    CheckpointInput, Direction, Environment, INDEX_TABLES, IndexOptions, Lookup, Lsn, MergeStep,
+    OpenError, Row, RowKey, RowRange, RunSet, Storage, StorageError, StorageOptions, SystemClock,
+    SystemEntropy,
 };
 
 /// Topic, partition and hash of a key: what its versions have in common.
@@ -38,21 +39,6 @@ struct Plan {
     /// An empty folder on the file system that is measured.
     #[arg(long)]
     dir: PathBuf,
-}
-
-/// Keeps nothing: the rows go into runs.
-struct Nothing;
-
-impl StateMachine for Nothing {
-    fn apply_row(&mut self, _: Row) {}
-
-    fn apply_append(&mut self, _: &DirectoryLine) {}
-
-    fn take_changed(&mut self) -> Vec<Row> {
-        Vec::new()
-    }
-
-    fn checkpoint_loaded(&mut self) {}
 }
 
 fn main() -> ExitCode {

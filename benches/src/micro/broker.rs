@@ -15,13 +15,14 @@ use towpath_proto::wire::{
 };
 use towpath_storage::{
     Append, DirectoryLine, Lsn, Offset, PartitionLog, PartitionRef, Placing, ProducerId,
-    ProducerStamp, ReadLimit, Round, Row, StateMachine, Storage, StorageOptions, TailRead,
+    ProducerStamp, ReadLimit, Round, StateMachine, Storage, StorageOptions, TailRead,
 };
 
 use super::deliveries::create_topic;
 use super::outside::{environment, folder};
 use super::wire::{encoded_request, expect, void, walk};
 use super::{Shape, Subject, Work};
+use crate::nothing::Nothing;
 use crate::{Error, Result};
 
 /// Deciding on a batch, and taking the effect.
@@ -75,7 +76,8 @@ fn request(
     }
 }
 
-fn deciding(shape: &'static Shape) -> Result<Work> {
+/// A state with a partition whose first segment is ready.
+fn ready_state() -> Result<(State, PartitionRef)> {
     let mut state = State::new(CoreLimits::default());
     let topic = create_topic(&mut state, 1)?;
     let partition = PartitionRef {
@@ -86,6 +88,11 @@ fn deciding(shape: &'static Shape) -> Result<Work> {
         state.apply_row(row);
     }
     state.segment_ready(partition, Offset::ZERO, ALLOCATED_END);
+    Ok((state, partition))
+}
+
+fn deciding(shape: &'static Shape) -> Result<Work> {
+    let (mut state, partition) = ready_state()?;
     let asked = request(partition, &shape.batch(), shape, 0);
     let mut sequences = 0..;
     Ok(Box::new(move || {
@@ -101,21 +108,6 @@ fn deciding(shape: &'static Shape) -> Result<Work> {
         state.apply_append(&line);
         Ok(())
     }))
-}
-
-/// Keeps nothing.
-struct Nothing;
-
-impl StateMachine for Nothing {
-    fn apply_row(&mut self, _: Row) {}
-
-    fn apply_append(&mut self, _: &DirectoryLine) {}
-
-    fn take_changed(&mut self) -> Vec<Row> {
-        Vec::new()
-    }
-
-    fn checkpoint_loaded(&mut self) {}
 }
 
 /// A storage without anything in it.
@@ -152,16 +144,7 @@ fn encoding(shape: &'static Shape) -> Result<Work> {
 
 /// What becomes of a first batch.
 fn first_line(shape: &Shape, payload: &Bytes) -> Result<DirectoryLine> {
-    let mut state = State::new(CoreLimits::default());
-    let topic = create_topic(&mut state, 1)?;
-    let partition = PartitionRef {
-        topic,
-        partition: 0,
-    };
-    for row in state.roll(partition).into_iter().flatten() {
-        state.apply_row(row);
-    }
-    state.segment_ready(partition, Offset::ZERO, ALLOCATED_END);
+    let (state, partition) = ready_state()?;
     let asked = request(partition, payload, shape, 0);
     match state.append(&asked, Placing::Inline, Lsn::new(1), 5) {
         Ok(AppendDecision::Append(line)) => Ok(line),
