@@ -67,17 +67,7 @@ fn readers_and_consumers_that_stand_still_keep_nobody_from_being_served() {
     ];
     let stage = Stage::start(&flags);
     fill(&stage, "history");
-    stage.cli(&[
-        "subscription",
-        "create",
-        "standing",
-        "--topic",
-        "history",
-        "--from",
-        "beginning",
-        "--mode",
-        "shared",
-    ]);
+    subscribe(&stage, "beginning");
     stage.cli(&["topic", "create", HEALTHY, "--partitions", "1"]);
     let alone = latencies(&stage, seconds());
     let kinds = [
@@ -114,17 +104,7 @@ fn streams_of_many_connections_are_bounded_and_leave_others_a_few() {
     let stage = Stage::start(&["--call-count-max", "512"]);
     let (connection_count, stream_count) = (64, 64);
     fill(&stage, "history");
-    stage.cli(&[
-        "subscription",
-        "create",
-        "standing",
-        "--topic",
-        "history",
-        "--from",
-        "end",
-        "--mode",
-        "shared",
-    ]);
+    subscribe(&stage, "end");
     let before = resident_bytes(stage.pid());
     let url = stage.setup.url();
     let hoarding = Hoarding::NoReceiving("standing".to_owned());
@@ -178,6 +158,21 @@ fn producers_that_never_read_their_answers_stop_by_themselves() {
     );
     drop(hoarder);
     stage.finish("producers that never read", RESIDENT_BYTES);
+}
+
+/// Has a subscription of what [`fill`] writes.
+fn subscribe(stage: &Stage, from: &str) {
+    stage.cli(&[
+        "subscription",
+        "create",
+        "standing",
+        "--topic",
+        "history",
+        "--from",
+        from,
+        "--mode",
+        "shared",
+    ]);
 }
 
 /// Writes what readers have to stop in the middle of.

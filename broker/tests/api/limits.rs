@@ -80,19 +80,23 @@ async fn check_refused(channel: Channel, limit: &str) {
     assert!(is_helpful, "{problem:?}");
 }
 
+/// Reads what there is and waits for more.
+fn following() -> v1::FetchRequest {
+    v1::FetchRequest {
+        sources: vec![source("orders")],
+        follow: true,
+        ..v1::FetchRequest::default()
+    }
+}
+
 #[tokio::test]
 async fn a_connection_has_a_bounded_number_of_streams() {
     let mut config = config();
     config.limits.stream_count_max = 2;
     let broker = TestBroker::start_with(config).await;
     broker.create("orders", 1).await;
-    let following = v1::FetchRequest {
-        sources: vec![source("orders")],
-        follow: true,
-        ..v1::FetchRequest::default()
-    };
-    let first = broker.reader(following.clone()).await;
-    let _second = broker.reader(following.clone()).await;
+    let first = broker.reader(following()).await;
+    let _second = broker.reader(following()).await;
     assert!(!is_served(broker.channel.clone()).await, "the third waits");
     drop(first);
     soon(async { while !is_served(broker.channel.clone()).await {} }).await;
@@ -104,14 +108,9 @@ async fn calls_beyond_those_of_all_are_refused_but_the_first_ones_of_each_connec
     config.limits.call_count_max = 2;
     let broker = TestBroker::start_with(config).await;
     broker.create("orders", 1).await;
-    let following = v1::FetchRequest {
-        sources: vec![source("orders")],
-        follow: true,
-        ..v1::FetchRequest::default()
-    };
     let mut readers = Vec::new();
     for _ in 0..10 {
-        readers.push(broker.reader(following.clone()).await);
+        readers.push(broker.reader(following()).await);
     }
     check_refused(broker.channel.clone(), "call_count_max").await;
     let other = connect(&broker.broker).await.unwrap();
