@@ -89,8 +89,13 @@ pub(super) fn send_paced(
                 let (mark, record) = writer.next_record_due(due);
                 let receipt = match writer.producer.try_enqueue(record) {
                     Ok(receipt) => Ok(receipt),
-                    // No room: it waits, and that counts.
-                    Err(error) => runtime.block_on(writer.producer.enqueue(error.into_record())),
+                    // No room: it waits, and that counts; those before it wait for nothing.
+                    Err(error) => {
+                        if sender.blocking_send(std::mem::take(&mut tick)).is_err() {
+                            return;
+                        }
+                        runtime.block_on(writer.producer.enqueue(error.into_record()))
+                    }
                 };
                 let receipt = receipt.map_err(Into::into);
                 tick.push(Sent { due, mark, receipt });
