@@ -83,6 +83,15 @@ pub enum LockError {
     Io(io::Error),
 }
 
+/// How much of the disk [`Vfs::sync_all`] takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncPace {
+    /// As much as there is: somebody waits for these files.
+    Fast,
+    /// So much that the syncs of the journal, for which somebody waits, keep getting through.
+    Gentle,
+}
+
 /// Something that [`Vfs::sync_all`] makes durable.
 #[derive(Debug, Clone, Copy)]
 pub enum SyncTarget<'a> {
@@ -144,12 +153,18 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Syncs several files and folders, none of which may rest on another: in any order, and several
-    /// at once where that is faster.
+    /// at once where that is faster, as `pace` says.
     ///
     /// # Errors
     /// One that failed, as its place in `targets`, with what the operating system says. As after an
     /// error of a single sync nothing is known about it; the others may be synced or not.
-    fn sync_all(&self, targets: &[SyncTarget<'_>]) -> Result<(), (usize, io::Error)> {
+    fn sync_all(
+        &self,
+        targets: &[SyncTarget<'_>],
+        pace: SyncPace,
+    ) -> Result<(), (usize, io::Error)> {
+        // One after the other is right at any pace.
+        let _ = pace;
         for (place, target) in targets.iter().enumerate() {
             match target {
                 SyncTarget::File(file) => file.sync_data(),

@@ -16,7 +16,7 @@ use crate::ids::SegmentRef;
 use crate::index::INDEX_INTERVAL_BYTES;
 use crate::segment::remove_segment;
 use crate::segment_files::SegmentFiles;
-use crate::vfs::{OpenMode, SyncTarget, VfsFile, write_all_at};
+use crate::vfs::{OpenMode, SyncPace, SyncTarget, VfsFile, write_all_at};
 
 /// Written at once.
 const WRITE_BYTES: usize = 1024 * 1024;
@@ -244,7 +244,7 @@ impl SegmentWriter {
             SyncTarget::File(&*index),
             SyncTarget::Dir(&folder),
         ];
-        vfs.sync_all(&targets)
+        vfs.sync_all(&targets, SyncPace::Gentle)
             .map_err(|(place, error)| match place {
                 0 => io_error(Operation::Sync, &self.path)(error),
                 1 => io_error(Operation::Sync, &index_path)(error),

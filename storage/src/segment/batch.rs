@@ -11,7 +11,7 @@ use crate::folder;
 use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::usize_of;
 use crate::segment_files::SegmentFiles;
-use crate::vfs::{SyncTarget, VfsFile, read_full_at, write_all_at};
+use crate::vfs::{SyncPace, SyncTarget, VfsFile, read_full_at, write_all_at};
 
 /// Segments whose files are being made ready. Nothing may be appended to one of them before
 /// [`SegmentBatch::sync`] has returned.
@@ -82,7 +82,8 @@ impl<'a> SegmentBatch<'a> {
         let targets: Vec<_> = logs.chain(folders).collect();
         // DURABILITY: header and names are on disk before a segment is reported ready for appends. In
         // which order they get there does not matter: until then nobody looks for them.
-        let synced = self.files.environment().vfs.sync_all(&targets);
+        let vfs = &self.files.environment().vfs;
+        let synced = vfs.sync_all(&targets, SyncPace::Fast);
         synced.map_err(|(place, error)| match self.logs.get(place) {
             Some((path, _)) => io_error(Operation::Sync, path)(error),
             None => {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::{Operation, StorageError, io_error};
 use crate::ids::SegmentRef;
 use crate::segment_files::SegmentFiles;
-use crate::vfs::{BLOCK_BYTES, SyncTarget, VfsFile};
+use crate::vfs::{BLOCK_BYTES, SyncPace, SyncTarget, VfsFile};
 
 /// Segments that are synced together.
 const SYNC_COUNT_MAX: usize = 512;
@@ -62,19 +62,28 @@ pub struct DirtySegments {
 }
 
 impl DirtySegments {
-    /// Syncs every dirty segment and its index. Returns how many there were.
+    /// Syncs every dirty segment and its index, beside a journal that is written. Returns how many there were.
     ///
     /// # Errors
     /// [`StorageError::Io`] of one that failed. Nothing is known about its content then; the process
     /// must end without a checkpoint, and recovery writes the frames again.
     pub fn sync(&self, files: &SegmentFiles) -> Result<usize, StorageError> {
-        self.sync_and_tell(files, |_, _| {})
+        self.sync_all(files, SyncPace::Gentle, |_, _| {})
     }
 
-    /// As [`DirtySegments::sync`]; says now and then how many are synced, of how many.
+    /// As [`DirtySegments::sync`], while no journal is written; says now and then how many are synced, of how many.
     pub(crate) fn sync_and_tell(
         &self,
         files: &SegmentFiles,
+        tell: impl FnMut(usize, usize),
+    ) -> Result<usize, StorageError> {
+        self.sync_all(files, SyncPace::Fast, tell)
+    }
+
+    fn sync_all(
+        &self,
+        files: &SegmentFiles,
+        pace: SyncPace,
         mut tell: impl FnMut(usize, usize),
     ) -> Result<usize, StorageError> {
         // DURABILITY: a checkpoint must not overtake a sync that the settle thread has begun.
@@ -85,7 +94,7 @@ impl DirtySegments {
         let mut left = left.into_iter().peekable();
         while left.peek().is_some() {
             let group = next_group(&mut left);
-            sync_all(files, &group)?;
+            sync_group(files, &group, pace)?;
             synced_count += group.len();
             tell(synced_count, count);
         }
@@ -185,9 +194,10 @@ fn next_group(
     group
 }
 
-fn sync_all(
+fn sync_group(
     files: &SegmentFiles,
     dirty: &[(SegmentRef, DirtySegment)],
+    pace: SyncPace,
 ) -> Result<(), StorageError> {
     let path_of = |segment: SegmentRef, is_index: bool| -> PathBuf {
         match is_index {
@@ -204,7 +214,7 @@ fn sync_all(
         .iter()
         .map(|(_, _, file)| SyncTarget::File(&***file))
         .collect();
-    let synced = files.environment().vfs.sync_all(&targets);
+    let synced = files.environment().vfs.sync_all(&targets, pace);
     synced.map_err(|(place, error)| {
         let path = both.get(place);
         let path = path.map(|(segment, is_index, _)| path_of(*segment, *is_index));

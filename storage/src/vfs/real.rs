@@ -12,7 +12,9 @@ use std::sync::Arc;
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{DirEntry, LockError, LockGuard, OpenMode, Space, SyncTarget, Vfs, VfsFile, path};
+use super::{
+    DirEntry, LockError, LockGuard, OpenMode, Space, SyncPace, SyncTarget, Vfs, VfsFile, path,
+};
 
 mod file;
 mod folder;
@@ -134,8 +136,12 @@ impl Vfs for RealVfs {
         Ok(retry_on_intr(|| fs::fsync(&fd))?)
     }
 
-    fn sync_all(&self, targets: &[SyncTarget<'_>]) -> Result<(), (usize, io::Error)> {
-        sync_all::sync_all(targets, |target| match target {
+    fn sync_all(
+        &self,
+        targets: &[SyncTarget<'_>],
+        pace: SyncPace,
+    ) -> Result<(), (usize, io::Error)> {
+        sync_all::sync_all(targets, pace, |target| match target {
             SyncTarget::File(file) => file.sync_data(),
             SyncTarget::Dir(dir) => self.sync_dir(dir),
         })
