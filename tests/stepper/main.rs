@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use towpath_broker::core::{CreateTopic, ScheduleTime, TopicConfig};
 use towpath_broker::runtime::command::ControlCommand;
 use towpath_proto::names::TopicName;
+use towpath_storage::vfs::SyncPace;
 use towpath_storage::vfs::sim::{
     CrashMode, Fault, Injection, LossMode, OperationKind, SimDisk, SimOptions, Trace,
 };
@@ -204,6 +205,32 @@ fn while_segments_do_not_keep_up_no_batch_is_taken() {
     );
     stepper.settle_down().unwrap();
     assert_eq!(payloads(&stepper).len(), COUNT + 1, "all in the end");
+}
+
+#[test]
+fn a_checkpoint_hurries_before_the_journal_takes_no_more_batches() {
+    let mut stepper = stepper(&disk());
+    stepper.create_topic("orders", 1).unwrap();
+    stepper.settle_down().unwrap();
+    let pace = |stepper: &Stepper| stepper.engine.shared.progress.checkpoint_pace();
+    let mut paces = Vec::new();
+    // Nobody writes a checkpoint.
+    loop {
+        stepper.send("orders", 0, 1024);
+        if !stepper.engine.step_round().unwrap() {
+            break;
+        }
+        paces.push(pace(&stepper));
+        while stepper.engine.step_settle().unwrap() {}
+    }
+    let gentle = paces.iter().take_while(|it| **it == SyncPace::Gentle);
+    let gentle = gentle.count();
+    let hurried = &paces[gentle..];
+    assert!(hurried.iter().all(|it| *it == SyncPace::Fast), "{paces:?}");
+    let share = 100 * gentle / paces.len();
+    assert!((50..90).contains(&share), "{share} % of {}", paces.len());
+    stepper.settle_down().unwrap();
+    assert_eq!(pace(&stepper), SyncPace::Gentle, "there is room again");
 }
 
 #[test]

@@ -206,7 +206,8 @@ impl MaintenanceWorker {
     /// end with the journal as it is. Also as [`MaintenanceWorker::remove_dropped`].
     pub fn checkpoint(&mut self, mut job: CheckpointJob) -> Result<(), StorageError> {
         let begun = self.environment.clock.boot();
-        let segment_count = self.dirty.sync(&self.files)?;
+        let pace = || self.progress.checkpoint_pace();
+        let segment_count = self.dirty.sync_at_pace(&self.files, pace)?;
         let row_count = job.input.changed.len();
         if let Err(error) = self.checkpointer.write(&mut job.input) {
             let error = with_causes(&error);

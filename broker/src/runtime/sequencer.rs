@@ -373,8 +373,11 @@ impl Sequencer {
         self.tail.evict(self.shared.progress.settled());
         self.forget_index_rows();
         self.start_checkpoint();
+        let files = self.journal_files_in_use();
+        let progress = &self.shared.progress;
+        progress.hurry(2 * files >= 3 * self.limits.checkpoint_journal_files);
         // The one that is written to, and those before it.
-        let files = self.journal_files_in_use() + 1;
+        let files = files + 1;
         let metrics = &self.shared.metrics;
         metrics.journal_files.store(files, Ordering::Relaxed);
         Ok(())

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use towpath_storage::vfs::SyncPace;
 use towpath_storage::{
     CommittedFrame, Environment, JournalFiles, Lsn, PreparedFile, SegmentBatch, SegmentFiles,
     SegmentRef, SegmentWish, Settler, StorageError, TopicId, with_causes,
@@ -65,6 +66,8 @@ pub struct SettleProgress {
     unsettled_bytes: AtomicU64,
     /// Whether the sequencer takes no batches until frames are settled.
     is_awaited: AtomicBool,
+    /// Whether the journal will soon have no room for batches.
+    is_hurried: AtomicBool,
     moving: Mutex<()>,
     moved: Condvar,
 }
@@ -112,6 +115,19 @@ impl SettleProgress {
 
     pub(super) fn add_unsettled(&self, bytes: u64) {
         self.unsettled_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes whether the journal will soon have no room for batches, unless a checkpoint frees some of it.
+    pub(super) fn hurry(&self, is_hurried: bool) {
+        self.is_hurried.store(is_hurried, Ordering::Relaxed);
+    }
+
+    /// How much of the disk a checkpoint takes, beside the journal.
+    pub fn checkpoint_pace(&self) -> SyncPace {
+        match self.is_hurried.load(Ordering::Relaxed) {
+            true => SyncPace::Fast,
+            false => SyncPace::Gentle,
+        }
     }
 
     /// Returns whether the sequencer waits for this.

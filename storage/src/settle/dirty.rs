@@ -15,8 +15,9 @@ use crate::ids::SegmentRef;
 use crate::segment_files::SegmentFiles;
 use crate::vfs::{BLOCK_BYTES, SyncPace, SyncTarget, VfsFile};
 
-/// Segments that are synced together.
-const SYNC_COUNT_MAX: usize = 512;
+/// Segments that are synced together, at either pace: with fewer a change of pace is noticed sooner.
+const FAST_SYNC_COUNT_MAX: usize = 512;
+const GENTLE_SYNC_COUNT_MAX: usize = 64;
 /// Bytes to be written that are synced together: a sync of the journal waits for no more.
 const SYNC_BYTES_MAX: u64 = 4 * MIB;
 /// From so many bytes on, what was written to a segment is handed on to the disk.
@@ -62,28 +63,40 @@ pub struct DirtySegments {
 }
 
 impl DirtySegments {
-    /// Syncs every dirty segment and its index, beside a journal that is written. Returns how many there were.
+    /// Syncs every dirty segment and its index, as fast as it goes. Returns how many there were.
     ///
     /// # Errors
     /// [`StorageError::Io`] of one that failed. Nothing is known about its content then; the process
     /// must end without a checkpoint, and recovery writes the frames again.
     pub fn sync(&self, files: &SegmentFiles) -> Result<usize, StorageError> {
-        self.sync_all(files, SyncPace::Gentle, |_, _| {})
+        self.sync_and_tell(files, |_, _| {})
     }
 
-    /// As [`DirtySegments::sync`], while no journal is written; says now and then how many are synced, of how many.
+    /// As [`DirtySegments::sync`], at a pace that is asked for again and again.
+    ///
+    /// # Errors
+    /// As [`DirtySegments::sync`].
+    pub fn sync_at_pace(
+        &self,
+        files: &SegmentFiles,
+        pace: impl Fn() -> SyncPace,
+    ) -> Result<usize, StorageError> {
+        self.sync_all(files, pace, |_, _| {})
+    }
+
+    /// As [`DirtySegments::sync`]; says now and then how many are synced, of how many.
     pub(crate) fn sync_and_tell(
         &self,
         files: &SegmentFiles,
         tell: impl FnMut(usize, usize),
     ) -> Result<usize, StorageError> {
-        self.sync_all(files, SyncPace::Fast, tell)
+        self.sync_all(files, || SyncPace::Fast, tell)
     }
 
     fn sync_all(
         &self,
         files: &SegmentFiles,
-        pace: SyncPace,
+        pace: impl Fn() -> SyncPace,
         mut tell: impl FnMut(usize, usize),
     ) -> Result<usize, StorageError> {
         // DURABILITY: a checkpoint must not overtake a sync that the settle thread has begun.
@@ -93,7 +106,8 @@ impl DirtySegments {
         let mut synced_count = 0;
         let mut left = left.into_iter().peekable();
         while left.peek().is_some() {
-            let group = next_group(&mut left);
+            let pace = pace();
+            let group = next_group(&mut left, pace);
             sync_group(files, &group, pace)?;
             synced_count += group.len();
             tell(synced_count, count);
@@ -180,10 +194,15 @@ fn take_piece(waiting: &mut Range<u64>, all_waiting_bytes: u64) -> Range<u64> {
 /// Takes the next segments that are to be synced together: one at least.
 fn next_group(
     left: &mut Peekable<impl Iterator<Item = (SegmentRef, DirtySegment)>>,
+    pace: SyncPace,
 ) -> Vec<(SegmentRef, DirtySegment)> {
+    let count_max = match pace {
+        SyncPace::Fast => FAST_SYNC_COUNT_MAX,
+        SyncPace::Gentle => GENTLE_SYNC_COUNT_MAX,
+    };
     let mut group = Vec::new();
     let mut waiting_bytes = 0;
-    while group.len() < SYNC_COUNT_MAX
+    while group.len() < count_max
         && let Some(next) = left.next_if(|(_, dirty)| {
             group.is_empty() || waiting_bytes + dirty.waiting_bytes() <= SYNC_BYTES_MAX
         })
@@ -313,7 +332,7 @@ mod tests {
     fn so_many_are_synced_together_as_a_sync_of_the_journal_may_wait_for() {
         let vfs = SimDisk::new(SimOptions::default()).vfs();
         let file = create(&*vfs, "segment");
-        let group_sizes = |waiting: &[u64]| {
+        let group_sizes = |waiting: &[u64], pace| {
             let mut left = (0..).zip(waiting).map(|(partition, end)| {
                 let dirty = DirtySegment {
                     log: Arc::clone(&file),
@@ -325,16 +344,22 @@ mod tests {
             let mut left = left.by_ref().peekable();
             let mut sizes = Vec::new();
             while left.peek().is_some() {
-                sizes.push(next_group(&mut left).len());
+                sizes.push(next_group(&mut left, pace).len());
             }
             sizes
         };
         let half = SYNC_BYTES_MAX / 2;
-        assert_eq!(group_sizes(&[half, half, 1]), [2, 1]);
-        assert_eq!(
-            group_sizes(&[1, SYNC_BYTES_MAX, 3 * half, half]),
-            [1, 1, 1, 1]
-        );
-        assert_eq!(group_sizes(&[0; SYNC_COUNT_MAX + 1]), [SYNC_COUNT_MAX, 1]);
+        for (pace, count_max) in [
+            (SyncPace::Fast, FAST_SYNC_COUNT_MAX),
+            (SyncPace::Gentle, GENTLE_SYNC_COUNT_MAX),
+        ] {
+            assert_eq!(group_sizes(&[half, half, 1], pace), [2, 1]);
+            assert_eq!(
+                group_sizes(&[1, SYNC_BYTES_MAX, 3 * half, half], pace),
+                [1, 1, 1, 1]
+            );
+            let little = vec![0; count_max + 1];
+            assert_eq!(group_sizes(&little, pace), [count_max, 1]);
+        }
     }
 }
