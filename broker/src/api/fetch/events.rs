@@ -134,6 +134,7 @@ pub(in crate::api) fn batch(place: Place, frame: Frame) -> FetchedBatch {
         header,
         payload,
         deltas,
+        backing: _,
     } = frame;
     let (batch, compressed_batch) = match header.codec {
         0 => (payload, Bytes::new()),
