@@ -7,10 +7,12 @@
 
 mod budget;
 mod message;
+mod pinned;
 mod share;
 mod unread;
 
 pub(crate) use budget::{Budget, Held, Holder, Registered};
 pub(crate) use message::{MessageMemory, MessageMemorySink};
+pub(crate) use pinned::Pinned;
 pub(crate) use share::{HeldShare, Share};
-pub(crate) use unread::{TURN_BYTES_MAX, Unread, UnreadShare};
+pub(crate) use unread::{Sent, TURN_BYTES_MAX, Unread, UnreadShare};

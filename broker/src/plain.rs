@@ -3,7 +3,7 @@
 use towpath_proto::batch;
 use towpath_proto::compression::{Codec, CodecSet, DecompressError, declared_bytes, decompress};
 use towpath_proto::limits::BATCH_BYTES_MAX;
-use towpath_storage::{Frame, FrameHeader, OffsetRange};
+use towpath_storage::{Backing, Frame, FrameHeader, OffsetRange};
 
 /// A frame whose records cannot be had. It was checked when it came and has its checksum, so this is either
 /// a fault of ours or of the memory.
@@ -62,8 +62,9 @@ pub(crate) fn plain(frame: Frame) -> Result<Frame, NotPlain> {
     };
     Ok(Frame {
         header,
+        backing: Backing::of_all(&payload),
         payload,
-        ..frame
+        deltas: frame.deltas,
     })
 }
 

@@ -6,6 +6,7 @@
 //! same process.
 
 mod acceptor;
+mod answer;
 mod calls;
 mod connection;
 mod connector;
@@ -14,6 +15,8 @@ mod gate;
 mod lengths;
 mod meter;
 mod metered;
+mod outgoing;
+mod pieces;
 mod preface;
 mod receive_memory;
 mod receiving;
@@ -35,7 +38,9 @@ use crate::memory::Budget;
 use crate::metrics::{ConnectionMetrics, Refused, RpcMetrics};
 use crate::shutdown::Drain;
 pub use connector::Connector;
+pub(crate) use outgoing::{Elsewhere, streamed};
 pub(crate) use refusal::refused_count_max;
+pub(crate) use sending::{Messages, Told};
 
 use acceptor::Acceptor;
 use calls::Calls;

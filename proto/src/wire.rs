@@ -8,6 +8,7 @@ mod codec;
 mod commit;
 mod encoded;
 mod fetch;
+mod head;
 mod join;
 mod produce;
 mod publish;
@@ -17,10 +18,13 @@ pub use codec::{BufferedCodec, BufferedEncoder, ControlCodec, DataCodec, FetchCo
 pub use commit::{AppendRecords, CommitRequest, Operation, ScheduleRecord, operation};
 pub use encoded::{EncodedBatch, EncodingFault};
 pub use fetch::{FetchResponse, FetchedBatch, fetch_response};
+pub use head::EndsWithBatch;
 pub use join::{JoinResponse, join_response};
 pub use produce::{ProduceBatch, ProduceRequest, produce_request};
 pub use publish::PublishRequest;
 pub use receive::{Delivered, PullResponse, ReceiveResponse, receive_response};
+
+use head::encode_whole;
 
 /// Number of the field that holds the batch, in every message that carries one.
 const BATCH_TAG: u32 = 15;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use crate::frame::Backing;
 use crate::vfs::BLOCK_BYTES;
 
 /// Length of the smallest allocation.
@@ -106,15 +107,15 @@ pub(crate) struct RoundBuffer {
 }
 
 impl RoundBuffer {
-    /// Memory that the buffer pins as long as any slice of it lives.
-    pub(crate) fn pinned_bytes(&self) -> usize {
-        self.memory.len()
-    }
-
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         self.memory
             .get_mut(self.start..self.start + self.len)
             .unwrap_or_default()
+    }
+
+    /// What slices of it hold.
+    pub(crate) fn backing(&self) -> Backing {
+        Backing::new(&self.memory, self.memory.len())
     }
 
     /// Makes the buffer shareable; it goes back to its pool with the last slice.

@@ -5,6 +5,35 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::format::frame::{DELTA_BYTES, FrameHeader};
 use crate::ids::{Offset, OffsetRange};
 
+/// The buffer that a frame lies in, all of which stays in memory as long as any slice of it does.
+///
+/// Two of slices that live at the same time are equal if these lie in the same buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backing {
+    address: usize,
+    bytes: usize,
+}
+
+impl Backing {
+    /// Of slices of a buffer that begins with `buffer` and takes so many bytes of memory.
+    pub(crate) fn new(buffer: &[u8], bytes: usize) -> Self {
+        Self {
+            address: buffer.as_ptr().addr(),
+            bytes,
+        }
+    }
+
+    /// Of bytes that have a buffer for themselves.
+    pub fn of_all(buffer: &[u8]) -> Self {
+        Self::new(buffer, buffer.len())
+    }
+
+    /// Memory that the buffer takes, bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 /// A frame as readers get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -14,16 +43,18 @@ pub struct Frame {
     pub payload: Bytes,
     /// Which offsets they have.
     pub deltas: OffsetDeltas,
+    /// Where the records lie.
+    pub backing: Backing,
 }
 
 impl Frame {
-    /// A frame whose records have consecutive offsets.
+    /// A frame whose records have consecutive offsets, and a buffer for themselves.
     pub fn dense(header: FrameHeader, payload: Bytes) -> Self {
-        let deltas = OffsetDeltas::default();
         Self {
             header,
+            deltas: OffsetDeltas::default(),
+            backing: Backing::of_all(&payload),
             payload,
-            deltas,
         }
     }
 
@@ -182,9 +213,8 @@ mod tests {
             }),
         };
         Frame {
-            header,
-            payload: Bytes::new(),
             deltas,
+            ..Frame::dense(header, Bytes::new())
         }
     }
 

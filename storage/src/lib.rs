@@ -39,7 +39,7 @@ pub use format::frame::{FrameHeader, FramePlace, Sparse};
 pub use format::row::{Row, RowKey};
 pub use format::run_row::INDEX_TABLES;
 pub use format::scrub_file::{ScrubPlace, ScrubProgress};
-pub use frame::{Frame, OffsetDeltas};
+pub use frame::{Backing, Frame, OffsetDeltas};
 pub use ids::{BrokerId, Lsn, Offset, OffsetRange, PartitionRef, ProducerId, SegmentRef, TopicId};
 pub use journal::{
     Append, CommittedFrame, CommittedRound, Journal, JournalFiles, JournalPosition, PreparedFile,

@@ -159,7 +159,10 @@ impl PartitionLog {
             self.end.load(Ordering::Relaxed),
             "INVARIANT: offsets are dense"
         );
-        let frame = Frame::dense(header, committed.payload());
+        let frame = Frame {
+            backing: committed.backing,
+            ..Frame::dense(header, committed.payload())
+        };
         let place = committed.line.place;
         let end = SettledEnd {
             segment: place.segment,
@@ -301,6 +304,7 @@ mod tests {
     use super::*;
     use crate::format::entry::{DirectoryLine, FrameForm};
     use crate::format::frame::{FrameHeader, FramePlace};
+    use crate::frame::Backing;
     use crate::ids::TopicId;
 
     fn committed(base: u64, lsn: u64, payload: &'static [u8]) -> CommittedFrame {
@@ -333,6 +337,7 @@ mod tests {
         bytes.extend_from_slice(payload);
         CommittedFrame {
             line,
+            backing: Backing::of_all(&bytes),
             bytes: bytes.into(),
         }
     }

@@ -3,10 +3,8 @@
 pub(super) mod events;
 pub(super) mod request;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_core::Stream;
 use futures_util::stream;
 use tonic::{Request, Response, Status};
 use towpath_proto::problem::Problem;
@@ -18,6 +16,7 @@ use towpath_proto::wire;
 use super::{Shared, convert, status};
 use crate::fetch::Fetch;
 use crate::memory::{Unread, UnreadShare};
+use crate::server::{Elsewhere, streamed};
 use events::Telling;
 
 /// Answers `FetchService`.
@@ -47,17 +46,11 @@ impl FetchApi {
         let telling = Telling::new(Arc::clone(&self.shared), opened, fetch, Arc::clone(&memory));
         // One allocation for the stream: the generator holds the box while it waits, and nothing runs
         // unless the connection asks for the next message.
-        let messages: FetchResponses = Box::pin(stream::unfold(
-            Box::new(telling),
-            |mut telling| async move {
-                let response = telling.next().await?;
-                Some((response, telling))
-            },
-        ));
-        let mut response = Response::new(messages);
-        // The connection counts what it was given and has not written.
-        response.extensions_mut().insert(memory);
-        Ok(response)
+        let messages = stream::unfold(Box::new(telling), |mut telling| async move {
+            let response = telling.next().await?;
+            Some((response, telling))
+        });
+        Ok(streamed(Box::pin(messages), memory))
     }
 }
 
@@ -66,8 +59,8 @@ pub(super) fn without_connection() -> Problem {
     Problem::new(ErrorReason::Internal, "the request came from no connection")
 }
 
-/// The messages of one Fetch stream, made when the connection has room for them.
-type FetchResponses = Pin<Box<dyn Stream<Item = Result<wire::FetchResponse, Status>> + Send>>;
+/// The messages of one Fetch stream are made when the connection has room for them.
+type FetchResponses = Elsewhere<wire::FetchResponse>;
 
 #[tonic::async_trait]
 impl FetchService for FetchApi {

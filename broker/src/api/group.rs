@@ -17,10 +17,8 @@ pub(super) use join::bounds_of;
 pub(crate) use members::Members;
 pub(super) use teller::HEARTBEATS_PER_SESSION;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_core::Stream;
 use tonic::{Request, Response, Status, Streaming};
 use towpath_proto::names::GroupName;
 use towpath_proto::problem::Problem;
@@ -31,6 +29,7 @@ use super::{Shared, convert, fetch, status, unreadable};
 use crate::memory::{Unread, UnreadShare};
 use crate::runtime::command::ControlCommand;
 use crate::runtime::group_command::GroupCommand;
+use crate::server::{Elsewhere, streamed};
 
 /// Answers `GroupService`.
 #[derive(Debug)]
@@ -64,8 +63,8 @@ fn group_name(field: &str, name: &str) -> Result<GroupName, Problem> {
     GroupName::new(name).map_err(|error| status::invalid_name(field, error))
 }
 
-/// The messages of one Join stream, made when the connection has room for them.
-type JoinResponses = Pin<Box<dyn Stream<Item = Result<wire::JoinResponse, Status>> + Send>>;
+/// The messages of one Join stream are made when the connection has room for them.
+type JoinResponses = Elsewhere<wire::JoinResponse>;
 
 #[tonic::async_trait]
 impl GroupService for GroupApi {
@@ -80,10 +79,7 @@ impl GroupService for GroupApi {
         let share = share.ok_or_else(fetch::without_connection)?;
         let memory = Unread::new(&share.0);
         let messages = join::join(&self.shared, request.into_inner(), &memory).await?;
-        let mut response = Response::new(messages);
-        // The connection counts what it was given and has not written.
-        response.extensions_mut().insert(memory);
-        Ok(response)
+        Ok(streamed(messages, memory))
     }
 
     async fn get_group(

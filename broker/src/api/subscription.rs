@@ -23,10 +23,8 @@ mod update;
 pub(super) use convert::settlement;
 pub(super) use show::find;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_core::Stream;
 use tonic::{Request, Response, Status, Streaming};
 use towpath_proto::names::SubscriptionName;
 use towpath_proto::problem::Problem;
@@ -35,6 +33,7 @@ use towpath_proto::{v1, wire};
 
 use super::{Shared, fetch, status, unreadable};
 use crate::memory::{Unread, UnreadShare};
+use crate::server::{Elsewhere, streamed};
 
 /// Answers `SubscriptionService`.
 #[derive(Debug)]
@@ -54,7 +53,7 @@ fn subscription_name(field: &str, name: &str) -> Result<SubscriptionName, Proble
 }
 
 /// The messages of one Receive stream, made when the connection has room for them.
-type ReceiveResponses = Pin<Box<dyn Stream<Item = Result<wire::ReceiveResponse, Status>> + Send>>;
+type ReceiveResponses = Elsewhere<wire::ReceiveResponse>;
 
 #[tonic::async_trait]
 impl SubscriptionService for SubscriptionApi {
@@ -133,10 +132,7 @@ impl SubscriptionService for SubscriptionApi {
         let share = share.ok_or_else(fetch::without_connection)?;
         let memory = Unread::new(&share.0);
         let messages = receive::receive(&self.shared, request.into_inner(), &memory).await?;
-        let mut response = Response::new(messages);
-        // The connection counts what it was given and has not written.
-        response.extensions_mut().insert(memory);
-        Ok(response)
+        Ok(streamed(messages, memory))
     }
 
     async fn pull(

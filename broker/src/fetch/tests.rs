@@ -73,15 +73,24 @@ impl Running {
 
     /// Appends one record of so many bytes, which nobody looks into.
     async fn append(&self, topic: &TopicView, partition: u32, payload_bytes: u32) {
-        let payload = vec![0; payload_bytes as usize];
-        let partition = PartitionRef {
-            topic: topic.id(),
-            partition,
-        };
-        let request = AppendRequest::plain(partition, &payload, 1);
+        self.append_together(topic, &[(partition, payload_bytes)])
+            .await;
+    }
+
+    /// Appends such records to several partitions in one entry.
+    async fn append_together(&self, topic: &TopicView, records: &[(u32, u32)]) {
+        let appends = records.iter().map(|&(partition, payload_bytes)| {
+            let payload = vec![0; payload_bytes as usize];
+            let partition = PartitionRef {
+                topic: topic.id(),
+                partition,
+            };
+            let request = AppendRequest::plain(partition, &payload, 1);
+            (request, payload.into())
+        });
         let (answer, published) = oneshot::channel();
         let command = DataCommand::Publish {
-            appends: vec![(request, payload.into())],
+            appends: appends.collect(),
             facts: None,
             letters: None,
             answer,
@@ -265,4 +274,38 @@ async fn a_reader_that_was_overtaken_is_told_what_was_trimmed() {
     let ahead = lane.look(&running.reading, &memory(), Lsn::new(9)).await;
     assert_eq!(ahead, Ahead::Gap(trimmed, GapCause::Trimmed));
     running.threads.stop();
+}
+
+#[tokio::test]
+async fn a_frame_tells_all_that_it_holds_in_memory() {
+    for tail_cache_bytes in [1_000_000, 0] {
+        let running = Running::start(tail_cache_bytes);
+        let topic = running.create(2).await;
+        for _ in 0..3 {
+            let records = [(0, 20_000), (1, 100_000)];
+            running.append_together(&topic, &records).await;
+        }
+        let source = of_all(&topic);
+        let durable = running.reading.published().durable();
+        let mut fetch = Fetch::new(running.reading.clone(), &[source], durable, merging());
+        let mut backings = Vec::new();
+        while let Some(event) = fetch.next().await {
+            if let FetchEvent::Frame(place, frame) = event {
+                backings.push((place.partition, frame.backing, frame));
+            }
+        }
+        assert_eq!(backings.len(), 6, "all frames");
+        for (partition, backing, frame) in &backings {
+            let of_round = backings.iter().filter(|(_, it, _)| it == backing);
+            let together: usize = of_round.map(|(_, _, it)| it.payload.len()).sum();
+            let bytes = backing.bytes();
+            assert!(bytes > together, "{bytes} bytes hold {together}");
+            assert!(bytes < 600_000, "{bytes} bytes of a round or of a block");
+            let lsn = frame.header.lsn;
+            if tail_cache_bytes > 0 {
+                assert_eq!(together, 120_000, "the round {lsn}, partition {partition}");
+            }
+        }
+        running.threads.stop();
+    }
 }

@@ -3,18 +3,25 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use towpath_proto::limits::BATCH_BYTES_MAX;
+use towpath_storage::Backing;
 
-use super::{HeldShare, Holder, Registered, Share};
+use super::pinned::PinnedBuffers;
+use super::{HeldShare, Holder, Pinned, Registered, Share};
 
 /// Most that a turn takes: the largest batch as it was read and as it is sent, or as much of smaller
 /// ones.
 pub(crate) const TURN_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX + 1024 * 1024;
 /// A stream makes nothing more while its client has not taken so much.
 const AHEAD_BYTES_MAX: usize = 512 * 1024;
+/// What batches of a turn may pin; the rest of it is for a copy of the largest one.
+const PINNED_BYTES_MAX: usize = TURN_BYTES_MAX - BATCH_BYTES_MAX;
+/// Batches below this size are copied: pieces cost more than that.
+const PINNING_BYTES_MIN: usize = 16 * 1024;
+/// A buffer so many times as large as the slice of it is pinned only while there is plenty.
+const PINNED_PER_BYTE: usize = 2;
 
 /// The share of the streams of one connection, which comes with their requests.
 #[derive(Debug, Clone)]
@@ -43,8 +50,14 @@ struct State {
     /// What stays between turns, of memory taken for earlier ones.
     kept: HeldShare,
     kept_bytes: usize,
+    /// Buffers that slices of this turn and of earlier ones lie in.
+    pinned: PinnedBuffers,
+    /// What those take that this turn has added.
+    turn_pinned_bytes: usize,
     /// Handed out and not taken.
     out_bytes: usize,
+    /// Of that, what was copied.
+    out_copied_bytes: usize,
     out_count: usize,
     /// The connection has asked for more than there was: it has room.
     is_asked: bool,
@@ -56,11 +69,14 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct ReadingGuard<'a>(&'a Unread);
 
-/// Something that was handed out.
-struct Out {
-    bytes: Bytes,
+/// Lives until what was handed out is written or dropped, and holds its memory.
+#[derive(Debug)]
+pub(crate) struct Sent {
     unread: Arc<Unread>,
-    _held: Option<HeldShare>,
+    bytes: usize,
+    copied_bytes: usize,
+    _copied: Option<HeldShare>,
+    _pinned: Vec<Arc<Pinned>>,
 }
 
 impl Unread {
@@ -76,7 +92,10 @@ impl Unread {
                 is_reading: false,
                 kept: HeldShare::default(),
                 kept_bytes: 0,
+                pinned: PinnedBuffers::default(),
+                turn_pinned_bytes: 0,
                 out_bytes: 0,
+                out_copied_bytes: 0,
                 out_count: 0,
                 is_asked: false,
                 moved_at: Instant::now(),
@@ -147,26 +166,57 @@ impl Unread {
         }
     }
 
-    /// Ends the turn with what it has made, which holds its memory until it is dropped.
-    pub(crate) fn hand_out(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+    /// Has a batch of `bytes` be sent from where it lies, if there is memory for all that this keeps from
+    /// being reused. None if it is to be copied.
+    pub(crate) fn pin(&self, backing: Backing, bytes: usize) -> Option<Arc<Pinned>> {
+        if bytes < PINNING_BYTES_MIN {
+            return None;
+        }
         let mut state = self.lock();
-        let held = state.turn.as_mut().map(|turn| turn.split(bytes.len()));
+        if let Some(pinned) = state.pinned.find(backing) {
+            return Some(pinned);
+        }
+        let pinned_bytes = backing.bytes();
+        let is_worth_it = pinned_bytes <= PINNED_PER_BYTE * bytes || self.share.has_plenty();
+        let has_room = state.turn_pinned_bytes + pinned_bytes <= PINNED_BYTES_MAX;
+        if !is_worth_it || !has_room {
+            return None;
+        }
+        let held = state.turn.as_mut()?.split(pinned_bytes);
+        state.turn_pinned_bytes += pinned_bytes;
+        Some(state.pinned.add(backing, held))
+    }
+
+    /// Ends the turn with what it has made: bytes that were copied, and others that lie in buffers which
+    /// were pinned.
+    pub(crate) fn hand_out(
+        self: &Arc<Self>,
+        copied_bytes: usize,
+        others_bytes: usize,
+        pinned: Vec<Arc<Pinned>>,
+    ) -> Sent {
+        let mut state = self.lock();
+        let copied = state.turn.as_mut().map(|turn| turn.split(copied_bytes));
         if !state.is_reading {
             state.end_turn();
         }
-        state.out_bytes += bytes.len();
+        let bytes = copied_bytes + others_bytes;
+        state.out_bytes += bytes;
+        state.out_copied_bytes += copied_bytes;
         state.out_count += 1;
         state.is_asked = false;
         state.moved_at = Instant::now();
-        self.holder.note_held(state.out_bytes + state.kept_bytes);
+        self.holder.note_held(state.held_bytes());
         drop(state);
         self.holder.note_moved();
         self.holder.note_stalled();
-        Bytes::from_owner(Out {
-            bytes,
+        Sent {
             unread: Arc::clone(self),
-            _held: held,
-        })
+            bytes,
+            copied_bytes,
+            _copied: copied,
+            _pinned: pinned,
+        }
     }
 
     /// Large batches may go two at a time while there is plenty.
@@ -179,12 +229,13 @@ impl Unread {
         out_bytes < AHEAD_BYTES_MAX || (out_count < 2 && self.share.has_plenty())
     }
 
-    fn note_taken(&self, bytes: usize) {
+    fn note_taken(&self, bytes: usize, copied_bytes: usize) {
         let mut state = self.lock();
         state.out_bytes -= bytes;
+        state.out_copied_bytes -= copied_bytes;
         state.out_count -= 1;
         state.moved_at = Instant::now();
-        self.holder.note_held(state.out_bytes + state.kept_bytes);
+        self.holder.note_held(state.held_bytes());
         let is_waiting = state.out_count > 0;
         drop(state);
         self.holder.note_moved();
@@ -206,7 +257,12 @@ impl Drop for Unread {
 }
 
 impl State {
+    fn held_bytes(&self) -> usize {
+        self.out_copied_bytes + self.pinned.bytes() + self.kept_bytes
+    }
+
     fn end_turn(&mut self) {
+        self.turn_pinned_bytes = 0;
         let mut held = std::mem::take(&mut self.kept);
         if let Some(turn) = self.turn.take() {
             held.merge(turn);
@@ -223,54 +279,11 @@ impl Drop for ReadingGuard<'_> {
     }
 }
 
-impl AsRef<[u8]> for Out {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Out {
+impl Drop for Sent {
     fn drop(&mut self) {
-        self.unread.note_taken(self.bytes.len());
+        self.unread.note_taken(self.bytes, self.copied_bytes);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::time::advance;
-
-    use super::*;
-    use crate::memory::Budget;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    /// How many seconds the client has taken nothing.
-    fn seconds(unread: &Unread) -> Option<u64> {
-        Some(unread.untaken_since()?.elapsed().as_secs())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_is_waited_for_only_while_it_could_take_something() {
-        let budget = Budget::new(1 << 20, SECOND);
-        let unread = Unread::new(&Share::new(&budget, 1 << 20));
-        advance(SECOND).await;
-        assert_eq!(seconds(&unread), Some(1), "it has made no room yet");
-        unread.pause();
-        advance(SECOND).await;
-        assert_eq!(seconds(&unread), None, "the broker has nothing for it");
-        let [first, second] = [0, 1].map(|_| unread.hand_out(Bytes::from_static(b"records")));
-        unread.pause();
-        advance(SECOND).await;
-        assert_eq!(seconds(&unread), Some(1), "it has taken neither");
-        drop(first);
-        advance(SECOND).await;
-        assert_eq!(seconds(&unread), Some(1), "nothing since the first");
-        drop(second);
-        assert_eq!(seconds(&unread), None, "it would take more");
-        drop(unread.hand_out(Bytes::from_static(b"records")));
-        advance(SECOND).await;
-        assert_eq!(seconds(&unread), Some(1), "there is no room for more");
-    }
-}
+mod tests;

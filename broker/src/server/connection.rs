@@ -16,16 +16,17 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::service::Routes;
 
+use super::answer::Answer;
 use super::calls::ConnectionCalls;
 use super::counted::Counted;
 use super::gate::Pass;
 use super::metered::Metered;
+use super::outgoing::Outgoing;
 use super::receive_memory::Window;
 use super::receiving::{Receiving, RequestMemory};
-use super::sending::Sending;
 use super::streams::{self, Streams};
 use super::{FRAME_BYTES_MAX, HEADER_BYTES_MAX, ServerLimits};
-use crate::memory::{Budget, MessageMemory, Share, TURN_BYTES_MAX, Unread, UnreadShare};
+use crate::memory::{Budget, MessageMemory, Share, TURN_BYTES_MAX, UnreadShare};
 use crate::metrics::{Closed, OpenConnection, RpcMetrics};
 use crate::shutdown::Drain;
 
@@ -125,7 +126,8 @@ impl Connection {
     fn call(
         &self,
         request: http::Request<Incoming>,
-    ) -> impl Future<Output = Result<http::Response<Body>, Infallible>> + Send + use<> {
+    ) -> impl Future<Output = Result<http::Response<Counted<Answer>>, Infallible>> + Send + use<>
+    {
         let mut call = self.rpc.call(request.uri().path());
         let slot = self.calls.open();
         let taken = MessageMemory::default();
@@ -140,18 +142,22 @@ impl Connection {
                 Err(problem) => {
                     let response = tonic::Status::from(problem).into_http();
                     call.note_status(response.headers());
-                    return Ok(response);
+                    let refused = |body| Counted::new(Answer::Encoded(body), call, None);
+                    return Ok(response.map(refused));
                 }
             };
             let mut response = routes.call(request).await?;
             call.note_status(response.headers());
-            let Some(unread) = response.extensions_mut().remove::<Arc<Unread>>() else {
-                return Ok(response.map(|body| Body::new(Counted::new(body, call, slot))));
-            };
-            streams::end_with(unread.holder());
+            let outgoing = response.extensions_mut().remove::<Outgoing>();
             Ok(response.map(|body| {
-                let sending = Sending::new(body, unread);
-                Body::new(Counted::new(sending, call, slot))
+                let answer = match outgoing {
+                    Some(outgoing) => {
+                        streams::end_with(outgoing.holder());
+                        Answer::Streamed(outgoing.into_body())
+                    }
+                    None => Answer::Encoded(body),
+                };
+                Counted::new(answer, call, Some(slot))
             }))
         }
     }

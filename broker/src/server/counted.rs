@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::calls::CallSlot;
@@ -14,12 +13,13 @@ use crate::metrics::Call;
 pub(super) struct Counted<B> {
     body: B,
     call: Call,
-    _slot: CallSlot,
+    /// None of a call that was refused.
+    _slot: Option<CallSlot>,
 }
 
 impl<B> Counted<B> {
     /// Has the call end with `body`, and its slot free then.
-    pub(super) fn new(body: B, call: Call, slot: CallSlot) -> Self {
+    pub(super) fn new(body: B, call: Call, slot: Option<CallSlot>) -> Self {
         Self {
             body,
             call,
@@ -28,14 +28,14 @@ impl<B> Counted<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
-    type Data = Bytes;
+impl<B: Body + Unpin> Body for Counted<B> {
+    type Data = B::Data;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(trailers) = frame.trailers_ref()

@@ -51,5 +51,6 @@ mod topic_change;
 mod topics;
 mod trim;
 mod trim_readers;
+mod unread;
 mod unreadable;
 mod visibility;

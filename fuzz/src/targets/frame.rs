@@ -91,9 +91,8 @@ fn check_offsets(header: FrameHeader, behind: &[u8]) {
         ..header
     };
     let frame = Frame {
-        header,
-        payload: Bytes::new(),
         deltas: OffsetDeltas::new(&deltas),
+        ..Frame::dense(header, Bytes::new())
     };
     let mut next = Some(header.base_offset);
     for place in 0..record_count.min(64) {

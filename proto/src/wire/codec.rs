@@ -13,8 +13,9 @@ const YIELD_BYTES: usize = 64 * 1024;
 /// Codec of the service that writes batches.
 pub type DataCodec<T, U> = BufferedCodec<T, U, { 64 * 1024 }, YIELD_BYTES>;
 
-/// Codec of the service that reads batches. Whoever makes its messages says how many are handed over
-/// together, by having no more for a moment.
+/// Codec of the services that read batches. Whoever makes the messages of a stream says how many are handed
+/// over together, by having no more for a moment; the broker's own body, which sends batches from where they
+/// lie, does the same.
 pub type FetchCodec<T, U> = BufferedCodec<T, U, { 64 * 1024 }, { usize::MAX }>;
 
 /// Codec of all other services, whose messages are small.

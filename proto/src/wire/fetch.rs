@@ -7,7 +7,9 @@ use prost::DecodeError;
 use prost::Message;
 use prost::encoding::{self, DecodeContext, WireType};
 
-use super::{BATCH_TAG, COMPRESSED_BATCH_TAG, EncodedBatch, EncodingFault};
+use super::{
+    BATCH_TAG, COMPRESSED_BATCH_TAG, EncodedBatch, EncodingFault, EndsWithBatch, encode_whole,
+};
 use crate::ids::Offset;
 
 /// One message of a Fetch stream; the twin of [`crate::v1::FetchResponse`].
@@ -53,6 +55,15 @@ impl From<fetch_response::Response> for FetchResponse {
     fn from(response: fetch_response::Response) -> Self {
         Self {
             response: Some(response),
+        }
+    }
+}
+
+impl EndsWithBatch for FetchResponse {
+    fn encode_head(&self, buf: &mut impl BufMut) -> Bytes {
+        match &self.response {
+            Some(fetch_response::Response::Batch(batch)) => batch.encode_head_as(2, buf),
+            _ => encode_whole(self, buf),
         }
     }
 }
@@ -137,9 +148,16 @@ impl fmt::Debug for FetchedBatch {
     }
 }
 
-/// Written by hand because a derived one would take the last of several batches in silence.
-impl Message for FetchedBatch {
-    fn encode_raw(&self, buf: &mut impl BufMut) {
+impl FetchedBatch {
+    /// As [`EndsWithBatch::encode_head`] of a message that has it as its field `tag` and nothing else.
+    pub(super) fn encode_head_as(&self, tag: u32, buf: &mut impl BufMut) -> Bytes {
+        encoding::encode_key(tag, WireType::LengthDelimited, buf);
+        encoding::encode_varint(self.encoded_len() as u64, buf);
+        self.encode_head(buf).clone()
+    }
+
+    /// Encodes everything but the bytes of the batch, which end the message, and returns these.
+    fn encode_head(&self, buf: &mut impl BufMut) -> &Bytes {
         if self.handle != 0 {
             encoding::uint32::encode(1, &self.handle, buf);
         }
@@ -165,12 +183,30 @@ impl Message for FetchedBatch {
         if self.codec != 0 {
             encoding::int32::encode(9, &self.codec, buf);
         }
+        if self.compressed_batch.is_empty() {
+            return begin_bytes(BATCH_TAG, &self.batch, buf);
+        }
         if !self.batch.is_empty() {
             encoding::bytes::encode(BATCH_TAG, &self.batch, buf);
         }
-        if !self.compressed_batch.is_empty() {
-            encoding::bytes::encode(COMPRESSED_BATCH_TAG, &self.compressed_batch, buf);
-        }
+        begin_bytes(COMPRESSED_BATCH_TAG, &self.compressed_batch, buf)
+    }
+}
+
+/// Encodes the tag and the length of bytes that follow, unless there are none.
+fn begin_bytes<'a>(tag: u32, bytes: &'a Bytes, buf: &mut impl BufMut) -> &'a Bytes {
+    if !bytes.is_empty() {
+        encoding::encode_key(tag, WireType::LengthDelimited, buf);
+        encoding::encode_varint(bytes.len() as u64, buf);
+    }
+    bytes
+}
+
+/// Written by hand because a derived one would take the last of several batches in silence.
+impl Message for FetchedBatch {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        let bytes = self.encode_head(buf);
+        buf.put_slice(bytes);
     }
 
     fn merge_field(

@@ -1,6 +1,9 @@
 //! The Join response with its batch left as bytes.
 
+use bytes::{BufMut, Bytes};
 use prost::Message;
+
+use super::{EndsWithBatch, encode_whole};
 
 /// One message of a Join stream; the twin of [`crate::v1::JoinResponse`].
 #[derive(Clone, PartialEq, Message)]
@@ -61,6 +64,15 @@ impl From<join_response::Response> for JoinResponse {
     fn from(response: join_response::Response) -> Self {
         Self {
             response: Some(response),
+        }
+    }
+}
+
+impl EndsWithBatch for JoinResponse {
+    fn encode_head(&self, buf: &mut impl BufMut) -> Bytes {
+        match &self.response {
+            Some(join_response::Response::Batch(batch)) => batch.encode_head_as(5, buf),
+            _ => encode_whole(self, buf),
         }
     }
 }

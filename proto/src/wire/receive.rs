@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use prost::Message;
 
+use super::{EndsWithBatch, encode_whole};
 use crate::v1;
 
 /// One message of a Receive stream; the twin of [`crate::v1::ReceiveResponse`].
@@ -54,6 +55,13 @@ impl From<receive_response::Response> for ReceiveResponse {
         Self {
             response: Some(response),
         }
+    }
+}
+
+/// Its records are often picked out of batches, so they are sent as a copy.
+impl EndsWithBatch for ReceiveResponse {
+    fn encode_head(&self, buf: &mut impl BufMut) -> Bytes {
+        encode_whole(self, buf)
     }
 }
 

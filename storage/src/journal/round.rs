@@ -13,6 +13,7 @@ use crate::format::entry::{
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FramePlace};
 use crate::format::row::Row;
 use crate::format::{align_block, crc_of, usize_of};
+use crate::frame::Backing;
 use crate::ids::{Lsn, SegmentRef};
 use crate::segment_files::SegmentFiles;
 use crate::vfs::write_all_at;
@@ -177,7 +178,7 @@ impl Round {
             out.put_frame(&append.line, &append.payload);
         }
         out.fill_rest();
-        let pinned_bytes = buffer.pinned_bytes();
+        let backing = buffer.backing();
         let bytes = buffer.freeze();
         let file = segments.direct(run.segment)?;
         let path = || segments.log_path(run.segment);
@@ -187,7 +188,7 @@ impl Round {
         Ok(Some(EncodedRun {
             bytes,
             start: run.start,
-            pinned_bytes,
+            backing,
         }))
     }
 
@@ -223,7 +224,7 @@ impl Round {
             );
         }
         out.fill_rest();
-        let pinned_bytes = buffer.pinned_bytes();
+        let backing = buffer.backing();
         let last_lsn = self
             .entries
             .last()
@@ -233,7 +234,7 @@ impl Round {
             appends: self.appends,
             frame_starts,
             bytes,
-            pinned_bytes,
+            backing,
             last_lsn,
         }
     }
@@ -245,7 +246,7 @@ pub(super) struct EncodedRun {
     bytes: Bytes,
     /// Position of the first byte in the segment.
     start: u64,
-    pinned_bytes: usize,
+    backing: Backing,
 }
 
 /// A round as it goes to the journal.
@@ -255,30 +256,35 @@ pub(super) struct EncodedRound {
     appends: Vec<Append>,
     /// Where the frame of each inline append starts in `bytes`.
     frame_starts: Vec<Option<usize>>,
-    pinned_bytes: usize,
+    backing: Backing,
     last_lsn: Lsn,
 }
 
 impl EncodedRound {
     pub(super) fn into_committed(self, run: Option<EncodedRun>) -> CommittedRound {
-        let pinned_bytes = self.pinned_bytes + run.as_ref().map_or(0, |run| run.pinned_bytes);
+        let run_bytes = run.as_ref().map_or(0, |run| run.backing.bytes());
         let frames = self
             .appends
             .iter()
             .zip(&self.frame_starts)
             .map(|(append, start)| {
                 let frame_bytes = usize_of(append.line.frame.frame_bytes());
-                let bytes = match (start, &run) {
-                    (Some(start), _) => self.bytes.slice(*start..*start + frame_bytes),
+                let (bytes, backing) = match (start, &run) {
+                    (Some(start), _) => {
+                        let bytes = self.bytes.slice(*start..*start + frame_bytes);
+                        (bytes, self.backing)
+                    }
                     (None, Some(run)) => {
                         let start = usize_of(append.line.place.position - run.start);
-                        run.bytes.slice(start..start + frame_bytes)
+                        let bytes = run.bytes.slice(start..start + frame_bytes);
+                        (bytes, run.backing)
                     }
-                    (None, None) => Bytes::new(),
+                    (None, None) => (Bytes::new(), Backing::of_all(&[])),
                 };
                 CommittedFrame {
                     line: append.line,
                     bytes,
+                    backing,
                 }
             })
             .collect();
@@ -286,7 +292,7 @@ impl EncodedRound {
             last_lsn: self.last_lsn,
             frames,
             journal_bytes: self.bytes.len() as u64,
-            pinned_bytes,
+            pinned_bytes: self.backing.bytes() + run_bytes,
         }
     }
 }
@@ -298,6 +304,8 @@ pub struct CommittedFrame {
     pub line: DirectoryLine,
     /// Header and payload, as they lie in the segment; a slice of the round's buffer.
     pub bytes: Bytes,
+    /// That buffer.
+    pub backing: Backing,
 }
 
 impl CommittedFrame {

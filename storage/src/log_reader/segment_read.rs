@@ -10,7 +10,7 @@ use super::{DiskRead, LogReader, READ_BYTES, READ_BYTES_MIN, ReadCursor, Segment
 use crate::error::{Operation, StorageError, io_error_of};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameError, FrameHeader, FramePlace};
 use crate::format::{align_block, usize_of};
-use crate::frame::{Frame, OffsetDeltas};
+use crate::frame::{Backing, Frame, OffsetDeltas};
 use crate::ids::{Offset, OffsetRange};
 use crate::partition_log::{ReadLimit, SettledEnd};
 use crate::vfs::{BLOCK_BYTES, VfsFile, read_full_at};
@@ -63,13 +63,13 @@ impl SegmentRead<'_> {
         let mut payload_bytes = 0;
         while self.offset < self.end {
             let block_position = self.place.position;
-            let block = self.read_block(want_bytes)?;
+            let (block, backing) = self.read_block(want_bytes)?;
             loop {
                 let start = usize_of(self.place.position - block_position);
                 if self.offset >= self.end || (start >= block.len() && !block.is_empty()) {
                     break;
                 }
-                match self.step(&block, start, want_bytes)? {
+                match self.step((&block, backing), start, want_bytes)? {
                     Step::Short(needed) if start == 0 => want_bytes = needed,
                     Step::Short(_) | Step::Moved => {}
                     Step::Frame(frame) => {
@@ -131,17 +131,18 @@ impl SegmentRead<'_> {
         }
     }
 
-    fn read_block(&self, want_bytes: usize) -> Result<Bytes, StorageError> {
+    fn read_block(&self, want_bytes: usize) -> Result<(Bytes, Backing), StorageError> {
         let mut buffer = self.reader.pool.take(want_bytes);
         let count = read_full_at(&*self.file, buffer.as_mut_slice(), self.place.position)
             .map_err(io_error_of(Operation::Read, || self.path()))?;
-        Ok(buffer.freeze().slice(..count))
+        let backing = buffer.backing();
+        Ok((buffer.freeze().slice(..count), backing))
     }
 
     /// Looks at the frame at the present place; frames below the wanted offset are stepped over.
     fn step(
         &mut self,
-        block: &Bytes,
+        (block, backing): (&Bytes, Backing),
         mut start: usize,
         want_bytes: usize,
     ) -> Result<Step, StorageError> {
@@ -163,7 +164,7 @@ impl SegmentRead<'_> {
                     {
                         return Ok(Step::Short(frame_bytes));
                     }
-                    return Ok(self.judge(block, start, header));
+                    return Ok(self.judge((block, backing), start, header));
                 }
                 Err(FrameError::Short) if !is_file_end => return Ok(Step::Short(READ_BYTES)),
                 // Zeros fill the block before a run that starts on a block boundary.
@@ -180,7 +181,12 @@ impl SegmentRead<'_> {
         }
     }
 
-    fn judge(&mut self, block: &Bytes, start: usize, header: FrameHeader) -> Step {
+    fn judge(
+        &mut self,
+        (block, backing): (&Bytes, Backing),
+        start: usize,
+        header: FrameHeader,
+    ) -> Step {
         if header.lsn > self.limit.lsn_max {
             return Step::Done;
         }
@@ -218,6 +224,7 @@ impl SegmentRead<'_> {
             header,
             payload: block.slice(payload_start..payload_end),
             deltas,
+            backing,
         })
     }
 

@@ -13,6 +13,7 @@ use crate::format::checkpoint_file::CheckpointFooter;
 use crate::format::entry::{DirectoryLine, EntryKind, FrameForm};
 use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::format::usize_of;
+use crate::frame::Backing;
 use crate::ids::{BrokerId, Lsn, OffsetRange};
 use crate::journal::scan::{JournalEnd, JournalScanner, ScannedEntry, ScannedFrame};
 use crate::journal::{CommittedFrame, JournalPosition};
@@ -118,6 +119,7 @@ impl Replay<'_> {
                 FrameForm::Reference => self.unsettled.push(CommittedFrame {
                     line,
                     bytes: Bytes::new(),
+                    backing: Backing::of_all(&[]),
                 }),
                 FrameForm::Inline => {
                     let Some(ScannedFrame { frame, is_intact }) = inline.next() else {

@@ -288,8 +288,7 @@ fn reduced(frame: &Frame, (codec, payload): (u8, bytes::Bytes), deltas: &[u32]) 
         ..frame.header
     };
     Frame {
-        header,
-        payload,
         deltas: kept,
+        ..Frame::dense(header, payload)
     }
 }

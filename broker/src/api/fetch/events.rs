@@ -16,6 +16,7 @@ use super::request::Opened;
 use super::{Shared, status};
 use crate::fetch::{Fetch, FetchEvent, GapCause, Place, ReadFailure};
 use crate::memory::Unread;
+use crate::server::Told;
 
 /// What is told at once, about: a stream is given to the connection in chunks of this size, or of what
 /// was read at once if that is more.
@@ -60,7 +61,7 @@ impl Telling {
     }
 
     /// The next message; none after the last. Dropping the future loses nothing that was read.
-    pub(super) async fn next(&mut self) -> Option<Result<FetchResponse, Status>> {
+    pub(super) async fn next(&mut self) -> Option<Result<Told<FetchResponse>, Status>> {
         if let Some(opened) = &self.opened
             && opened.encoded_len() > FREE_BYTES
         {
@@ -70,7 +71,8 @@ impl Telling {
             // The connection is given it before anything is read, so that a client which takes not even
             // this holds no turn.
             self.told_bytes = CHUNK_BYTES;
-            return Some(Ok(Response::Opened(opened).into()));
+            let response = FetchResponse::from(Response::Opened(opened));
+            return Some(Ok(response.into()));
         }
         if let Some(status) = self.end.take() {
             return Some(Err(status));
@@ -80,7 +82,12 @@ impl Telling {
             end_turn().await;
         }
         let event = self.fetch.next().await?;
-        Some(Ok(self.describe(event).into()))
+        let pinned = match &event {
+            FetchEvent::Frame(_, frame) => self.memory.pin(frame.backing, frame.payload.len()),
+            _ => None,
+        };
+        let message = self.describe(event).into();
+        Some(Ok(Told { message, pinned }))
     }
 
     fn describe(&mut self, event: FetchEvent) -> Response {
@@ -115,8 +122,8 @@ impl Telling {
     }
 }
 
-/// Gives the connection what was told, by having nothing for once. All that was read is then encoded,
-/// and no slice of a larger buffer waits with the client.
+/// Gives the connection what was told, by having nothing for once. All that was read is then encoded or
+/// pinned, and no slice of a larger buffer waits with the client that was not counted.
 pub(in crate::api) async fn end_turn() {
     let mut is_over = false;
     std::future::poll_fn(|cx| {
@@ -134,6 +141,7 @@ pub(in crate::api) fn batch(place: Place, frame: Frame) -> FetchedBatch {
         header,
         payload,
         deltas,
+        backing: _,
     } = frame;
     let (batch, compressed_batch) = match header.codec {
         0 => (payload, Bytes::new()),

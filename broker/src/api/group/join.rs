@@ -13,13 +13,14 @@ use towpath_proto::names::{GroupName, TopicName};
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_proto::v1::join_request::Request;
+use towpath_proto::wire::JoinResponse;
 use towpath_storage::TopicId;
 
 use super::listener::Listener;
 use super::mailbox::Mailbox;
 use super::seat::{Identity, Seat};
 use super::teller::Teller;
-use super::{JoinResponses, Shared, convert, group_name, status, unreadable};
+use super::{Shared, convert, group_name, status, unreadable};
 use crate::api::fetch::request;
 use crate::core::{GroupId, JoinGroup, JoinRefusal, MemberId, SessionId, TopicStart};
 use crate::fetch::{Bounds, Cut, Fetch, FetchOptions, Start, resolve};
@@ -27,6 +28,7 @@ use crate::memory::Unread;
 use crate::runtime::command::{CommandError, ControlCommand};
 use crate::runtime::group_command::{GroupCommand, GroupSink};
 use crate::runtime::published::{PartitionHandle, TopicView};
+use crate::server::Messages;
 
 /// How long a stream may take to say which group it is for.
 const JOIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -50,7 +52,7 @@ pub(super) async fn join(
     shared: &Arc<Shared>,
     mut requests: Streaming<v1::JoinRequest>,
     memory: &Arc<Unread>,
-) -> Result<JoinResponses, Status> {
+) -> Result<Messages<JoinResponse>, Status> {
     shared.refuse_when_draining()?;
     let first = timeout(JOIN_PATIENCE, requests.message()).await;
     let first = first.map_err(|_elapsed| Problem::invalid_field("request", "nobody has joined"))?;

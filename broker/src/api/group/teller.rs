@@ -19,7 +19,8 @@ use super::{Shared, convert, status};
 use crate::api::fetch::events;
 use crate::core::{AssignedPartition, CommitVerdict, Generation};
 use crate::fetch::{Fetch, FetchEvent, GapCause, Place};
-use crate::memory::Unread;
+use crate::memory::{Pinned, Unread};
+use crate::server::Told;
 
 /// How often a member has to say that it is there, within the time after which it is taken for dead.
 pub(in crate::api) const HEARTBEATS_PER_SESSION: u32 = 3;
@@ -37,7 +38,7 @@ pub(super) struct Teller {
     /// What the member owns, with the generation that it was told.
     owned: BTreeMap<PartitionRef, Generation>,
     /// Told before anything else.
-    waiting: VecDeque<Response>,
+    waiting: VecDeque<(Response, Option<Arc<Pinned>>)>,
     /// How the stream ends, when everything that waits was told.
     end: Option<Result<(), Status>>,
     /// Set while the broker stops: when the stream ends.
@@ -73,7 +74,7 @@ impl Teller {
             memory,
             names,
             owned: BTreeMap::new(),
-            waiting: VecDeque::from([joined]),
+            waiting: VecDeque::from([(joined, None)]),
             end: None,
             closing: None,
             told_bytes: events::CHUNK_BYTES,
@@ -81,14 +82,15 @@ impl Teller {
     }
 
     /// The next message; none after the last. Dropping the future loses nothing that was read.
-    pub(super) async fn next(&mut self) -> Option<Result<JoinResponse, Status>> {
+    pub(super) async fn next(&mut self) -> Option<Result<Told<JoinResponse>, Status>> {
         loop {
-            if let Some(response) = self.waiting.front() {
+            if let Some((response, _)) = self.waiting.front() {
                 if response.encoded_len() > events::FREE_BYTES {
                     self.memory.begin_turn().await;
                 }
-                let response = self.waiting.pop_front()?;
-                return Some(Ok(response.into()));
+                let (response, pinned) = self.waiting.pop_front()?;
+                let message = response.into();
+                return Some(Ok(Told { message, pinned }));
             }
             match self.end.take() {
                 Some(Ok(())) => return None,
@@ -154,7 +156,7 @@ impl Teller {
             } => {
                 let left_ms = deadline_ms.saturating_sub(self.shared.broker_time_ms());
                 let partitions = self.stop_reading(&partitions);
-                self.waiting.push_back(Response::Revoking(v1::Revoking {
+                self.tell(Response::Revoking(v1::Revoking {
                     partitions,
                     grace_ms: u64::try_from(left_ms).unwrap_or_default(),
                 }));
@@ -165,8 +167,7 @@ impl Teller {
                     self.owned.remove(partition);
                     self.seat.forget(*partition);
                 }
-                self.waiting
-                    .push_back(Response::Lost(v1::Lost { partitions: lost }));
+                self.tell(Response::Lost(v1::Lost { partitions: lost }));
             }
             News::Replaced => self.end = Some(Err(status::member_replaced().into())),
             News::Deleted => {
@@ -203,7 +204,7 @@ impl Teller {
                 .push(assigned);
         }
         for (generation, partitions) in by_generation {
-            self.waiting.push_back(Response::Assigned(v1::Assigned {
+            self.tell(Response::Assigned(v1::Assigned {
                 generation: generation.0,
                 partitions,
             }));
@@ -264,7 +265,7 @@ impl Teller {
         let committed = v1::Committed {
             results: results.collect(),
         };
-        self.waiting.push_back(Response::Committed(committed));
+        self.tell(Response::Committed(committed));
     }
 
     fn take_event(&mut self, event: FetchEvent) {
@@ -272,7 +273,9 @@ impl Teller {
             FetchEvent::Frame(place, frame) => {
                 self.told_bytes += frame.payload.len();
                 self.seat.send(self.partition(place), &frame);
-                Response::Batch(events::batch(place, frame))
+                let pinned = self.memory.pin(frame.backing, frame.payload.len());
+                let batch = Response::Batch(events::batch(place, frame));
+                return self.waiting.push_back((batch, pinned));
             }
             FetchEvent::CaughtUp { place, end, lsn } => {
                 Response::CaughtUp(events::caught_up(place, end, lsn))
@@ -308,11 +311,15 @@ impl Teller {
                 })
             }
         };
-        self.waiting.push_back(response);
+        self.tell(response);
+    }
+
+    fn tell(&mut self, response: Response) {
+        self.waiting.push_back((response, None));
     }
 
     fn beat(&mut self) {
-        self.waiting.push_back(Response::Heartbeat(v1::Heartbeat {
+        self.tell(Response::Heartbeat(v1::Heartbeat {
             lsn: self.shared.published().durable().get(),
             broker_time_ms: self.shared.broker_time_ms(),
         }));

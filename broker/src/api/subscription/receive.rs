@@ -14,6 +14,7 @@ use towpath_proto::names::SubscriptionName;
 use towpath_proto::problem::Problem;
 use towpath_proto::v1;
 use towpath_proto::v1::receive_request::Request;
+use towpath_proto::wire::ReceiveResponse;
 use towpath_storage::OffsetRange;
 
 use super::listener::Listener;
@@ -21,11 +22,12 @@ use super::news::NewsSink;
 use super::place::Topics;
 use super::settle::Results;
 use super::teller::Teller;
-use super::{ReceiveResponses, Shared, status, subscription_name, unreadable};
+use super::{Shared, status, subscription_name, unreadable};
 use crate::core::{Connect, ConsumerId, Credit, SessionId, SubscriptionConfig, SubscriptionId};
 use crate::memory::Unread;
 use crate::runtime::command::ControlCommand;
 use crate::runtime::subscription_command::{Connected, SubscriptionCommand, SubscriptionSink};
+use crate::server::Messages;
 
 /// How long a stream may take to say which subscription it is for.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
@@ -94,7 +96,7 @@ pub(super) async fn receive(
     shared: &Arc<Shared>,
     mut requests: Streaming<v1::ReceiveRequest>,
     memory: &Arc<Unread>,
-) -> Result<ReceiveResponses, Status> {
+) -> Result<Messages<ReceiveResponse>, Status> {
     shared.refuse_when_draining()?;
     let first = timeout(OPEN_PATIENCE, requests.message()).await;
     let first =
@@ -138,7 +140,7 @@ pub(super) async fn receive(
         Box::new(teller),
         |mut teller| async move {
             let response = teller.next().await?;
-            Some((response, teller))
+            Some((response.map(Into::into), teller))
         },
     )))
 }

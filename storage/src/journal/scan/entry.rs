@@ -8,6 +8,7 @@ use crate::format::entry::{
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::row::{Row, decode_rows};
 use crate::format::{crc_of, usize_of};
+use crate::frame::Backing;
 use crate::journal::CommittedFrame;
 
 /// An entry whose header, directory and change are intact.
@@ -66,7 +67,11 @@ impl ScannedFrame {
         let payload = bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default();
         let is_intact = line.frame.matches(payload);
         let frame = if FrameHeader::decode(&bytes, &line.place) == Ok(line.frame) {
-            CommittedFrame { line, bytes }
+            CommittedFrame {
+                backing: Backing::of_all(&bytes),
+                line,
+                bytes,
+            }
         } else {
             CommittedFrame::rebuild(line, payload)
         };
@@ -88,6 +93,7 @@ impl CommittedFrame {
                 form: FrameForm::Inline,
                 ..line
             },
+            backing: Backing::of_all(&bytes),
             bytes: bytes.into(),
         }
     }
