@@ -14,10 +14,9 @@
 mod given;
 mod seal;
 mod seeds;
-mod targets;
+pub mod targets;
 
 pub use seeds::{Seed, seeds};
-pub use targets::{TARGETS, Target, run};
 
 // Rooms of other crates that are closed to the outside are read in as they are, file by file, so that what
 // is fuzzed is what ships and nothing has to be opened for it.

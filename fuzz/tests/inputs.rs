@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use towpath_fuzz::{TARGETS, run, seeds};
+use towpath_fuzz::seeds;
+use towpath_fuzz::targets::TARGETS;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -24,7 +25,8 @@ fn targets() -> BTreeSet<String> {
 
 /// Says which input it was.
 fn attempt(target: &str, name: &str, bytes: &[u8]) {
-    let outcome = std::panic::catch_unwind(|| run(target, bytes));
+    let run = TARGETS.iter().find(|it| it.name == target).unwrap().run;
+    let outcome = std::panic::catch_unwind(|| run(bytes));
     assert!(outcome.is_ok(), "target {target}, input {name}");
 }
 
@@ -59,4 +61,10 @@ fn each_target_has_a_program() {
     let programs = names(&folder("libfuzzer/fuzz_targets"));
     let expected = targets().into_iter().map(|name| format!("{name}.rs"));
     assert_eq!(programs, expected.collect(), "programs of cargo fuzz");
+    for name in targets() {
+        let program = folder("libfuzzer/fuzz_targets").join(format!("{name}.rs"));
+        let program = fs::read_to_string(program).unwrap();
+        let call = format!("towpath_fuzz::targets::{name}(data)");
+        assert!(program.contains(&call), "{name} runs {call}");
+    }
 }

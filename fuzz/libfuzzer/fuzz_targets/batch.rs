@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| towpath_fuzz::run("batch", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| towpath_fuzz::targets::batch(data));

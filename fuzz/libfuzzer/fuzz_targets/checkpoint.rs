@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| towpath_fuzz::run("checkpoint", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| towpath_fuzz::targets::checkpoint(data));

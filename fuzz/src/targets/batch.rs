@@ -8,7 +8,7 @@ use towpath_proto::batch::{
 use towpath_proto::v1;
 
 /// An encoded `RecordBatch`.
-pub(super) fn batch(data: &[u8]) {
+pub fn batch(data: &[u8]) {
     if let Ok(typed) = v1::RecordBatch::decode(data) {
         canonical(&typed);
     }

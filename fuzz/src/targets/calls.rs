@@ -15,7 +15,7 @@ const CALL_COUNT_MAX: usize = 64;
 const MESSAGE_COUNT_MAX: u8 = 4;
 
 /// For each call: which, how many messages, and each of them behind its length.
-pub(super) fn calls(data: &[u8]) {
+pub fn calls(data: &[u8]) {
     // Whatever an input has left behind when it found something is not used for another one.
     let kept = Kept::take();
     kept.runtime.block_on(serve(&kept, Given::new(data)));

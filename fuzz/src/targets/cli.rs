@@ -8,7 +8,7 @@ use crate::cli_rooms::input::{InputForm, JsonPath, KeyRule, RecordShape, parse_r
 use crate::given::Given;
 
 /// How a line is taken, then the line.
-pub(super) fn cli_record(data: &[u8]) {
+pub fn cli_record(data: &[u8]) {
     let mut input = Given::new(data);
     let choice = input.u8();
     let path = String::from_utf8_lossy(input.piece());
@@ -94,7 +94,7 @@ fn as_it_stands(line: &[u8], record: &Record) {
 }
 
 /// The text of a plan.
-pub(super) fn cli_plan(data: &[u8]) {
+pub fn cli_plan(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Err(fault) = read_plan(&text) {
         assert!(fault.contains("line "), "a place: {fault}");

@@ -10,7 +10,7 @@ use crate::given::Given;
 const SIZE_BYTES_MAX: usize = 1 << 20;
 
 /// Codec and bound, then a frame: to be decompressed, and as a batch to be compressed.
-pub(super) fn compression(data: &[u8]) {
+pub fn compression(data: &[u8]) {
     let mut input = Given::new(data);
     let choice = input.u8();
     let codec = Codec::ALL[usize::from(choice & 1)];

@@ -11,7 +11,7 @@ use crate::given::Given;
 use crate::seal::{crc_of, put};
 
 /// Place of the entry, then header and directory: as they are, and with what makes them fit each other.
-pub(super) fn entry(data: &[u8]) {
+pub fn entry(data: &[u8]) {
     let mut input = Given::new(data);
     let place = EntryPlace {
         salt: input.u64(),
@@ -90,7 +90,7 @@ fn check_directory(directory: &[u8], header: &EntryHeader) {
 }
 
 /// The rows of an entry or of a block of a checkpoint.
-pub(super) fn rows(data: &[u8]) {
+pub fn rows(data: &[u8]) {
     let Some(rows) = decode_rows(Bytes::copy_from_slice(data)) else {
         return;
     };

@@ -17,7 +17,7 @@ const HEADER_BYTES: usize = 64;
 const FOLDER: BrokerId = BrokerId::new([7; 16]);
 
 /// Headers of journal files and segments, the file that names the folder, and how far it was read.
-pub(super) fn headers(data: &[u8]) {
+pub fn headers(data: &[u8]) {
     let journal = structure(data, HEADER_BYTES, *b"TOWPJRNL", STRUCTURE_VERSION);
     for bytes in [data, &journal] {
         if let Some(header) = JournalHeader::decode(bytes) {
@@ -50,7 +50,7 @@ pub(super) fn headers(data: &[u8]) {
 }
 
 /// Footer and block header of a checkpoint.
-pub(super) fn checkpoint(data: &[u8]) {
+pub fn checkpoint(data: &[u8]) {
     let sealed = structure(data, FOOTER_BYTES, *b"TOWPCKPT", STRUCTURE_VERSION);
     for bytes in [data, &sealed] {
         if let Some(footer) = CheckpointFooter::decode(bytes) {
@@ -79,7 +79,7 @@ pub(super) fn checkpoint(data: &[u8]) {
 }
 
 /// Entries of the index of a segment.
-pub(super) fn index(data: &[u8]) {
+pub fn index(data: &[u8]) {
     let mut input = Given::new(data);
     let base = Offset::new(input.u64());
     for bytes in input.rest().chunks(INDEX_ENTRY_BYTES) {

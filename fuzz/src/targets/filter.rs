@@ -11,7 +11,7 @@ use crate::broker_rooms::filter::{
 use crate::given::Given;
 
 /// An expression, then key, value, headers and times of a record.
-pub(super) fn filter(data: &[u8]) {
+pub fn filter(data: &[u8]) {
     let mut input = Given::new(data);
     let expression = String::from_utf8_lossy(input.piece());
     let record = record(input);

@@ -10,7 +10,7 @@ use crate::given::Given;
 use crate::seal::{crc_of, put};
 
 /// Place of the frame, then its bytes: as they are, and with the checksum that they should have.
-pub(super) fn frame(data: &[u8]) {
+pub fn frame(data: &[u8]) {
     let mut input = Given::new(data);
     let place = FramePlace {
         segment: SegmentRef {

@@ -20,7 +20,7 @@ const EDIT_COUNT_MAX: usize = 8;
 const ITEM_COUNT_MAX: usize = 100_000;
 
 /// Changes to the files of a folder that holds a bit of everything.
-pub(super) fn recovery(data: &[u8]) {
+pub fn recovery(data: &[u8]) {
     let golden = Golden::get();
     let disk = golden.disk.fork();
     let mut input = Given::new(data);

@@ -11,7 +11,7 @@ use crate::given::Given;
 use crate::seal::structure;
 
 /// Number of items, then what may be a header, a footer, or the content of any kind of block.
-pub(super) fn run(data: &[u8]) {
+pub fn run(data: &[u8]) {
     ends(data);
     let mut input = Given::new(data);
     let count = input.u8().into();

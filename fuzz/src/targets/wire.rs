@@ -6,7 +6,7 @@ use towpath_proto::{v1, wire};
 use crate::given::Given;
 
 /// Which message, then its bytes.
-pub(super) fn wire(data: &[u8]) {
+pub fn wire(data: &[u8]) {
     let mut input = Given::new(data);
     let choice = input.u8();
     let bytes = input.rest();

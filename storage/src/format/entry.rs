@@ -341,6 +341,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_intact_header_says_more_by_its_version_kind_and_count() {
+        let with = |place: usize, bytes: &[u8]| {
+            let mut other = header().encode(&PLACE);
+            other[place..place + bytes.len()].copy_from_slice(bytes);
+            let crc = crc_of(&[&PLACE.seed(), &other[8..]]);
+            other[4..8].copy_from_slice(&crc.to_le_bytes());
+            EntryHeader::decode(&other, &PLACE)
+        };
+        let most = APPEND_COUNT_MAX.to_le_bytes();
+        assert_eq!(with(10, &[1]).unwrap().kind, EntryKind::Mark);
+        assert_eq!(with(12, &most).unwrap().append_count, APPEND_COUNT_MAX);
+        assert_eq!(with(8, &[2]), None, "another version");
+        assert_eq!(with(10, &[2]), None, "another kind");
+        let more = (APPEND_COUNT_MAX + 1).to_le_bytes();
+        assert_eq!(with(12, &more), None, "more appends than an entry may have");
+    }
+
     fn line(form: FrameForm) -> DirectoryLine {
         let partition = PartitionRef {
             topic: TopicId::new(1),
