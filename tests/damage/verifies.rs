@@ -106,12 +106,14 @@ fn damage_to_the_journal_is_named() {
     let first = &names(&subject, "journal/")[0];
     check(&subject, first, "refused", |disk| unlink(disk, first));
     let path = subject.last_journal_file().to_owned();
-    // The header of an entry, of which later ones say that it was durable. (Damage to the first of a file is
-    // told as that of the end of the one before.)
-    let second = entries(&subject.golden.disk, &path)[1];
-    check(&subject, &path, "refused", |disk| {
-        flip(disk, &path, second + 20);
-    });
+    // The header of an entry, of which later ones say that it was durable.
+    for entry in &entries(&subject.golden.disk, &path)[..2] {
+        check(&subject, &path, "refused", |disk| {
+            flip(disk, &path, entry + 20);
+        });
+    }
+    // The next one was made ready when this one was being written.
+    check(&subject, &path, "refused", |disk| unlink(disk, &path));
 }
 
 /// Where the entries of a journal file begin.
