@@ -327,7 +327,9 @@ impl<'a> Recovery<'a> {
                 .journal_files
                 .spare_behind(replayed.last_file, replayed.lsn),
         }
-        let first = self.journal_files.prepare(0)?;
+        // What was replayed is said to have been durable by the checkpoint alone: of a torn tail that was seen
+        // now, less may be there after the next crash.
+        let first = self.journal_files.prepare(0, Lsn::ZERO)?;
         let continuation = JournalPosition {
             file: first.number(),
             position: crate::format::journal_header::JOURNAL_HEADER_BYTES as u64,

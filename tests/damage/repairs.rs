@@ -1,11 +1,13 @@
 //! Repairs: they give up what they have shown and nothing else, whatever interrupts them.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use towpath_broker::offline::{plan_repair, repair_folder, verify_folder};
+use towpath_storage::dump::{Dump, Item, Selection};
 use towpath_storage::repair::Plan;
-use towpath_storage::vfs::sim::SimDisk;
+use towpath_storage::vfs::sim::{CrashMode, SimDisk};
 use towpath_storage::{Environment, OpenError, SimClock, SimEntropy};
 
 use crate::script::golden;
@@ -122,38 +124,58 @@ fn a_folder_that_has_changed_since_the_plan_is_left_alone() {
 #[test]
 fn a_checkpoint_that_says_more_is_kept_aside() {
     let subject = Subject::new();
-    let disk = subject.golden.disk.fork();
-    // The newest checkpoint is damaged in both copies; the one before it, and its journal, are there.
-    let copy = subject.golden.earlier.iter().rev();
-    let earlier = copy
-        .map(|it| (it, it.paths()))
-        .find(|(_, paths)| paths.iter().any(|it| is_older_checkpoint(&subject, it)));
-    let (earlier, paths) = earlier.unwrap();
-    for path in subject
+    // The folder before its newest checkpoint, without the last entry that this covers; of the checkpoint
+    // there are the names, and nothing that is whole.
+    let mut copies = subject.golden.earlier.iter().rev();
+    let is_before = |it: &&SimDisk| {
+        it.paths()
+            .iter()
+            .any(|it| is_older_checkpoint(&subject, it))
+    };
+    let before = copies.find(is_before).unwrap();
+    let disk = before.crash(&CrashMode::Kill);
+    let newest: Vec<_> = subject
         .files
         .keys()
         .filter(|it| it.ends_with(".checkpoint"))
-    {
-        overwrite(&disk, path, 0, &[0; 64]).unwrap();
+        .collect();
+    for path in &newest {
+        crate::trial::write_file(&disk, path, &[0; 64]).unwrap();
     }
-    for path in paths.iter().filter(|it| is_older_checkpoint(&subject, it)) {
-        let bytes = earlier.read(Path::new(path)).unwrap();
-        crate::trial::write_file(&disk, path, &bytes).unwrap();
-    }
-    if open(&disk.fork(), 83).is_ok() {
-        // Its journal reaches as far.
-        return;
-    }
+    let (path, position) = last_entry(&disk);
+    overwrite(&disk, &path, position, &[0xff; 90]).unwrap();
+    let what = refusal(&disk.fork());
+    assert!(what.starts_with("a checkpoint names lsn"), "{what}");
     let plan = plan_repair(&environment(&disk)).unwrap().unwrap();
     repair_folder(&environment(&disk), &plan).unwrap();
+    for path in newest {
+        let aside = Path::new("lost+found").join(Path::new(path).file_name().unwrap());
+        assert!(disk.read(Path::new(path)).is_err(), "{path} is moved");
+        assert!(disk.read(&aside).is_ok(), "{path} is kept aside");
+    }
+    let opened = open(&disk, 84).map(drop);
     assert!(
-        open(&disk, 84).is_ok(),
-        "it is not said any more that there was more"
+        opened.is_ok(),
+        "nothing says that there was more: {opened:?}"
     );
 }
 
 fn is_older_checkpoint(subject: &Subject, path: &str) -> bool {
     path.ends_with(".checkpoint") && !subject.files.contains_key(path)
+}
+
+/// Where the last entry of the journal begins.
+fn last_entry(disk: &SimDisk) -> (String, u64) {
+    let (mut file, mut last) = (String::new(), None);
+    Dump::new(disk.vfs()).run(&Selection::default(), &mut |item| {
+        match item {
+            Item::JournalFile { path, .. } => file = path.display().to_string(),
+            Item::Entry { at, .. } => last = Some((file.clone(), at.position)),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    });
+    last.unwrap()
 }
 
 #[test]
@@ -204,7 +226,7 @@ fn a_folder_is_checked_without_being_changed() {
         if let towpath_storage::verify::Told::Finding(finding) = told {
             panic!("{finding}");
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     });
     let summary = summary.unwrap();
     assert_eq!(

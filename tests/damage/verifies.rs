@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use towpath_broker::offline::verify_folder;
-use towpath_storage::OpenError;
 use towpath_storage::dump::{Dump, Item, Selection};
 use towpath_storage::verify::{Finding, Told};
 use towpath_storage::vfs::sim::SimDisk;
+use towpath_storage::{DirectoryLine, FrameForm, OpenError};
 
 use crate::trial::{Subject, overwrite, write_file};
 
@@ -106,12 +106,14 @@ fn damage_to_the_journal_is_named() {
     let first = &names(&subject, "journal/")[0];
     check(&subject, first, "refused", |disk| unlink(disk, first));
     let path = subject.last_journal_file().to_owned();
-    // The header of an entry, of which later ones say that it was durable. (Damage to the first of a file is
-    // told as that of the end of the one before.)
-    let second = entries(&subject.golden.disk, &path)[1];
-    check(&subject, &path, "refused", |disk| {
-        flip(disk, &path, second + 20);
-    });
+    // The header of an entry, of which later ones say that it was durable.
+    for entry in &entries(&subject.golden.disk, &path)[..2] {
+        check(&subject, &path, "refused", |disk| {
+            flip(disk, &path, entry + 20);
+        });
+    }
+    // The next one was made ready when this one was being written.
+    check(&subject, &path, "refused", |disk| unlink(disk, &path));
 }
 
 /// Where the entries of a journal file begin.
@@ -126,6 +128,49 @@ fn entries(disk: &SimDisk, path: &str) -> Vec<u64> {
         ControlFlow::Continue(())
     });
     entries
+}
+
+/// Appends behind the checkpoint that are settled: the file and the position of their entry, and their line.
+fn appends(subject: &Subject) -> Vec<(String, u64, DirectoryLine)> {
+    let name = &names(subject, "checkpoint/")[0]["checkpoint/".len()..];
+    let lsn: u64 = name[..20].parse().unwrap();
+    let (mut file, mut position, mut appends) = (String::new(), 0, Vec::new());
+    Dump::new(subject.golden.disk.vfs()).run(&Selection::default(), &mut |item| {
+        match item {
+            Item::JournalFile { path, .. } => file = path.display().to_string(),
+            Item::Entry { at, .. } => position = at.position,
+            Item::Append { line, .. } if line.frame.lsn.get() > lsn => {
+                appends.push((file.clone(), position, *line));
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    });
+    appends
+}
+
+#[test]
+fn damage_to_what_is_appended_behind_the_checkpoint_is_named() {
+    let subject = Subject::new();
+    let appends = appends(&subject);
+    let of_form = |form| {
+        let mut appends = appends.iter();
+        appends.find(|(_, _, line)| line.form == form).unwrap()
+    };
+    // By reference: the segment alone holds the records, the journal what makes the header.
+    let (_, _, line) = of_form(FrameForm::Reference);
+    let partition = line.place.segment.partition.partition;
+    let base = line.place.segment.base.get();
+    let log = format!("topics/1-orders/{partition}/{base:020}.log");
+    let at = line.place.position;
+    check(&subject, &log, "harmless", |disk| flip(disk, &log, at + 12));
+    check(&subject, &log, "lost", |disk| flip(disk, &log, at + 70));
+    // Inline: the segment has it too. Behind the header of the entry are a line and the header of the frame.
+    let (journal, entry, _) = of_form(FrameForm::Inline);
+    let at = entry + 80 + 80 + 64 + 5;
+    check(&subject, journal, "harmless", |disk| {
+        flip(disk, journal, at);
+    });
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub enum SettleWork {
     JournalFile {
         /// Length of the round; 0 for an ordinary one.
         round_bytes: u64,
+        /// Last entry that is durable.
+        durable: Lsn,
     },
     /// A journal file that was prepared and is not wanted.
     GiveBack(PreparedFile),
@@ -184,7 +186,10 @@ impl SettleWorker {
         match work {
             SettleWork::Frames { frames, lsn, bytes } => self.settle(frames, lsn, bytes)?,
             SettleWork::Segment(wish) => self.make_ready(wish)?,
-            SettleWork::JournalFile { round_bytes } => self.prepare(round_bytes)?,
+            SettleWork::JournalFile {
+                round_bytes,
+                durable,
+            } => self.prepare(round_bytes, durable)?,
             SettleWork::GiveBack(file) => self.journal_files.give_back(file),
             SettleWork::FreeJournal { before } => self.free_journal(before),
             SettleWork::ForgetTopic(topic) => self.settler.forget_topic(topic),
@@ -276,10 +281,11 @@ impl SettleWorker {
         }
     }
 
-    fn prepare(&mut self, round_bytes: u64) -> Result<(), StorageError> {
+    fn prepare(&mut self, round_bytes: u64, durable: Lsn) -> Result<(), StorageError> {
         let file_bytes = self.journal_files.allocation_bytes(round_bytes);
-        let prepared =
-            self.within_reserve(file_bytes, |it| it.journal_files.prepare(round_bytes))?;
+        let prepared = self.within_reserve(file_bytes, |it| {
+            it.journal_files.prepare(round_bytes, durable)
+        })?;
         let event = prepared.map_or(Event::JournalFull, Event::JournalFileReady);
         self.commands.push_event(event);
         Ok(())

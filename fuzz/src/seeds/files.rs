@@ -171,6 +171,7 @@ fn headers() -> Vec<Seed> {
         previous_salt: 9,
         broker_id: BROKER,
         file_bytes: 65_536,
+        durable: Lsn::new(6),
     };
     let segment = SegmentHeader {
         segment: place().segment,

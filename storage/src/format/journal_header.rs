@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut};
 
 use super::{STRUCTURE_VERSION, crc_of};
-use crate::ids::BrokerId;
+use crate::ids::{BrokerId, Lsn};
 use crate::vfs::BLOCK_BYTES;
 
 /// Bytes that the header takes: one block, so that rounds start on a block boundary.
@@ -18,6 +18,7 @@ const USED_BYTES: usize = 64;
 ///  0 magic u64      8 version u32   12 crc u32 of bytes 0..12 and 16..64
 /// 16 number u64    24 salt u64      32 previous salt u64
 /// 40 broker id, 16 bytes            56 file bytes u64
+/// 64 durable u64   72 crc u32 of bytes 12..16 and 64..72
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalHeader {
@@ -31,6 +32,9 @@ pub struct JournalHeader {
     pub broker_id: BrokerId,
     /// Length of the file, which was durable before its first entry; 0 in files of older releases.
     pub file_bytes: u64,
+    /// Last entry that was durable when the file was made ready, in files before it. Zero says nothing: so
+    /// older releases left it, and so it is read where it is damaged.
+    pub durable: Lsn,
 }
 
 impl JournalHeader {
@@ -47,6 +51,9 @@ impl JournalHeader {
         rest.put_u64_le(self.file_bytes);
         block.put_u32_le(crc_of(&[&block, &rest]));
         block.put_slice(&rest);
+        let crc = durable_crc(&block, self.durable);
+        block.put_u64_le(self.durable.get());
+        block.put_u32_le(crc);
         block.resize(JOURNAL_HEADER_BYTES, 0);
         block
     }
@@ -73,8 +80,23 @@ impl JournalHeader {
             previous_salt,
             broker_id,
             file_bytes,
+            durable: decode_durable(bytes).unwrap_or(Lsn::ZERO),
         })
     }
+}
+
+/// Has a checksum of its own, since older releases check the first 64 bytes.
+fn decode_durable(bytes: &[u8]) -> Option<Lsn> {
+    let mut input = bytes.get(USED_BYTES..)?;
+    let durable = Lsn::new(input.try_get_u64_le().ok()?);
+    let crc = input.try_get_u32_le().ok()?;
+    (crc == durable_crc(bytes, durable)).then_some(durable)
+}
+
+/// Checksum of what was durable and of the header's own checksum, so that it is of this header.
+fn durable_crc(header: &[u8], durable: Lsn) -> u32 {
+    let header_crc = header.get(12..16).unwrap_or_default();
+    crc_of(&[header_crc, &durable.get().to_le_bytes()])
 }
 
 #[cfg(test)]
@@ -89,6 +111,7 @@ mod tests {
             previous_salt: 3,
             broker_id: BrokerId::new([9; 16]),
             file_bytes: 65_536,
+            durable: Lsn::new(0x0102_0304),
         };
         let block = header.encode();
         assert_eq!(block.len(), JOURNAL_HEADER_BYTES, "a header is one block");
@@ -106,6 +129,26 @@ mod tests {
             other[12..16].copy_from_slice(&crc.to_le_bytes());
             assert_eq!(JournalHeader::decode(&other), None, "place={place}");
         }
+        let says_nothing = JournalHeader {
+            durable: Lsn::ZERO,
+            ..header
+        };
+        for bit in USED_BYTES * 8..(USED_BYTES + 12) * 8 {
+            let mut damaged = block.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(
+                JournalHeader::decode(&damaged),
+                Some(says_nothing),
+                "bit={bit}"
+            );
+        }
+        let mut older = block.clone();
+        older[USED_BYTES..].fill(0);
+        assert_eq!(
+            JournalHeader::decode(&older),
+            Some(says_nothing),
+            "as older releases left it"
+        );
         assert_eq!(JournalHeader::decode(&vec![0; JOURNAL_HEADER_BYTES]), None);
     }
 }

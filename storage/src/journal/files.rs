@@ -158,11 +158,16 @@ impl JournalFiles {
     }
 
     /// Makes the next file ready: a spare one with a new salt, or a new one. It has room for a round
-    /// of `round_bytes` even if that is more than an ordinary file has.
+    /// of `round_bytes` even if that is more than an ordinary file has. Its header says that `durable` was
+    /// durable by then: if a file between is missing later, that is noticed.
     ///
     /// # Errors
     /// [`StorageError::Io`]; out of space leaves everything as it was and may be tried again.
-    pub fn prepare(&mut self, round_bytes: u64) -> Result<PreparedFile, StorageError> {
+    pub fn prepare(
+        &mut self,
+        round_bytes: u64,
+        durable: Lsn,
+    ) -> Result<PreparedFile, StorageError> {
         let number = self.next_number;
         let path = folder::journal_file(number);
         let file_bytes = self.bytes_for(round_bytes);
@@ -178,6 +183,7 @@ impl JournalFiles {
             previous_salt,
             broker_id: self.broker_id,
             file_bytes,
+            durable,
         };
         self.write_header(&path, &header)?;
         // From here on the number is taken, whatever else happens.

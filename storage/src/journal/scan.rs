@@ -5,6 +5,7 @@
 //! durable: every entry carries the highest LSN that was durable when it was written, and a round is
 //! written only after the one before it is synced.
 
+mod damage;
 mod entry;
 mod file;
 
@@ -119,26 +120,10 @@ impl JournalScanner {
                 }
             }
             if !self.enter_next_file()? {
-                return Ok(ControlFlow::Break(self.end("the entry header is damaged")?));
+                let end = self.end("the entry header is damaged")?;
+                return Ok(ControlFlow::Break(self.find_place(end)?));
             }
         }
-    }
-
-    /// Whether anything says that `lsn`, which should stand at the present position, was durable.
-    fn evidence_of(&self, lsn: Lsn) -> Result<Option<JournalPosition>, StorageError> {
-        // Only rounds, which start on a block, are looked at; one that starts just here may be later
-        // than the entry that is missing.
-        let mut start = align_block(self.position);
-        for file in &self.files {
-            if let Some(position) = file.find_evidence(lsn, start)? {
-                return Ok(Some(JournalPosition {
-                    file: file.number,
-                    position,
-                }));
-            }
-            start = JOURNAL_HEADER_BYTES as u64;
-        }
-        Ok(None)
     }
 
     /// Where the next entry is looked for.

@@ -68,7 +68,7 @@ pub(super) fn initialize(environment: &Environment, file_bytes: u64) -> Result<(
     remove_leftovers(environment)?;
     let broker_id = new_broker_id(environment);
     let mut journal_files = JournalFiles::open(environment.clone(), broker_id, file_bytes)?;
-    let file = journal_files.prepare(0)?;
+    let file = journal_files.prepare(0, Lsn::ZERO)?;
     let mut input = CheckpointInput {
         lsn: Lsn::ZERO,
         continuation: JournalPosition {

@@ -7,8 +7,8 @@ use crate::error::{Operation, StorageError, io_error};
 use crate::folder;
 use crate::vfs::write_all_at;
 
-/// Copies bytes into a new file of the quarantine and makes it durable. A copy of the same name that
-/// an interrupted recovery left is kept, since it holds the same bytes or more.
+/// Copies bytes into a file of the quarantine and makes it durable. A copy of the same name that an
+/// interrupted recovery left is written over: with the same bytes, or with what can be seen of them by now.
 pub(super) fn set_aside(
     environment: &Environment,
     name: &str,

@@ -202,7 +202,8 @@ fn regression_a_file_that_was_prepared_and_not_used_does_not_end_the_journal() {
     assert_eq!(broker.read(P0, 0), expected);
 }
 
-/// Entries in two journal files; where the last one ends in the first file, and the second file.
+/// Entries in two journal files, and a third that is ready; where the last one ends in the first file, and
+/// the second file.
 fn two_files() -> (SimDisk, Lsn, u64) {
     let disk = SimDisk::new(SimOptions::default());
     let mut broker = Driver::open(&disk).unwrap();
@@ -214,7 +215,52 @@ fn two_files() -> (SimDisk, Lsn, u64) {
         broker.round([Batch::inline(P0, payload(0, 9_000))]);
     }
     let second_file = broker.position().file;
+    broker.provide(0);
+    broker.round([Batch::inline(P0, payload(1, 50))]);
     (disk.crash(&CrashMode::Kill), last_in_first, second_file)
+}
+
+/// What a refused start says is damaged.
+fn refusal(disk: &SimDisk) -> String {
+    match Driver::open(&disk.fork()) {
+        Err(OpenError::JournalDamaged { what, .. }) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_missing_file_is_noticed_by_the_one_that_was_made_ready_behind_it() {
+    let (disk, last_in_first, second_file) = two_files();
+    disk.vfs().unlink(&journal_path(second_file)).unwrap();
+    assert_refused(&disk.fork(), last_in_first, "missing");
+    let what = refusal(&disk);
+    let expected = format!("nothing is left in file {second_file} at position 0,");
+    assert!(what.starts_with(&expected), "{what}");
+    // Older releases do not say what was durable.
+    let third = journal_path(second_file + 1);
+    overwrite(&disk, &third, 64, &[0; 12]);
+    let broker = Driver::open(&disk).unwrap();
+    assert_eq!(broker.storage.lsn, last_in_first, "it ends earlier");
+}
+
+#[test]
+fn damage_to_the_first_entry_of_a_file_is_told_as_such() {
+    let (disk, last_in_first, second_file) = two_files();
+    // Magic, LSN, another field; and all of the header.
+    for (position, bytes) in [
+        (0, &[0xff][..]),
+        (16, &[0xff]),
+        (40, &[0xff]),
+        (0, &[0xff; 80]),
+    ] {
+        let disk = disk.fork();
+        overwrite(&disk, &journal_path(second_file), 4096 + position, bytes);
+        assert_refused(&disk.fork(), last_in_first, "damaged");
+        let what = refusal(&disk);
+        let expected =
+            format!("the entry header is damaged in file {second_file} at position 4096,");
+        assert!(what.starts_with(&expected), "{position}: {what}");
+    }
 }
 
 #[test]
@@ -225,7 +271,10 @@ fn a_flipped_bit_in_the_header_of_a_later_file_is_never_silent() {
         let path = journal_path(second_file);
         disk.flip_bit(&path, bit / 8, u8::try_from(bit % 8).unwrap())
             .unwrap();
-        assert_refused(&disk, last_in_first, &format!("bit={bit}"));
+        assert_refused(&disk.fork(), last_in_first, &format!("bit={bit}"));
+        let what = refusal(&disk);
+        let expected = format!("the file header is damaged in file {second_file} at position 0,");
+        assert!(what.starts_with(&expected), "bit={bit}: {what}");
     }
 }
 

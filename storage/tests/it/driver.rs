@@ -317,7 +317,9 @@ impl Driver {
 
     /// Prepares a journal file with room for a round.
     pub(crate) fn provide(&mut self, round_bytes: u64) {
-        let file = self.storage.journal_files.prepare(round_bytes).unwrap();
+        let durable = self.storage.journal.durable();
+        let prepared = self.storage.journal_files.prepare(round_bytes, durable);
+        let file = prepared.unwrap();
         if let Some(unused) = self.storage.journal.provide(file) {
             self.storage.journal_files.give_back(unused);
         }

@@ -201,13 +201,15 @@ fn headers_of_files_are_as_described() {
         previous_salt: 0x3333,
         broker_id: BROKER,
         file_bytes: 0x4444,
+        durable: LSN,
     };
-    let values: [(&str, &[u8]); 5] = [
+    let values: [(&str, &[u8]); 6] = [
         ("number", &number(0x1111)),
         ("salt", &number(0x2222)),
         ("previous salt", &number(0x3333)),
         ("broker id", BROKER.as_bytes()),
         ("file bytes", &number(0x4444)),
+        ("durable", &number(LSN.get())),
     ];
     check("Journal header", &journal.encode(), &[], &values);
     let segment = SegmentHeader {

@@ -210,6 +210,32 @@ fn an_index_of_another_segment_is_not_taken() {
     check_after_append(&disk, "foreign");
 }
 
+/// Its checksum is right, since nothing but the base offset is mixed into it.
+#[test]
+fn an_index_of_another_segment_with_the_same_base_is_not_taken() {
+    let (disk, model) = indexed();
+    let whole = Driver::open(&disk.fork()).unwrap().read(P0, 0);
+    let foreign = model.entries.iter().flat_map(|entry| {
+        let foreign = IndexEntry {
+            position: entry.position + 8,
+            append_time_ms: entry.append_time_ms + 1,
+            ..*entry
+        };
+        foreign.encode(Offset::ZERO)
+    });
+    let foreign: Vec<u8> = foreign.collect();
+    overwrite(&disk, &path(0), 0, &foreign);
+    let broker = Driver::open(&disk.fork()).unwrap();
+    for (place, found) in whole.iter().enumerate() {
+        let Found::Batch(base, _) = found else {
+            panic!("{found:?}");
+        };
+        assert_eq!(broker.read(P0, *base), whole[place..], "from {base}");
+    }
+    drop(broker);
+    check_after_append(&disk, "of another partition");
+}
+
 /// A full disk makes the index sparser; nothing else depends on it.
 #[test]
 fn a_full_disk_costs_index_entries_and_nothing_else() {

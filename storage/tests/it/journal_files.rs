@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use towpath_storage::Lsn;
 use towpath_storage::format::journal_header::JournalHeader;
 use towpath_storage::vfs::sim::{
     CrashMode, Fault, Injection, LossMode, OperationKind, SimDisk, SimOptions,
@@ -40,7 +41,7 @@ fn numbers(disk: &SimDisk) -> Vec<u64> {
 fn a_prepared_file_is_durable_and_holds_nothing() {
     let mut broker = new_broker();
     let before = broker.storage.journal_files.live_count();
-    let file = broker.storage.journal_files.prepare(0).unwrap();
+    let file = broker.storage.journal_files.prepare(0, Lsn::ZERO).unwrap();
     assert_eq!(file.room_bytes(), ROOM_BYTES);
     assert_eq!(broker.storage.journal_files.live_count(), before + 1);
     let disk = broker
@@ -161,10 +162,10 @@ fn a_round_that_does_not_fit_goes_to_the_next_file_whole() {
 fn a_file_that_is_given_back_is_used_next() {
     let mut broker = new_broker();
     let files = &mut broker.storage.journal_files;
-    let file = files.prepare(0).unwrap();
+    let file = files.prepare(0, Lsn::ZERO).unwrap();
     let number = file.number();
     files.give_back(file);
-    let again = files.prepare(0).unwrap();
+    let again = files.prepare(0, Lsn::ZERO).unwrap();
     assert_eq!(again.number(), number + 1, "numbers are not used again");
     assert!(!numbers(&broker.disk).contains(&number), "renamed");
 }
@@ -178,7 +179,7 @@ fn a_full_disk_leaves_nothing_behind_and_is_tried_again() {
         let mut whole = starting();
         let before = whole.disk.operations();
         whole.disk.take_trace();
-        whole.storage.journal_files.prepare(0).unwrap();
+        whole.storage.journal_files.prepare(0, Lsn::ZERO).unwrap();
         let trace = whole.disk.trace();
         assert!(trace[0].starts_with(first), "{trace:?}");
         for (k, line) in (0..).zip(trace) {
@@ -194,7 +195,11 @@ fn check_full_disk(broker: &mut Driver, injection: Injection, what: &str) {
     let available = |disk: &SimDisk| disk.vfs().space().unwrap().available_bytes;
     let (space, known) = (available(&disk), numbers(&disk));
     disk.inject(injection);
-    let error = broker.storage.journal_files.prepare(0).unwrap_err();
+    let error = broker
+        .storage
+        .journal_files
+        .prepare(0, Lsn::ZERO)
+        .unwrap_err();
     disk.heal();
     assert_eq!(error.is_full(), !what.starts_with("sync"), "{what}");
     if !error.is_full() {
@@ -205,7 +210,7 @@ fn check_full_disk(broker: &mut Driver, injection: Injection, what: &str) {
         assert_eq!(numbers(&disk), known, "{what}");
         assert_eq!(available(&disk), space, "{what}: no space is kept");
     }
-    let file = broker.storage.journal_files.prepare(0).unwrap();
+    let file = broker.storage.journal_files.prepare(0, Lsn::ZERO).unwrap();
     if let Some(unused) = broker.storage.journal.provide(file) {
         broker.storage.journal_files.give_back(unused);
     }
@@ -224,12 +229,16 @@ fn a_disk_that_is_really_full_refuses_and_resumes() {
     let space = disk.vfs().space().unwrap();
     let used = space.total_bytes - space.available_bytes;
     disk.set_total_bytes(used + JOURNAL_FILE_BYTES / 2);
-    let error = broker.storage.journal_files.prepare(0).unwrap_err();
+    let error = broker
+        .storage
+        .journal_files
+        .prepare(0, Lsn::ZERO)
+        .unwrap_err();
     assert!(error.is_full(), "{error:?}");
     let left = disk.vfs().space().unwrap().available_bytes;
     assert_eq!(left, JOURNAL_FILE_BYTES / 2, "nothing is kept");
     disk.set_total_bytes(used + 2 * JOURNAL_FILE_BYTES);
-    broker.storage.journal_files.prepare(0).unwrap();
+    broker.storage.journal_files.prepare(0, Lsn::ZERO).unwrap();
 }
 
 #[test]
@@ -246,7 +255,7 @@ fn recycling_can_be_interrupted_anywhere() {
     let mut whole = prepared();
     let before = whole.disk.operations();
     whole.disk.take_trace();
-    whole.storage.journal_files.prepare(0).unwrap();
+    whole.storage.journal_files.prepare(0, Lsn::ZERO).unwrap();
     assert!(
         whole.disk.trace()[0].starts_with("rename"),
         "{:?}",
@@ -255,7 +264,11 @@ fn recycling_can_be_interrupted_anywhere() {
     for k in 0..whole.disk.operations() - before {
         let mut broker = prepared();
         broker.disk.stop_before(before + k);
-        broker.storage.journal_files.prepare(0).unwrap_err();
+        broker
+            .storage
+            .journal_files
+            .prepare(0, Lsn::ZERO)
+            .unwrap_err();
         for state in broker.disk.crash_states(50) {
             let what = format!("operation {k}, {}", state.description);
             let mut broker =

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use towpath_storage::OpenError;
 use towpath_storage::vfs::sim::{CrashMode, SimDisk, SimOptions};
+use towpath_storage::{Lsn, OpenError};
 
 use crate::driver::{Batch, Driver, Found, P0, P1, note_row, payload};
 use crate::tamper::{bytes_at, cut, journal_path, overwrite, paths};
@@ -267,7 +267,7 @@ fn a_file_that_begins_with_a_torn_round_is_not_recycled() {
     let mut broker = Driver::open(&disk).unwrap();
     assert_eq!(broker.storage.report.quarantined_bytes, 4096);
     for _ in 0..5 {
-        let prepared = broker.storage.journal_files.prepare(0).unwrap();
+        let prepared = broker.storage.journal_files.prepare(0, Lsn::ZERO).unwrap();
         let disk = disk.crash(&CrashMode::Kill);
         overwrite(&disk, &journal_path(prepared.number()), 0, &[0xa5; 512]);
         let after = Driver::open(&disk);

@@ -1,4 +1,5 @@
-//! Takes away each site of `tests/mutants/list.md` in turn and shows that its test fails.
+//! Takes away each site of `tests/mutants/list.md` and `damage.md` in turn and shows that its test
+//! fails.
 //!
 //! `cargo run -p towpath-tests --bin mutants [NAME|PACKAGE...]`: all of them, those whose names begin
 //! like that, or those that the tests of a package notice.

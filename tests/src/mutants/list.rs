@@ -2,8 +2,12 @@
 
 use std::fmt;
 
-/// The list, as it was when this was compiled.
-pub const LIST: &str = include_str!("../../mutants/list.md");
+/// The lists, as they were when this was compiled.
+pub const LIST: &str = concat!(
+    include_str!("../../mutants/list.md"),
+    "\n",
+    include_str!("../../mutants/damage.md")
+);
 
 /// Marks where a site begins within what is needed to find it.
 const BEGIN: char = '«';

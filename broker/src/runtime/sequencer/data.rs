@@ -14,7 +14,6 @@ use super::super::command::{
     AppendAnswer, CarriedFacts, CommitCommand, Committed, DataCommand, Permits, Published,
     Republished,
 };
-use super::super::settle::SettleWork;
 use super::admission::AdmittedBatches;
 use super::draft::{Draft, PendingAnswer, Run};
 use super::{JournalWish, RESERVE_BYTES, Sequencer};
@@ -605,10 +604,7 @@ impl Sequencer {
     fn ask_for_room(&mut self, draft: &mut Draft) {
         let round_bytes = self.backlog.front().map_or(0, room_of) + 2 * RESERVE_BYTES;
         if self.journal_wish == JournalWish::None && draft.round.is_empty() {
-            self.journal_wish = JournalWish::Asked;
-            draft
-                .settle_work
-                .push(SettleWork::JournalFile { round_bytes });
+            self.ask_for_journal_file(round_bytes, draft);
         }
     }
 }

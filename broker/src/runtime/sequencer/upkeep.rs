@@ -27,19 +27,13 @@ impl Sequencer {
     /// Adds what is due to the round.
     pub(super) fn upkeep(&mut self, draft: &mut Draft) {
         if self.journal.wants_file() && self.journal_wish == JournalWish::None {
-            self.journal_wish = JournalWish::Asked;
-            draft
-                .settle_work
-                .push(SettleWork::JournalFile { round_bytes: 0 });
+            self.ask_for_journal_file(0, draft);
         }
         if let JournalWish::Full { ask_again_at_ms } = self.journal_wish
             && self.time.now_ms() >= ask_again_at_ms
         {
             // Asked again and again, so that service resumes when there is room.
-            self.journal_wish = JournalWish::Asked;
-            draft
-                .settle_work
-                .push(SettleWork::JournalFile { round_bytes: 0 });
+            self.ask_for_journal_file(0, draft);
         }
         let is_due = self.time.now_ms() >= self.forget_at_ms;
         if (is_due || self.state.has_surplus_producers()) && self.fits(draft, FORGET_ROOM_BYTES) {
@@ -59,6 +53,15 @@ impl Sequencer {
         self.step_subscriptions(draft);
         self.step_schedules(draft);
         self.checkpoint.add_appended(draft.appended_bytes);
+    }
+
+    /// Asks for a journal file with room for a round.
+    pub(super) fn ask_for_journal_file(&mut self, round_bytes: u64, draft: &mut Draft) {
+        self.journal_wish = JournalWish::Asked;
+        draft.settle_work.push(SettleWork::JournalFile {
+            round_bytes,
+            durable: self.journal.durable(),
+        });
     }
 
     /// Lets go of what topics do not keep any longer.

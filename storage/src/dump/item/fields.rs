@@ -291,6 +291,7 @@ impl<'a> Fields<'a> {
                 self.bits("salt", header.salt);
                 self.bits("previous_salt", header.previous_salt);
                 self.text("broker_id", header.broker_id.to_string());
+                self.number("durable_lsn", header.durable.get());
             }
             None => self.text("damage", "there is no intact header"),
         }

@@ -26,6 +26,8 @@ pub(crate) struct OpenJournalFile {
     pub(crate) file_bytes: u64,
     /// Whether a part of the file is missing: its length was durable before its first entry.
     pub(crate) is_cut: bool,
+    /// What its header says was durable when it was made ready.
+    pub(super) durable: Lsn,
 }
 
 /// What the journal's folder holds.
@@ -69,6 +71,7 @@ impl JournalFolder {
                     file,
                     file_bytes,
                     is_cut: file_bytes < header.file_bytes,
+                    durable: header.durable,
                 }),
                 None => {
                     // A file that was being prepared holds at most entries that a checkpoint covers.
@@ -89,6 +92,16 @@ impl OpenJournalFile {
             file_number: self.number,
             position,
         }
+    }
+
+    /// What the first entry says of its LSN, intact or not.
+    pub(super) fn first_claim(&self) -> Result<Option<Lsn>, StorageError> {
+        let mut bytes = [0; ENTRY_HEADER_BYTES];
+        let count = read_full_at(&*self.file, &mut bytes, JOURNAL_HEADER_BYTES as u64)
+            .map_err(io_error(Operation::Read, &self.path))?;
+        Ok(EntryHeader::claimed_lsn(
+            bytes.get(..count).unwrap_or_default(),
+        ))
     }
 
     pub(super) fn header_at(&self, position: u64) -> Result<Option<EntryHeader>, StorageError> {
