@@ -11,9 +11,11 @@ use crate::format::journal_header::{JOURNAL_HEADER_BYTES, JournalHeader};
 use crate::ids::{BrokerId, Lsn};
 use crate::vfs::{OpenMode, VfsFile, read_full_at, write_all_at};
 
-/// Free files that are kept for recycling, unless fewer were in use at once: so many a broker has when it takes no
-/// more batches until a checkpoint is done. One that is removed and made again costs the others: where the file
-/// system tells the disk at once what is free (`discard`), the journal stood still for 15 ms with each.
+/// Free files that are kept for recycling, in any case.
+const SPARE_COUNT_MIN: usize = 4;
+/// The same if as many were in use at once: so many a broker has when it takes no more batches until a checkpoint
+/// is done. One that is removed and made again costs the others: where the file system tells the disk at once
+/// what is free (`discard`), the journal stood still for 15 ms with each.
 const SPARE_COUNT_MAX: usize = 8;
 
 /// A journal file that is allocated, has a durable header of a new life, and holds no entry.
@@ -226,7 +228,7 @@ impl JournalFiles {
     pub fn free_before(&mut self, continuation: u64) -> Result<(), StorageError> {
         let still_live = self.live.partition_point(|file| file.number < continuation);
         self.spare.extend(self.live.drain(..still_live));
-        let spare_count_max = self.live_count_max.min(SPARE_COUNT_MAX);
+        let spare_count_max = self.live_count_max.clamp(SPARE_COUNT_MIN, SPARE_COUNT_MAX);
         let (ordinary, recovered) = (self.file_bytes, self.recovered);
         let is_surplus =
             |spare: &JournalFileOnDisk| spare.file_bytes != ordinary || spare.misleads(recovered);
