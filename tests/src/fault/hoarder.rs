@@ -44,6 +44,9 @@ pub enum Hoarding {
     NoAnswers(String),
 }
 
+/// Length of a value whose producer does not listen: data frames of 256 bytes and more cost nothing.
+const UNHEARD_BYTES: usize = 256;
+
 /// Connections that hold on to what they can get until this is dropped.
 #[derive(Debug)]
 pub struct Hoarder {
@@ -271,7 +274,8 @@ async fn send(body: &mut SendStream<Bytes>, message_bytes: u32, sent_bytes: u32,
     }
 }
 
-/// Writes batches of one small record for as long as the broker takes them.
+/// Writes batches of one record for as long as the broker takes them, each large enough that HTTP/2 minds
+/// no number of them.
 async fn produce(body: &mut SendStream<Bytes>, topic: &str, counts: &Counts) {
     let open = ProduceRequest::open(v1::OpenTopic {
         handle: 1,
@@ -282,7 +286,7 @@ async fn produce(body: &mut SendStream<Bytes>, topic: &str, counts: &Counts) {
     let mut batch = BytesMut::new();
     let record = NewRecord {
         key: None,
-        value: Some(b"nobody asks what became of it"),
+        value: Some(&[b'n'; UNHEARD_BYTES]),
         headers: std::iter::empty(),
         event_time_ms: None,
     };
