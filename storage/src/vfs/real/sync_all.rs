@@ -66,11 +66,18 @@ mod tests {
 
     use super::*;
 
+    fn paths(count: usize) -> Vec<PathBuf> {
+        let names = (0..count).map(|place| place.to_string());
+        names.map(PathBuf::from).collect()
+    }
+
+    fn targets(paths: &[PathBuf]) -> Vec<SyncTarget<'_>> {
+        paths.iter().map(|path| SyncTarget::Dir(path)).collect()
+    }
+
     fn check(count: usize, pace: SyncPace) {
-        let paths: Vec<_> = (0..count)
-            .map(|place| PathBuf::from(place.to_string()))
-            .collect();
-        let targets: Vec<_> = paths.iter().map(|path| SyncTarget::Dir(path)).collect();
+        let paths = paths(count);
+        let targets = targets(&paths);
         let synced = Mutex::new(Vec::new());
         let note = |target: &SyncTarget<'_>| {
             if let SyncTarget::Dir(path) = target {
@@ -96,10 +103,8 @@ mod tests {
 
     #[test]
     fn beside_the_journal_few_threads_sync() {
-        let paths: Vec<_> = (0..1000)
-            .map(|place| PathBuf::from(place.to_string()))
-            .collect();
-        let targets: Vec<_> = paths.iter().map(|path| SyncTarget::Dir(path)).collect();
+        let paths = paths(1000);
+        let targets = targets(&paths);
         let threads = Mutex::new(HashSet::new());
         let note = |_: &SyncTarget<'_>| {
             threads.lock().unwrap().insert(thread::current().id());
@@ -113,10 +118,8 @@ mod tests {
 
     #[test]
     fn one_that_fails_is_named() {
-        let paths: Vec<_> = (0..100)
-            .map(|place| PathBuf::from(place.to_string()))
-            .collect();
-        let targets: Vec<_> = paths.iter().map(|path| SyncTarget::Dir(path)).collect();
+        let paths = paths(100);
+        let targets = targets(&paths);
         let fail = |target: &SyncTarget<'_>| match target {
             SyncTarget::Dir(path) if *path == Path::new("70") => {
                 Err(io::Error::other("the disk is gone"))
