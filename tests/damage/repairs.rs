@@ -5,13 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use towpath_broker::offline::{plan_repair, repair_folder, verify_folder};
-use towpath_storage::dump::{Dump, Item, Selection};
 use towpath_storage::repair::Plan;
 use towpath_storage::vfs::sim::{CrashMode, SimDisk};
 use towpath_storage::{Environment, OpenError, SimClock, SimEntropy};
 
 use crate::script::golden;
-use crate::trial::{Outcome, Subject, overwrite};
+use crate::trial::{Outcome, Subject, entries, overwrite};
 use crate::view::{View, open};
 
 /// States that are opened for each interrupted operation.
@@ -142,8 +141,8 @@ fn a_checkpoint_that_says_more_is_kept_aside() {
     for path in &newest {
         crate::trial::write_file(&disk, path, &[0; 64]).unwrap();
     }
-    let (path, position) = last_entry(&disk);
-    overwrite(&disk, &path, position, &[0xff; 90]).unwrap();
+    let last = entries(&disk).pop().unwrap();
+    overwrite(&disk, &last.path, last.position, &[0xff; 90]).unwrap();
     let what = refusal(&disk.fork());
     assert!(what.starts_with("a checkpoint names lsn"), "{what}");
     let plan = plan_repair(&environment(&disk)).unwrap().unwrap();
@@ -162,20 +161,6 @@ fn a_checkpoint_that_says_more_is_kept_aside() {
 
 fn is_older_checkpoint(subject: &Subject, path: &str) -> bool {
     path.ends_with(".checkpoint") && !subject.files.contains_key(path)
-}
-
-/// Where the last entry of the journal begins.
-fn last_entry(disk: &SimDisk) -> (String, u64) {
-    let (mut file, mut last) = (String::new(), None);
-    Dump::new(disk.vfs()).run(&Selection::default(), &mut |item| {
-        match item {
-            Item::JournalFile { path, .. } => file = path.display().to_string(),
-            Item::Entry { at, .. } => last = Some((file.clone(), at.position)),
-            _ => {}
-        }
-        ControlFlow::Continue(())
-    });
-    last.unwrap()
 }
 
 #[test]

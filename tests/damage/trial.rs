@@ -15,7 +15,7 @@ use towpath_storage::dump::{Dump, Ending, Item, Selection};
 use towpath_storage::verify::Summary;
 use towpath_storage::vfs::sim::SimDisk;
 use towpath_storage::vfs::{OpenMode, write_all_at};
-use towpath_storage::{OpenError, StorageError};
+use towpath_storage::{DirectoryLine, OpenError, StorageError};
 
 use crate::script::{Golden, golden};
 use crate::view::{Found, Named, View, check_look_ups, compare, open};
@@ -230,6 +230,39 @@ impl Subject {
             other => Outcome::Wrong(format!("damage undone: {other:?}")),
         }
     }
+}
+
+/// An entry of the journal.
+pub(crate) struct JournalEntry {
+    /// Its file.
+    pub(crate) path: String,
+    /// Where in the file it begins.
+    pub(crate) position: u64,
+    /// What it appends.
+    pub(crate) appends: Vec<DirectoryLine>,
+}
+
+/// All entries of the journal.
+pub(crate) fn entries(disk: &SimDisk) -> Vec<JournalEntry> {
+    let (mut file, mut entries) = (String::new(), Vec::<JournalEntry>::new());
+    Dump::new(disk.vfs()).run(&Selection::default(), &mut |item| {
+        match item {
+            Item::JournalFile { path, .. } => file = path.display().to_string(),
+            Item::Entry { at, .. } => entries.push(JournalEntry {
+                path: file.clone(),
+                position: at.position,
+                appends: Vec::new(),
+            }),
+            Item::Append { line, .. } => {
+                if let Some(entry) = entries.last_mut() {
+                    entry.appends.push(*line);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    });
+    entries
 }
 
 /// Gives a file this content.

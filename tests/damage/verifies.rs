@@ -4,12 +4,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use towpath_broker::offline::verify_folder;
-use towpath_storage::dump::{Dump, Item, Selection};
 use towpath_storage::verify::{Finding, Told};
 use towpath_storage::vfs::sim::SimDisk;
 use towpath_storage::{DirectoryLine, FrameForm, OpenError};
 
-use crate::trial::{Subject, overwrite, write_file};
+use crate::trial::{Subject, entries, overwrite, write_file};
 
 const LOG: &str = "topics/1-orders/0/00000000000000000000.log";
 const INDEX: &str = "topics/1-orders/0/00000000000000000000.index";
@@ -107,45 +106,29 @@ fn damage_to_the_journal_is_named() {
     check(&subject, first, "refused", |disk| unlink(disk, first));
     let path = subject.last_journal_file().to_owned();
     // The header of an entry, of which later ones say that it was durable.
-    for entry in &entries(&subject.golden.disk, &path)[..2] {
+    let mut entries = entries(&subject.golden.disk);
+    entries.retain(|entry| entry.path == path);
+    for entry in &entries[..2] {
         check(&subject, &path, "refused", |disk| {
-            flip(disk, &path, entry + 20);
+            flip(disk, &path, entry.position + 20);
         });
     }
     // The next one was made ready when this one was being written.
     check(&subject, &path, "refused", |disk| unlink(disk, &path));
 }
 
-/// Where the entries of a journal file begin.
-fn entries(disk: &SimDisk, path: &str) -> Vec<u64> {
-    let (mut file, mut entries) = (String::new(), Vec::new());
-    Dump::new(disk.vfs()).run(&Selection::default(), &mut |item| {
-        match item {
-            Item::JournalFile { path, .. } => file = path.display().to_string(),
-            Item::Entry { at, .. } if file == path => entries.push(at.position),
-            _ => {}
-        }
-        ControlFlow::Continue(())
-    });
-    entries
-}
-
 /// Appends behind the checkpoint that are settled: the file and the position of their entry, and their line.
 fn appends(subject: &Subject) -> Vec<(String, u64, DirectoryLine)> {
     let name = &names(subject, "checkpoint/")[0]["checkpoint/".len()..];
     let lsn: u64 = name[..20].parse().unwrap();
-    let (mut file, mut position, mut appends) = (String::new(), 0, Vec::new());
-    Dump::new(subject.golden.disk.vfs()).run(&Selection::default(), &mut |item| {
-        match item {
-            Item::JournalFile { path, .. } => file = path.display().to_string(),
-            Item::Entry { at, .. } => position = at.position,
-            Item::Append { line, .. } if line.frame.lsn.get() > lsn => {
-                appends.push((file.clone(), position, *line));
-            }
-            _ => {}
-        }
-        ControlFlow::Continue(())
-    });
+    let mut appends = Vec::new();
+    for entry in entries(&subject.golden.disk) {
+        let behind = entry
+            .appends
+            .iter()
+            .filter(|line| line.frame.lsn.get() > lsn);
+        appends.extend(behind.map(|line| (entry.path.clone(), entry.position, *line)));
+    }
     appends
 }
 
