@@ -143,7 +143,7 @@ fn producers_that_never_read_their_answers_stop_by_themselves() {
         stage.last(seconds());
         let sent = hoarder.sent_bytes();
         // Each stream may have 10,000 answers waiting, of batches of 300 bytes, and its window.
-        assert!(sent < 128 * 1024 * 1024, "{sent} bytes, and no end");
+        assert!((sent as u64) < 128 * MIB, "{sent} bytes, and no end");
         if sent == before && sent > 0 {
             break;
         }
