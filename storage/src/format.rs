@@ -50,6 +50,19 @@ pub(crate) fn crc_of(parts: &[&[u8]]) -> u32 {
     hasher.finalize()
 }
 
+/// Headers of another kind and of another version than this one, with the checksum at 12 of what else is in
+/// `used_bytes` put right.
+#[cfg(test)]
+fn intact_others(header: &[u8], used_bytes: usize) -> [(&'static str, Vec<u8>); 2] {
+    [("another kind", 0), ("another version", 8)].map(|(what, place)| {
+        let mut other = header.to_vec();
+        other[place] ^= 1;
+        let crc = crc_of(&[&other[..12], &other[16..used_bytes]]);
+        other[12..16].copy_from_slice(&crc.to_le_bytes());
+        (what, other)
+    })
+}
+
 const _: () = assert!(usize::BITS == 64, "positions are handled as usize");
 
 /// A length that is known to fit, as storage runs on 64-bit machines only.
