@@ -1,5 +1,6 @@
 //! Journal files come and go: preparing the next one, recycling those that a checkpoint has freed.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -95,13 +96,10 @@ impl JournalFiles {
                 .open(&path, OpenMode::Read)
                 .map_err(io_error(Operation::Open, &path))?;
             let file_bytes = file.len().map_err(io_error(Operation::Read, &path))?;
-            let mut first = vec![0; ENTRY_HEADER_BYTES];
-            let count = read_full_at(&*file, &mut first, JOURNAL_HEADER_BYTES as u64)
-                .map_err(io_error(Operation::Read, &path))?;
             live.push(JournalFileOnDisk {
                 number,
                 file_bytes,
-                first_claim: EntryHeader::claimed_lsn(first.get(..count).unwrap_or_default()),
+                first_claim: read_first_claim(&*file).map_err(io_error(Operation::Read, &path))?,
             });
         }
         let next_number = live.last().map_or(1, |file| file.number + 1);
@@ -307,6 +305,17 @@ pub(crate) fn list(environment: &Environment) -> Result<Vec<u64>, StorageError> 
         .collect();
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// What the first entry of a journal file says of its LSN, intact or not.
+///
+/// # Errors
+/// What the operating system says.
+pub(super) fn read_first_claim(file: &dyn VfsFile) -> io::Result<Option<Lsn>> {
+    let mut first = [0; ENTRY_HEADER_BYTES];
+    let count = read_full_at(file, &mut first, JOURNAL_HEADER_BYTES as u64)?;
+    let first = first.get(..count).unwrap_or_default();
+    Ok(EntryHeader::claimed_lsn(first))
 }
 
 /// The header of a journal file, if it has an intact one.

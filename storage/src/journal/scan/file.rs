@@ -96,12 +96,7 @@ impl OpenJournalFile {
 
     /// What the first entry says of its LSN, intact or not.
     pub(super) fn first_claim(&self) -> Result<Option<Lsn>, StorageError> {
-        let mut bytes = [0; ENTRY_HEADER_BYTES];
-        let count = read_full_at(&*self.file, &mut bytes, JOURNAL_HEADER_BYTES as u64)
-            .map_err(io_error(Operation::Read, &self.path))?;
-        Ok(EntryHeader::claimed_lsn(
-            bytes.get(..count).unwrap_or_default(),
-        ))
+        files::read_first_claim(&*self.file).map_err(io_error(Operation::Read, &self.path))
     }
 
     pub(super) fn header_at(&self, position: u64) -> Result<Option<EntryHeader>, StorageError> {
