@@ -56,6 +56,13 @@ enum Step {
     },
 }
 
+/// What was read at once.
+struct Block {
+    bytes: Bytes,
+    /// The buffer that they lie in.
+    backing: Backing,
+}
+
 impl SegmentRead<'_> {
     pub(super) fn run(mut self) -> Result<DiskRead, StorageError> {
         let mut read = DiskRead::default();
@@ -63,13 +70,14 @@ impl SegmentRead<'_> {
         let mut payload_bytes = 0;
         while self.offset < self.end {
             let block_position = self.place.position;
-            let (block, backing) = self.read_block(want_bytes)?;
+            let block = self.read_block(want_bytes)?;
             loop {
                 let start = usize_of(self.place.position - block_position);
-                if self.offset >= self.end || (start >= block.len() && !block.is_empty()) {
+                let is_over = start >= block.bytes.len() && !block.bytes.is_empty();
+                if self.offset >= self.end || is_over {
                     break;
                 }
-                match self.step((&block, backing), start, want_bytes)? {
+                match self.step(&block, start, want_bytes)? {
                     Step::Short(needed) if start == 0 => want_bytes = needed,
                     Step::Short(_) | Step::Moved => {}
                     Step::Frame(frame) => {
@@ -131,24 +139,25 @@ impl SegmentRead<'_> {
         }
     }
 
-    fn read_block(&self, want_bytes: usize) -> Result<(Bytes, Backing), StorageError> {
+    fn read_block(&self, want_bytes: usize) -> Result<Block, StorageError> {
         let mut buffer = self.reader.pool.take(want_bytes);
         let count = read_full_at(&*self.file, buffer.as_mut_slice(), self.place.position)
             .map_err(io_error_of(Operation::Read, || self.path()))?;
         let backing = buffer.backing();
-        Ok((buffer.freeze().slice(..count), backing))
+        let bytes = buffer.freeze().slice(..count);
+        Ok(Block { bytes, backing })
     }
 
     /// Looks at the frame at the present place; frames below the wanted offset are stepped over.
     fn step(
         &mut self,
-        (block, backing): (&Bytes, Backing),
+        block: &Block,
         mut start: usize,
         want_bytes: usize,
     ) -> Result<Step, StorageError> {
         loop {
-            let rest = block.get(start..).unwrap_or_default();
-            let is_file_end = block.len() < want_bytes;
+            let rest = block.bytes.get(start..).unwrap_or_default();
+            let is_file_end = block.bytes.len() < want_bytes;
             match FrameHeader::decode(rest, &self.place) {
                 Ok(header) => {
                     self.gap_start = None;
@@ -164,7 +173,7 @@ impl SegmentRead<'_> {
                     {
                         return Ok(Step::Short(frame_bytes));
                     }
-                    return Ok(self.judge((block, backing), start, header));
+                    return Ok(self.judge(block, start, header));
                 }
                 Err(FrameError::Short) if !is_file_end => return Ok(Step::Short(READ_BYTES)),
                 // Zeros fill the block before a run that starts on a block boundary.
@@ -181,18 +190,14 @@ impl SegmentRead<'_> {
         }
     }
 
-    fn judge(
-        &mut self,
-        (block, backing): (&Bytes, Backing),
-        start: usize,
-        header: FrameHeader,
-    ) -> Step {
+    fn judge(&mut self, block: &Block, start: usize, header: FrameHeader) -> Step {
+        let bytes = &block.bytes;
         if header.lsn > self.limit.lsn_max {
             return Step::Done;
         }
         let payload_start = start + usize_of(header.payload_start());
         let payload_end = start + usize_of(header.frame_bytes());
-        let payload = block.get(payload_start..payload_end).unwrap_or_default();
+        let payload = bytes.get(payload_start..payload_end).unwrap_or_default();
         if header.base_offset > self.offset {
             return Step::Damaged {
                 end: header.base_offset.min(self.end),
@@ -202,9 +207,9 @@ impl SegmentRead<'_> {
             };
         }
         let deltas_start = start + FRAME_HEADER_BYTES;
-        let has_deltas = header.sparse.is_some() && payload_start <= block.len();
+        let has_deltas = header.sparse.is_some() && payload_start <= bytes.len();
         let deltas = match has_deltas {
-            true => block.slice(deltas_start..payload_start),
+            true => bytes.slice(deltas_start..payload_start),
             false => Bytes::new(),
         };
         let deltas = OffsetDeltas::read(&header, deltas);
@@ -222,9 +227,9 @@ impl SegmentRead<'_> {
         };
         Step::Frame(Frame {
             header,
-            payload: block.slice(payload_start..payload_end),
+            payload: bytes.slice(payload_start..payload_end),
             deltas,
-            backing,
+            backing: block.backing,
         })
     }
 
